@@ -1,0 +1,1 @@
+//! Customer-360 ingestion: Kafka, CSV and REST into golden customer records in Postgres.

@@ -1,0 +1,3 @@
+//! The c360 command.
+
+fn main() {}

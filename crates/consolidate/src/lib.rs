@@ -1,0 +1,1 @@
+//! Schema customer360: merges staged records into golden records.

@@ -1,0 +1,1 @@
+//! Lands nightly CSV files dropped into a directory.

@@ -1,0 +1,1 @@
+//! Lands Debezium change events and JSON messages from Kafka.

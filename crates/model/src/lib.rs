@@ -1,0 +1,1 @@
+//! The vocabulary of c360, pure: records, positions, match keys, cross-references, profiles.

@@ -1,0 +1,1 @@
+//! Asks a REST source about the customers that are known.

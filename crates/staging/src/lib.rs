@@ -1,0 +1,1 @@
+//! Schema staging: land a batch, claim a batch, dead letters, ledgers, expiry.

@@ -1,0 +1,103 @@
+//! Orders, products and interactions as they travel through staging: typed once, at landing.
+
+use std::collections::BTreeMap;
+
+use bigdecimal::BigDecimal;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// What a mapping reads out of an order; the JSON in `staging.records.attributes` of an order.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct OrderFields {
+    /// The same system's id of the customer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub customer_external_id: Option<String>,
+    /// The time of purchase as far as it could be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub purchased_at: Option<DateTime<Utc>>,
+    /// The time of purchase as the source writes it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub purchased_at_text: Option<String>,
+    /// The total that the source gives; without one the lines are summed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total: Option<BigDecimal>,
+    /// `None` keeps the lines that are known, an empty list clears them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lines: Option<Vec<OrderLine>>,
+}
+
+/// One line of an order.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct OrderLine {
+    /// The system's id of the product.
+    pub product_id: Option<String>,
+    /// How many; never a float.
+    pub quantity: Option<BigDecimal>,
+    /// Price of one; never a float.
+    pub unit_price: Option<BigDecimal>,
+}
+
+impl OrderFields {
+    /// The total of an order with these lines: the source's own, else the sum of the lines, `None` if one lacks a number.
+    pub fn total_of(given: Option<&BigDecimal>, lines: &[OrderLine]) -> Option<BigDecimal> {
+        given.cloned().or_else(|| {
+            lines.iter().map(|line| Some(line.quantity.as_ref()? * line.unit_price.as_ref()?)).sum::<Option<BigDecimal>>()
+        })
+    }
+}
+
+/// What a mapping reads out of a product; the JSON in `staging.records.attributes` of a product.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ProductFields {
+    /// The product's name.
+    pub name: Option<String>,
+    /// The rest of what the source says.
+    pub attributes: BTreeMap<String, Value>,
+}
+
+/// What a mapping reads out of an interaction; the JSON in `staging.records.attributes` of an interaction.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct InteractionFields {
+    /// The conversation that it belongs to.
+    pub thread_id: Option<String>,
+    /// Email, meeting, call or another word of the source.
+    #[serde(rename = "type")]
+    pub kind: Option<String>,
+    /// The source's word for its state.
+    pub status: Option<String>,
+    /// When it took place.
+    pub at: Option<DateTime<Utc>>,
+    /// What it was about.
+    pub subject: Option<String>,
+    /// Who took part; the interaction belongs to every customer among them.
+    pub participants: Vec<Participant>,
+    /// The rest of what the mapping names.
+    pub attributes: BTreeMap<String, Value>,
+}
+
+/// Somebody who took part in an interaction.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Participant {
+    /// As the source writes it.
+    pub email: String,
+    /// Sender, recipient or another word of the source.
+    pub role: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(quantity: &str, unit_price: &str) -> OrderLine {
+        OrderLine { product_id: None, quantity: quantity.parse().ok(), unit_price: unit_price.parse().ok() }
+    }
+
+    #[test]
+    fn totals_are_exact_and_null_when_a_number_is_missing() {
+        let total = |lines: &[OrderLine]| OrderFields::total_of(None, lines).map(|total| total.to_string());
+        assert_eq!(total(&[line("2", "87.81"), line("1", "0.10")]).as_deref(), Some("175.72"));
+        assert_eq!(total(&[line("2", "87.81"), line("1", "?")]), None);
+        assert_eq!(total(&[]).as_deref(), Some("0"));
+    }
+}

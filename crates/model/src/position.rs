@@ -1,0 +1,161 @@
+//! Positions: where a record stands in its source's own order, as bytes that compare the same way.
+
+use chrono::{DateTime, Utc};
+
+/// An order-preserving byte string: of two records of one (system, external id), the one with the greater position is the
+/// newer. Positions of different sources are never compared.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Position(Vec<u8>);
+
+/// Where a change stands in its database's log, before the Kafka offset breaks ties.
+///
+/// A snapshot row comes before a stream row of the same place, and `row` counts within one log event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LogPosition {
+    /// Number of the binlog file; 0 where the log has no files (Postgres, plain JSON).
+    pub file: u32,
+    /// Byte position, LSN, version or timestamp within the log.
+    pub pos: u64,
+    /// False for a row read by a snapshot, true for one read from the log.
+    pub streamed: bool,
+    /// Row within one log event.
+    pub row: u32,
+}
+
+impl LogPosition {
+    const BYTES: usize = 17;
+
+    /// A place in a log that counts with signed numbers, such as a version column or a timestamp.
+    pub fn from_signed(pos: i64) -> Self {
+        Self { file: 0, pos: order_i64(pos), streamed: true, row: 0 }
+    }
+
+    /// The form kept in `staging.kafka_offsets.log_position`.
+    pub fn to_bytes(self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(Self::BYTES);
+        self.write(&mut bytes);
+        bytes
+    }
+
+    /// Reads [`LogPosition::to_bytes`] back; `None` if the bytes are of another form.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let bytes: &[u8; Self::BYTES] = bytes.try_into().ok()?;
+        Some(Self {
+            file: u32::from_be_bytes(bytes[0..4].try_into().ok()?),
+            pos: u64::from_be_bytes(bytes[4..12].try_into().ok()?),
+            streamed: bytes[12] != 0,
+            row: u32::from_be_bytes(bytes[13..17].try_into().ok()?),
+        })
+    }
+
+    fn write(self, bytes: &mut Vec<u8>) {
+        bytes.extend_from_slice(&self.file.to_be_bytes());
+        bytes.extend_from_slice(&self.pos.to_be_bytes());
+        bytes.push(u8::from(self.streamed));
+        bytes.extend_from_slice(&self.row.to_be_bytes());
+    }
+}
+
+impl Position {
+    /// Kafka: the source's epoch, the log position, then the Kafka offset, which only breaks ties.
+    pub fn kafka(epoch: u32, log: LogPosition, offset: i64) -> Self {
+        let mut bytes = Vec::with_capacity(4 + LogPosition::BYTES + 8);
+        bytes.extend_from_slice(&epoch.to_be_bytes());
+        log.write(&mut bytes);
+        bytes.extend_from_slice(&offset.to_be_bytes());
+        Self(bytes)
+    }
+
+    /// CSV: the as-of time of the file, its modification time, the row (from 1).
+    pub fn csv(as_of: DateTime<Utc>, mtime: DateTime<Utc>, row: u64) -> Self {
+        let mut bytes = Vec::with_capacity(24);
+        bytes.extend_from_slice(&order_i64(as_of.timestamp_micros()).to_be_bytes());
+        bytes.extend_from_slice(&order_i64(mtime.timestamp_micros()).to_be_bytes());
+        bytes.extend_from_slice(&row.to_be_bytes());
+        Self(bytes)
+    }
+
+    /// The position at which a full export of this as-of and mtime ends: after all of its rows.
+    pub fn csv_end(as_of: DateTime<Utc>, mtime: DateTime<Utc>) -> Self {
+        Self::csv(as_of, mtime, u64::MAX)
+    }
+
+    /// REST: the time of the answer.
+    pub fn rest(answered_at: DateTime<Utc>) -> Self {
+        Self(order_i64(answered_at.timestamp_micros()).to_be_bytes().to_vec())
+    }
+
+    /// The position at which values that a primary-key change carries over lie on the new key: that of the delete without
+    /// its Kafka offset. The create of the new key shares the log position of the delete but lies in a partition of its
+    /// own, so their offsets do not compare; without an offset the carried values come before the create, always.
+    #[must_use]
+    pub fn carried(&self) -> Self {
+        Self(self.0[..self.0.len().min(4 + LogPosition::BYTES)].to_vec())
+    }
+
+    /// The bytes, as Postgres stores and compares them.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl From<Vec<u8>> for Position {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+}
+
+/// Maps signed onto unsigned so that the order is kept.
+fn order_i64(value: i64) -> u64 {
+    value.cast_unsigned() ^ (1 << 63)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn log(file: u32, pos: u64, streamed: bool, row: u32) -> LogPosition {
+        LogPosition { file, pos, streamed, row }
+    }
+
+    #[test]
+    fn binlog_files_compare_by_number_then_place_then_row() {
+        let ordered = [
+            Position::kafka(0, log(9, 900, true, 3), 70),
+            Position::kafka(0, log(10, 4, false, 0), 1),
+            Position::kafka(0, log(10, 4, true, 0), 0),
+            Position::kafka(0, log(10, 4, true, 1), 0),
+            Position::kafka(0, log(10, 4, true, 1), 9),
+            Position::kafka(1, log(0, 0, false, 0), 0),
+        ];
+        assert!(ordered.is_sorted());
+    }
+
+    #[test]
+    fn carried_values_come_before_the_create_and_after_what_was_there() {
+        let delete = Position::kafka(0, log(1, 100, true, 0), 900);
+        let create = Position::kafka(0, log(1, 100, true, 0), 3);
+        let before = Position::kafka(0, log(1, 99, true, 7), 899);
+        assert!(before < delete.carried() && delete.carried() < create);
+    }
+
+    proptest! {
+        #[test]
+        fn bytes_keep_the_order_of_what_they_encode(a: (u32, u32, u64, bool, u32, u32), b: (u32, u32, u64, bool, u32, u32)) {
+            let position = |p: (u32, u32, u64, bool, u32, u32)| Position::kafka(p.0, log(p.1, p.2, p.3, p.4), i64::from(p.5));
+            prop_assert_eq!(a.cmp(&b), position(a).cmp(&position(b)));
+        }
+
+        #[test]
+        fn signed_numbers_keep_their_order(a: i64, b: i64) {
+            prop_assert_eq!(a.cmp(&b), LogPosition::from_signed(a).cmp(&LogPosition::from_signed(b)));
+        }
+
+        #[test]
+        fn log_positions_read_back(file: u32, pos: u64, streamed: bool, row: u32) {
+            let log = log(file, pos, streamed, row);
+            prop_assert_eq!(LogPosition::from_bytes(&log.to_bytes()), Some(log));
+        }
+    }
+}

@@ -1,1 +1,14 @@
-//! Whole-pipeline tests on real parts.
+//! Whole-pipeline tests on real parts: Kafka, Kafka Connect with Debezium, MariaDB.
+//!
+//! [`stack`] starts and stops the parts; nothing in it is a stand-in. [`people`] is the cast: the same three hundred
+//! customers in every fixture, so that what three systems say about one of them can be compared.
+//!
+//! What this guarantees: everything listens on 127.0.0.1, on free ports, and keeps its data in a temporary directory of
+//! its own. It is killed when its handle is dropped, and also when the test process dies without dropping anything.
+//! What it never does: use a service that already runs on the machine, or end a process it did not start.
+//!
+//! `scripts/setup.sh test` installs what this needs. `cargo run -p c360-tests --bin record` records `fixtures/home_delivery`
+//! anew from a real stack.
+
+pub mod people;
+pub mod stack;

@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 pub enum Field<'a> {
     /// The row does not have this column.
     Absent,
-    /// The source says that there is a value but does not send it (an unchanged TOASTed column).
+    /// The source says that there is a value but does not send it (an unchanged out-of-line column of Postgres).
     Unavailable,
     /// The source says that there is no value.
     Null,

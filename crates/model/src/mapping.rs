@@ -336,10 +336,7 @@ impl InteractionMapping {
 /// Emails in a column: one, a list, or a list of objects that have an `email`.
 fn emails(field: &Field<'_>) -> Vec<String> {
     let Some(text) = field.text() else { return Vec::new() };
-    let items = match serde_json::from_str::<Value>(&text) {
-        Ok(Value::Array(items)) => items,
-        _ => return vec![text.into_owned()],
-    };
+    let Ok(Value::Array(items)) = serde_json::from_str(&text) else { return vec![text.into_owned()] };
     items.iter().filter_map(|item| item.as_str().or_else(|| item.get("email")?.as_str()).map(str::to_owned)).collect()
 }
 

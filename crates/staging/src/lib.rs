@@ -1,1 +1,44 @@
-//! Schema staging: land a batch, claim a batch, dead letters, ledgers, expiry.
+//! Schema `staging`: raw records on their way in.
+//!
+//! The batch is the unit of everything: landed in one transaction together with the source's progress, claimed and merged
+//! as a whole, expired together.
+//!
+//! The contract for ingesters: fill a [`Batch`], give it to a [`Lander`] with the [`Checkpoint`] that it covers. Once
+//! [`Landing::Landed`] comes back both are durable and the source may be told; [`Landing::Fenced`] means that the stored
+//! progress is not what the ingester thought (a zombie, another process, a COMMIT whose reply was lost): nothing was
+//! written, read the progress again and go on from there.
+//!
+//! The contract for the consolidator: [`claim`] the oldest published batches, [`read`] them, and [`finish`] them in the
+//! transaction that writes their effect.
+//!
+//! This crate knows nothing of customers' profiles, and keeps no record longer than its source's time to live.
+
+mod batch;
+mod claim;
+mod dead_letter;
+mod error;
+mod expiry;
+pub mod health;
+mod installation;
+mod land;
+mod migrate;
+pub mod offsets;
+mod partitions;
+mod patience;
+pub mod polls;
+mod seal;
+
+pub use batch::{Batch, LIMIT_BYTES, LIMIT_ROWS, LIMIT_WAIT};
+pub use claim::{ClaimedBatch, ClaimedImport, StagedRecord, claim, exclude, fail, finish, read, whoever_is_missing};
+pub use dead_letter::DeadLetter;
+pub use error::{Error, is_transient};
+pub use expiry::{Expired, expire};
+pub use installation::adopt_key;
+pub use land::{Checkpoint, Lander, Landing};
+pub use migrate::migrate;
+pub use partitions::DEFAULT_PARTITION_WIDTH;
+pub use patience::{connect, persist};
+pub use seal::Seal;
+
+/// The channel on which landing and publishing say that there is something to claim.
+pub const LANDED_CHANNEL: &str = "c360_landed";

@@ -1,0 +1,255 @@
+//! Claiming: what the consolidator reads and says about batches.
+
+use chrono::{DateTime, Utc};
+use model::{Entity, ExternalId, Operation, Position, Reason};
+use sqlx::postgres::PgRow;
+use sqlx::{PgConnection, PgExecutor, Row};
+
+use crate::{Error, Seal};
+
+/// A batch that is ready to be merged.
+#[derive(Clone, Debug)]
+pub struct ClaimedBatch {
+    /// The batch.
+    pub batch_id: i64,
+    /// Its source.
+    pub source: String,
+    /// How many records it has.
+    pub record_count: i32,
+    /// When it was landed.
+    pub landed_at: DateTime<Utc>,
+    /// How many times merging it has failed.
+    pub attempts: i32,
+    /// The file that it is part of.
+    pub import: Option<ClaimedImport>,
+}
+
+/// The file that a batch is part of.
+#[derive(Clone, Debug)]
+pub struct ClaimedImport {
+    /// The ledger row.
+    pub import_id: i64,
+    /// Whether a member missing from the file has left.
+    pub full_export: bool,
+    /// Whether this is the file's last batch: only now can anybody be missing.
+    pub completes: bool,
+    /// As-of time of the file.
+    pub as_of: DateTime<Utc>,
+    /// Modification time of the file.
+    pub mtime: DateTime<Utc>,
+}
+
+/// A staged record, as the consolidator reads it.
+#[derive(Clone, Debug)]
+pub struct StagedRecord {
+    /// Its batch.
+    pub batch_id: i64,
+    /// Its place in the batch.
+    pub ordinal: i32,
+    /// Its source, which is the system that speaks.
+    pub source: String,
+    /// What it is about.
+    pub entity: Entity,
+    /// What it does.
+    pub operation: Operation,
+    /// The system's id.
+    pub external_id: ExternalId,
+    /// `None` keeps, `Some("")` clears.
+    pub email: Option<String>,
+    /// `None` keeps, `Some("")` clears.
+    pub credential: Option<String>,
+    /// Where it stands in the system's own order.
+    pub position: Position,
+    /// When the system says that it changed.
+    pub observed_at: DateTime<Utc>,
+    /// See [`model::Mapped::attributes`].
+    pub attributes: String,
+    /// The id that the row of a primary-key change has from now on.
+    pub moved_to: Option<ExternalId>,
+    /// The raw record; read for orders and interactions only.
+    pub payload: Option<String>,
+}
+
+/// The oldest published batches that are not consolidated, together about `max_records`, at least one if there is one.
+pub async fn claim(executor: impl PgExecutor<'_>, max_records: i64) -> Result<Vec<ClaimedBatch>, Error> {
+    let rows = sqlx::query(
+        "with waiting as (
+             -- published, oldest first, with the count of records before each
+             select b.*, sum(record_count) over (order by landed_at, batch_id) - record_count as records_before
+             from (
+                 select * from staging.batches
+                 where consolidated_at is null and abandoned_at is null and published_at is not null
+                 order by landed_at, batch_id
+                 limit 1000
+             ) b
+         )
+         select w.batch_id, w.source, w.record_count, w.landed_at, w.attempts, w.completes_import,
+                i.import_id, i.full_export, i.as_of, i.mtime
+         from waiting w
+         left join staging.csv_imports i on i.import_id = w.import_id
+         where w.records_before < $1
+         order by w.landed_at, w.batch_id",
+    )
+    .bind(max_records)
+    .fetch_all(executor)
+    .await
+    .map_err(Error::database("claiming batches"))?;
+    let batch = |row: &PgRow| ClaimedBatch {
+        batch_id: row.get(0),
+        source: row.get(1),
+        record_count: row.get(2),
+        landed_at: row.get(3),
+        attempts: row.get(4),
+        import: row.get::<Option<i64>, _>(6).map(|import_id| ClaimedImport {
+            import_id,
+            completes: row.get(5),
+            full_export: row.get(7),
+            as_of: row.get(8),
+            mtime: row.get(9),
+        }),
+    };
+    Ok(rows.iter().map(batch).collect())
+}
+
+/// The records of batches, in the order landed, without those that were excluded.
+pub async fn read(executor: impl PgExecutor<'_>, batch_ids: &[i64]) -> Result<Vec<StagedRecord>, Error> {
+    let rows = sqlx::query(
+        "select r.batch_id, r.ordinal, r.source, r.entity, r.operation, r.external_id, r.id_is_number, r.email,
+                r.credential, r.position, r.observed_at, r.attributes::text, r.moved_to::text,
+                case when r.entity in ('order', 'interaction') then r.payload end
+         from staging.records r
+         join staging.batches b on b.batch_id = r.batch_id
+         where r.batch_id = any ($1) and r.expires_at >= (
+                 select min(expires_at) from staging.batches where batch_id = any ($1))
+           and not (r.ordinal = any (b.excluded))",
+    )
+    .bind(batch_ids)
+    .fetch_all(executor)
+    .await
+    .map_err(Error::database("reading staged records"))?;
+    let place: std::collections::HashMap<i64, usize> = batch_ids.iter().copied().zip(0..).collect();
+    let mut records: Vec<StagedRecord> = rows.iter().filter_map(staged_record).collect();
+    records.sort_by_key(|record| (place.get(&record.batch_id).copied(), record.ordinal));
+    Ok(records)
+}
+
+/// `None` only for words that no version of this program has written.
+fn staged_record(row: &PgRow) -> Option<StagedRecord> {
+    let moved_to: Option<&str> = row.get(12);
+    Some(StagedRecord {
+        batch_id: row.get(0),
+        ordinal: row.get(1),
+        source: row.get(2),
+        entity: Entity::parse(row.get(3))?,
+        operation: Operation::parse(row.get(4))?,
+        external_id: ExternalId::from_parts(row.get(5), row.get(6)),
+        email: row.get(7),
+        credential: row.get(8),
+        position: Position::from(row.get::<Vec<u8>, _>(9)),
+        observed_at: row.get(10),
+        attributes: row.get(11),
+        moved_to: moved_to.and_then(|raw| {
+            let field = model::Field::from_raw(raw, None).ok()?;
+            ExternalId::from_field(&field, "moved_to").ok()
+        }),
+        payload: row.get(13),
+    })
+}
+
+/// Marks batches as consolidated; belongs into the transaction that wrote their effect.
+pub async fn finish(executor: impl PgExecutor<'_>, batch_ids: &[i64], now: DateTime<Utc>) -> Result<(), Error> {
+    sqlx::query("update staging.batches set consolidated_at = $2, last_error = null where batch_id = any ($1)")
+        .bind(batch_ids)
+        .bind(now)
+        .execute(executor)
+        .await
+        .map_err(Error::database("finishing batches"))?;
+    Ok(())
+}
+
+/// Notes that merging batches failed, for `status`.
+pub async fn fail(executor: impl PgExecutor<'_>, batch_ids: &[i64], error: &str) -> Result<(), Error> {
+    sqlx::query("update staging.batches set attempts = attempts + 1, last_error = $2 where batch_id = any ($1)")
+        .bind(batch_ids)
+        .bind(error)
+        .execute(executor)
+        .await
+        .map_err(Error::database("noting a failed batch"))?;
+    Ok(())
+}
+
+/// Turns a record that cannot be consolidated into a dead letter and leaves it out of its batch, in the caller's
+/// transaction. `detail` holds no value.
+pub async fn exclude(
+    connection: &mut PgConnection,
+    seal: &Seal,
+    record: &StagedRecord,
+    detail: &str,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    let database = || Error::database("excluding a record");
+    let payload: Option<String> = sqlx::query_scalar(
+        "select coalesce(payload, attributes::text) from staging.records where batch_id = $1 and ordinal = $2",
+    )
+    .bind(record.batch_id)
+    .bind(record.ordinal)
+    .fetch_optional(&mut *connection)
+    .await
+    .map_err(database())?;
+    let sealed = seal.seal(&record.source, payload.unwrap_or_default().as_bytes())?;
+    sqlx::query(
+        "insert into staging.dead_letters (source, origin, reason, detail, payload, external_id, batch_id, landed_at)
+         select source, origin || jsonb_build_object('ordinal', $2::integer), $3, $4, $5, $6, batch_id, $7
+         from staging.batches where batch_id = $1",
+    )
+    .bind(record.batch_id)
+    .bind(record.ordinal)
+    .bind(Reason::CannotConsolidate.as_str())
+    .bind(detail)
+    .bind(sealed)
+    .bind(record.external_id.as_str())
+    .bind(now)
+    .execute(&mut *connection)
+    .await
+    .map_err(database())?;
+    sqlx::query(
+        "update staging.batches
+         set excluded = array_append(excluded, $2), record_count = record_count - 1,
+             dead_letter_count = dead_letter_count + 1
+         where batch_id = $1",
+    )
+    .bind(record.batch_id)
+    .bind(record.ordinal)
+    .execute(connection)
+    .await
+    .map_err(database())?;
+    Ok(())
+}
+
+/// Of these ids, those that a full export lacks: neither a row of it nor one of its dead letters bears them.
+pub async fn whoever_is_missing(
+    executor: impl PgExecutor<'_>,
+    import_id: i64,
+    external_ids: &[String],
+) -> Result<Vec<String>, Error> {
+    sqlx::query_scalar(
+        "with parts as materialized (
+             select batch_id from staging.batches where import_id = $1 and abandoned_at is null
+         ),
+         present as (
+             select r.external_id from staging.records r join parts p on p.batch_id = r.batch_id
+             union
+             select d.external_id from staging.dead_letters d join parts p on p.batch_id = d.batch_id
+             where d.external_id is not null
+         )
+         select asked.external_id
+         from unnest($2::text[]) as asked (external_id)
+         left join present on present.external_id = asked.external_id
+         where present.external_id is null",
+    )
+    .bind(import_id)
+    .bind(external_ids)
+    .fetch_all(executor)
+    .await
+    .map_err(Error::database("finding who is missing from a full export"))
+}

@@ -1,0 +1,102 @@
+//! What can go wrong with the database, and which of it passes by itself.
+
+use std::borrow::Cow;
+
+use sqlx::migrate::MigrateError;
+
+/// An error of schema `staging`.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The database refused or could not be reached.
+    #[error("{doing}: {error}")]
+    Database {
+        /// What was being done, in words.
+        doing: &'static str,
+        /// What came back, without values of rows.
+        error: DatabaseError,
+    },
+    /// The schema could not be brought up to date.
+    #[error("migrating schema staging: {0}")]
+    Migrate(#[from] MigrateError),
+    /// The database belongs to an installation with another key.
+    #[error(
+        "this database was made with another installation key. Copy the key file of that installation to the path of \
+         security.key_file (default: data_dir/installation.key), or use another database"
+    )]
+    WrongKey,
+    /// A dead letter does not open under this key.
+    #[error("the dead letter does not open: it was sealed under another key or is damaged")]
+    Sealed,
+    /// The program is stopping.
+    #[error("stopping")]
+    Cancelled,
+}
+
+/// An error of sqlx that shows no value of any row: Postgres puts whole rows into the detail of its messages.
+#[derive(Debug)]
+pub struct DatabaseError(sqlx::Error);
+
+impl DatabaseError {
+    /// The SQLSTATE, if Postgres gave one.
+    pub fn code(&self) -> Option<Cow<'_, str>> {
+        self.0.as_database_error()?.code()
+    }
+}
+
+impl std::fmt::Display for DatabaseError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0.as_database_error() {
+            // 22 and 23 quote the offending value in their message.
+            Some(error) if matches!(error.code().as_deref().map(|code| &code[..2]), Some("22" | "23")) => {
+                write!(f, "SQLSTATE {} {}", error.code().unwrap_or_default(), error.constraint().unwrap_or_default())
+            }
+            Some(error) => write!(f, "{} (SQLSTATE {})", error.message(), error.code().unwrap_or_default()),
+            None => self.0.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for DatabaseError {}
+
+impl Error {
+    /// Wraps an error of sqlx with what was being done.
+    pub fn database(doing: &'static str) -> impl FnOnce(sqlx::Error) -> Self {
+        move |error| Self::Database { doing, error: DatabaseError(error) }
+    }
+
+    /// Whether trying again later can help.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Database { error, .. } => is_transient(&error.0),
+            Self::Migrate(MigrateError::Execute(error)) => is_transient(error),
+            _ => false,
+        }
+    }
+
+    /// Whether the data itself was refused, so that some record of it has to go.
+    pub fn is_data(&self) -> bool {
+        let Self::Database { error, .. } = self else { return false };
+        error.code().is_some_and(|code| ["22", "23", "54"].contains(&code.get(..2).unwrap_or_default()))
+    }
+}
+
+/// Whether an error of the database passes by itself: connections, restarts, full disks, lost races. Anything else is a
+/// defect or a refusal of data, and would come back for ever.
+pub fn is_transient(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed => true,
+        sqlx::Error::Database(error) => {
+            let code = error.code().unwrap_or_default();
+            let class = code.get(..2).unwrap_or_default();
+            // Connection, rollback, resources, operator, system; lock timeouts; a read-only standby after a fail-over;
+            // authentication (a password that is being rotated) and a database that is not made yet.
+            ["08", "28", "3D", "40", "53", "57", "58"].contains(&class) || code == "55P03" || code == "25006"
+        }
+        _ => false,
+    }
+}

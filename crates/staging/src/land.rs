@@ -1,0 +1,229 @@
+//! Landing: a batch and the progress that it covers, in one transaction.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{Connection, PgConnection};
+
+use crate::batch::{self, Batch};
+use crate::offsets::{self, Advance};
+use crate::partitions::{self, Bounds};
+use crate::polls::{self, Polled};
+use crate::{Error, LANDED_CHANNEL, Seal, connect};
+
+/// The progress that a batch covers, moved by compare-and-swap.
+#[derive(Clone, Debug)]
+pub enum Checkpoint {
+    /// Kafka: an offset moves. The batch is claimable at once.
+    Kafka(Advance),
+    /// CSV: rows of a file in the ledger. The batch is claimable once the file is published.
+    Csv {
+        /// The ledger row, which must be `importing`.
+        import_id: i64,
+        /// Rows of the file covered before this batch.
+        rows_before: i64,
+        /// Rows that this batch covers.
+        rows: i64,
+    },
+    /// REST: what became of polls. The batch is claimable at once.
+    Rest(Vec<Polled>),
+}
+
+/// What became of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Landing {
+    /// Batch and progress are durable.
+    Landed {
+        /// The new batch; `None` if there was progress and nothing else.
+        batch_id: Option<i64>,
+    },
+    /// The stored progress is not what the ingester believed; nothing was written.
+    Fenced,
+}
+
+/// Lands batches on a connection of its own, opened when needed and again after every failure.
+pub struct Lander {
+    options: PgConnectOptions,
+    connection: Option<PgConnection>,
+    seal: Seal,
+    partition_width: Duration,
+    partitions: Vec<Bounds>,
+}
+
+impl Lander {
+    /// A lander; connects when it is first used.
+    pub fn new(options: PgConnectOptions, seal: Seal, partition_width: Duration) -> Self {
+        Self { options, connection: None, seal, partition_width, partitions: Vec::new() }
+    }
+
+    /// Lands a batch with its checkpoint, or nothing of both. `origin` says where the batch comes from; see
+    /// `staging.batches.origin`. After an error the same batch can be landed again: if the first try had committed after
+    /// all, it comes back fenced.
+    pub async fn land(
+        &mut self,
+        batch: &mut Batch,
+        origin: &Value,
+        checkpoint: &Checkpoint,
+        now: DateTime<Utc>,
+    ) -> Result<Landing, Error> {
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => connect(&self.options).await?,
+        };
+        self.ensure_partition(&mut connection, batch.expires_at(now)).await?;
+        let landing = self.transact(&mut connection, batch, origin, checkpoint, now).await?;
+        // Kept only after success: a connection that failed, or whose future was dropped half-way, is never used again.
+        self.connection = Some(connection);
+        Ok(landing)
+    }
+
+    async fn ensure_partition(&mut self, connection: &mut PgConnection, expires_at: DateTime<Utc>) -> Result<(), Error> {
+        for at in [expires_at, expires_at + self.partition_width] {
+            if !self.partitions.iter().any(|bounds| bounds.contains(&at.timestamp())) {
+                let bounds = partitions::ensure(connection, at, self.partition_width).await?;
+                self.partitions.retain(|known| known.end > expires_at.timestamp());
+                self.partitions.push(bounds);
+            }
+        }
+        Ok(())
+    }
+
+    async fn transact(
+        &self,
+        connection: &mut PgConnection,
+        batch: &mut Batch,
+        origin: &Value,
+        checkpoint: &Checkpoint,
+        now: DateTime<Utc>,
+    ) -> Result<Landing, Error> {
+        let database = || Error::database("landing a batch");
+        let mut transaction = connection.begin().await.map_err(database())?;
+        if !advance(&mut transaction, batch, checkpoint, now).await.map_err(database())? {
+            transaction.rollback().await.map_err(database())?;
+            return Ok(Landing::Fenced);
+        }
+        let batch_id = if batch.is_empty() {
+            None
+        } else {
+            let batch_id = insert_batch(&mut transaction, batch, origin, checkpoint, now).await.map_err(database())?;
+            copy(&mut transaction, batch, batch_id, now).await.map_err(database())?;
+            self.park(&mut transaction, batch, batch_id, now).await?;
+            Some(batch_id)
+        };
+        if batch_id.is_some() && !matches!(checkpoint, Checkpoint::Csv { .. }) {
+            notify(&mut transaction, batch.source()).await.map_err(database())?;
+        }
+        transaction.commit().await.map_err(database())?;
+        Ok(Landing::Landed { batch_id })
+    }
+
+    /// Writes the dead letters, sealed.
+    async fn park(&self, connection: &mut PgConnection, batch: &Batch, batch_id: i64, now: DateTime<Utc>) -> Result<(), Error> {
+        let letters = batch.dead_letters();
+        if letters.is_empty() {
+            return Ok(());
+        }
+        let sealed = letters.iter().map(|letter| self.seal.seal(batch.source(), &letter.payload));
+        sqlx::query(
+            "insert into staging.dead_letters
+                 (source, origin, reason, detail, payload, truncated, external_id, batch_id, landed_at)
+             select $1, origin, reason, detail, payload, truncated, external_id, $8, $9
+             from unnest($2::jsonb[], $3::text[], $4::text[], $5::bytea[], $6::boolean[], $7::text[])
+                 as letters (origin, reason, detail, payload, truncated, external_id)",
+        )
+        .bind(batch.source())
+        .bind(letters.iter().map(|letter| letter.origin.clone()).collect::<Vec<_>>())
+        .bind(letters.iter().map(|letter| letter.reject.reason.as_str()).collect::<Vec<_>>())
+        .bind(letters.iter().map(|letter| letter.reject.detail.as_str()).collect::<Vec<_>>())
+        .bind(sealed.collect::<Result<Vec<_>, _>>()?)
+        .bind(letters.iter().map(|letter| letter.truncated).collect::<Vec<_>>())
+        .bind(letters.iter().map(|letter| letter.external_id.clone()).collect::<Vec<_>>())
+        .bind(batch_id)
+        .bind(now)
+        .execute(connection)
+        .await
+        .map_err(Error::database("parking dead letters"))?;
+        Ok(())
+    }
+}
+
+async fn advance(
+    connection: &mut PgConnection,
+    batch: &Batch,
+    checkpoint: &Checkpoint,
+    now: DateTime<Utc>,
+) -> Result<bool, sqlx::Error> {
+    match checkpoint {
+        Checkpoint::Kafka(advance) => offsets::advance(connection, batch.source(), advance, now).await,
+        Checkpoint::Csv { import_id, rows_before, rows } => {
+            let done = sqlx::query(
+                "update staging.csv_imports
+                 set row_count = row_count + $3, dead_letter_count = dead_letter_count + $4,
+                     skipped_count = skipped_count + $5
+                 where import_id = $1 and row_count = $2 and state = 'importing'",
+            )
+            .bind(import_id)
+            .bind(rows_before)
+            .bind(rows)
+            .bind(batch.dead_letter_count())
+            .bind(batch.skipped_count())
+            .execute(connection)
+            .await?;
+            Ok(done.rows_affected() == 1)
+        }
+        Checkpoint::Rest(polled) => polls::note(connection, batch.source(), polled).await,
+    }
+}
+
+async fn insert_batch(
+    connection: &mut PgConnection,
+    batch: &Batch,
+    origin: &Value,
+    checkpoint: &Checkpoint,
+    now: DateTime<Utc>,
+) -> Result<i64, sqlx::Error> {
+    let import_id = match checkpoint {
+        Checkpoint::Csv { import_id, .. } => Some(*import_id),
+        _ => None,
+    };
+    sqlx::query_scalar(
+        "insert into staging.batches
+             (source, origin, record_count, dead_letter_count, skipped_count, landed_at, published_at, expires_at, import_id)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+         returning batch_id",
+    )
+    .bind(batch.source())
+    .bind(origin)
+    .bind(batch.record_count())
+    .bind(batch.dead_letter_count())
+    .bind(batch.skipped_count())
+    .bind(now)
+    .bind(import_id.is_none().then_some(now))
+    .bind(batch.expires_at(now))
+    .bind(import_id)
+    .fetch_one(connection)
+    .await
+}
+
+async fn copy(
+    connection: &mut PgConnection,
+    batch: &mut Batch,
+    batch_id: i64,
+    now: DateTime<Utc>,
+) -> Result<(), sqlx::Error> {
+    if batch.record_count() == 0 {
+        return Ok(());
+    }
+    let mut copy = connection.copy_in_raw(batch::COPY).await?;
+    copy.send(batch.copy_data(batch_id, now)).await?;
+    copy.finish().await?;
+    Ok(())
+}
+
+pub(crate) async fn notify(connection: &mut PgConnection, source: &str) -> Result<(), sqlx::Error> {
+    sqlx::query("select pg_notify($1, $2)").bind(LANDED_CHANNEL).bind(source).execute(connection).await?;
+    Ok(())
+}
+

@@ -1,0 +1,177 @@
+//! A single-node Kafka broker that is its own controller (`KRaft`).
+
+use std::{fs::File, net::Ipv4Addr, path::PathBuf, process::Stdio, time::Duration};
+
+use anyhow::{Context, Result, anyhow, ensure};
+use rdkafka::{
+    ClientConfig,
+    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+    consumer::{BaseConsumer, Consumer},
+};
+use tempfile::TempDir;
+
+use super::{
+    daemon::{Daemon, tail},
+    directory, jvm, ports,
+    produce::{Outgoing, Producer},
+    read::Reader,
+};
+
+const START_TIMEOUT: Duration = Duration::from_secs(90);
+const HEAP_MIB: u32 = 512;
+/// Any sixteen bytes in base64; one cluster never meets another.
+const CLUSTER_ID: &str = "YzM2MC10ZXN0cy1rYWZrYQ";
+
+/// A running (or stopped) broker with its data.
+pub struct Broker {
+    // Before the directory: fields are dropped in order, and the process writes there.
+    process: Option<Daemon>,
+    directory: TempDir,
+    port: u16,
+}
+
+impl Broker {
+    /// Starts a broker with an empty log. When this returns, it answers.
+    pub async fn start() -> Result<Self> {
+        let directory = directory::new("broker")?;
+        let (port, controller_port) = (ports::free()?, ports::free()?);
+        let mut broker = Self { process: None, directory, port };
+        jvm::write_properties(&broker.properties(), &broker.settings(controller_port))?;
+        broker.format().await?;
+        broker.restart().await?;
+        Ok(broker)
+    }
+
+    /// The address for `bootstrap.servers`. It stays the same over stop and restart.
+    pub fn bootstrap(&self) -> String {
+        format!("{}:{}", Ipv4Addr::LOCALHOST, self.port)
+    }
+
+    /// Makes a topic. When this returns, producers and consumers find it.
+    pub async fn create_topic(&self, name: &str, partitions: u16) -> Result<()> {
+        self.create_topic_with(name, partitions, &[]).await
+    }
+
+    /// [`Broker::create_topic`] with topic settings, such as `("retention.ms", "1000")`.
+    pub async fn create_topic_with(&self, name: &str, partitions: u16, settings: &[(&str, &str)]) -> Result<()> {
+        let admin: AdminClient<_> = self.client().create()?;
+        let mut topic = NewTopic::new(name, i32::from(partitions), TopicReplication::Fixed(1));
+        for (key, value) in settings {
+            topic = topic.set(key, value);
+        }
+        let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(30)));
+        for result in admin.create_topics([&topic], &options).await? {
+            result.map_err(|(topic, code)| anyhow!("cannot create topic {topic}: {code}"))?;
+        }
+        Ok(())
+    }
+
+    /// A producer. One is enough for many messages.
+    pub fn producer(&self) -> Result<Producer> {
+        Producer::new(&self.client())
+    }
+
+    /// Writes one message, acknowledged by the broker; its partition and offset.
+    pub async fn produce(&self, message: Outgoing<'_>) -> Result<(i32, i64)> {
+        self.producer()?.send(message).await
+    }
+
+    /// Reads these topics from their first messages, as soon as the topics exist.
+    pub async fn reader(&self, topics: &[&str]) -> Result<Reader> {
+        Reader::from_start(&self.client(), topics).await
+    }
+
+    /// Stops the broker as an operator would. Its data and its address stay.
+    pub async fn stop(&mut self) -> Result<()> {
+        match self.process.take() {
+            Some(process) => process.stop().await,
+            None => Ok(()),
+        }
+    }
+
+    /// Ends the broker as a power failure would. Its data and its address stay.
+    pub fn kill(&mut self) {
+        self.process = None;
+    }
+
+    /// Starts a broker that was stopped or killed (or kills it first) on its old data and address.
+    pub async fn restart(&mut self) -> Result<()> {
+        self.kill();
+        let mut command = jvm::java(jvm::jars().await?, self.directory.path(), HEAP_MIB, "kafka.Kafka")?;
+        command.arg(self.properties());
+        let mut process = Daemon::spawn("broker", command, &self.directory.path().join("broker.log"))?;
+        process.ready(START_TIMEOUT, async || self.answers().await).await?;
+        self.process = Some(process);
+        Ok(())
+    }
+
+    /// What every client of this broker starts from.
+    pub(super) fn client(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", self.bootstrap());
+        config
+    }
+
+    fn properties(&self) -> PathBuf {
+        self.directory.path().join("server.properties")
+    }
+
+    fn settings(&self, controller_port: u16) -> Vec<(&'static str, String)> {
+        let local = Ipv4Addr::LOCALHOST;
+        let mut settings = vec![
+            ("process.roles", "broker,controller".to_owned()),
+            ("node.id", "1".to_owned()),
+            ("controller.quorum.voters", format!("1@{local}:{controller_port}")),
+            ("listeners", format!("PLAINTEXT://{local}:{},CONTROLLER://{local}:{controller_port}", self.port)),
+            ("advertised.listeners", format!("PLAINTEXT://{local}:{}", self.port)),
+            ("controller.listener.names", "CONTROLLER".to_owned()),
+            ("inter.broker.listener.name", "PLAINTEXT".to_owned()),
+            ("log.dirs", self.directory.path().join("data").display().to_string()),
+        ];
+        let for_one_node = [
+            ("offsets.topic.num.partitions", "1"),
+            ("offsets.topic.replication.factor", "1"),
+            ("transaction.state.log.num.partitions", "1"),
+            ("transaction.state.log.replication.factor", "1"),
+            ("transaction.state.log.min.isr", "1"),
+            ("share.coordinator.state.topic.num.partitions", "1"),
+            ("share.coordinator.state.topic.replication.factor", "1"),
+            ("share.coordinator.state.topic.min.isr", "1"),
+            // Nobody else will join, so do not wait for them.
+            ("group.initial.rebalance.delay.ms", "0"),
+            // Small buffers and index files; the defaults are for terabytes.
+            ("log.cleaner.dedupe.buffer.size", "4194304"),
+            ("log.index.size.max.bytes", "1048576"),
+            ("num.network.threads", "2"),
+            ("num.io.threads", "4"),
+        ];
+        settings.extend(for_one_node.map(|(key, value)| (key, value.to_owned())));
+        settings
+    }
+
+    async fn format(&self) -> Result<()> {
+        let log = self.directory.path().join("format.log");
+        let output = File::create(&log)?;
+        let mut command = jvm::java(jvm::jars().await?, self.directory.path(), 128, "kafka.tools.StorageTool")?;
+        command.args(["format", "-t", CLUSTER_ID, "-c"]).arg(self.properties());
+        command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
+        let status = tokio::process::Command::from(command).kill_on_drop(true).status().await?;
+        ensure!(status.success(), "cannot format the broker's storage:\n{}", tail(&log));
+        Ok(())
+    }
+
+    /// Whether the broker has joined its own cluster, which is later than when it accepts connections.
+    async fn answers(&self) -> bool {
+        // Without this, every question before the port is open would cost a client of its own.
+        if tokio::net::TcpStream::connect(self.bootstrap()).await.is_err() {
+            return false;
+        }
+        let config = self.client();
+        let brokers = tokio::task::spawn_blocking(move || {
+            let client: BaseConsumer = config.create()?;
+            let metadata = client.fetch_metadata(None, Duration::from_secs(2)).context("no metadata")?;
+            anyhow::Ok(metadata.brokers().len())
+        });
+        matches!(brokers.await, Ok(Ok(1)))
+    }
+}

@@ -18,8 +18,10 @@ readonly jars=$cache/jars-$key
 say() { printf 'fetch-jars: %s\n' "$*" >&2; }
 
 fetch() { # fetch POM_DIRECTORY TARGET
+  local output
   say "$1 ..."
-  mvn -B -ntp -q -Dstyle.color=never -f "$poms/$1/pom.xml" dependency:copy-dependencies -DoutputDirectory="$2" >&2
+  output=$(mvn -B -ntp -q -f "$poms/$1/pom.xml" dependency:copy-dependencies -DoutputDirectory="$2" 2>&1) ||
+    { printf '%s\n' "$output" >&2; say "Maven failed"; exit 1; }
 }
 
 if [ ! -d "$jars" ]; then

@@ -34,7 +34,9 @@ has_pkg_config() { have pkg-config; }
 has_zlib() { printf '#include <zlib.h>\n' | cc -E - >/dev/null 2>&1; }
 has_jdk() { have java && have javac && [ "$(major javac -version)" -ge "$min_java" ]; }
 has_maven() { have mvn; }
-has_mariadb() { have mariadbd && have mariadb && have mariadb-install-db; }
+has_mariadb() { # Debian keeps servers where not everybody's PATH looks
+  (PATH=$PATH:/usr/sbin && have mariadbd && have mariadb && have mariadb-install-db)
+}
 has_curl() { have curl; }
 has_setpriv() { have setpriv && have flock; }
 
@@ -82,7 +84,7 @@ hold_services() {
 # directory first, and only postgresql-common makes the file that names it.
 readonly pg_conf=/etc/postgresql-common/createcluster.d
 hold_cluster() {
-  apt install -y --no-install-recommends postgresql-common
+  apt install -y --no-install-recommends postgresql-common || return 1
   [ -d "$pg_conf" ] || { mkdir "$pg_conf" && made_pg_conf=1; }
   printf 'create_main_cluster = false\n' >"$pg_conf/c360-setup.conf"
 }
@@ -93,19 +95,22 @@ release() {
   [ -z "$made_pg_conf" ] || rmdir --ignore-fail-on-non-empty "$pg_conf"
 }
 
-install() {
-  local part packages
-  packages=$(for part; do printf '%s ' "$(cut -d: -f2 <<<"$part")"; done)
+prepare() { # prepare PACKAGE...
+  hold_services
+  case " $* " in *' postgresql '*) hold_cluster ;; esac
+}
+
+install() { # install PART...
+  local part failed=''
+  local -a packages
+  read -ra packages <<<"$(for part; do printf '%s ' "$(cut -d: -f2 <<<"$part")"; done)"
   log=$(mktemp) held='' made_pg_conf=''
   trap release EXIT
-  say "installing ${packages% } ..."
-  apt update
-  hold_services
-  case " $packages" in *' postgresql '*) hold_cluster ;; esac
-  # shellcheck disable=SC2086  # a list of packages
-  apt install -y --no-install-recommends $packages
+  say "installing ${packages[*]} ..."
+  { apt update && prepare "${packages[@]}" && apt install -y --no-install-recommends "${packages[@]}"; } || failed=1
   trap - EXIT
   release
+  [ -z "$failed" ]
 }
 
 tell() {
@@ -119,10 +124,11 @@ install_or_tell() {
   mapfile -t lacking < <(missing "$@")
   [ "${#lacking[@]}" -gt 0 ] || return 0
   if [ "$(id -u)" = 0 ] && have apt-get; then
-    install "${lacking[@]}"
-    mapfile -t lacking < <(missing "$@")
-    [ "${#lacking[@]}" -gt 0 ] || return 0
-    say "this system's own packages are not enough"
+    if install "${lacking[@]}"; then
+      mapfile -t lacking < <(missing "$@")
+      [ "${#lacking[@]}" -gt 0 ] || return 0
+      say "this system's own packages are not enough; perhaps they are too old"
+    fi
   fi
   tell "${lacking[@]}"
   return 1

@@ -228,7 +228,13 @@ mod tests {
                 format!("{} <{}> {}", person.name(), person.email, person.password(System::Loyalty))
             })
             .into();
-        assert_eq!(summary, [""; 4]);
+        let expected = [
+            "Matthew Groves <matthew.groves@couchbase.com> xrinn5xp.swd",
+            "Carlos Kaya <c.kaya@example.com> rddbxtst.swd",
+            "Inês Weiß <ines.weiss@example.net> u75w98ux3v",
+            "Priya Walker <p.walker@example.net> rrqsutgd.swd",
+        ];
+        assert_eq!(summary, expected);
     }
 
     #[test]

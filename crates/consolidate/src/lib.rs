@@ -1,1 +1,37 @@
-//! Schema customer360: merges staged records into golden records.
+//! Schema `customer360`: merges staged records into golden records.
+//!
+//! Two steps, one mechanism. **Step 1** ([`merge`]) takes batches: reads the cross-references that they name in one set read,
+//! applies the records in memory, writes the changed ones back in one set write, and marks the match keys touched, old and
+//! new, as dirty. **Step 2** ([`fold`]) takes dirty keys: reads their living cross-references, edits and decisions, folds
+//! them into profiles, and writes customers, changes, redirects and the customers of orders. Whatever else can change a
+//! profile (decisions, edits, new rules, a rebuild) only marks keys dirty.
+//!
+//! What it guarantees: a profile is a pure function of the current cross-references, the operators' decisions and the rules;
+//! any arrival order, any repetition and any batching of the same records gives the same rows. Writes that would change
+//! nothing are not made. One consolidator works at a time per database; others stand by and take over.
+//!
+//! It knows nothing of where records came from beyond their source's name. Start with [`run`] and [`drain`].
+
+mod customers;
+mod decisions;
+mod dirty;
+mod error;
+mod exclude;
+mod fold;
+mod interactions;
+mod merge;
+mod metrics;
+mod migrate;
+mod orders;
+mod products;
+mod redirects;
+mod rules;
+mod worker;
+mod xrefs;
+
+pub use error::Error;
+pub use fold::{Folded, fold};
+pub use merge::{Merged, merge};
+pub use migrate::migrate;
+pub use rules::Rules;
+pub use worker::{Drained, catch_up, drain, run};

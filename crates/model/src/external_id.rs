@@ -26,10 +26,9 @@ impl ExternalId {
             Field::Text(text) => Self::from_text(text)
                 .ok_or_else(|| Reject::new(Reason::NoExternalId, format!("column {name} is empty"))),
             Field::Json(raw) if is_integer(raw) => Ok(Self { text: (*raw).to_owned(), is_number: true }),
-            Field::Json(_) => Err(Reject::new(
-                Reason::BadExternalId,
-                format!("column {name} is neither an integer nor a string"),
-            )),
+            Field::Json(_) => {
+                Err(Reject::new(Reason::BadExternalId, format!("column {name} is neither an integer nor a string")))
+            }
         }
     }
 

@@ -126,7 +126,8 @@ fn skip_number(bytes: &[u8], start: usize) -> Result<usize, Reject> {
         }
         at += 1 + sign + digits;
     }
-    let (integer, fraction) = (i64::try_from(integer).unwrap_or(i64::MAX / 4), i64::try_from(fraction).unwrap_or(i64::MAX / 4));
+    let (integer, fraction) =
+        (i64::try_from(integer).unwrap_or(i64::MAX / 4), i64::try_from(fraction).unwrap_or(i64::MAX / 4));
     if integer + exponent > MAX_INTEGER_DIGITS || fraction - exponent > MAX_FRACTION_DIGITS {
         return Err(Reject::new(Reason::BadValue, "contains a number beyond what Postgres numeric can hold"));
     }

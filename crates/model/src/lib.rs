@@ -24,6 +24,7 @@ mod order;
 mod position;
 mod profile;
 mod record;
+mod redact;
 mod time;
 mod xref;
 
@@ -37,5 +38,6 @@ pub use order::{InteractionFields, OrderFields, OrderLine, Participant, ProductF
 pub use position::{LogPosition, Position};
 pub use profile::{Contributor, Edit, Origin, Profile, Survivorship};
 pub use record::{Entity, Mapped, Operation, Reason, Record, Reject};
+pub use redact::{redact_credential, replace_values};
 pub use time::{observed_at, parse_time};
 pub use xref::{CustomerFields, Outcome, Write, Xref};

@@ -265,7 +265,8 @@ impl Columns {
 
 impl OrderMapping {
     fn read(&self, fields: &Fields<'_>, context: &Context) -> Result<OrderFields, Reject> {
-        let purchased_at_text = self.purchased_at.as_ref().and_then(|columns| columns.read(fields).text().map(Cow::into_owned));
+        let purchased_at_text =
+            self.purchased_at.as_ref().and_then(|columns| columns.read(fields).text().map(Cow::into_owned));
         let total = match &self.total {
             Some(columns) => decimal(&columns.read(fields), &columns.label())?,
             None => None,
@@ -305,7 +306,8 @@ impl LinesMapping {
 
 impl ProductMapping {
     fn read(&self, fields: &Fields<'_>) -> ProductFields {
-        let taken: Vec<&String> = self.product_id.names().iter().chain(self.name.iter().flat_map(Columns::names)).collect();
+        let taken: Vec<&String> =
+            self.product_id.names().iter().chain(self.name.iter().flat_map(Columns::names)).collect();
         let rest = fields.iter().filter(|(name, _)| !taken.iter().any(|taken| taken == name));
         ProductFields {
             name: self.name.as_ref().and_then(|columns| columns.read(fields).text().map(Cow::into_owned)),
@@ -316,7 +318,8 @@ impl ProductMapping {
 
 impl InteractionMapping {
     fn read(&self, fields: &Fields<'_>, context: &Context) -> InteractionFields {
-        let text = |columns: &Option<Columns>| columns.as_ref().and_then(|c| c.read(fields).text().map(Cow::into_owned));
+        let text =
+            |columns: &Option<Columns>| columns.as_ref().and_then(|c| c.read(fields).text().map(Cow::into_owned));
         let with = text(&self.email).map(|email| Participant { email, role: None });
         let listed = self.participants.iter().flat_map(|column| {
             emails(&fields.get(column)).into_iter().map(|email| Participant { email, role: Some(column.clone()) })
@@ -328,7 +331,11 @@ impl InteractionMapping {
             at: text(&self.at).and_then(|text| parse_time(&text, context.timezone)),
             subject: text(&self.subject),
             participants: with.into_iter().chain(listed).collect(),
-            attributes: self.attributes.iter().filter_map(|(name, c)| Some((name.clone(), value(&c.read(fields))?))).collect(),
+            attributes: self
+                .attributes
+                .iter()
+                .filter_map(|(name, c)| Some((name.clone(), value(&c.read(fields))?)))
+                .collect(),
         }
     }
 }

@@ -42,7 +42,10 @@ impl OrderFields {
     /// The total of an order with these lines: the source's own, else the sum of the lines, `None` if one lacks a number.
     pub fn total_of(given: Option<&BigDecimal>, lines: &[OrderLine]) -> Option<BigDecimal> {
         given.cloned().or_else(|| {
-            lines.iter().map(|line| Some(line.quantity.as_ref()? * line.unit_price.as_ref()?)).sum::<Option<BigDecimal>>()
+            lines
+                .iter()
+                .map(|line| Some(line.quantity.as_ref()? * line.unit_price.as_ref()?))
+                .sum::<Option<BigDecimal>>()
         })
     }
 }

@@ -90,7 +90,8 @@ impl Survivorship {
 
     /// Takes a group of attributes whole from the best contributor that has any of it.
     fn choose(&self, group: &[&str], contributors: &[Contributor<'_>], profile: &mut Profile) {
-        let having: Vec<_> = contributors.iter().filter(|c| group.iter().any(|name| c.value(name).is_some())).cloned().collect();
+        let having: Vec<_> =
+            contributors.iter().filter(|c| group.iter().any(|name| c.value(name).is_some())).cloned().collect();
         let Some(winner) = self.ranked(group, &having).first().copied() else { return };
         for name in group {
             if let Some(value) = winner.value(name) {

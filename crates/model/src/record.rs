@@ -79,7 +79,9 @@ impl Entity {
 
     /// Reads [`Entity::as_str`] back.
     pub fn parse(word: &str) -> Option<Self> {
-        [Self::Customer, Self::Order, Self::Product, Self::Interaction].into_iter().find(|entity| entity.as_str() == word)
+        [Self::Customer, Self::Order, Self::Product, Self::Interaction]
+            .into_iter()
+            .find(|entity| entity.as_str() == word)
     }
 }
 

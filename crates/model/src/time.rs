@@ -22,7 +22,9 @@ pub fn parse_time(text: &str, zone: Tz) -> Option<DateTime<Utc>> {
         .or_else(|_| DateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%.f%#z"))
         .map(|time| time.with_timezone(&Utc))
         .ok()
-        .or_else(|| local(text).and_then(|time| zone.from_local_datetime(&time).earliest()).map(|time| time.to_utc()))?;
+        .or_else(|| {
+            local(text).and_then(|time| zone.from_local_datetime(&time).earliest()).map(|time| time.to_utc())
+        })?;
     DateTime::from_timestamp_micros(time.timestamp_micros())
 }
 
@@ -67,7 +69,9 @@ mod tests {
         ] {
             assert_eq!(read(text).as_deref(), Some(expected), "{text}");
         }
-        for text in ["", "yesterday", "2019-13-01", "2019-04-25T25:00:00", "2019-04-25T15:15:58x", "é019-04-25T15:15:580"] {
+        for text in
+            ["", "yesterday", "2019-13-01", "2019-04-25T25:00:00", "2019-04-25T15:15:58x", "é019-04-25T15:15:580"]
+        {
             assert_eq!(read(text), None, "{text}");
         }
     }

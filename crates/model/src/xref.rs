@@ -95,7 +95,9 @@ impl Xref {
     /// Applies one more record of this id. Any order, any repetition and any batching of the same writes gives the same
     /// cross-reference.
     pub fn apply(&mut self, external_id: &ExternalId, write: Write) -> Outcome {
-        if write.position == self.position || self.tombstone_position.as_ref().is_some_and(|dead| write.position <= *dead) {
+        if write.position == self.position
+            || self.tombstone_position.as_ref().is_some_and(|dead| write.position <= *dead)
+        {
             return Outcome::Unchanged;
         }
         let newer = write.position > self.position;
@@ -134,10 +136,17 @@ impl Xref {
     }
 
     /// A newer upsert: registers that it does not name grow older than the row.
-    fn renew(&mut self, external_id: &ExternalId, position: Position, observed_at: DateTime<Utc>, fields: CustomerFields) {
+    fn renew(
+        &mut self,
+        external_id: &ExternalId,
+        position: Position,
+        observed_at: DateTime<Utc>,
+        fields: CustomerFields,
+    ) {
         let older = std::mem::replace(&mut self.position, position);
         let known = self.attributes.keys().map(String::as_str);
-        let known = known.chain(self.email.is_some().then_some(EMAIL)).chain(self.credential.is_some().then_some(CREDENTIAL));
+        let known =
+            known.chain(self.email.is_some().then_some(EMAIL)).chain(self.credential.is_some().then_some(CREDENTIAL));
         for name in known {
             if !fields.names(name) && !self.attribute_positions.contains_key(name) {
                 self.attribute_positions.insert(name.to_owned(), older.clone());
@@ -293,7 +302,10 @@ mod tests {
 
     #[test]
     fn what_was_cleared_does_not_come_back() {
-        let xref = apply_all(&[upsert(3, Some(""), &[("city", Value::Null)]), upsert(1, Some("a@x"), &[("city", "Bern".into())])]);
+        let xref = apply_all(&[
+            upsert(3, Some(""), &[("city", Value::Null)]),
+            upsert(1, Some("a@x"), &[("city", "Bern".into())]),
+        ]);
         assert_eq!((xref.email, xref.attributes["city"].clone()), (None, Value::Null));
     }
 

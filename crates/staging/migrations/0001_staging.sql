@@ -138,6 +138,8 @@ create table staging.csv_imports (
 );
 
 create index csv_imports_source on staging.csv_imports (source, as_of, mtime);
+-- Whether the same content came before.
+create index csv_imports_content on staging.csv_imports (source, sha256);
 
 -- Whom to ask each REST source about, kept by consolidation, and what the last answer was, kept by the poller.
 create table staging.polls (

@@ -226,30 +226,28 @@ pub async fn exclude(
     Ok(())
 }
 
-/// Of these ids, those that a full export lacks: neither a row of it nor one of its dead letters bears them.
-pub async fn whoever_is_missing(
-    executor: impl PgExecutor<'_>,
-    import_id: i64,
-    external_ids: &[String],
-) -> Result<Vec<String>, Error> {
-    sqlx::query_scalar(
+/// Notes the ids that a full export has, rows and dead letters alike, in the temporary table `export_members (external_id)`
+/// of the caller's transaction. Whoever is not among them has left.
+pub async fn note_members(connection: &mut PgConnection, import_id: i64) -> Result<(), Error> {
+    let database = || Error::database("noting the members of a full export");
+    sqlx::query("create temporary table export_members (external_id text not null) on commit drop")
+        .execute(&mut *connection)
+        .await
+        .map_err(database())?;
+    sqlx::query(
         "with parts as materialized (
              select batch_id from staging.batches where import_id = $1 and abandoned_at is null
-         ),
-         present as (
-             select r.external_id from staging.records r join parts p on p.batch_id = r.batch_id
-             union
-             select d.external_id from staging.dead_letters d join parts p on p.batch_id = d.batch_id
-             where d.external_id is not null
          )
-         select asked.external_id
-         from unnest($2::text[]) as asked (external_id)
-         left join present on present.external_id = asked.external_id
-         where present.external_id is null",
+         insert into export_members (external_id)
+         select r.external_id from staging.records r join parts p on p.batch_id = r.batch_id
+         union
+         select d.external_id from staging.dead_letters d join parts p on p.batch_id = d.batch_id
+         where d.external_id is not null",
     )
     .bind(import_id)
-    .bind(external_ids)
-    .fetch_all(executor)
+    .execute(&mut *connection)
     .await
-    .map_err(Error::database("finding who is missing from a full export"))
+    .map_err(database())?;
+    sqlx::query("analyze export_members").execute(connection).await.map_err(database())?;
+    Ok(())
 }

@@ -19,7 +19,12 @@ pub struct Health {
 }
 
 /// Notes what an ingester says of itself: an object whose keys replace those said before.
-pub async fn report(executor: impl PgExecutor<'_>, source: &str, health: &Value, now: DateTime<Utc>) -> Result<(), Error> {
+pub async fn report(
+    executor: impl PgExecutor<'_>,
+    source: &str,
+    health: &Value,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
     sqlx::query(
         "insert into staging.sources as known (source, health, health_at) values ($1, $2, $3)
          on conflict on constraint sources_pkey do update set

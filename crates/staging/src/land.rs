@@ -7,7 +7,7 @@ use serde_json::Value;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection};
 
-use crate::batch::{self, Batch};
+use crate::batch::Batch;
 use crate::offsets::{self, Advance};
 use crate::partitions::{self, Bounds};
 use crate::polls::{self, Polled};
@@ -79,7 +79,11 @@ impl Lander {
         Ok(landing)
     }
 
-    async fn ensure_partition(&mut self, connection: &mut PgConnection, expires_at: DateTime<Utc>) -> Result<(), Error> {
+    async fn ensure_partition(
+        &mut self,
+        connection: &mut PgConnection,
+        expires_at: DateTime<Utc>,
+    ) -> Result<(), Error> {
         for at in [expires_at, expires_at + self.partition_width] {
             if !self.partitions.iter().any(|bounds| bounds.contains(&at.timestamp())) {
                 let bounds = partitions::ensure(connection, at, self.partition_width).await?;
@@ -108,7 +112,7 @@ impl Lander {
             None
         } else {
             let batch_id = insert_batch(&mut transaction, batch, origin, checkpoint, now).await.map_err(database())?;
-            copy(&mut transaction, batch, batch_id, now).await.map_err(database())?;
+            batch.copy(&mut transaction, batch_id, now).await?;
             self.park(&mut transaction, batch, batch_id, now).await?;
             Some(batch_id)
         };
@@ -120,7 +124,13 @@ impl Lander {
     }
 
     /// Writes the dead letters, sealed.
-    async fn park(&self, connection: &mut PgConnection, batch: &Batch, batch_id: i64, now: DateTime<Utc>) -> Result<(), Error> {
+    async fn park(
+        &self,
+        connection: &mut PgConnection,
+        batch: &Batch,
+        batch_id: i64,
+        now: DateTime<Utc>,
+    ) -> Result<(), Error> {
         let letters = batch.dead_letters();
         if letters.is_empty() {
             return Ok(());
@@ -207,23 +217,7 @@ async fn insert_batch(
     .await
 }
 
-async fn copy(
-    connection: &mut PgConnection,
-    batch: &mut Batch,
-    batch_id: i64,
-    now: DateTime<Utc>,
-) -> Result<(), sqlx::Error> {
-    if batch.record_count() == 0 {
-        return Ok(());
-    }
-    let mut copy = connection.copy_in_raw(batch::COPY).await?;
-    copy.send(batch.copy_data(batch_id, now)).await?;
-    copy.finish().await?;
-    Ok(())
-}
-
 pub(crate) async fn notify(connection: &mut PgConnection, source: &str) -> Result<(), sqlx::Error> {
     sqlx::query("select pg_notify($1, $2)").bind(LANDED_CHANNEL).bind(source).execute(connection).await?;
     Ok(())
 }
-

@@ -15,10 +15,12 @@
 
 mod batch;
 mod claim;
+pub mod copy;
 mod dead_letter;
 mod error;
 mod expiry;
 pub mod health;
+pub mod imports;
 mod installation;
 mod land;
 mod migrate;
@@ -29,7 +31,7 @@ pub mod polls;
 mod seal;
 
 pub use batch::{Batch, LIMIT_BYTES, LIMIT_ROWS, LIMIT_WAIT};
-pub use claim::{ClaimedBatch, ClaimedImport, StagedRecord, claim, exclude, fail, finish, read, whoever_is_missing};
+pub use claim::{ClaimedBatch, ClaimedImport, StagedRecord, claim, exclude, fail, finish, note_members, read};
 pub use dead_letter::DeadLetter;
 pub use error::{Error, is_transient};
 pub use expiry::{Expired, expire};

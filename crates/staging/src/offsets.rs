@@ -36,11 +36,12 @@ pub struct Advance {
 
 /// All stored offsets of a source.
 pub async fn stored(executor: impl PgExecutor<'_>, source: &str) -> Result<Vec<StoredOffset>, Error> {
-    let rows = sqlx::query("select topic, partition, next_offset, log_position from staging.kafka_offsets where source = $1")
-        .bind(source)
-        .fetch_all(executor)
-        .await
-        .map_err(Error::database("reading stored offsets"))?;
+    let rows =
+        sqlx::query("select topic, partition, next_offset, log_position from staging.kafka_offsets where source = $1")
+            .bind(source)
+            .fetch_all(executor)
+            .await
+            .map_err(Error::database("reading stored offsets"))?;
     let offset = |row: &sqlx::postgres::PgRow| StoredOffset {
         topic: row.get(0),
         partition: row.get(1),

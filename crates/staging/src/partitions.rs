@@ -9,7 +9,7 @@ use sqlx::{Connection, PgConnection};
 use crate::Error;
 
 /// The default width of a partition.
-pub const DEFAULT_PARTITION_WIDTH: Duration = Duration::from_secs(3600);
+pub const DEFAULT_PARTITION_WIDTH: Duration = Duration::from_hours(1);
 
 /// Serialises making and dropping of partitions.
 const LOCK: &str = "select pg_advisory_xact_lock(hashtext('c360.staging.partitions'))";
@@ -90,6 +90,6 @@ mod tests {
     fn a_new_width_fits_between_partitions_of_the_old_one() {
         assert_eq!(free_bounds(&[], 3_700, 3_600), 3_600..7_200);
         assert_eq!(free_bounds(&[0..3_600, 4_000..5_000], 3_700, 7_200), 3_600..4_000);
-        assert_eq!(free_bounds(&[0..3_600], 3_600, 60), 3_600..3_660);
+        assert_eq!(free_bounds(&[0..1_800, 1_800..3_600], 3_600, 60), 3_600..3_660);
     }
 }

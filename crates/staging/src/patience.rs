@@ -21,7 +21,9 @@ pub async fn connect(options: &PgConnectOptions) -> Result<PgConnection, Error> 
     let connecting = PgConnection::connect_with(&options);
     match tokio::time::timeout(Duration::from_secs(10), connecting).await {
         Ok(connected) => connected.map_err(Error::database("connecting to the database")),
-        Err(_) => Err(Error::database("connecting to the database")(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()))),
+        Err(_) => {
+            Err(Error::database("connecting to the database")(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())))
+        }
     }
 }
 

@@ -21,7 +21,8 @@ impl Seal {
     /// Seals bytes: a random nonce, then the ciphertext.
     pub fn seal(&self, source: &str, bytes: &[u8]) -> Result<Vec<u8>, Error> {
         let nonce = XChaCha20Poly1305::generate_nonce(&mut OsRng);
-        let sealed = self.0.encrypt(&nonce, Payload { msg: bytes, aad: source.as_bytes() }).map_err(|_| Error::Sealed)?;
+        let sealed =
+            self.0.encrypt(&nonce, Payload { msg: bytes, aad: source.as_bytes() }).map_err(|_| Error::Sealed)?;
         Ok([nonce.as_slice(), &sealed].concat())
     }
 

@@ -134,3 +134,47 @@ fn spawn_from_long_lived_thread(command: Command) -> io::Result<Child> {
     SPAWNER.send((command, reply)).map_err(io::Error::other)?;
     answer.recv().map_err(io::Error::other)?
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(pid: u32) -> PathBuf {
+        PathBuf::from(format!("/proc/{pid}/comm"))
+    }
+
+    /// Returns once `setpriv` has asked for the signal and made way for the program.
+    fn start_sleeper(log: &Path) -> Daemon {
+        let mut command = tied_command("sleep", None);
+        command.arg("60");
+        let daemon = Daemon::spawn("sleep", command, log).unwrap();
+        while fs::read_to_string(name(daemon.pid())).unwrap() != "sleep\n" {
+            thread::yield_now();
+        }
+        daemon
+    }
+
+    #[test]
+    fn outlives_the_thread_that_asked_for_it_but_not_its_handle() {
+        let directory = tempfile::tempdir().unwrap();
+        let log = directory.path().join("log");
+        let mut daemon = thread::spawn(move || start_sleeper(&log)).join().unwrap();
+        // That nothing happens can only be waited for. The signal would come at once.
+        thread::sleep(Duration::from_millis(100));
+        assert!(daemon.child.try_wait().unwrap().is_none());
+
+        let name = name(daemon.pid());
+        drop(daemon);
+        assert!(!name.exists());
+    }
+
+    #[tokio::test]
+    async fn says_why_it_ended_while_starting() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut command = tied_command("sh", None);
+        command.args(["-c", "echo no such luck; exit 3"]);
+        let mut daemon = Daemon::spawn("sh", command, &directory.path().join("log")).unwrap();
+        let error = daemon.ready(Duration::from_secs(30), async || false).await.unwrap_err();
+        assert!(error.to_string().contains("no such luck"), "{error}");
+    }
+}

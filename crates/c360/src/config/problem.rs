@@ -63,10 +63,6 @@ impl Report {
         self.problems.push(Problem { place, key: key.into(), message: message.into() });
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.problems.is_empty()
-    }
-
     pub(super) fn finish<T>(mut self, value: T) -> Result<T, Error> {
         if self.problems.is_empty() {
             return Ok(value);

@@ -1,4 +1,5 @@
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use axum::http::{HeaderValue, StatusCode, header};
@@ -187,6 +188,15 @@ async fn stops_when_told_after_finishing_what_is_under_way() {
     stream.read_to_string(&mut answer).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 200"));
     server.task.await.unwrap().unwrap();
+}
+
+#[test]
+fn the_data_of_the_demo_is_the_stores_own() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/online_store.json");
+    let store = Store::load(&path).unwrap();
+    assert_eq!(store.look_up(Endpoint::Customer, "matthew.groves@couchbase.com").0.unwrap().body, CUSTOMER);
+    let orders = store.look_up(Endpoint::Orders, "1").0.unwrap().body;
+    assert!(orders.starts_with(b"[{\"OrderId\":1,\"PurchaseDate\":\"2019-04-25T15:15:5800838522\""));
 }
 
 #[test]

@@ -40,7 +40,8 @@ fn a_customer_row_becomes_a_record_with_its_credential_replaced() {
 
 #[test]
 fn kept_and_cleared_values_are_told_apart() {
-    let mapped = map(loyalty(), customer, r#"{"id":1,"firstName":"Ann","lastName":"?","points":"","email":null}"#).unwrap();
+    let mapped =
+        map(loyalty(), customer, r#"{"id":1,"firstName":"Ann","lastName":"?","points":"","email":null}"#).unwrap();
     assert_eq!(mapped.attributes, r#"{"points":null}"#);
     assert_eq!((mapped.email.as_deref(), mapped.credential), (Some(""), None));
 }

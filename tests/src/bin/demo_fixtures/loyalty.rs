@@ -1,109 +1,127 @@
 //! The loyalty programme's nightly exports, with what such exports have in them.
 
-use super::{
-    cast::{self, Someone},
-    chance::{below, word},
-};
+use c360_tests::people::{self, Person, System};
+
+use crate::chance::below;
+use crate::newcomers::newcomer;
 
 const HEADER: &str = "id,password,firstName,lastName,email,points\n";
-const MEMBERS: usize = 200;
-const REFERENCE: usize = 27;
-/// Gone after the first night.
-const LEFT: [usize; 2] = [12, 150];
-/// New in the second night.
-const JOINED: usize = 3;
+/// How many of the members are in no other system, or only in the online store.
+const NEWCOMERS: u32 = 28;
+const FIRST_NEWCOMER_ID: u32 = 401;
 
-const LOWER_CASE: &[u8] = b"abcdefghijklmnopqrstuvwxyz";
-const LOWER_CASE_AND_DIGITS: &[u8] = b"abcdefghijklmnopqrstuvwxyz0123456789";
+/// Members of the first night who are gone in the second, by their index among the people.
+const LEFT: [u32; 2] = [21, 140];
+/// People who join for the second night, and with them one newcomer.
+const JOINED: [u32; 2] = [8, 15];
 
 /// The export of 2026-11-18: 200 members and three bad rows.
-pub fn first_night() -> Vec<u8> {
-    let mut file = Export::new();
-    for id in 1..=MEMBERS {
-        file.member(id, points(id));
-        match id {
-            60 => file.raw(b"1060,d5w1j0qe.xow,Ragged,ragged.row@example.org,31\n"),
-            110 => file.raw(b",p0a7vvhd.lek,Empty,Number,empty.number@example.org,8\n"),
-            160 => file.raw(b"1160,k2jq8mzt.urw,Jos\xe9,Latin,jose.latin@example.org,154\n"),
-            _ => {}
-        }
-    }
-    file.bytes
+pub(crate) fn first_night() -> Vec<u8> {
+    let people = people::all().iter().filter(|person| is_member(person.index));
+    let members = people.map(Member::of).chain((0..NEWCOMERS).map(Member::newcomer));
+    export(
+        members,
+        [
+            (60, b"1060,d5w1j0qe.xow,Ragged,ragged.row@example.org,31\n"),
+            (110, b",p0a7vvhd.lek,Empty,Number,empty.number@example.org,8\n"),
+            (160, b"1160,k2jq8mzt.urw,Jos\xe9,Latin,jose.latin@example.org,154\n"),
+        ],
+    )
 }
 
 /// The export of 2026-11-19: two members have left, three have joined, some have earned or spent points, and other
 /// rows are bad.
-pub fn second_night() -> Vec<u8> {
-    let mut file = Export::new();
-    for id in (1..=MEMBERS + JOINED).filter(|id| !LEFT.contains(id)) {
-        let changed = id != REFERENCE && below(8, "points changed", id) == 0;
-        let earned = if changed { 1 + below(60, "points earned", id) } else { 0 };
-        let spent = if changed && id % 3 == 0 { points(id) / 2 } else { 0 };
-        file.member(id, points(id) + earned - spent);
-        match id {
-            45 => file.raw(b"1045,z8r0nfye.bqa,Ragged,Too,ragged.too@example.org,12,5,7\n"),
-            99 => file.raw(b",w4c1ytgn.ivm,Still,Nobody,still.nobody@example.org,0\n"),
-            170 => file.raw(b"1170,n6xe3hsb.tap,Zo\xeb,Latin,zoe.latin@example.org,73\n"),
-            _ => {}
+pub(crate) fn second_night() -> Vec<u8> {
+    let stays = |index| is_member(index) && !LEFT.contains(&index);
+    let people = people::all().iter().filter(|person| stays(person.index) || JOINED.contains(&person.index));
+    let members = people.map(Member::of).chain((0..=NEWCOMERS).map(Member::newcomer));
+    export(
+        members.map(Member::a_day_later),
+        [
+            (45, b"1045,z8r0nfye.bqa,Ragged,Too,ragged.too@example.org,12,5,7\n"),
+            (99, b",w4c1ytgn.ivm,Still,Nobody,still.nobody@example.org,0\n"),
+            (170, b"1170,n6xe3hsb.tap,Zo\xeb,Latin,zoe.latin@example.org,73\n"),
+        ],
+    )
+}
+
+/// The header, the members in their order, and each bad row behind the so-manyth member.
+fn export(members: impl Iterator<Item = Member>, bad_rows: [(usize, &[u8]); 3]) -> Vec<u8> {
+    let mut file = HEADER.as_bytes().to_vec();
+    for (row, member) in members.enumerate() {
+        file.extend(member.row().as_bytes());
+        for (_, bad) in bad_rows.iter().filter(|(behind, _)| *behind == row + 1) {
+            file.extend_from_slice(bad);
         }
     }
-    file.bytes
+    file
 }
 
-/// Somebody whom only the loyalty programme knows (and perhaps the online store). The `n`th from 0.
-pub fn newcomer(n: usize) -> Someone {
-    cast::newcomer(7 * (n + 1))
+/// Four in seven of the people, the reference customer among them.
+fn is_member(index: u32) -> bool {
+    [0, 2, 3, 5].contains(&(index % 7))
 }
 
-struct Export {
-    bytes: Vec<u8>,
+struct Member {
+    id: u32,
+    password: String,
+    first_name: String,
+    last_name: String,
+    email: String,
+    points: u32,
 }
 
-impl Export {
-    fn new() -> Self {
-        Self { bytes: HEADER.into() }
+impl Member {
+    /// A member as the loyalty programme writes it, which is not always how others would.
+    fn of(person: &Person) -> Self {
+        let member = Self {
+            id: person.id(System::Loyalty),
+            password: person.password(System::Loyalty),
+            first_name: person.first_name.clone(),
+            last_name: person.last_name.clone(),
+            email: person.email.clone(),
+            points: person.points(),
+        };
+        match person.index {
+            70 | 161 => Self { email: String::new(), ..member },
+            42 => Self { email: "n/a".to_owned(), ..member },
+            105 => Self { email: "not an email".to_owned(), ..member },
+            84 => Self { last_name: format!("{}, Jr.", member.last_name), ..member },
+            119 => Self { first_name: format!("{} \"Sunny\"", member.first_name), ..member },
+            133 => Self { email: capitalized(&member.email), ..member },
+            _ => member,
+        }
     }
 
-    fn raw(&mut self, row: &[u8]) {
-        self.bytes.extend_from_slice(row);
+    fn newcomer(number: u32) -> Self {
+        let newcomer = newcomer(number);
+        Self {
+            id: FIRST_NEWCOMER_ID + number,
+            password: newcomer.password("loyalty"),
+            first_name: newcomer.first_name.to_owned(),
+            last_name: newcomer.last_name.to_owned(),
+            email: newcomer.email,
+            points: below(600, "newcomer's points", number),
+        }
     }
 
-    fn member(&mut self, id: usize, points: usize) {
-        let Someone { first_name, last_name, email } = member(id);
-        let password = password(id);
-        let (first_name, last_name) = (field(&first_name), field(&last_name));
-        let row = format!("{id},{password},{first_name},{last_name},{},{points}\n", field(&email));
-        self.raw(row.as_bytes());
+    /// One in eight has other points, but not the reference customer.
+    fn a_day_later(self) -> Self {
+        let matthew = people::person(0).id(System::Loyalty);
+        let points = match below(16, "a day later", self.id) {
+            _ if self.id == matthew => self.points,
+            0 => self.points + 1 + below(60, "earned", self.id),
+            1 => self.points / 2,
+            _ => self.points,
+        };
+        Self { points, ..self }
     }
-}
 
-/// A member as the loyalty programme writes it, which is not always how others would.
-fn member(id: usize) -> Someone {
-    let member = match id {
-        REFERENCE => return cast::reference(),
-        id if id % 7 == 0 => newcomer(id / 7 - 1),
-        id => cast::other(id, 7),
-    };
-    match id {
-        41 | 97 => Someone { email: String::new(), ..member },
-        58 => Someone { email: "n/a".into(), ..member },
-        121 => Someone { email: "not an email".into(), ..member },
-        73 => Someone { last_name: format!("{}, Jr.", member.last_name), ..member },
-        88 => Someone { first_name: format!("{} \"Sunny\"", member.first_name), ..member },
-        104 => Someone { email: capitalized(&member.email), ..member },
-        _ => member,
+    fn row(&self) -> String {
+        let Self { id, password, points, .. } = self;
+        let [first_name, last_name, email] = [&self.first_name, &self.last_name, &self.email].map(|text| field(text));
+        format!("{id},{password},{first_name},{last_name},{email},{points}\n")
     }
-}
-
-fn points(id: usize) -> usize {
-    if id == REFERENCE { 47 } else { below(2_000, "points", id) }
-}
-
-fn password(id: usize) -> String {
-    if id == REFERENCE {
-        return "xrinn5xp.swd".into();
-    }
-    format!("{}.{}", word(LOWER_CASE_AND_DIGITS, 8, "password", id), word(LOWER_CASE, 3, "password's end", id))
 }
 
 /// `ada.king@example.org` as `Ada.King@Example.Org`.

@@ -7,10 +7,10 @@
 //! clock, on the machine or on chance, and a test compares them with what is checked in. All names are invented and all
 //! addresses are in domains reserved for examples, but for Matthew Groves, who is the reference scenario.
 
-mod cast;
 mod chance;
 mod inventory;
 mod loyalty;
+mod newcomers;
 mod online_store;
 
 use std::{

@@ -31,20 +31,24 @@ fn connectors() -> [(&'static str, Schemas, Value); 6] {
     [
         ("schemas_on", Schemas::On, all_operations),
         ("schemas_off", Schemas::Off, heartbeat),
-        ("flat_rewrite", Schemas::Off, flattened("rewrite")),
-        ("flat_rewrite_schemas_on", Schemas::On, flattened("rewrite")),
-        ("flat_tombstone", Schemas::Off, flattened("tombstone")),
-        ("flat_delete_to_tombstone", Schemas::Off, flattened("delete-to-tombstone")),
+        ("flat_rewrite", Schemas::Off, flattened("rewrite", POSITION)),
+        ("flat_rewrite_schemas_on", Schemas::On, flattened("rewrite", POSITION)),
+        // What one gets who sets nothing.
+        ("flat_tombstone", Schemas::Off, flattened("tombstone", "")),
+        ("flat_delete_to_tombstone", Schemas::Off, flattened("delete-to-tombstone", POSITION)),
     ]
 }
 
-fn flattened(deletes: &str) -> Value {
+/// What a flattened message must carry beside the row, for its reader to know the newer of two.
+const POSITION: &str = "op,source.ts_ms,source.file,source.pos,source.row";
+
+fn flattened(deletes: &str, added_fields: &str) -> Value {
     json!({
         "skipped.operations": "none",
         "transforms": "unwrap",
         "transforms.unwrap.type": "io.debezium.transforms.ExtractNewRecordState",
         "transforms.unwrap.delete.tombstone.handling.mode": deletes,
-        "transforms.unwrap.add.fields": "op,source.ts_ms,source.file,source.pos,source.row",
+        "transforms.unwrap.add.fields": added_fields,
     })
 }
 

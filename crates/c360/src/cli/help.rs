@@ -1,0 +1,201 @@
+//! The pages behind `--help`.
+
+pub(super) const C360: &str = "\
+c360 builds one golden record per customer out of many systems, in Postgres, and keeps it right while those systems \
+change.
+
+Sources are configuration: Kafka topics (Debezium's change events), nightly CSV exports and REST APIs. What they send is \
+landed in Postgres, matched by email and merged by rules that you set. `c360 run` does all of it, and serves the result \
+through an API and a dashboard.
+
+To see it at work without any set-up: `c360 demo`.
+To begin with your own systems: edit c360.toml, then `c360 config check`, then `c360 run`.";
+
+pub(super) const EXIT_CODES: &str = "\
+Exit codes:
+  0   done; nothing to do is done, too
+  1   something unexpected
+  2   the command line was not understood
+  4   done, and some records are dead letters now (import only)
+  65  data refused
+  66  no such file, customer or id
+  69  a source or the database is out of reach
+  75  locked by another process; try again
+  78  the configuration cannot be used
+
+Environment:
+  C360_CONFIG            the configuration file, as --config
+  C360__SECTION__KEY     any key of it, as C360__HTTP__LISTEN or C360__SOURCES__LOYALTY__DIRECTORY
+  DATABASE_URL           database.url, unless C360__DATABASE__URL is set
+  C360_LOG, RUST_LOG     what is logged, as `debug` or `warn,c360=debug`
+  C360_LOG_FORMAT        as --log-format
+  C360_PG_BIN            where initdb and postgres are, for the embedded database";
+
+pub(super) const RUN: &str = "\
+Runs the daemon: reads every configured source, consolidates what it brings into golden records, drops what has expired, \
+and serves the API and the dashboard on http.listen.
+
+Without database.url it runs a Postgres of its own under data_dir. It brings the schemas up to date by itself. Several \
+daemons may share one database: Kafka's partitions are shared among them, and one of them consolidates.
+
+A source that fails does not stop the others, and a database that is away is waited for. SIGTERM and Ctrl-C end the \
+daemon: open batches are finished or rolled back, within 10 seconds.
+
+With --once it catches up and exits: Kafka up to its end as of now, the CSV directories as they are, the REST sources as \
+far as they are due, and consolidation until nothing is new. That is for cron, for backfills, and for tests. It works \
+beside a daemon.";
+pub(super) const RUN_END: &str = "\
+Examples:
+  c360 run
+  c360 run --config /etc/c360/c360.toml --log-format json
+  c360 run --once --no-http
+
+Exit codes:
+  0   ended by a signal; with --once: everything is caught up
+  65  --once: a file was refused; all others were finished
+  69  --once: the sources named failed; all others were finished
+  78  the configuration cannot be used";
+
+pub(super) const DEMO: &str = "\
+Shows the reference scenario: a customer who is known to a home-delivery service (MySQL, by change events), to a loyalty \
+programme (a nightly CSV file) and to an online store (a REST API) becomes one golden record with three cross-references \
+and two orders.
+
+It needs no set-up: Postgres is a throw-away cluster, the online store is a small server inside this process, and Kafka \
+is librdkafka's mock cluster, which is good for a demo and nothing else. All of it is gone when the command ends. No \
+configuration file is read.
+
+Without --once it serves the dashboard, prints where, and runs until Ctrl-C.";
+pub(super) const DEMO_END: &str = "\
+Examples:
+  c360 demo
+  c360 demo --once
+  c360 demo --once --json | head -1 | jq .profile
+
+Exit codes:
+  0   done
+  1   something unexpected, such as no Postgres on this machine (the message says what to install)";
+
+pub(super) const IMPORT: &str = "\
+Imports files of a CSV source now, and waits until they are landed. The daemon does the same by itself with every file \
+that is dropped into the source's directory; this is for cron and for files that lie elsewhere.
+
+Every file counts once: a copy of one that was imported is skipped (--again imports it all the same), and a full export \
+older than the newest imported one is superseded. A file is published whole or not at all. One with too many bad rows, or \
+a full export that has lost too many of its rows, is refused; --accept imports it all the same.
+
+On a terminal there is a progress bar; elsewhere each file is reported as one line of JSON.";
+pub(super) const IMPORT_END: &str = "\
+Examples:
+  c360 import loyalty
+  c360 import loyalty /mnt/exports/loyalty_members_2024-03-01.csv
+  c360 import loyalty new.csv --dry-run
+  c360 import loyalty shrunk.csv --accept
+
+Exit codes:
+  0   every file was imported, or had been before
+  4   imported, and some rows are dead letters now
+  65  a file was refused; the message says why
+  66  no such file, or no such source
+  69  the database is out of reach
+  75  another process is importing this source; try again
+  78  the configuration cannot be used";
+
+pub(super) const STATUS: &str = "\
+Shows how far every source is (lag, age of the oldest record not yet landed, last file, polls that are due, state of the \
+circuit breaker), how much waits to be consolidated, how many dead letters there are and why, how many records match no \
+customer and why, and whether expiry is held back.
+
+It reads the database only, so it works with and without a daemon. Words that need an operator name the command to run.";
+pub(super) const STATUS_END: &str = "\
+Examples:
+  c360 status
+  c360 status --json | jq '.sources[].lag'
+  c360 status --check || page-somebody
+
+Exit codes:
+  0   shown
+  1   --check: something needs a look
+  69  the database is out of reach
+  78  the configuration cannot be used";
+
+pub(super) const EXPIRE: &str = "\
+Drops the staged records whose time (ttl) is over and which are consolidated. What is not consolidated stays, however old, \
+and `c360 status` says how late that makes it.
+
+The daemon does this by itself every minute; the command is for installations that run from cron. Golden records never \
+expire.";
+pub(super) const EXPIRE_END: &str = "\
+Examples:
+  c360 expire
+
+Exit codes:
+  0   done; nothing to drop is done, too
+  69  the database is out of reach
+  78  the configuration cannot be used";
+
+pub(super) const MIGRATE: &str = "\
+Brings the schemas `staging` and `customer360` to the version of this program. `c360 run` does so by itself; the command \
+is for installations in which the daemon may not change schemas.
+
+Migrations only go forward. One that was interrupted is done again, and two at a time wait for each other.";
+pub(super) const MIGRATE_END: &str = "\
+Examples:
+  c360 migrate
+  DATABASE_URL=postgres://owner@db/c360 c360 migrate
+
+Exit codes:
+  0   the schemas are up to date
+  69  the database is out of reach
+  78  the configuration cannot be used, or the database is too old or lacks an extension";
+
+pub(super) const CONFIG: &str = "\
+Checks or prints the configuration: the file (--config, C360_CONFIG or ./c360.toml) with the environment over it. Nothing \
+is connected to.";
+pub(super) const CONFIG_END: &str = "\
+Examples:
+  c360 config check
+  c360 config print
+
+Exit codes:
+  0   the configuration can be used
+  78  it cannot";
+
+pub(super) const CONFIG_CHECK: &str = "\
+Says whether the configuration can be used, and if not, names every problem: the key, the file and line (or the variable) \
+that said it, and what was probably meant. Warnings are for what is allowed but probably not meant.";
+pub(super) const CONFIG_CHECK_END: &str = "\
+Examples:
+  c360 config check
+  c360 config check --config /etc/c360/c360.toml && systemctl restart c360
+
+Exit codes:
+  0   it can be used
+  78  it cannot";
+
+pub(super) const CONFIG_PRINT: &str = "\
+Prints the configuration in force as TOML: the file, the environment over it, and the defaults. Secrets, and passwords in \
+URLs, are replaced by [redacted].";
+pub(super) const CONFIG_PRINT_END: &str = "\
+Examples:
+  c360 config print
+  C360__HTTP__LISTEN=0.0.0.0:80 c360 config print | grep listen
+
+Exit codes:
+  0   printed
+  78  the configuration cannot be used";
+
+pub(super) const COMPLETIONS: &str = "\
+Prints a script that completes c360's commands and options in a shell.";
+pub(super) const COMPLETIONS_END: &str = "\
+Examples:
+  c360 completions bash > /etc/bash_completion.d/c360
+  c360 completions zsh > ~/.zfunc/_c360
+  c360 completions fish > ~/.config/fish/completions/c360.fish
+
+Exit codes:
+  0   printed";
+
+pub(super) const SAMPLE_STORE: &str = "\
+Serves the online store of the reference scenario: three endpoints that answer for one customer, order list or product at \
+a time. For docker-compose and for trying things out; the demo has its own.";

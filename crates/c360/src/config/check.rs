@@ -1,0 +1,293 @@
+//! What types cannot say: names, limits, and things that must fit together.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use model::mapping::Mapping;
+use regex::Regex;
+
+use super::Config;
+use super::document::Document;
+use super::problem::{Report, suggestion};
+use super::source::{CredentialPolicy, Csv, Kafka, KafkaFormat, Rest, Source, SourceKind};
+
+/// The system of customers made by hand.
+const CRM: &str = "crm";
+/// A source's name is part of tables' rows, of metrics and of paths.
+const LONGEST_NAME: usize = 63;
+
+/// Checks everything, and returns what is allowed but probably not meant.
+pub(super) fn check(config: &Config, document: &Document, report: &mut Report) -> Vec<String> {
+    let mut checks = Checks { document, report, warnings: Vec::new() };
+    checks.names();
+    checks.database(config);
+    checks.limits(config);
+    for (name, source) in &config.sources {
+        checks.source(name, source);
+    }
+    checks.survivorship(config);
+    checks.warnings
+}
+
+struct Checks<'a> {
+    document: &'a Document,
+    report: &'a mut Report,
+    warnings: Vec<String>,
+}
+
+impl Checks<'_> {
+    fn problem(&mut self, key: &[&str], message: impl Into<String>) {
+        self.report.add(self.document.place(key), key.join("."), message);
+    }
+
+    fn require(&mut self, holds: bool, key: &[&str], message: &str) {
+        if !holds {
+            self.problem(key, message);
+        }
+    }
+
+    /// Names as written, also of sources that could not be read.
+    fn names(&mut self) {
+        for name in self.document.keys(&["sources"]).into_iter().map(str::to_owned).collect::<Vec<_>>() {
+            let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+            let fits = name.starts_with(|c: char| c.is_ascii_lowercase()) && name.chars().all(plain);
+            let message = "a source's name is a lower-case letter and then up to 62 lower-case letters, digits and _";
+            self.require(fits && name.len() <= LONGEST_NAME, &["sources", &name], message);
+            let message = "`crm` is the system of customers made by hand; choose another name";
+            self.require(name != CRM, &["sources", &name], message);
+        }
+    }
+
+    fn database(&mut self, config: &Config) {
+        use secrecy::ExposeSecret;
+        let key = ["database", "url"];
+        if let Some(url) = &config.database.url {
+            let url = url.expose_secret();
+            let is_postgres = url.starts_with("postgres://") || url.starts_with("postgresql://");
+            let parses = config.database.connect_options().is_ok();
+            let message = "must be a Postgres URL: postgres://user@host:5432/database";
+            self.require(is_postgres && parses, &key, message);
+        }
+        let message = "must be at least 4: landing, consolidating and serving hold connections of their own";
+        self.require(config.database.max_connections >= 4, &["database", "max_connections"], message);
+        if config.database.password.is_some() && config.database.url.is_none() {
+            self.problem(&["database", "password"], "is of no use without `database.url`");
+        }
+    }
+
+    fn limits(&mut self, config: &Config) {
+        let second = Duration::from_secs(1);
+        let message = "must be at least \"1s\"";
+        self.require(config.staging.partition_width >= second, &["staging", "partition_width"], message);
+        self.require(config.staging.ttl >= second, &["staging", "ttl"], message);
+        let message = "must be at least 1";
+        self.require(config.matching.max_xrefs_per_system >= 1, &["matching", "max_xrefs_per_system"], message);
+        self.require(!config.data_dir.as_os_str().is_empty(), &["data_dir"], "must not be empty");
+        if config.matching.guards().is_err() {
+            self.problem(&["matching", "blocked"], "these patterns are too many or too long");
+        }
+    }
+
+    fn source(&mut self, name: &str, source: &Source) {
+        let at = ["sources", name];
+        self.require(source.ttl() >= Duration::from_secs(1), &[at[0], at[1], "ttl"], "must be at least \"1s\"");
+        if source.settings.credentials == CredentialPolicy::Keep {
+            let warning = "keeps passwords in clear (credentials = \"keep\")";
+            self.warnings.push(format!("source {name} {warning}; \"digest\" shows as much and reveals nothing"));
+        }
+        let mappings = source.mappings();
+        let message = "needs a mapping: a section [sources.NAME.customer], order, product or interaction";
+        self.require(!mappings.is_empty(), &at, &message.replace("NAME", name));
+        for mapping in &mappings {
+            self.mapping(name, source, mapping);
+        }
+        match &source.kind {
+            SourceKind::Kafka(kafka) => self.kafka(name, kafka, &mappings),
+            SourceKind::Csv(csv) => self.csv(name, csv),
+            SourceKind::Rest(rest) => self.rest(name, rest, &mappings),
+        }
+    }
+
+    fn mapping(&mut self, name: &str, source: &Source, mapping: &Mapping) {
+        let word = word(mapping);
+        if !matches!(source.kind, SourceKind::Kafka(_)) {
+            let message = "is for Kafka sources; this one has no topics";
+            self.require(mapping.topics().is_empty(), &["sources", name, word, "topics"], message);
+        }
+        let is_rest = matches!(source.kind, SourceKind::Rest(_));
+        if !is_rest {
+            let message = "is for REST sources; nobody asks this one";
+            self.require(request(mapping).is_none(), &["sources", name, word, "request"], message);
+        }
+        if let Mapping::Customer(customer) = mapping {
+            for taken in ["email", "credential"] {
+                let message = format!("is not an attribute: map it by the key `{taken}` of the mapping itself");
+                let key = ["sources", name, word, "attributes", taken];
+                self.require(!customer.attributes.contains_key(taken), &key, &message);
+            }
+            if customer.email.is_none() && !is_rest {
+                let what = "its customers will match nobody (unmatched: no_email)";
+                self.warnings.push(format!("source {name} maps no email: {what}"));
+            }
+        }
+    }
+
+    fn kafka(&mut self, name: &str, kafka: &Kafka, mappings: &[Mapping]) {
+        let key = |key| ["sources", name, key];
+        self.require(
+            !kafka.brokers.trim().is_empty(),
+            &key("brokers"),
+            "must be \"host:port\", or several with commas",
+        );
+        let all_have_topics = mappings.iter().all(|mapping| !mapping.topics().is_empty());
+        let message = "is required, here or in every mapping";
+        self.require(!kafka.topics.is_empty() || all_have_topics, &key("topics"), message);
+        for topic in kafka.topics.iter().chain(mappings.iter().flat_map(Mapping::topics)) {
+            let fits = match topic.strip_prefix('^') {
+                Some(_) => Regex::new(topic).is_ok(),
+                None => !topic.is_empty() && topic.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c)),
+            };
+            let message = "is neither a topic (letters, digits, `.`, `_`, `-`) nor a pattern that begins with `^`";
+            self.require(fits, &key("topics"), &format!("{topic:?} {message}"));
+        }
+        self.require(!kafka.group_id.is_empty(), &key("group_id"), "must not be empty");
+        self.require(kafka.max_record_bytes > 0, &key("max_record_bytes"), "must be more than 0");
+        self.require((1..=128).contains(&kafka.max_depth), &key("max_depth"), "must be from 1 to 128");
+        let is_avro = kafka.format == KafkaFormat::Avro;
+        let message = "is required with format = \"avro\": the URL of the schema registry";
+        self.require(!is_avro || kafka.schema_registry.is_some(), &key("schema_registry"), message);
+        if let Some(url) = &kafka.schema_registry {
+            self.require(is_http(url), &key("schema_registry"), "must begin with http:// or https://");
+        }
+        for own in ["bootstrap.servers", "group.id", "enable.auto.commit", "enable.auto.offset.store"] {
+            let message = "is c360's to set; see the keys `brokers` and `group_id`";
+            self.require(!kafka.properties.contains_key(own), &["sources", name, "properties", own], message);
+        }
+    }
+
+    fn csv(&mut self, name: &str, csv: &Csv) {
+        let key = |key| ["sources", name, key];
+        self.require(!csv.directory.as_os_str().is_empty(), &key("directory"), "is required");
+        self.require(!csv.pattern.is_empty() && !csv.pattern.contains('/'), &key("pattern"), "must be a file name");
+        let percent = 0.0..=100.0;
+        let message = "must be from 0 to 100";
+        self.require(percent.contains(&csv.max_bad_percent), &key("max_bad_percent"), message);
+        self.require(percent.contains(&csv.max_drop_percent), &key("max_drop_percent"), message);
+        if let Some(delimiter) = csv.delimiter {
+            let fits = delimiter.is_ascii() && !"\"\r\n".contains(delimiter);
+            self.require(fits, &key("delimiter"), "must be one ASCII character, not a quote or a line end");
+        }
+        if let Some(pattern) = &csv.as_of_pattern {
+            let message = "must be a regular expression with one group, which is the date";
+            self.require(Regex::new(pattern).is_ok_and(|p| p.captures_len() == 2), &key("as_of_pattern"), message);
+        }
+        if let Some(label) = &csv.encoding {
+            let known = encoding_rs::Encoding::for_label(label.as_bytes()).is_some();
+            let message = format!("{label:?} is not an encoding such as \"utf-8\" or \"windows-1252\"");
+            self.require(known, &key("encoding"), &message);
+        }
+        if let Some(marker) = &csv.marker {
+            self.require(!marker.is_empty(), &key("marker"), "must not be empty");
+        }
+        self.require(csv.scan_every > Duration::ZERO, &key("scan_every"), "must be more than 0");
+    }
+
+    fn rest(&mut self, name: &str, rest: &Rest, mappings: &[Mapping]) {
+        let key = |key| ["sources", name, key];
+        self.require(is_http(&rest.base_url), &key("base_url"), "is required, and begins with http:// or https://");
+        let authority = rest.base_url.split('/').nth(2).unwrap_or_default();
+        let message = "must not hold a user or a password; use `basic`";
+        self.require(!authority.contains('@'), &key("base_url"), message);
+        let rate = rest.requests_per_second;
+        self.require(rate.is_finite() && rate > 0.0, &key("requests_per_second"), "must be more than 0");
+        self.require((1..=1024).contains(&rest.concurrency), &key("concurrency"), "must be from 1 to 1024");
+        self.require(rest.max_body_bytes > 0, &key("max_body_bytes"), "must be more than 0");
+        self.require(rest.breaker_failures > 0, &key("breaker_failures"), "must be at least 1");
+        let times = [
+            ("refresh_every", rest.refresh_every),
+            ("connect_timeout", rest.connect_timeout),
+            ("read_timeout", rest.read_timeout),
+            ("timeout", rest.timeout),
+            ("breaker_cooldown", rest.breaker_cooldown),
+        ];
+        for (word, time) in times {
+            self.require(time > Duration::ZERO, &key(word), "must be more than 0");
+        }
+        let ways = [rest.bearer_token.is_some(), rest.basic.is_some(), rest.oauth2.is_some()];
+        let message = "has several of `bearer_token`, `basic` and `oauth2`; keep one";
+        self.require(ways.into_iter().filter(|set| *set).count() <= 1, &["sources", name], message);
+        for mapping in mappings {
+            let places: &[&str] = match mapping {
+                Mapping::Customer(_) => &["{email}"],
+                Mapping::Order(_) => &["{external_id}"],
+                Mapping::Product(_) => &["{product_id}"],
+                Mapping::Interaction(_) => &["{email}", "{external_id}"],
+            };
+            let request = request(mapping).unwrap_or_default();
+            let fits = request.starts_with('/') && places.iter().any(|place| request.contains(place));
+            let message = format!("is required: a path that begins with / and holds {}", places.join(" or "));
+            self.require(fits, &["sources", name, word(mapping), "request"], &message);
+        }
+    }
+
+    fn survivorship(&mut self, config: &Config) {
+        // As written: a source that could not be read is no reason to call its name unknown.
+        let mut known: Vec<&str> = self.document.keys(&["sources"]);
+        known.push(CRM);
+        let known: Vec<String> = known.into_iter().map(str::to_owned).collect();
+        let known: Vec<&str> = known.iter().map(String::as_str).collect();
+        let rules = &config.survivorship;
+        let mut lists = vec![(vec!["survivorship", "prefer"], &rules.prefer)];
+        let of_attributes = rules.attributes.iter();
+        lists.extend(of_attributes.map(|(name, list)| (vec!["survivorship", "attributes", name.as_str()], list)));
+        for (key, systems) in lists {
+            let mut seen = BTreeSet::new();
+            for system in systems {
+                let message = format!("{system:?} is not a source{}", suggestion(system, &known));
+                self.require(known.contains(&system.as_str()), &key, &message);
+                self.require(seen.insert(system), &key, &format!("{system:?} stands here twice"));
+            }
+        }
+        let mut grouped = BTreeSet::new();
+        for attribute in rules.groups.iter().flatten() {
+            let message = format!("`{attribute}` stands in two groups, or twice in one");
+            self.require(grouped.insert(attribute), &["survivorship", "groups"], &message);
+        }
+        self.unmapped_attributes(config);
+    }
+
+    /// An attribute that no source maps is a slip of the pen or a source that is gone.
+    fn unmapped_attributes(&mut self, config: &Config) {
+        let customers = config.sources.values().filter_map(|source| source.settings.customer.as_ref());
+        let mapped: BTreeSet<&str> = customers.flat_map(|c| c.attributes.keys().map(String::as_str)).collect();
+        let mapped: Vec<&str> = mapped.into_iter().collect();
+        let ruled = config.survivorship.attributes.keys().map(String::as_str);
+        for attribute in ruled.filter(|name| !mapped.contains(name)) {
+            let hint = suggestion(attribute, &mapped);
+            self.warnings.push(format!("survivorship.attributes.{attribute}: no source maps this attribute{hint}"));
+        }
+    }
+}
+
+fn word(mapping: &Mapping) -> &'static str {
+    match mapping {
+        Mapping::Customer(_) => "customer",
+        Mapping::Order(_) => "order",
+        Mapping::Product(_) => "product",
+        Mapping::Interaction(_) => "interaction",
+    }
+}
+
+fn request(mapping: &Mapping) -> Option<&str> {
+    match mapping {
+        Mapping::Customer(mapping) => mapping.request.as_deref(),
+        Mapping::Order(mapping) => mapping.request.as_deref(),
+        Mapping::Product(mapping) => mapping.request.as_deref(),
+        Mapping::Interaction(mapping) => mapping.request.as_deref(),
+    }
+}
+
+fn is_http(url: &str) -> bool {
+    let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
+    rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/'))
+}

@@ -1,0 +1,171 @@
+//! What is said about a configuration that cannot be used: one row per way to get it wrong.
+
+use super::{SMALL, parse};
+
+/// The message for `text`; a row expects its parts.
+#[track_caller]
+fn said(text: &str, variables: &[(&str, &str)]) -> String {
+    match parse(text, variables) {
+        Ok(_) => panic!("this can be used:\n{text}"),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[test]
+fn problems_name_the_place_the_key_and_what_was_meant() {
+    let small = |old: &str, new: &str| {
+        assert!(SMALL.contains(old), "{old}");
+        SMALL.replacen(old, new, 1)
+    };
+    let rows: Vec<(String, &[&str])> = vec![
+        // Unknown keys, at every depth.
+        ("databse = 1".into(), &["c360.toml:1: `databse`: unknown key", "did you mean `database`?"]),
+        ("[http]\n\nlisen = \"x\"".into(), &["c360.toml:3: `http.lisen`: unknown key (did you mean `listen`?"]),
+        ("[security]\ndata_dir = \"x\"".into(), &["`security.data_dir`: unknown key", "known here: key_file"]),
+        (small("brokers", "broker = 1\nbrokers"), &[":12: `sources.orders_feed.broker`", "did you mean `brokers`?"]),
+        (small("directory", "brokers = \"x\"\ndirectory"), &["`sources.members.brokers`: unknown key"]),
+        (
+            small("order_id", "orderid = 1\norder_id"),
+            &["`sources.orders_feed.order.orderid`", "did you mean `order_id`?"],
+        ),
+        (small("any = [", "all = 1, any = ["), &["`sources.members.customer.email.all`: unknown key", "any"]),
+        (
+            small(
+                "order_id",
+                "lines = { path = \"a\", product_id = \"b\", quantity = \"c\", unit_price = \"d\", x = 1 }\norder_id",
+            ),
+            &["`sources.orders_feed.order.lines.x`: unknown key", "unit_price"],
+        ),
+        // Types.
+        ("[http]\nlisten = 8360".into(), &["c360.toml:2: `http.listen`: ", "127.0.0.1:8360"]),
+        ("[http]\nlisten = \"8360\"".into(), &["c360.toml:2: `http.listen`: ", "127.0.0.1:8360"]),
+        ("[database]\nmax_connections = \"many\"".into(), &["`database.max_connections`", "expected a whole number"]),
+        ("[staging]\nttl = 90000".into(), &["c360.toml:2: `staging.ttl`", "a duration in quotes"]),
+        ("[staging]\nttl = \"7 moons\"".into(), &["`staging.ttl`", "\"7 moons\" is not a duration"]),
+        (small("brokers", "max_record_bytes = \"1MiX\"\nbrokers"), &["`sources.orders_feed.max_record_bytes`", "1MiX"]),
+        (small("external_id = \"Id\"", "external_id = 5"), &["`sources.shop.customer.external_id`: must be a column"]),
+        (
+            small("directory", "timezone = \"Paris\"\ndirectory"),
+            &["`sources.members.timezone`", "\"Paris\" is not a time zone"],
+        ),
+        (small("brokers", "format = \"xml\"\nbrokers"), &["`sources.orders_feed.format`", "debezium"]),
+        (small("directory", "credentials = \"hide\"\ndirectory"), &["`sources.members.credentials`", "digest"]),
+        ("sources = 5".into(), &["c360.toml:1: `sources`: must be sections"]),
+        ("[survivorship]\nprefer = \"x\"".into(), &["c360.toml:2: `survivorship.prefer`", "expected a list"]),
+        // What is required.
+        (small("kind = \"csv\"\n", ""), &["`sources.members.kind`: is required"]),
+        (small("kind = \"csv\"", "kind = \"cvs\""), &["`sources.members.kind`: \"cvs\" is not a kind", "`csv`?"]),
+        (small("brokers = \"localhost:9092\"\n", ""), &["`sources.orders_feed.brokers`: is required"]),
+        (small("topics = [\"^orders\\\\..*\"]\n", ""), &["`sources.orders_feed.topics`: is required"]),
+        (small("external_id = \"id\"\n", ""), &["`sources.members.customer.external_id`: is required"]),
+        (small("directory = \"drop\"\n", ""), &["`sources.members.directory`: is required"]),
+        (small("base_url = \"http://localhost:1\"\n", ""), &["`sources.shop.base_url`: is required"]),
+        (small("request = \"/c?email={email}\"\n", ""), &["`sources.shop.customer.request`: is required", "{email}"]),
+        (
+            "[sources.a]\nkind = \"csv\"\ndirectory = \"x\"".into(),
+            &["`sources.a`: needs a mapping", "[sources.a.customer]"],
+        ),
+        // Names, limits, and what must fit together.
+        (small("members", "Members"), &["`sources.Members`: a source's name is"]),
+        (SMALL.replace("members", "crm"), &["`sources.crm`: `crm` is the system of customers made by hand"]),
+        ("[database]\nurl = \"mysql://h/d\"".into(), &["c360.toml:2: `database.url`: must be a Postgres URL"]),
+        ("[database]\nmax_connections = 1".into(), &["`database.max_connections`: must be at least 4"]),
+        ("[staging]\npartition_width = \"10ms\"".into(), &["`staging.partition_width`: must be at least"]),
+        ("[matching]\nmax_xrefs_per_system = 0".into(), &["`matching.max_xrefs_per_system`: must be at least 1"]),
+        (small("\"^orders\\\\..*\"", "\"^orders(\""), &["`sources.orders_feed.topics`: \"^orders(\" is neither"]),
+        (small("brokers", "format = \"avro\"\nbrokers"), &["`sources.orders_feed.schema_registry`: is required"]),
+        (small("brokers", "properties = { \"group.id\" = \"x\" }\nbrokers"), &["c360's to set"]),
+        (
+            small("directory", "max_bad_percent = 101\ndirectory"),
+            &["`sources.members.max_bad_percent`: must be from 0"],
+        ),
+        (small("directory", "encoding = \"utf-99\"\ndirectory"), &["\"utf-99\" is not an encoding"]),
+        (small("directory", "delimiter = \"\\\"\"\ndirectory"), &["`sources.members.delimiter`"]),
+        (small("directory", "as_of_pattern = \"x\"\ndirectory"), &["`sources.members.as_of_pattern`", "one group"]),
+        (small("http://localhost:1", "http://u:p@localhost:1"), &["`sources.shop.base_url`: must not hold a user"]),
+        (small("base_url", "requests_per_second = 0\nbase_url"), &["`sources.shop.requests_per_second`"]),
+        (
+            small("base_url", "bearer_token = \"t\"\nbasic = { user = \"u\", password = \"p\" }\nbase_url"),
+            &["has several of"],
+        ),
+        (small("external_id = \"id\"", "external_id = \"id\"\nrequest = \"/x\""), &["is for REST sources"]),
+        (small("external_id = \"id\"", "external_id = \"id\"\ntopics = [\"x\"]"), &["is for Kafka sources"]),
+        (
+            small("external_id = \"id\"", "external_id = \"id\"\nattributes = { email = \"x\" }"),
+            &["is not an attribute"],
+        ),
+        (
+            format!("{SMALL}[survivorship]\nprefer = [\"shopp\"]"),
+            &["c360.toml:25: `survivorship.prefer`: \"shopp\" is not a source", "`shop`?"],
+        ),
+        (
+            format!("{SMALL}[survivorship.attributes]\nname = [\"ship\"]"),
+            &["`survivorship.attributes.name`: \"ship\" is not", "`shop`?"],
+        ),
+        (format!("{SMALL}[survivorship]\nprefer = [\"shop\", \"shop\"]"), &["\"shop\" stands here twice"]),
+        (
+            "[survivorship]\ngroups = [[\"a\", \"b\"], [\"b\"]]".into(),
+            &["`survivorship.groups`: `b` stands in two groups"],
+        ),
+        // Not TOML.
+        ("[http]\nlisten = \"x".into(), &["c360.toml:2: this is not TOML"]),
+    ];
+    for (text, parts) in rows {
+        let said = said(&text, &[]);
+        for part in parts {
+            assert!(said.contains(part), "expected {part:?} in:\n{said}\nfor:\n{text}");
+        }
+    }
+}
+
+#[test]
+fn a_variable_that_is_wrong_is_named() {
+    let rows: [(&str, &str, &[&str]); 6] = [
+        (
+            "C360__HTTP__LISTNE",
+            "x",
+            &["environment variable C360__HTTP__LISTNE: `http.listne`: unknown key", "`listen`?"],
+        ),
+        ("C360__HTTP__LISTEN", "x", &["environment variable C360__HTTP__LISTEN: `http.listen`"]),
+        ("C360__HTTP", "5", &["environment variable C360__HTTP: `http`", "expected a section"]),
+        ("C360____LISTEN", "x", &["environment variable C360____LISTEN: is not C360__SECTION__KEY"]),
+        ("C360__DATA_DIR__X", "x", &["environment variable C360__DATA_DIR__X", "`data_dir` is a value, not a section"]),
+        ("DATABASE_URL", "nonsense", &["environment variable DATABASE_URL: `database.url`: must be a Postgres URL"]),
+    ];
+    for (variable, value, parts) in rows {
+        let said = said("data_dir = \"x\"", &[(variable, value)]);
+        parts.iter().for_each(|part| assert!(said.contains(part), "expected {part:?} in:\n{said}"));
+    }
+}
+
+#[test]
+fn all_problems_are_said_at_once_in_order_of_place() {
+    let said = said("[http]\nlistten = 1\n[staging]\nttl = 5\n[matching]\nblockd = []", &[("C360__HTTP__X", "1")]);
+    let keys: Vec<_> =
+        ["for 4 reasons", ":2: `http.listten`", ":4: `staging.ttl`", ":6: `matching.blockd`", "C360__HTTP__X"]
+            .iter()
+            .map(|part| said.find(part).unwrap_or_else(|| panic!("{part} in {said}")))
+            .collect();
+    assert!(keys.is_sorted(), "{said}");
+}
+
+#[test]
+fn no_message_holds_a_secret() {
+    let text = "[database]\nurl = \"mysql://u:s3cret@h/d\"\npassword = [\"s3cret\"]";
+    let wrong = said(text, &[("C360__SOURCES__SHOP__BEARER_TOKEN", "[\"s3cret\"]")]);
+    assert!(!wrong.contains("s3cret"), "{wrong}");
+    let not_toml = said("[database]\nurl = \"s3cret", &[]);
+    assert!(!not_toml.contains("s3cret"), "{not_toml}");
+}
+
+#[test]
+fn a_secret_that_cannot_be_read_is_named_by_its_file() {
+    let empty = tempfile::NamedTempFile::new().unwrap();
+    let empty = empty.path().to_str().unwrap();
+    for (file, problem) in [("/nonexistent/url", "cannot read /nonexistent/url: No such file"), (empty, "is empty")] {
+        let said = said(&format!("[database]\nurl_file = {file:?}"), &[]);
+        assert!(said.contains("c360.toml:2: `database.url_file`: ") && said.contains(problem), "{said}");
+    }
+    let both = said(&format!("[database]\nurl_file = {empty:?}\nurl = \"postgres://h/d\""), &[]);
+    assert!(both.contains("`database.url` is set too; keep one of them"), "{both}");
+}

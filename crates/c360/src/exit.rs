@@ -1,0 +1,102 @@
+//! Exit codes. They are stable: cron jobs and scripts branch on them.
+
+use std::fmt;
+use std::process::{ExitCode, Termination};
+
+use crate::config;
+
+/// How a command ended, from best to worst. Where several apply, the larger of [`Exit::Refused`] and
+/// [`Exit::OutOfReach`] counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Exit {
+    /// Done. Nothing to do is done, too.
+    Done = 0,
+    /// Something nobody expected: a bug, or a broken machine. Also what `status --check` says of a system that needs a look.
+    Unexpected = 1,
+    /// The command line was not understood. (clap exits with it by itself.)
+    Usage = 2,
+    /// `import` only: done, and some records are dead letters now.
+    DoneWithDeadLetters = 4,
+    /// The data was refused, whole: too many bad rows, a column missing, a full export that has shrunk too much.
+    Refused = 65,
+    /// No such file, customer or id.
+    NotFound = 66,
+    /// A source or the database is out of reach. Worth another try later.
+    OutOfReach = 69,
+    /// Another process holds the lock that this command needs. Worth another try soon.
+    Locked = 75,
+    /// The configuration cannot be used. No use to try again before somebody has changed it.
+    Configuration = 78,
+}
+
+impl Exit {
+    /// An error that makes the command exit with this code.
+    pub fn because(self, reason: impl Into<anyhow::Error>) -> anyhow::Error {
+        Failure { exit: self, reason: reason.into() }.into()
+    }
+
+    /// The code for an error: the one that [`Exit::because`] gave it, else what its cause says by itself.
+    pub fn of(error: &anyhow::Error) -> Self {
+        let by_cause = |cause: &(dyn std::error::Error + 'static)| {
+            if let Some(failure) = cause.downcast_ref::<Failure>() {
+                return Some(failure.exit);
+            }
+            cause.is::<config::Error>().then_some(Self::Configuration)
+        };
+        error.chain().find_map(by_cause).unwrap_or(Self::Unexpected)
+    }
+
+    /// The code of two things done by one command.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        self.max(other)
+    }
+}
+
+impl Termination for Exit {
+    fn report(self) -> ExitCode {
+        ExitCode::from(self as u8)
+    }
+}
+
+/// An error that knows its exit code; otherwise it looks like its reason.
+#[derive(Debug)]
+struct Failure {
+    exit: Exit,
+    reason: anyhow::Error,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.reason.fmt(f)
+    }
+}
+
+impl std::error::Error for Failure {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.reason.source()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::{Context, anyhow};
+
+    use super::*;
+
+    #[test]
+    fn an_error_keeps_its_code_through_contexts() {
+        let refused = Exit::Refused.because(anyhow!("too many bad rows"));
+        let wrapped = Err::<(), _>(refused).context("importing").unwrap_err();
+        assert_eq!(Exit::of(&wrapped), Exit::Refused);
+        assert_eq!(format!("{wrapped:#}"), "importing: too many bad rows");
+        assert_eq!(Exit::of(&anyhow!("who knows")), Exit::Unexpected);
+    }
+
+    #[test]
+    fn the_larger_code_counts() {
+        assert_eq!(Exit::Refused.and(Exit::OutOfReach), Exit::OutOfReach);
+        assert_eq!(Exit::Done.and(Exit::Refused), Exit::Refused);
+    }
+}

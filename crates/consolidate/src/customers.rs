@@ -1,0 +1,199 @@
+//! Customers and the changes of their profiles: read as a set, written as a set.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use chrono::{DateTime, Utc};
+use model::{Origin, Profile};
+use serde_json::Value;
+use sqlx::postgres::PgRow;
+use sqlx::types::Uuid;
+use sqlx::{PgConnection, Row};
+use staging::copy::Rows;
+
+use crate::Error;
+use crate::error::database;
+
+/// What the table knows of a customer.
+pub(crate) struct Known {
+    email: Option<String>,
+    profile: Profile,
+    deleted: bool,
+}
+
+/// What a customer is to be.
+pub(crate) struct Target {
+    pub(crate) customer_id: Uuid,
+    pub(crate) match_key: String,
+    pub(crate) email: Option<String>,
+    pub(crate) profile: Profile,
+    /// Whether there is a living cross-reference; without one the row stays, empty.
+    pub(crate) living: bool,
+    pub(crate) cause: String,
+}
+
+/// Reads customers by id.
+pub(crate) async fn read(connection: &mut PgConnection, ids: &[Uuid]) -> Result<HashMap<Uuid, Known>, Error> {
+    let rows = sqlx::query(
+        "select customer_id, email, profile::text, provenance::text, deleted_at is not null
+         from customer360.customers where customer_id = any ($1)",
+    )
+    .bind(ids)
+    .fetch_all(connection)
+    .await
+    .map_err(database("reading customers"))?;
+    // Our own jsonb: it parses. Where somebody damaged it by hand, it counts as empty and is written anew.
+    let known = |row: &PgRow| Known {
+        email: row.get(1),
+        profile: Profile {
+            attributes: serde_json::from_str(row.get(2)).unwrap_or_default(),
+            provenance: serde_json::from_str(row.get(3)).unwrap_or_default(),
+        },
+        deleted: row.get(4),
+    };
+    Ok(rows.iter().map(|row| (row.get(0), known(row))).collect())
+}
+
+/// Writes the customers that differ from what is known, with what changed, and returns how many.
+pub(crate) async fn write(
+    connection: &mut PgConnection,
+    targets: &[Target],
+    known: &HashMap<Uuid, Known>,
+    now: DateTime<Utc>,
+) -> Result<usize, Error> {
+    let mut changes = Rows::default();
+    let (mut new, mut different) = (Rows::default(), Vec::new());
+    for target in targets {
+        match known.get(&target.customer_id) {
+            None if target.living => {
+                push_new(&mut new, target, now);
+                push_change(&mut changes, target, Change::begins(target), now);
+            }
+            None => {}
+            Some(known) if known.is(target) => {}
+            Some(known) => {
+                for change in known.changes(target) {
+                    push_change(&mut changes, target, change, now);
+                }
+                different.push(target);
+            }
+        }
+    }
+    let written = new.len() + different.len();
+    new.copy(
+        connection,
+        "copy customer360.customers (customer_id, match_key, email, profile, provenance, created_at, updated_at)
+         from stdin (format binary)",
+    )
+    .await?;
+    update(connection, &different, now).await?;
+    changes
+        .copy(
+            connection,
+            "copy customer360.changes (customer_id, at, attribute, old, new, system, external_id, cause)
+             from stdin (format binary)",
+        )
+        .await?;
+    Ok(written)
+}
+
+async fn update(connection: &mut PgConnection, changed: &[&Target], now: DateTime<Utc>) -> Result<(), Error> {
+    if changed.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "update customer360.customers c
+         set match_key = w.match_key, email = w.email, profile = w.profile::jsonb, provenance = w.provenance::jsonb,
+             deleted_at = case when not w.living then coalesce(c.deleted_at, $7) end,
+             updated_at = $7, version = c.version + 1
+         from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::boolean[])
+             as w (customer_id, match_key, email, profile, provenance, living)
+         where c.customer_id = w.customer_id",
+    )
+    .bind(changed.iter().map(|target| target.customer_id).collect::<Vec<_>>())
+    .bind(changed.iter().map(|target| target.match_key.as_str()).collect::<Vec<_>>())
+    .bind(changed.iter().map(|target| target.email.as_deref()).collect::<Vec<_>>())
+    .bind(changed.iter().map(|target| json(&target.profile.attributes)).collect::<Vec<_>>())
+    .bind(changed.iter().map(|target| json(&target.profile.provenance)).collect::<Vec<_>>())
+    .bind(changed.iter().map(|target| target.living).collect::<Vec<_>>())
+    .bind(now)
+    .execute(connection)
+    .await
+    .map_err(database("writing customers"))?;
+    Ok(())
+}
+
+/// One entry of the history. `attribute` is `None` for a profile that begins or ends.
+struct Change<'a> {
+    attribute: Option<&'a str>,
+    old: Option<Value>,
+    new: Option<Value>,
+    origin: Option<&'a Origin>,
+}
+
+impl<'a> Change<'a> {
+    fn begins(target: &'a Target) -> Self {
+        let new = Value::from_iter(target.profile.attributes.clone());
+        Self { attribute: None, old: None, new: Some(new), origin: target.profile.provenance.values().next() }
+    }
+}
+
+impl Known {
+    fn is(&self, target: &Target) -> bool {
+        self.deleted != target.living && self.email == target.email && self.profile == target.profile
+    }
+
+    /// What is different: attribute by attribute, or one entry for a profile that ends or begins again.
+    fn changes<'a>(&'a self, target: &'a Target) -> Vec<Change<'a>> {
+        if self.deleted && target.living {
+            return vec![Change::begins(target)];
+        }
+        if !self.deleted && !target.living {
+            let old = Value::from_iter(self.profile.attributes.clone());
+            return vec![Change {
+                attribute: None,
+                old: Some(old),
+                new: None,
+                origin: self.profile.provenance.values().next(),
+            }];
+        }
+        let (before, after) = (&self.profile, &target.profile);
+        let names: BTreeSet<&String> = before.attributes.keys().chain(after.attributes.keys()).collect();
+        let different = names.into_iter().filter(|name| before.attributes.get(*name) != after.attributes.get(*name));
+        different
+            .map(|name| Change {
+                attribute: Some(name),
+                old: before.attributes.get(name).cloned(),
+                new: after.attributes.get(name).cloned(),
+                origin: after.provenance.get(name).or_else(|| before.provenance.get(name)),
+            })
+            .collect()
+    }
+}
+
+fn push_new(rows: &mut Rows, target: &Target, now: DateTime<Utc>) {
+    rows.row(7)
+        .uuid(Some(target.customer_id))
+        .text(&target.match_key)
+        .option(target.email.as_deref())
+        .jsonb(&json(&target.profile.attributes))
+        .jsonb(&json(&target.profile.provenance))
+        .time(now)
+        .time(now);
+}
+
+fn push_change(rows: &mut Rows, target: &Target, change: Change<'_>, now: DateTime<Utc>) {
+    rows.row(8).uuid(Some(target.customer_id)).time(now).option(change.attribute);
+    for value in [change.old, change.new] {
+        match value {
+            Some(value) => rows.jsonb(&value.to_string()),
+            None => rows.null(),
+        };
+    }
+    rows.option(change.origin.map(|origin| origin.system.as_str()))
+        .option(change.origin.map(|origin| origin.external_id.as_str()))
+        .text(&target.cause);
+}
+
+fn json<T: serde::Serialize>(map: &BTreeMap<String, T>) -> String {
+    serde_json::to_string(map).unwrap_or_else(|error| unreachable!("profiles are plain JSON: {error}"))
+}

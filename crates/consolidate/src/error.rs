@@ -1,0 +1,36 @@
+//! What can go wrong while consolidating.
+
+/// An error of schema `customer360`.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The database refused or could not be reached.
+    #[error(transparent)]
+    Database(#[from] staging::Error),
+    /// The schema could not be brought up to date.
+    #[error("migrating schema customer360: {0}")]
+    Migrate(#[from] sqlx::migrate::MigrateError),
+    /// Another process consolidates this database.
+    #[error("another process is consolidating this database, try again")]
+    Locked,
+}
+
+impl Error {
+    /// Whether trying again later can help.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Database(error) => error.is_transient(),
+            Self::Migrate(_) => false,
+            Self::Locked => true,
+        }
+    }
+
+    /// Whether the data itself was refused, so that some record of it has to go.
+    pub fn is_data(&self) -> bool {
+        matches!(self, Self::Database(error) if error.is_data())
+    }
+}
+
+/// Wraps an error of sqlx with what was being done.
+pub(crate) fn database(doing: &'static str) -> impl FnOnce(sqlx::Error) -> Error {
+    move |error| Error::Database(staging::Error::database(doing)(error))
+}

@@ -1,0 +1,286 @@
+//! Step 2: dirty match keys into profiles.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Instant;
+
+use chrono::{DateTime, Utc};
+use model::{Contributor, Decisions, Edit, MatchKey, Profile, Unmatched};
+use sqlx::types::Uuid;
+use sqlx::{Connection, PgConnection, Row};
+
+use crate::customers::{self, Target};
+use crate::dirty::{self, Dirty};
+use crate::error::database;
+use crate::merge::namespace;
+use crate::{Error, Rules, decisions, interactions, metrics, orders, redirects};
+
+/// What a fold did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Folded {
+    /// Dirty keys taken.
+    pub keys: usize,
+    /// Profiles that were written.
+    pub profiles: usize,
+}
+
+/// A living cross-reference, as it is stored.
+struct Living {
+    system: String,
+    external_id: String,
+    match_key: MatchKey,
+    email: Option<String>,
+    attributes: BTreeMap<String, serde_json::Value>,
+    observed_at: DateTime<Utc>,
+    customer_id: Option<Uuid>,
+    unmatched_reason: Option<String>,
+    edits: BTreeMap<String, Edit>,
+    /// What `customer_id` and `unmatched_reason` ought to be.
+    belongs_to: Result<Uuid, Unmatched>,
+}
+
+/// Takes up to `limit` dirty keys and folds them, in one transaction.
+pub async fn fold(
+    connection: &mut PgConnection,
+    rules: &Rules,
+    limit: i64,
+    now: DateTime<Utc>,
+) -> Result<Folded, Error> {
+    let started = Instant::now();
+    let mut transaction = connection.begin().await.map_err(database("folding"))?;
+    let dirty = dirty::take(&mut transaction, limit).await?;
+    if dirty.is_empty() {
+        return Ok(Folded::default());
+    }
+    let decisions = decisions::standing(&mut transaction).await?;
+    let namespace = namespace(&mut transaction).await?;
+    let causes = with_all_that_lead_to_one_customer(&dirty, &decisions);
+    let mut living = read_living(&mut transaction, causes.keys()).await?;
+    assign(&mut living, rules, &decisions, namespace);
+
+    let targets = targets(&causes, &living, rules, &decisions, namespace);
+    let ids: Vec<Uuid> = targets.iter().map(|target| target.customer_id).collect();
+    let known = customers::read(&mut transaction, &ids).await?;
+    let profiles = customers::write(&mut transaction, &targets, &known, now).await?;
+    move_xrefs(&mut transaction, &living, now).await?;
+    let owners: Vec<(&str, &str, Option<Uuid>)> =
+        living.iter().map(|x| (x.system.as_str(), x.external_id.as_str(), x.belongs_to.ok())).collect();
+    orders::attach(
+        &mut transaction,
+        &owners.iter().map(|owner| owner.0).collect::<Vec<_>>(),
+        &owners.iter().map(|owner| owner.1).collect::<Vec<_>>(),
+        &owners.iter().map(|owner| owner.2).collect::<Vec<_>>(),
+    )
+    .await?;
+    attach_participants(&mut transaction, &living).await?;
+    offer_for_polling(&mut transaction, &causes, &living, rules, now).await?;
+    transaction.commit().await.map_err(database("folding"))?;
+
+    ::metrics::counter!(metrics::PROFILES_WRITTEN).increment(profiles as u64);
+    ::metrics::histogram!(metrics::FOLD_SECONDS).record(started.elapsed());
+    Ok(Folded { keys: dirty.len(), profiles })
+}
+
+/// The dirty keys, where they lead, and all other keys that lead there, each with its cause.
+fn with_all_that_lead_to_one_customer(dirty: &[Dirty], decisions: &Decisions) -> BTreeMap<MatchKey, String> {
+    let mut causes = BTreeMap::new();
+    for Dirty { match_key, cause } in dirty {
+        let key = MatchKey::from_stored(match_key.clone());
+        for leading in decisions.leading_to(decisions.resolve(&key)) {
+            causes.entry(leading).or_insert_with(|| cause.clone());
+        }
+        causes.insert(key, cause.clone());
+    }
+    causes
+}
+
+async fn read_living(
+    connection: &mut PgConnection,
+    keys: impl Iterator<Item = &MatchKey>,
+) -> Result<Vec<Living>, Error> {
+    let keys: Vec<&str> = keys.map(MatchKey::as_str).collect();
+    let rows = sqlx::query(
+        "select x.system, x.external_id, x.match_key, x.email, x.attributes::text, x.observed_at, x.customer_id,
+                x.unmatched_reason, e.edits::text
+         from customer360.xrefs x
+         left join (
+             -- edits by cross-reference: attribute -> [value, replaced]
+             select system, external_id, jsonb_object_agg(attribute, jsonb_build_array(value, replaced)) as edits
+             from customer360.edits
+             group by system, external_id
+         ) e on e.system = x.system and e.external_id = x.external_id
+         where x.match_key = any ($1) and x.deleted_at is null",
+    )
+    .bind(keys)
+    .fetch_all(connection)
+    .await
+    .map_err(database("reading living cross-references"))?;
+    let living = |row: &sqlx::postgres::PgRow| Living {
+        system: row.get(0),
+        external_id: row.get(1),
+        match_key: MatchKey::from_stored(row.get(2)),
+        email: row.get(3),
+        // Our own jsonb object: it parses.
+        attributes: serde_json::from_str(row.get(4)).unwrap_or_default(),
+        observed_at: row.get(5),
+        customer_id: row.get(6),
+        unmatched_reason: row.get(7),
+        edits: row.get::<Option<&str>, _>(8).map(read_edits).unwrap_or_default(),
+        belongs_to: Err(Unmatched::NoEmail),
+    };
+    Ok(rows.iter().map(living).collect())
+}
+
+fn read_edits(json: &str) -> BTreeMap<String, Edit> {
+    let edits: BTreeMap<String, (serde_json::Value, serde_json::Value)> =
+        serde_json::from_str(json).unwrap_or_default();
+    edits.into_iter().map(|(name, (value, replaced))| (name, Edit { value, replaced })).collect()
+}
+
+/// Decides to whom each cross-reference belongs: nobody, if too many of its system share its match key.
+fn assign(living: &mut [Living], rules: &Rules, decisions: &Decisions, namespace: Uuid) {
+    let mut counts: HashMap<(MatchKey, String), usize> = HashMap::new();
+    for xref in living.iter().filter(|xref| !xref.match_key.is_split()) {
+        *counts.entry((xref.match_key.clone(), xref.system.clone())).or_default() += 1;
+    }
+    for xref in living {
+        let count = counts.get(&(xref.match_key.clone(), xref.system.clone())).copied().unwrap_or_default();
+        let crowded = count > rules.guards.max_xrefs_per_system && !decisions.is_allowed(&xref.match_key);
+        xref.belongs_to = if crowded {
+            Err(Unmatched::Crowded)
+        } else {
+            Ok(decisions.resolve(&xref.match_key).customer_id(namespace))
+        };
+    }
+}
+
+/// What the customers of all these keys are to be. A key that was merged away has a customer too, an empty one.
+fn targets(
+    causes: &BTreeMap<MatchKey, String>,
+    living: &[Living],
+    rules: &Rules,
+    decisions: &Decisions,
+    namespace: Uuid,
+) -> Vec<Target> {
+    let mut contributors: HashMap<Uuid, Vec<&Living>> = HashMap::new();
+    for xref in living {
+        if let Ok(customer_id) = xref.belongs_to {
+            contributors.entry(customer_id).or_default().push(xref);
+        }
+    }
+    let target = |(key, cause): (&MatchKey, &String)| {
+        let customer_id = key.customer_id(namespace);
+        let xrefs = contributors.get(&customer_id).map(Vec::as_slice).unwrap_or_default();
+        let folded: Vec<Contributor<'_>> = xrefs.iter().map(|xref| xref.contributor()).collect();
+        Target {
+            customer_id,
+            match_key: key.as_str().to_owned(),
+            email: email_of(key, xrefs, rules, decisions),
+            profile: if xrefs.is_empty() { Profile::default() } else { rules.survivorship.fold(&folded) },
+            living: !xrefs.is_empty(),
+            cause: cause.clone(),
+        }
+    };
+    causes.iter().map(target).collect()
+}
+
+/// The match key's email; of a split cross-reference its own, if that is usable.
+fn email_of(key: &MatchKey, xrefs: &[&Living], rules: &Rules, decisions: &Decisions) -> Option<String> {
+    if !key.is_split() {
+        return Some(key.as_str().to_owned());
+    }
+    let own = xrefs.iter().find(|xref| xref.match_key == *key)?;
+    let email = MatchKey::of_email(own.email.as_deref()?, &rules.guards, decisions).ok()?;
+    Some(email.as_str().to_owned())
+}
+
+impl Living {
+    fn contributor(&self) -> Contributor<'_> {
+        Contributor {
+            system: &self.system,
+            external_id: &self.external_id,
+            observed_at: self.observed_at,
+            attributes: &self.attributes,
+            edits: &self.edits,
+        }
+    }
+}
+
+/// Writes to whom cross-references belong, where that has changed, and where they came from.
+async fn move_xrefs(connection: &mut PgConnection, living: &[Living], now: DateTime<Utc>) -> Result<(), Error> {
+    let reason = |xref: &Living| xref.belongs_to.err().map(Unmatched::as_str);
+    let misplaced: Vec<&Living> = living
+        .iter()
+        .filter(|xref| xref.customer_id != xref.belongs_to.ok() || xref.unmatched_reason.as_deref() != reason(xref))
+        .collect();
+    if misplaced.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "update customer360.xrefs x
+         set customer_id = m.customer_id, unmatched_reason = m.reason
+         from unnest($1::text[], $2::text[], $3::uuid[], $4::text[]) as m (system, external_id, customer_id, reason)
+         where x.system = m.system and x.external_id = m.external_id",
+    )
+    .bind(misplaced.iter().map(|xref| xref.system.as_str()).collect::<Vec<_>>())
+    .bind(misplaced.iter().map(|xref| xref.external_id.as_str()).collect::<Vec<_>>())
+    .bind(misplaced.iter().map(|xref| xref.belongs_to.ok()).collect::<Vec<_>>())
+    .bind(misplaced.iter().map(|xref| reason(xref)).collect::<Vec<_>>())
+    .execute(&mut *connection)
+    .await
+    .map_err(database("moving cross-references"))?;
+    let moves: BTreeMap<Uuid, Uuid> = misplaced
+        .iter()
+        .filter_map(|xref| Some((xref.customer_id?, xref.belongs_to.ok()?)))
+        .filter(|(old, new)| old != new)
+        .collect();
+    redirects::note(connection, &moves, now).await
+}
+
+async fn attach_participants(connection: &mut PgConnection, living: &[Living]) -> Result<(), Error> {
+    let found: BTreeMap<&str, Uuid> =
+        living.iter().filter_map(|xref| Some((xref.match_key.as_str(), xref.belongs_to.ok()?))).collect();
+    let (keys, customers): (Vec<&str>, Vec<Uuid>) = found.into_iter().unzip();
+    interactions::attach(connection, &keys, &customers).await
+}
+
+/// Tells the pollers which emails there are to ask about: those of living cross-references, as the newest writes it.
+async fn offer_for_polling(
+    connection: &mut PgConnection,
+    causes: &BTreeMap<MatchKey, String>,
+    living: &[Living],
+    rules: &Rules,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    if rules.polled_sources.is_empty() {
+        return Ok(());
+    }
+    let mut newest: BTreeMap<&MatchKey, &Living> = BTreeMap::new();
+    for xref in living.iter().filter(|xref| !xref.match_key.is_split()) {
+        let rank = |x: &Living| (std::cmp::Reverse(x.observed_at), x.system.clone(), x.external_id.clone());
+        newest
+            .entry(&xref.match_key)
+            .and_modify(|best| {
+                if rank(xref) < rank(best) {
+                    *best = xref
+                }
+            })
+            .or_insert(xref);
+    }
+    let keys: Vec<String> = newest.keys().map(|key| key.as_str().to_owned()).collect();
+    let emails: Vec<String> =
+        newest.values().map(|xref| xref.email.as_deref().unwrap_or_default().trim().to_owned()).collect();
+    let offered = staging::polls::offer(&mut *connection, &rules.polled_sources, &keys, &emails, now).await?;
+    let gone: BTreeSet<&MatchKey> = causes.keys().filter(|key| !key.is_split() && !newest.contains_key(key)).collect();
+    if !gone.is_empty() {
+        let gone: Vec<String> = gone.iter().map(|key| key.as_str().to_owned()).collect();
+        staging::polls::withdraw(&mut *connection, &gone).await?;
+    }
+    if offered > 0 {
+        sqlx::query("select pg_notify($1, '')")
+            .bind(staging::polls::OFFERED_CHANNEL)
+            .execute(connection)
+            .await
+            .map_err(database("waking the pollers"))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,16 @@
+//! Names of the metrics of this crate.
+
+/// Records merged into cross-references, by source.
+pub(crate) const RECORDS_CONSOLIDATED: &str = "c360_records_consolidated_total";
+/// Records that could not be merged and are dead letters now, by source.
+pub(crate) const RECORDS_EXCLUDED: &str = "c360_records_excluded_total";
+/// Profiles written.
+pub(crate) const PROFILES_WRITTEN: &str = "c360_profiles_written_total";
+/// Seconds for step 1 of one claim.
+pub(crate) const MERGE_SECONDS: &str = "c360_merge_seconds";
+/// Seconds for step 2 of one set of dirty keys.
+pub(crate) const FOLD_SECONDS: &str = "c360_fold_seconds";
+/// 1 while this process consolidates, 0 while it stands by.
+pub(crate) const CONSOLIDATOR_ACTIVE: &str = "c360_consolidator_active";
+/// Passes that failed and were tried again.
+pub(crate) const FAILURES: &str = "c360_consolidate_failures_total";

@@ -1,0 +1,234 @@
+//! Cross-references in memory and in `customer360.xrefs`: read as a set, written as a set.
+
+use std::collections::{BTreeMap, HashMap};
+
+use chrono::{DateTime, Utc};
+use model::{ExternalId, Outcome, Position, Write, Xref};
+use sqlx::postgres::PgRow;
+use sqlx::types::Uuid;
+use sqlx::{PgConnection, Row};
+use staging::copy::Rows;
+
+use crate::Error;
+use crate::error::database;
+
+/// A cross-reference being merged, with the columns that the model does not know.
+pub(crate) struct Slot {
+    pub(crate) xref: Xref,
+    pub(crate) customer_id: Option<Uuid>,
+    pub(crate) match_key: Option<String>,
+    pub(crate) unmatched_reason: Option<String>,
+    pub(crate) first_seen_at: DateTime<Utc>,
+    pub(crate) last_seen_at: DateTime<Utc>,
+    /// The match key that it had before.
+    pub(crate) old_match_key: Option<String>,
+    is_new: bool,
+    was_living: bool,
+    changed: bool,
+}
+
+/// Cross-references by system and external id.
+#[derive(Default)]
+pub(crate) struct Slots(HashMap<String, HashMap<String, Slot>>);
+
+impl Slot {
+    /// Whether it came into being, or to life again, by this merge.
+    pub(crate) fn begins(&self) -> bool {
+        !self.was_living && self.xref.is_living()
+    }
+}
+
+impl Slots {
+    /// Reads those of these ids that are known.
+    pub(crate) async fn read(connection: &mut PgConnection, ids: &[(&str, &str)]) -> Result<Self, Error> {
+        let (systems, external_ids): (Vec<&str>, Vec<&str>) = ids.iter().copied().unzip();
+        let rows = sqlx::query(
+            "select x.system, x.external_id, jsonb_typeof(x.external_id_json) = 'number', x.customer_id, x.match_key,
+                    x.email, x.attributes::text, x.credential, x.position, x.attribute_positions::text,
+                    x.tombstone_position, x.observed_at, x.first_seen_at, x.last_seen_at, x.unmatched_reason
+             from unnest($1::text[], $2::text[]) as named (system, external_id)
+             join customer360.xrefs x on x.system = named.system and x.external_id = named.external_id",
+        )
+        .bind(systems)
+        .bind(external_ids)
+        .fetch_all(connection)
+        .await
+        .map_err(database("reading cross-references"))?;
+        let mut slots = Self::default();
+        for row in &rows {
+            slots.0.entry(row.get(0)).or_default().insert(row.get(1), slot(row));
+        }
+        Ok(slots)
+    }
+
+    /// The cross-reference of an id.
+    pub(crate) fn get(&self, system: &str, external_id: &str) -> Option<&Slot> {
+        self.0.get(system)?.get(external_id)
+    }
+
+    /// Applies a write to the cross-reference of an id, which begins with it if it is not known.
+    pub(crate) fn apply(&mut self, system: &str, external_id: &ExternalId, write: Write, now: DateTime<Utc>) {
+        let of_system = match self.0.get_mut(system) {
+            Some(of_system) => of_system,
+            None => self.0.entry(system.to_owned()).or_default(),
+        };
+        if let Some(slot) = of_system.get_mut(external_id.as_str()) {
+            if slot.xref.apply(external_id, write) == Outcome::Changed {
+                slot.changed = true;
+                slot.last_seen_at = now;
+            }
+            return;
+        }
+        let slot = Slot {
+            xref: Xref::first(external_id.clone(), write),
+            customer_id: None,
+            match_key: None,
+            unmatched_reason: None,
+            first_seen_at: now,
+            last_seen_at: now,
+            old_match_key: None,
+            is_new: true,
+            was_living: false,
+            changed: true,
+        };
+        of_system.insert(external_id.as_str().to_owned(), slot);
+    }
+
+    /// The cross-references that this merge changed, new ones included.
+    pub(crate) fn changed_mut(&mut self) -> impl Iterator<Item = (&str, &mut Slot)> {
+        self.0.iter_mut().flat_map(|(system, slots)| {
+            slots.values_mut().filter(|slot| slot.changed).map(|slot| (system.as_str(), slot))
+        })
+    }
+
+    fn changed(&self, new: bool) -> impl Iterator<Item = (&str, &Slot)> {
+        self.0.iter().flat_map(move |(system, slots)| {
+            slots.values().filter(move |slot| slot.changed && slot.is_new == new).map(|slot| (system.as_str(), slot))
+        })
+    }
+
+    /// Writes what changed: new ones by COPY, the others by one update.
+    pub(crate) async fn write(&self, connection: &mut PgConnection) -> Result<(), Error> {
+        let mut rows = Rows::default();
+        for (system, slot) in self.changed(true) {
+            push(&mut rows, system, slot);
+        }
+        rows.copy(
+            connection,
+            "copy customer360.xrefs (system, external_id, customer_id, unmatched_reason, match_key, email, external_id_json,
+                 attributes, credential, position, attribute_positions, tombstone_position, observed_at, first_seen_at,
+                 last_seen_at, deleted_at) from stdin (format binary)",
+        )
+        .await?;
+        self.update(connection).await
+    }
+
+    async fn update(&self, connection: &mut PgConnection) -> Result<(), Error> {
+        let slots: Vec<(&str, &Slot)> = self.changed(false).collect();
+        if slots.is_empty() {
+            return Ok(());
+        }
+        sqlx::query(include_str!("xrefs_update.sql"))
+            .bind(slots.iter().map(|(system, _)| *system).collect::<Vec<_>>())
+            .bind(slots.iter().map(|(_, slot)| slot.xref.external_id.as_str()).collect::<Vec<_>>())
+            .bind(slots.iter().map(|(_, slot)| slot.customer_id).collect::<Vec<_>>())
+            .bind(slots.iter().map(|(_, slot)| slot.unmatched_reason.as_deref()).collect::<Vec<_>>())
+            .bind(slots.iter().map(|(_, slot)| slot.match_key.as_deref()).collect::<Vec<_>>())
+            .bind(slots.iter().map(|(_, slot)| slot.xref.email.as_deref()).collect::<Vec<_>>())
+            .bind(slots.iter().map(|(_, slot)| slot.xref.external_id.to_json().to_string()).collect::<Vec<_>>())
+            .bind(slots.iter().map(|(_, slot)| json(&slot.xref.attributes)).collect::<Vec<_>>())
+            .bind(slots.iter().map(|(_, slot)| slot.xref.credential.as_deref()).collect::<Vec<_>>())
+            .bind(slots.iter().map(|(_, slot)| slot.xref.position.as_bytes()).collect::<Vec<_>>())
+            .bind(slots.iter().map(|(_, slot)| positions_json(&slot.xref)).collect::<Vec<_>>())
+            .bind(slots.iter().map(|(_, slot)| tombstone(&slot.xref)).collect::<Vec<_>>())
+            .bind(slots.iter().map(|(_, slot)| slot.xref.observed_at).collect::<Vec<_>>())
+            .bind(slots.iter().map(|(_, slot)| slot.last_seen_at).collect::<Vec<_>>())
+            .bind(slots.iter().map(|(_, slot)| deleted_at(slot)).collect::<Vec<_>>())
+            .execute(connection)
+            .await
+            .map_err(database("writing cross-references"))?;
+        Ok(())
+    }
+}
+
+fn slot(row: &PgRow) -> Slot {
+    let positions: Option<&str> = row.get(9);
+    let xref = Xref {
+        external_id: ExternalId::from_parts(row.get(1), row.get(2)),
+        email: row.get(5),
+        // Our own jsonb object: it parses.
+        attributes: serde_json::from_str(row.get(6)).unwrap_or_default(),
+        credential: row.get(7),
+        position: Position::from(row.get::<Vec<u8>, _>(8)),
+        attribute_positions: positions.map(read_positions).unwrap_or_default(),
+        tombstone_position: row.get::<Option<Vec<u8>>, _>(10).map(Position::from),
+        observed_at: row.get(11),
+    };
+    Slot {
+        customer_id: row.get(3),
+        match_key: row.get(4),
+        old_match_key: row.get(4),
+        unmatched_reason: row.get(14),
+        first_seen_at: row.get(12),
+        last_seen_at: row.get(13),
+        is_new: false,
+        was_living: xref.is_living(),
+        changed: false,
+        xref,
+    }
+}
+
+fn push(rows: &mut Rows, system: &str, slot: &Slot) {
+    let xref = &slot.xref;
+    rows.row(16)
+        .text(system)
+        .text(xref.external_id.as_str())
+        .uuid(slot.customer_id)
+        .option(slot.unmatched_reason.as_deref())
+        .option(slot.match_key.as_deref())
+        .option(xref.email.as_deref())
+        .jsonb(&xref.external_id.to_json().to_string())
+        .jsonb(&json(&xref.attributes))
+        .option(xref.credential.as_deref())
+        .bytes(xref.position.as_bytes());
+    match positions_json(xref) {
+        Some(positions) => rows.jsonb(&positions),
+        None => rows.null(),
+    };
+    match tombstone(xref) {
+        Some(position) => rows.bytes(position),
+        None => rows.null(),
+    };
+    rows.time(xref.observed_at).time(slot.first_seen_at).time(slot.last_seen_at);
+    match deleted_at(slot) {
+        Some(time) => rows.time(time),
+        None => rows.null(),
+    };
+}
+
+fn tombstone(xref: &Xref) -> Option<&[u8]> {
+    xref.tombstone_position.as_ref().map(Position::as_bytes)
+}
+
+/// A tombstone's time is that of the record that it is from.
+fn deleted_at(slot: &Slot) -> Option<DateTime<Utc>> {
+    (!slot.xref.is_living()).then_some(slot.xref.observed_at)
+}
+
+fn json(attributes: &BTreeMap<String, serde_json::Value>) -> String {
+    serde_json::to_string(attributes).unwrap_or_else(|error| unreachable!("attributes are plain JSON: {error}"))
+}
+
+/// Attribute positions as they are stored: hex, null when there are none.
+fn positions_json(xref: &Xref) -> Option<String> {
+    if xref.attribute_positions.is_empty() {
+        return None;
+    }
+    let hex = xref.attribute_positions.iter().map(|(name, position)| (name, hex::encode(position.as_bytes())));
+    serde_json::to_string(&hex.collect::<BTreeMap<_, _>>()).ok()
+}
+
+fn read_positions(json: &str) -> BTreeMap<String, Position> {
+    let hex: BTreeMap<String, String> = serde_json::from_str(json).unwrap_or_default();
+    hex.into_iter().filter_map(|(name, hex)| Some((name, Position::from(hex::decode(hex).ok()?)))).collect()
+}

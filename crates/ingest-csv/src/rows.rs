@@ -1,0 +1,399 @@
+//! Splitting bytes into rows and cells, in one pass and in bounded memory.
+//!
+//! RFC 4180 as the world writes it: LF, CRLF or CR end a row, quotes count only at the start of a cell, a doubled quote is
+//! one, whatever stands behind a closing quote belongs to the cell. What a plain reader of CSV cannot do is to doubt a
+//! quote: one stray `"` silently swallows all rows up to the next one. Here a cell that goes over several lines is doubted
+//! when the text around its closing quote, the count of cells, or the lines themselves say that they are rows; then the
+//! line of its opening quote is the bad row, and reading goes on at the line behind it.
+
+use std::borrow::Cow;
+use std::io::{self, Read};
+
+use memchr::{memchr, memchr2, memchr2_iter, memchr3};
+
+/// Most lines of one cell.
+const MAX_QUOTED_LINES: usize = 1_000;
+const CHUNK: usize = 256 << 10;
+
+/// One cell, by its place in the row.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cell {
+    start: usize,
+    end: usize,
+    form: Form,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Form {
+    Plain,
+    /// `start..end` is what stands between the quotes.
+    Quoted,
+    /// Doubled quotes inside or text behind the closing quote; `start` is on the opening quote.
+    Odd,
+}
+
+/// What is wrong with a row as such.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// A quote that is never closed, or closed so late that rows were swallowed. The row is the quote's line.
+    UnclosedQuote,
+    /// Longer than the limit. The row is only its beginning if `cut`.
+    TooLarge { cut: bool },
+}
+
+/// One row, by its place in the reader's buffer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Row {
+    /// Line of the file on which it begins, from 1.
+    pub(crate) line: u64,
+    /// Last line of it.
+    pub(crate) last_line: u64,
+    /// Offset of its first byte in the text.
+    pub(crate) byte_offset: u64,
+    pub(crate) fault: Option<Fault>,
+    start: usize,
+    end: usize,
+}
+
+/// Reads rows out of text that should be UTF-8 but need not be.
+pub(crate) struct RowReader<R> {
+    input: R,
+    buffer: Vec<u8>,
+    /// `start..end` of the buffer is not given out yet.
+    start: usize,
+    end: usize,
+    at_eof: bool,
+    offset: u64,
+    line: u64,
+    max_record_bytes: usize,
+    delimiter: u8,
+    /// How many cells a row should have; 0 while nobody knows.
+    width: usize,
+    cells: Vec<Cell>,
+}
+
+impl<R: Read> RowReader<R> {
+    pub(crate) fn new(input: R, max_record_bytes: usize) -> Self {
+        Self {
+            input,
+            buffer: Vec::new(),
+            start: 0,
+            end: 0,
+            at_eof: false,
+            offset: 0,
+            line: 1,
+            max_record_bytes,
+            delimiter: b',',
+            width: 0,
+            cells: Vec::new(),
+        }
+    }
+
+    /// From now on rows have this form.
+    pub(crate) fn set_dialect(&mut self, delimiter: u8, width: usize) {
+        self.delimiter = delimiter;
+        self.width = width;
+    }
+
+    /// Looks at the next row under a delimiter without taking it.
+    pub(crate) fn peek(&mut self, delimiter: u8) -> io::Result<Option<Row>> {
+        let (offset, line, dialect) = (self.offset, self.line, (self.delimiter, self.width));
+        self.set_dialect(delimiter, 0);
+        let row = self.next()?;
+        let keeps = row.is_none_or(|row| row.fault != Some(Fault::TooLarge { cut: true }));
+        if keeps && let Some(row) = row {
+            self.start = row.start;
+            (self.offset, self.line) = (offset, line);
+        }
+        self.set_dialect(dialect.0, dialect.1);
+        Ok(row)
+    }
+
+    /// The next row; `None` at the end. Rows may be empty lines.
+    pub(crate) fn next(&mut self) -> io::Result<Option<Row>> {
+        loop {
+            let data = &self.buffer[self.start..self.end];
+            if data.is_empty() && self.at_eof {
+                return Ok(None);
+            }
+            match scan(data, self.at_eof, self.delimiter, &mut self.cells) {
+                Scan::Row { end, next, multi_line } => {
+                    let row = match multi_line {
+                        Some(quote) if self.is_doubtful(&data[..end], quote) => return Ok(Some(self.unclosed(quote.open))),
+                        _ if end > self.max_record_bytes => Some(Fault::TooLarge { cut: false }),
+                        _ => None,
+                    };
+                    let lines = if multi_line.is_some() { 1 + count_line_ends(&data[..end]) } else { 1 };
+                    return Ok(Some(self.take(end, next, lines, row)));
+                }
+                Scan::More { open } => {
+                    let doubted = open.filter(|open| {
+                        let lines = count_line_ends(&data[*open..]);
+                        self.at_eof || lines > MAX_QUOTED_LINES || (lines > 0 && data.len() > self.max_record_bytes)
+                    });
+                    if let Some(open) = doubted {
+                        return Ok(Some(self.unclosed(open)));
+                    }
+                    if data.len() > self.max_record_bytes {
+                        return self.cut().map(Some);
+                    }
+                    self.fill()?;
+                }
+            }
+        }
+    }
+
+    /// The bytes of the row that was read last.
+    pub(crate) fn raw(&self, row: &Row) -> &[u8] {
+        &self.buffer[row.start..row.end]
+    }
+
+    /// The cells of the row that was read last; of a bad row only those that can be told apart.
+    pub(crate) fn cells(&self) -> &[Cell] {
+        &self.cells
+    }
+
+    /// Whether the row that was read last has as many cells as it should; one empty cell more is a trailing delimiter.
+    pub(crate) fn fits(&self) -> bool {
+        fits(&self.cells, self.width)
+    }
+
+    fn is_doubtful(&self, row: &[u8], quote: Quote) -> bool {
+        if quote.has_tail || (self.width > 0 && !fits(&self.cells, self.width)) {
+            return true;
+        }
+        let line_ends = count_line_ends(row);
+        if line_ends > MAX_QUOTED_LINES {
+            return true;
+        }
+        // Every line of it would be a row by itself.
+        line_ends >= 2 && self.width >= 3 && {
+            let is_row = |line: &[u8]| {
+                let delimiters = memchr::memchr_iter(self.delimiter, line).count();
+                delimiters + 1 == self.width || (delimiters == self.width && line.last() == Some(&self.delimiter))
+            };
+            lines(row).all(is_row)
+        }
+    }
+
+    /// Takes the lines up to that of the doubted quote as a bad row.
+    fn unclosed(&mut self, open: usize) -> Row {
+        let data = &self.buffer[self.start..self.end];
+        let end = memchr2(b'\n', b'\r', &data[open..]).map_or(data.len(), |found| open + found);
+        let next = end + line_end_len(&data[end..]);
+        let lines = 1 + count_line_ends(&data[..end]);
+        self.cells.retain(|cell| cell.end < open);
+        self.take(end, next, lines, Some(Fault::UnclosedQuote))
+    }
+
+    fn take(&mut self, end: usize, next: usize, lines: usize, fault: Option<Fault>) -> Row {
+        let lines = lines as u64;
+        let row = Row {
+            line: self.line,
+            last_line: self.line + lines - 1,
+            byte_offset: self.offset,
+            fault,
+            start: self.start,
+            end: self.start + end,
+        };
+        self.line += lines;
+        self.offset += next as u64;
+        self.start += next;
+        row
+    }
+
+    /// Gives out the beginning of a row over the limit and drops the rest of its line as it comes.
+    fn cut(&mut self) -> io::Result<Row> {
+        let kept = self.end - self.start;
+        let row = Row {
+            line: self.line,
+            last_line: self.line,
+            byte_offset: self.offset,
+            fault: Some(Fault::TooLarge { cut: true }),
+            start: 0,
+            end: kept,
+        };
+        self.buffer.drain(..self.start);
+        (self.start, self.end) = (kept, kept);
+        self.buffer.truncate(kept);
+        self.buffer.resize(kept + CHUNK, 0);
+        self.offset += kept as u64;
+        self.line += 1;
+        // The kept bytes stay in front; what is behind them is read over and over.
+        let mut after_cr = false;
+        loop {
+            let read = read_some(&mut self.input, &mut self.buffer[kept..])?;
+            if read == 0 {
+                self.at_eof = true;
+                (self.start, self.end) = (kept, kept);
+                return Ok(row);
+            }
+            let chunk = &self.buffer[kept..kept + read];
+            let end = if after_cr { Some(usize::from(chunk[0] == b'\n')) } else { None };
+            let end = end.or_else(|| match memchr2(b'\n', b'\r', chunk) {
+                Some(at) if chunk[at] == b'\r' && at + 1 == read => {
+                    after_cr = true;
+                    None
+                }
+                Some(at) => Some(at + line_end_len(&chunk[at..])),
+                None => None,
+            });
+            self.offset += end.unwrap_or(read) as u64;
+            if let Some(end) = end {
+                (self.start, self.end) = (kept + end, kept + read);
+                return Ok(row);
+            }
+        }
+    }
+
+    fn fill(&mut self) -> io::Result<()> {
+        if self.start > 0 {
+            self.buffer.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+        }
+        let wanted = self.end + CHUNK.max(self.end);
+        if self.buffer.len() < wanted {
+            self.buffer.resize(wanted, 0);
+        }
+        let read = read_some(&mut self.input, &mut self.buffer[self.end..])?;
+        self.end += read;
+        self.at_eof = read == 0;
+        Ok(())
+    }
+}
+
+fn read_some(input: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match input.read(buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            outcome => return outcome,
+        }
+    }
+}
+
+impl Cell {
+    /// The cell's text within its row.
+    pub(crate) fn text<'a>(&self, row: &'a str) -> Cow<'a, str> {
+        match self.form {
+            Form::Plain | Form::Quoted => Cow::Borrowed(&row[self.start..self.end]),
+            Form::Odd => Cow::Owned(unquote(&row[self.start..self.end])),
+        }
+    }
+
+    /// Whether there is nothing in it, not even quotes.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.form == Form::Plain && self.start == self.end
+    }
+
+    /// The cell's bytes within its row, quotes and all.
+    pub(crate) fn bytes<'a>(&self, row: &'a [u8]) -> &'a [u8] {
+        &row[self.start..self.end]
+    }
+}
+
+/// Takes the quotes off a cell that begins with one.
+fn unquote(cell: &str) -> String {
+    let mut text = String::with_capacity(cell.len());
+    let mut rest = &cell[1..];
+    while let Some((before, behind)) = rest.split_once('"') {
+        text.push_str(before);
+        match behind.strip_prefix('"') {
+            Some(behind) => {
+                text.push('"');
+                rest = behind;
+            }
+            None => {
+                text.push_str(behind);
+                return text;
+            }
+        }
+    }
+    text.push_str(rest);
+    text
+}
+
+enum Scan {
+    /// The row is `..end`, the next one begins at `next`.
+    Row { end: usize, next: usize, multi_line: Option<Quote> },
+    /// The row does not end here; `open` is the place of a quote that is not closed.
+    More { open: Option<usize> },
+}
+
+/// The first quoted cell of a row that goes over several lines.
+#[derive(Clone, Copy)]
+struct Quote {
+    open: usize,
+    /// Whether text follows its closing quote.
+    has_tail: bool,
+}
+
+fn scan(data: &[u8], at_eof: bool, delimiter: u8, cells: &mut Vec<Cell>) -> Scan {
+    cells.clear();
+    let mut multi_line: Option<Quote> = None;
+    let mut at = 0;
+    loop {
+        let start = at;
+        let mut form = Form::Plain;
+        let mut close = 0;
+        if data.get(at) == Some(&b'"') {
+            let mut from = at + 1;
+            close = loop {
+                let Some(found) = memchr(b'"', &data[from..]) else { return Scan::More { open: Some(start) } };
+                match data.get(from + found + 1) {
+                    Some(b'"') => {
+                        form = Form::Odd;
+                        from += found + 2;
+                    }
+                    None if !at_eof => return Scan::More { open: Some(start) },
+                    _ => break from + found,
+                }
+            };
+            at = close + 1;
+        }
+        let end = memchr3(delimiter, b'\n', b'\r', &data[at..]).map(|found| at + found);
+        let Some(end) = end.or(at_eof.then_some(data.len())) else { return Scan::More { open: None } };
+        if close > 0 {
+            let has_tail = end > at;
+            if multi_line.is_none() && memchr2(b'\n', b'\r', &data[start..close]).is_some() {
+                multi_line = Some(Quote { open: start, has_tail });
+            }
+            form = if has_tail || form == Form::Odd { Form::Odd } else { Form::Quoted };
+        }
+        cells.push(match form {
+            Form::Quoted => Cell { start: start + 1, end: close, form },
+            Form::Plain | Form::Odd => Cell { start, end, form },
+        });
+        if data.get(end) == Some(&delimiter) {
+            at = end + 1;
+            continue;
+        }
+        if data.get(end) == Some(&b'\r') && end + 1 == data.len() && !at_eof {
+            return Scan::More { open: None };
+        }
+        return Scan::Row { end, next: end + line_end_len(&data[end..]), multi_line };
+    }
+}
+
+fn fits(cells: &[Cell], width: usize) -> bool {
+    cells.len() == width || (cells.len() == width + 1 && cells.last().is_some_and(Cell::is_empty))
+}
+
+fn line_end_len(data: &[u8]) -> usize {
+    match data {
+        [b'\r', b'\n', ..] => 2,
+        [_, ..] => 1,
+        [] => 0,
+    }
+}
+
+fn count_line_ends(data: &[u8]) -> usize {
+    memchr2_iter(b'\n', b'\r', data).filter(|at| !(data[*at] == b'\n' && *at > 0 && data[at - 1] == b'\r')).count()
+}
+
+fn lines(data: &[u8]) -> impl Iterator<Item = &[u8]> {
+    data.split(|byte| matches!(byte, b'\n' | b'\r')).enumerate().filter_map(|(at, line)| {
+        // The empty piece between CR and LF is no line.
+        (at == 0 || !line.is_empty()).then_some(line)
+    })
+}

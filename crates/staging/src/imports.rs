@@ -1,0 +1,366 @@
+//! `staging.csv_imports`: the ledger of files, by content. A file is published as a whole or not at all.
+//!
+//! The life of a file: [`lock`] the source, [`abandon_leftovers`] of whoever died, look at [`finished_with`] and
+//! [`newest`] to see what the file is, then [`note`] a copy or a superseded export, or [`begin`], land batches under
+//! [`crate::Checkpoint::Csv`], and [`publish`] or [`refuse`].
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use serde_json::{Value, json};
+use sqlx::postgres::PgRow;
+use sqlx::{Connection, PgConnection, PgExecutor, Row};
+
+use crate::{Error, land};
+
+/// What became of a file; the words of `csv_imports.state`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Landing; nothing of it can be claimed.
+    Importing,
+    /// Published as a whole.
+    Imported,
+    /// The same content as the newest import that it could replace.
+    Copy,
+    /// A full export older than one that is imported.
+    Superseded,
+    /// Nothing of it is published; `reason` says why.
+    Refused,
+}
+
+/// A file as it comes into the ledger.
+#[derive(Clone, Debug)]
+pub struct File {
+    /// The source.
+    pub source: String,
+    /// Its name, without the directory.
+    pub file_name: String,
+    /// The time that its content is of.
+    pub as_of: DateTime<Utc>,
+    /// Its modification time.
+    pub mtime: DateTime<Utc>,
+    /// Whether the name holds the as-of date.
+    pub dated: bool,
+    /// Whether whoever it lacks has left.
+    pub full_export: bool,
+    /// SHA-256 of its bytes as they are, in hex.
+    pub sha256: String,
+}
+
+/// A row of the ledger.
+#[derive(Clone, Debug)]
+pub struct Import {
+    /// The row's id.
+    pub import_id: i64,
+    /// The file's name.
+    pub file_name: String,
+    /// See [`File::as_of`].
+    pub as_of: DateTime<Utc>,
+    /// See [`File::mtime`].
+    pub mtime: DateTime<Utc>,
+    /// Whether the file was a full export when it was imported.
+    pub full_export: bool,
+    /// See [`File::sha256`].
+    pub sha256: String,
+    /// What became of it.
+    pub state: State,
+    /// Its rows: landed, dead letters and skips.
+    pub row_count: i64,
+    /// Rows that became dead letters.
+    pub dead_letter_count: i64,
+    /// Rows that are nothing to land.
+    pub skipped_count: i64,
+}
+
+impl State {
+    /// The word in `csv_imports.state`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Importing => "importing",
+            Self::Imported => "imported",
+            Self::Copy => "copy",
+            Self::Superseded => "superseded",
+            Self::Refused => "refused",
+        }
+    }
+
+    fn parse(word: &str) -> Self {
+        [Self::Imported, Self::Copy, Self::Superseded, Self::Refused]
+            .into_iter()
+            .find(|state| state.as_str() == word)
+            .unwrap_or(Self::Importing)
+    }
+}
+
+/// Makes this session the one importer of a source; false while another one is. Held until [`unlock`] or the end of the
+/// session, whatever ends it.
+pub async fn lock(executor: impl PgExecutor<'_>, source: &str) -> Result<bool, Error> {
+    sqlx::query_scalar("select pg_try_advisory_lock(hashtext('c360.csv_imports'), hashtext($1))")
+        .bind(source)
+        .fetch_one(executor)
+        .await
+        .map_err(Error::database("locking the imports of a source"))
+}
+
+/// Gives [`lock`] back.
+pub async fn unlock(executor: impl PgExecutor<'_>, source: &str) -> Result<(), Error> {
+    sqlx::query("select pg_advisory_unlock(hashtext('c360.csv_imports'), hashtext($1))")
+        .bind(source)
+        .execute(executor)
+        .await
+        .map_err(Error::database("unlocking the imports of a source"))?;
+    Ok(())
+}
+
+/// Takes back what interrupted imports of a source have landed; belongs behind [`lock`]. Their batches are abandoned, their
+/// dead letters go (the file brings them again), and their ledger rows too, so that an importer that only was asleep finds
+/// itself fenced. Returns how many imports that were.
+pub async fn abandon_leftovers(connection: &mut PgConnection, source: &str, now: DateTime<Utc>) -> Result<u64, Error> {
+    let done = sqlx::query(
+        "with leftover as (
+             delete from staging.csv_imports where source = $1 and state = 'importing' returning import_id
+         ),
+         abandoned as (
+             -- what they had landed is never claimed, and expires
+             update staging.batches b set abandoned_at = $2
+             from leftover l where b.import_id = l.import_id
+             returning b.batch_id
+         ),
+         letters as (
+             delete from staging.dead_letters d using abandoned a where d.batch_id = a.batch_id
+         )
+         select import_id from leftover",
+    )
+    .bind(source)
+    .bind(now)
+    .execute(connection)
+    .await
+    .map_err(Error::database("abandoning an interrupted import"))?;
+    Ok(done.rows_affected())
+}
+
+const COLUMNS: &str =
+    "import_id, file_name, as_of, mtime, full_export, sha256, state, row_count, dead_letter_count, skipped_count";
+
+/// The newest imported file of a source: of one as-of time, or of all.
+pub async fn newest(
+    executor: impl PgExecutor<'_>,
+    source: &str,
+    as_of: Option<DateTime<Utc>>,
+) -> Result<Option<Import>, Error> {
+    let sql = format!(
+        "select {COLUMNS} from staging.csv_imports
+         where source = $1 and state = 'imported' and ($2::timestamptz is null or as_of = $2)
+         order by as_of desc, mtime desc, import_id desc
+         limit 1"
+    );
+    // The statement is put together from constants.
+    let row = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(source)
+        .bind(as_of)
+        .fetch_optional(executor)
+        .await
+        .map_err(Error::database("reading the ledger of imports"))?;
+    Ok(row.as_ref().map(import))
+}
+
+/// What became of earlier files with this content, the latest first.
+pub async fn finished_with(executor: impl PgExecutor<'_>, source: &str, sha256: &str) -> Result<Vec<Import>, Error> {
+    let sql = format!(
+        "select {COLUMNS} from staging.csv_imports
+         where source = $1 and sha256 = $2 and state <> 'importing'
+         order by import_id desc"
+    );
+    // The statement is put together from constants.
+    let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(source)
+        .bind(sha256)
+        .fetch_all(executor)
+        .await
+        .map_err(Error::database("reading the ledger of imports"))?;
+    Ok(rows.iter().map(import).collect())
+}
+
+fn import(row: &PgRow) -> Import {
+    Import {
+        import_id: row.get(0),
+        file_name: row.get(1),
+        as_of: row.get(2),
+        mtime: row.get(3),
+        full_export: row.get(4),
+        sha256: row.get(5),
+        state: State::parse(row.get(6)),
+        row_count: row.get(7),
+        dead_letter_count: row.get(8),
+        skipped_count: row.get(9),
+    }
+}
+
+/// Opens a ledger row in state `importing` and returns its id.
+pub async fn begin(executor: impl PgExecutor<'_>, file: &File, now: DateTime<Utc>) -> Result<i64, Error> {
+    enter(executor, file, State::Importing, 0, now).await
+}
+
+/// Notes a file of which nothing is landed, a copy or a superseded export; all its rows are counted skips.
+pub async fn note(
+    executor: impl PgExecutor<'_>,
+    file: &File,
+    state: State,
+    rows: i64,
+    now: DateTime<Utc>,
+) -> Result<i64, Error> {
+    enter(executor, file, state, rows, now).await
+}
+
+async fn enter(
+    executor: impl PgExecutor<'_>,
+    file: &File,
+    state: State,
+    skipped: i64,
+    now: DateTime<Utc>,
+) -> Result<i64, Error> {
+    sqlx::query_scalar(
+        "insert into staging.csv_imports
+             (source, file_name, as_of, mtime, dated, full_export, sha256, state, row_count, skipped_count,
+              started_at, finished_at)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $10, case when $8 <> 'importing' then $10 end)
+         returning import_id",
+    )
+    .bind(&file.source)
+    .bind(&file.file_name)
+    .bind(file.as_of)
+    .bind(file.mtime)
+    .bind(file.dated)
+    .bind(file.full_export)
+    .bind(&file.sha256)
+    .bind(state.as_str())
+    .bind(skipped)
+    .bind(now)
+    .fetch_one(executor)
+    .await
+    .map_err(Error::database("noting a file in the ledger of imports"))
+}
+
+/// How far an import is, and in which state; `None` if somebody took it for a leftover.
+pub async fn progress(executor: impl PgExecutor<'_>, import_id: i64) -> Result<Option<(State, i64)>, Error> {
+    let row = sqlx::query("select state, row_count from staging.csv_imports where import_id = $1")
+        .bind(import_id)
+        .fetch_optional(executor)
+        .await
+        .map_err(Error::database("reading the ledger of imports"))?;
+    Ok(row.map(|row| (State::parse(row.get(0)), row.get(1))))
+}
+
+/// Publishes an import of `rows` rows as a whole: its batches can be claimed from now on, the last of them completes a full
+/// export. False, and nothing done, if the ledger does not agree; after a reply that was lost [`progress`] tells more.
+pub async fn publish(
+    connection: &mut PgConnection,
+    import_id: i64,
+    rows: i64,
+    ttl: Duration,
+    now: DateTime<Utc>,
+) -> Result<bool, Error> {
+    let database = || Error::database("publishing an import");
+    let mut transaction = connection.begin().await.map_err(database())?;
+    let file = sqlx::query(
+        "update staging.csv_imports set state = 'imported', finished_at = $3
+         where import_id = $1 and row_count = $2 and state = 'importing'
+         returning source, full_export, file_name, as_of",
+    )
+    .bind(import_id)
+    .bind(rows)
+    .bind(now)
+    .fetch_optional(&mut *transaction)
+    .await
+    .map_err(database())?;
+    let Some(file) = file else {
+        transaction.rollback().await.map_err(database())?;
+        return Ok(false);
+    };
+    let source: &str = file.get(0);
+    if file.get(1) {
+        let origin = json!({"file": file.get::<&str, _>(2), "as_of": file.get::<DateTime<Utc>, _>(3)});
+        complete(&mut transaction, import_id, source, &origin, now + ttl, now).await.map_err(database())?;
+    }
+    sqlx::query("update staging.batches set published_at = $2 where import_id = $1 and abandoned_at is null")
+        .bind(import_id)
+        .bind(now)
+        .execute(&mut *transaction)
+        .await
+        .map_err(database())?;
+    land::notify(&mut transaction, source).await.map_err(database())?;
+    transaction.commit().await.map_err(database())?;
+    Ok(true)
+}
+
+/// Marks the batch that is claimed last as the one that completes a full export; an export without any row gets an empty
+/// batch, because everybody has left then.
+async fn complete(
+    connection: &mut PgConnection,
+    import_id: i64,
+    source: &str,
+    origin: &Value,
+    expires_at: DateTime<Utc>,
+    now: DateTime<Utc>,
+) -> Result<(), sqlx::Error> {
+    let marked = sqlx::query(
+        "update staging.batches set completes_import = true
+         where batch_id = (
+             select batch_id from staging.batches where import_id = $1 and abandoned_at is null
+             order by landed_at desc, batch_id desc limit 1
+         )",
+    )
+    .bind(import_id)
+    .execute(&mut *connection)
+    .await?;
+    if marked.rows_affected() == 0 {
+        sqlx::query(
+            "insert into staging.batches (source, origin, record_count, landed_at, expires_at, import_id, completes_import)
+             values ($1, $2, 0, $3, $4, $5, true)",
+        )
+        .bind(source)
+        .bind(origin)
+        .bind(now)
+        .bind(expires_at)
+        .bind(import_id)
+        .execute(connection)
+        .await?;
+    }
+    Ok(())
+}
+
+/// Refuses an import: what it landed is abandoned, its dead letters are discarded (they stay to be looked at). `reason`
+/// holds no value of any row. False if the import is not ours any more.
+pub async fn refuse(
+    connection: &mut PgConnection,
+    import_id: i64,
+    reason: &str,
+    now: DateTime<Utc>,
+) -> Result<bool, Error> {
+    let done = sqlx::query(
+        "with refused as (
+             update staging.csv_imports set state = 'refused', reason = $2, finished_at = $3
+             where import_id = $1 and state = 'importing'
+             returning import_id
+         ),
+         abandoned as (
+             update staging.batches b set abandoned_at = $3
+             from refused r where b.import_id = r.import_id
+             returning b.batch_id
+         ),
+         letters as (
+             update staging.dead_letters d set state = 'discarded'
+             from abandoned a where d.batch_id = a.batch_id
+         )
+         select import_id from refused",
+    )
+    .bind(import_id)
+    .bind(reason)
+    .bind(now)
+    .execute(connection)
+    .await
+    .map_err(Error::database("refusing an import"))?;
+    Ok(done.rows_affected() == 1)
+}

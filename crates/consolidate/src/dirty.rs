@@ -1,4 +1,7 @@
-//! Dirty keys: the only way to have a profile folded again.
+//! Dirty keys: the only way to have a profile folded again. One row per marking, not per key: a merge marks tens of
+//! thousands of keys, and a row for each would cost as much as the fold.
+
+use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, Row};
@@ -6,14 +9,19 @@ use sqlx::{PgConnection, Row};
 use crate::Error;
 use crate::error::database;
 
-/// A key to fold, and why.
-pub(crate) struct Dirty {
-    pub(crate) match_key: String,
-    pub(crate) cause: String,
+/// Keys that one look at the marks takes; a mark is taken whole, so it can be more.
+const LIMIT_KEYS: i64 = 250_000;
+
+/// Marks that were read. They stand until they are removed, in the transaction of the last fold that they asked for.
+#[derive(Default)]
+pub(crate) struct Marks {
+    ids: Vec<i64>,
+    /// Match keys, each with the cause of its first mark.
+    pub(crate) keys: BTreeMap<String, String>,
 }
 
-/// Marks match keys. A key that is marked already keeps its first cause.
-pub(crate) async fn mark(
+/// Marks match keys.
+pub async fn mark(
     connection: &mut PgConnection,
     match_keys: &[&str],
     cause: &str,
@@ -22,35 +30,47 @@ pub(crate) async fn mark(
     if match_keys.is_empty() {
         return Ok(());
     }
-    sqlx::query(
-        "insert into customer360.dirty_keys (match_key, cause, marked_at)
-         select match_key, $2, $3 from unnest($1::text[]) as marked (match_key)
-         on conflict on constraint dirty_keys_pkey do nothing",
-    )
-    .bind(match_keys)
-    .bind(cause)
-    .bind(now)
-    .execute(connection)
-    .await
-    .map_err(database("marking match keys"))?;
+    sqlx::query("insert into customer360.dirty_marks (match_keys, cause, marked_at) values ($1, $2, $3)")
+        .bind(match_keys)
+        .bind(cause)
+        .bind(now)
+        .execute(connection)
+        .await
+        .map_err(database("marking match keys"))?;
     Ok(())
 }
 
-/// Takes up to `limit` marked keys, oldest first, off the list; belongs into the transaction that folds them. A mark that
-/// somebody sets meanwhile waits for that transaction and stands after it.
-pub(crate) async fn take(connection: &mut PgConnection, limit: i64) -> Result<Vec<Dirty>, Error> {
+/// Reads the oldest marks. Whoever marks a key meanwhile adds a mark of their own, which stands after these.
+pub(crate) async fn read(connection: &mut PgConnection) -> Result<Marks, Error> {
     let rows = sqlx::query(
-        "with taken as materialized (
-             select match_key from customer360.dirty_keys order by marked_at, match_key limit $1
+        "with waiting as (
+             -- oldest first, with the count of keys before each
+             select *, sum(cardinality(match_keys)) over (order by mark_id) - cardinality(match_keys) as keys_before
+             from customer360.dirty_marks
          )
-         delete from customer360.dirty_keys d
-         using taken
-         where d.match_key = taken.match_key
-         returning d.match_key, d.cause",
+         select mark_id, match_keys, cause from waiting where keys_before < $1 order by mark_id",
     )
-    .bind(limit)
+    .bind(LIMIT_KEYS)
     .fetch_all(connection)
     .await
-    .map_err(database("taking marked match keys"))?;
-    Ok(rows.iter().map(|row| Dirty { match_key: row.get(0), cause: row.get(1) }).collect())
+    .map_err(database("reading marked match keys"))?;
+    let mut marks = Marks::default();
+    for row in &rows {
+        marks.ids.push(row.get(0));
+        let cause: String = row.get(2);
+        for key in row.get::<Vec<String>, _>(1) {
+            marks.keys.entry(key).or_insert_with(|| cause.clone());
+        }
+    }
+    Ok(marks)
+}
+
+/// Removes marks whose keys are folded.
+pub(crate) async fn remove(connection: &mut PgConnection, marks: &Marks) -> Result<(), Error> {
+    sqlx::query("delete from customer360.dirty_marks where mark_id = any ($1)")
+        .bind(&marks.ids)
+        .execute(connection)
+        .await
+        .map_err(database("removing marks"))?;
+    Ok(())
 }

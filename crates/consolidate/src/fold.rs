@@ -7,10 +7,12 @@ use chrono::{DateTime, Utc};
 use model::{Contributor, Decisions, Edit, MatchKey, Profile, Unmatched};
 use sqlx::types::Uuid;
 use sqlx::{Connection, PgConnection, Row};
+use tokio_util::sync::CancellationToken;
 
 use crate::customers::{self, Target};
-use crate::dirty::{self, Dirty};
+use crate::dirty;
 use crate::error::database;
+use crate::matching::{self, Stray};
 use crate::merge::namespace;
 use crate::{Error, Rules, decisions, interactions, metrics, orders, redirects};
 
@@ -38,59 +40,106 @@ struct Living {
     belongs_to: Result<Uuid, Unmatched>,
 }
 
-/// Takes up to `limit` dirty keys and folds them, in one transaction.
-pub async fn fold(
+/// Keys that one transaction folds.
+const FOLD_KEYS: usize = 10_000;
+
+/// Folds the dirty keys that are marked now, in transactions of some thousand keys. Folding is a pure function of what is
+/// stored, so a fold that is cut short by `cancel` or a crash is simply done again.
+pub async fn fold(connection: &mut PgConnection, rules: &Rules, cancel: &CancellationToken) -> Result<Folded, Error> {
+    let marks = dirty::read(connection).await?;
+    let mut folded = Folded { keys: marks.keys.len(), profiles: 0 };
+    let keys: Vec<(&String, &String)> = marks.keys.iter().collect();
+    let parts: Vec<_> = keys.chunks(FOLD_KEYS).collect();
+    for (index, part) in parts.iter().enumerate() {
+        if cancel.is_cancelled() {
+            break;
+        }
+        let started = Instant::now();
+        let mut transaction = connection.begin().await.map_err(database("folding"))?;
+        folded.profiles += fold_keys(&mut transaction, rules, part, Utc::now()).await?;
+        if index + 1 == parts.len() {
+            dirty::remove(&mut transaction, &marks).await?;
+        }
+        transaction.commit().await.map_err(database("folding"))?;
+        ::metrics::histogram!(metrics::FOLD_SECONDS).record(started.elapsed());
+    }
+    ::metrics::counter!(metrics::PROFILES_WRITTEN).increment(folded.profiles as u64);
+    Ok(folded)
+}
+
+/// Folds match keys, each with the cause of its mark, in the caller's transaction; returns how many profiles it wrote.
+async fn fold_keys(
     connection: &mut PgConnection,
     rules: &Rules,
-    limit: i64,
+    keys: &[(&String, &String)],
     now: DateTime<Utc>,
-) -> Result<Folded, Error> {
-    let started = Instant::now();
-    let mut transaction = connection.begin().await.map_err(database("folding"))?;
-    let dirty = dirty::take(&mut transaction, limit).await?;
-    if dirty.is_empty() {
-        return Ok(Folded::default());
+) -> Result<usize, Error> {
+    let decisions = decisions::standing(connection).await?;
+    let namespace = namespace(connection).await?;
+    let mut causes = BTreeMap::new();
+    for (match_key, cause) in keys {
+        with_all_that_lead_to_its_customer(MatchKey::from_stored((*match_key).clone()), cause, &decisions, &mut causes);
     }
-    let decisions = decisions::standing(&mut transaction).await?;
-    let namespace = namespace(&mut transaction).await?;
-    let causes = with_all_that_lead_to_one_customer(&dirty, &decisions);
-    let mut living = read_living(&mut transaction, causes.keys()).await?;
+    let mut strays = matching::released(connection, rules, &decisions, &causes).await?;
+    let mut living = loop {
+        matching::write(connection, &strays).await?;
+        let living = read_living(connection, causes.keys()).await?;
+        strays = find_strays(&living, rules, &decisions);
+        if strays.is_empty() {
+            break living;
+        }
+        for stray in &strays {
+            if let (Ok(key), Some(cause)) = (&stray.key, causes.get(&stray.found_by).cloned()) {
+                with_all_that_lead_to_its_customer(key.clone(), &cause, &decisions, &mut causes);
+            }
+        }
+    };
     assign(&mut living, rules, &decisions, namespace);
 
     let targets = targets(&causes, &living, rules, &decisions, namespace);
     let ids: Vec<Uuid> = targets.iter().map(|target| target.customer_id).collect();
-    let known = customers::read(&mut transaction, &ids).await?;
-    let profiles = customers::write(&mut transaction, &targets, &known, now).await?;
-    move_xrefs(&mut transaction, &living, now).await?;
+    let known = customers::read(connection, &ids).await?;
+    let profiles = customers::write(connection, &targets, &known, now).await?;
+    move_xrefs(connection, &living, now).await?;
     let owners: Vec<(&str, &str, Option<Uuid>)> =
         living.iter().map(|x| (x.system.as_str(), x.external_id.as_str(), x.belongs_to.ok())).collect();
     orders::attach(
-        &mut transaction,
+        connection,
         &owners.iter().map(|owner| owner.0).collect::<Vec<_>>(),
         &owners.iter().map(|owner| owner.1).collect::<Vec<_>>(),
         &owners.iter().map(|owner| owner.2).collect::<Vec<_>>(),
     )
     .await?;
-    attach_participants(&mut transaction, &living).await?;
-    offer_for_polling(&mut transaction, &causes, &living, rules, now).await?;
-    transaction.commit().await.map_err(database("folding"))?;
-
-    ::metrics::counter!(metrics::PROFILES_WRITTEN).increment(profiles as u64);
-    ::metrics::histogram!(metrics::FOLD_SECONDS).record(started.elapsed());
-    Ok(Folded { keys: dirty.len(), profiles })
+    attach_participants(connection, &targets, &decisions, namespace).await?;
+    offer_for_polling(connection, &causes, &living, rules, now).await?;
+    Ok(profiles)
 }
 
-/// The dirty keys, where they lead, and all other keys that lead there, each with its cause.
-fn with_all_that_lead_to_one_customer(dirty: &[Dirty], decisions: &Decisions) -> BTreeMap<MatchKey, String> {
-    let mut causes = BTreeMap::new();
-    for Dirty { match_key, cause } in dirty {
-        let key = MatchKey::from_stored(match_key.clone());
-        for leading in decisions.leading_to(decisions.resolve(&key)) {
-            causes.entry(leading).or_insert_with(|| cause.clone());
-        }
-        causes.insert(key, cause.clone());
+/// Adds a key, where it leads, and all other keys that lead there, each with its cause.
+fn with_all_that_lead_to_its_customer(
+    key: MatchKey,
+    cause: &str,
+    decisions: &Decisions,
+    causes: &mut BTreeMap<MatchKey, String>,
+) {
+    for leading in decisions.leading_to(decisions.resolve(&key)) {
+        causes.entry(leading).or_insert_with(|| cause.to_owned());
     }
-    causes
+    causes.insert(key, cause.to_owned());
+}
+
+/// Those whose match key is another one since a decision or a rule has changed.
+fn find_strays(living: &[Living], rules: &Rules, decisions: &Decisions) -> Vec<Stray> {
+    let stray = |xref: &Living| {
+        let key = matching::match_key(&xref.system, &xref.external_id, xref.email.as_deref(), rules, decisions);
+        (key.as_ref() != Ok(&xref.match_key)).then(|| Stray {
+            system: xref.system.clone(),
+            external_id: xref.external_id.clone(),
+            key,
+            found_by: xref.match_key.clone(),
+        })
+    };
+    living.iter().filter_map(stray).collect()
 }
 
 async fn read_living(
@@ -236,10 +285,20 @@ async fn move_xrefs(connection: &mut PgConnection, living: &[Living], now: DateT
     redirects::note(connection, &moves, now).await
 }
 
-async fn attach_participants(connection: &mut PgConnection, living: &[Living]) -> Result<(), Error> {
-    let found: BTreeMap<&str, Uuid> =
-        living.iter().filter_map(|xref| Some((xref.match_key.as_str(), xref.belongs_to.ok()?))).collect();
-    let (keys, customers): (Vec<&str>, Vec<Uuid>) = found.into_iter().unzip();
+/// Participants belong to the customer to whom their key leads, while that one lives.
+async fn attach_participants(
+    connection: &mut PgConnection,
+    targets: &[Target],
+    decisions: &Decisions,
+    namespace: Uuid,
+) -> Result<(), Error> {
+    let living: BTreeSet<Uuid> = targets.iter().filter(|target| target.living).map(|t| t.customer_id).collect();
+    let customer = |target: &Target| {
+        let customer_id = decisions.resolve(&MatchKey::from_stored(target.match_key.clone())).customer_id(namespace);
+        living.contains(&customer_id).then_some(customer_id)
+    };
+    let keys: Vec<&str> = targets.iter().map(|target| target.match_key.as_str()).collect();
+    let customers: Vec<Option<Uuid>> = targets.iter().map(customer).collect();
     interactions::attach(connection, &keys, &customers).await
 }
 
@@ -261,7 +320,7 @@ async fn offer_for_polling(
             .entry(&xref.match_key)
             .and_modify(|best| {
                 if rank(xref) < rank(best) {
-                    *best = xref
+                    *best = xref;
                 }
             })
             .or_insert(xref);

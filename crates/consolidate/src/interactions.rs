@@ -17,7 +17,6 @@ use crate::{Error, Rules, dirty};
 pub(crate) async fn merge<'r>(
     connection: &mut PgConnection,
     rules: &Rules,
-    decisions: &Decisions,
     records: impl Iterator<Item = &'r StagedRecord>,
     now: DateTime<Utc>,
 ) -> Result<Vec<(&'r StagedRecord, Unreadable)>, Error> {
@@ -45,7 +44,7 @@ pub(crate) async fn merge<'r>(
     let written = newest
         .iter()
         .filter(|(record, _)| written.contains(&(record.source.clone(), record.external_id.as_str().to_owned())));
-    write_participants(connection, rules, decisions, &written.collect::<Vec<_>>(), now).await?;
+    write_participants(connection, rules, &written.collect::<Vec<_>>(), now).await?;
     Ok(unreadable)
 }
 
@@ -85,7 +84,6 @@ async fn write(
 async fn write_participants(
     connection: &mut PgConnection,
     rules: &Rules,
-    decisions: &Decisions,
     written: &[&(&StagedRecord, InteractionFields)],
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
@@ -99,10 +97,12 @@ async fn write_participants(
     .execute(&mut *connection)
     .await
     .map_err(database("replacing participants"))?;
+    // Whatever operators block has no customer to attach to; once they undo it, the key has to be here.
+    let undecided = Decisions::default();
     let participants: Vec<_> = written
         .iter()
         .flat_map(|(record, fields)| (1_i32..).zip(&fields.participants).map(move |(no, who)| (record, no, who)))
-        .map(|(record, no, who)| (record, no, who, MatchKey::of_email(&who.email, &rules.guards, decisions).ok()))
+        .map(|(record, no, who)| (record, no, who, MatchKey::of_email(&who.email, &rules.guards, &undecided).ok()))
         .collect();
     sqlx::query(
         "insert into customer360.interaction_participants (system, interaction_id, participant_no, email, role, match_key)
@@ -121,11 +121,11 @@ async fn write_participants(
     dirty::mark(connection, &keys.into_iter().collect::<Vec<_>>(), "record", now).await
 }
 
-/// Attaches participants by match key to customers, in pairs.
+/// Attaches participants by match key to customers, in pairs; `None` detaches.
 pub(crate) async fn attach(
     connection: &mut PgConnection,
     match_keys: &[&str],
-    customers: &[Uuid],
+    customers: &[Option<Uuid>],
 ) -> Result<(), Error> {
     sqlx::query(
         "update customer360.interaction_participants p

@@ -19,6 +19,7 @@ mod error;
 mod exclude;
 mod fold;
 mod interactions;
+mod matching;
 mod merge;
 mod metrics;
 mod migrate;
@@ -29,6 +30,7 @@ mod rules;
 mod worker;
 mod xrefs;
 
+pub use dirty::mark;
 pub use error::Error;
 pub use fold::{Folded, fold};
 pub use merge::{Merged, merge};

@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use chrono::{DateTime, Utc};
-use model::{CustomerFields, Decisions, Entity, MatchKey, Operation, Position, Unmatched, Write};
+use model::{CustomerFields, Decisions, Entity, Operation, Position, Unmatched, Write};
 use sqlx::types::Uuid;
 use sqlx::{Connection, PgConnection};
 use staging::{ClaimedBatch, Seal, StagedRecord};
 
 use crate::error::database;
+use crate::matching::match_key;
 use crate::xrefs::{Slot, Slots};
 use crate::{Error, Rules, decisions, dirty, exclude, interactions, metrics, orders, products};
 
@@ -70,7 +71,7 @@ pub(crate) async fn apply<'r>(
     let of = |entity: Entity| records.iter().filter(move |record| record.entity == entity);
     unreadable.extend(orders::merge(connection, of(Entity::Order)).await?);
     unreadable.extend(products::merge(connection, of(Entity::Product)).await?);
-    unreadable.extend(interactions::merge(connection, rules, &decisions, of(Entity::Interaction), now).await?);
+    unreadable.extend(interactions::merge(connection, rules, of(Entity::Interaction), now).await?);
     Ok(unreadable)
 }
 
@@ -83,13 +84,13 @@ async fn merge_customers<'r>(
     unreadable: &mut Vec<(&'r StagedRecord, Unreadable)>,
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
-    let departures = departures(connection, batches).await?;
     let customers = || records.iter().filter(|record| record.entity == Entity::Customer);
     let mut ids: BTreeSet<(&str, &str)> = BTreeSet::new();
     for record in customers() {
         ids.insert((&record.source, record.external_id.as_str()));
         ids.extend(record.moved_to.iter().map(|id| (record.source.as_str(), id.as_str())));
     }
+    let departures = departures(connection, batches, &ids).await?;
     ids.extend(departures.iter().map(|departure| (departure.system, departure.external_id.as_str())));
     if ids.is_empty() {
         return Ok(());
@@ -107,7 +108,8 @@ async fn merge_customers<'r>(
         }
     }
     for departure in departures {
-        if let Some(slot) = slots.get(departure.system, &departure.external_id) {
+        let slot = slots.get(departure.system, &departure.external_id);
+        if let Some(slot) = slot.filter(|slot| slot.xref.is_living() && slot.xref.position < departure.position) {
             let id = slot.xref.external_id.clone();
             let write = Write { position: departure.position, observed_at: departure.as_of, upsert: None };
             slots.apply(departure.system, &id, write, now);
@@ -121,6 +123,7 @@ async fn merge_customers<'r>(
         touched.extend(slot.match_key.clone());
     }
     slots.write(connection).await?;
+    orders::detach(connection, &slots.lost_customer()).await?;
     let touched: Vec<&str> = touched.iter().map(String::as_str).collect();
     dirty::mark(connection, &touched, "record", now).await
 }
@@ -165,16 +168,12 @@ fn merge_customer(
 /// nothing to write to it; one that moves keeps the old one, by which step 2 sees where it came from.
 fn match_up(system: &str, slot: &mut Slot, rules: &Rules, decisions: &Decisions, namespace: Uuid) {
     let begins = slot.begins();
-    let key = if !slot.xref.is_living() {
+    if !slot.xref.is_living() {
         slot.match_key = None;
         slot.unmatched_reason = None;
         return;
-    } else if decisions.is_split(system, slot.xref.external_id.as_str()) {
-        Ok(MatchKey::of_split(system, slot.xref.external_id.as_str()))
-    } else {
-        MatchKey::of_email(slot.xref.email.as_deref().unwrap_or_default(), &rules.guards, decisions)
-    };
-    match key {
+    }
+    match match_key(system, slot.xref.external_id.as_str(), slot.xref.email.as_deref(), rules, decisions) {
         Ok(key) => {
             // Whether a crowded key is still crowded is for step 2 to see.
             let crowded = slot.unmatched_reason.as_deref() == Some(Unmatched::Crowded.as_str());
@@ -201,10 +200,11 @@ struct Departure<'b> {
 }
 
 /// Whoever has left by the full exports that these batches complete. The claim never goes beyond a completing batch, so
-/// everything that came before it is in the table already or in these batches.
+/// everybody who came before it is in the table already or among `named`, the cross-references of these batches.
 async fn departures<'b>(
     connection: &mut PgConnection,
     batches: &'b [ClaimedBatch],
+    named: &BTreeSet<(&str, &str)>,
 ) -> Result<Vec<Departure<'b>>, Error> {
     let mut departures = Vec::new();
     for batch in batches {
@@ -213,14 +213,22 @@ async fn departures<'b>(
         };
         let position = Position::csv_end(import.as_of, import.mtime);
         staging::note_members(connection, import.import_id).await?;
+        let named = named.iter().filter(|(system, _)| *system == batch.source).map(|(_, external_id)| *external_id);
         let gone: Vec<String> = sqlx::query_scalar(
-            "select x.external_id
-             from customer360.xrefs x
-             left join export_members m on m.external_id = x.external_id
-             where x.system = $1 and x.deleted_at is null and x.position < $2 and m.external_id is null",
+            "with candidates as materialized (
+                 select external_id from customer360.xrefs
+                 where system = $1 and deleted_at is null and position < $2
+                 union
+                 select external_id from unnest($3::text[]) as named (external_id)
+             )
+             select c.external_id
+             from candidates c
+             left join export_members m on m.external_id = c.external_id
+             where m.external_id is null",
         )
         .bind(&batch.source)
         .bind(position.as_bytes())
+        .bind(named.collect::<Vec<_>>())
         .fetch_all(&mut *connection)
         .await
         .map_err(database("finding who has left"))?;

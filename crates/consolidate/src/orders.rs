@@ -39,7 +39,10 @@ pub(crate) async fn merge<'r>(
     let mut unreadable = Vec::new();
     let mut said: BTreeMap<Id<'r>, Vec<Said<'r>>> = BTreeMap::new();
     for record in records {
-        match serde_json::from_str(&record.attributes) {
+        match serde_json::from_str::<OrderFields>(&record.attributes) {
+            Ok(fields) if !fields.fits_numeric() => {
+                unreadable.push((record, "a number is beyond what Postgres numeric can hold".to_owned()));
+            }
             Ok(fields) => said.entry((&record.source, record.external_id.as_str())).or_default().push((record, fields)),
             Err(_) => unreadable.push((record, "attributes are no order".to_owned())),
         }
@@ -58,6 +61,7 @@ pub(crate) async fn merge<'r>(
     write_orders(connection, &changes).await?;
     write_lines(connection, &changes).await?;
     note_late_lines(connection, &changes).await?;
+    sum_kept_lines(connection, &changes).await?;
     Ok(unreadable)
 }
 
@@ -105,6 +109,7 @@ async fn write_orders(connection: &mut PgConnection, changes: &[Change<'_>]) -> 
     }
     let total = |(change, (_, fields)): &(&Change<'_>, &Said<'_>)| match &change.lines {
         Some((_, lines)) => OrderFields::total_of(fields.total.as_ref(), lines),
+        // Without a total of its own it is the sum of the lines that are kept, which is taken later.
         None => fields.total.clone(),
     };
     // Lines that are older than the order keep a position of their own.
@@ -125,6 +130,7 @@ async fn write_orders(connection: &mut PgConnection, changes: &[Change<'_>]) -> 
         .bind(newest.iter().map(lines_position).collect::<Vec<_>>())
         .bind(newest.iter().map(|(change, _)| change.lines.is_some()).collect::<Vec<_>>())
         .bind(newest.iter().map(|(_, (record, _))| deleted_at(record)).collect::<Vec<_>>())
+        .bind(newest.iter().map(|(_, (_, fields))| fields.total.as_ref()).collect::<Vec<_>>())
         .execute(connection)
         .await
         .map_err(database("writing orders"))?;
@@ -183,7 +189,7 @@ async fn note_late_lines(connection: &mut PgConnection, changes: &[Change<'_>]) 
     }
     sqlx::query(
         "update customer360.orders o
-         set lines_position = late.position, total = coalesce(o.total, late.total)
+         set lines_position = late.position, total = coalesce(o.given_total, late.total)
          from unnest($1::text[], $2::text[], $3::bytea[], $4::numeric[]) as late (system, order_id, position, total)
          where o.system = late.system and o.order_id = late.order_id",
     )
@@ -195,6 +201,56 @@ async fn note_late_lines(connection: &mut PgConnection, changes: &[Change<'_>]) 
     .await
     .map_err(database("noting late order lines"))?;
     Ok(())
+}
+
+/// Orders whose newest record has neither lines nor a total: the lines are kept, and their sum is the total.
+async fn sum_kept_lines(connection: &mut PgConnection, changes: &[Change<'_>]) -> Result<(), Error> {
+    let keeping: Vec<Id<'_>> = changes
+        .iter()
+        .filter(|change| change.lines.is_none() && change.newest.is_some_and(|(_, fields)| fields.total.is_none()))
+        .map(|change| change.id)
+        .collect();
+    if keeping.is_empty() {
+        return Ok(());
+    }
+    let (systems, order_ids): (Vec<&str>, Vec<&str>) = keeping.into_iter().unzip();
+    sqlx::query(
+        "with keeping as materialized (
+             select * from unnest($1::text[], $2::text[]) as k (system, order_id)
+         ),
+         -- null if a line lacks a number
+         sums as materialized (
+             select l.system, l.order_id,
+                    case when count(*) = count(l.quantity * l.unit_price) then sum(l.quantity * l.unit_price) end as total
+             from customer360.order_lines l
+             join keeping k on k.system = l.system and k.order_id = l.order_id
+             group by l.system, l.order_id
+         ),
+         totals as materialized (
+             select k.system, k.order_id, s.order_id is not null as has_lines, s.total
+             from keeping k
+             left join sums s on s.system = k.system and s.order_id = k.order_id
+         )
+         update customer360.orders o
+         set total = case when t.has_lines then t.total when o.lines_position <> '' then 0 end
+         from totals t
+         where o.system = t.system and o.order_id = t.order_id",
+    )
+    .bind(systems)
+    .bind(order_ids)
+    .execute(connection)
+    .await
+    .map_err(database("summing order lines"))?;
+    Ok(())
+}
+
+/// Takes the orders of cross-references that match nobody any more from the customers that they had.
+pub(crate) async fn detach(connection: &mut PgConnection, owners: &[(&str, &str)]) -> Result<(), Error> {
+    if owners.is_empty() {
+        return Ok(());
+    }
+    let (systems, external_ids): (Vec<&str>, Vec<&str>) = owners.iter().copied().unzip();
+    attach(connection, &systems, &external_ids, &vec![None; owners.len()]).await
 }
 
 /// Lets orders follow their customers' cross-references: `systems`, `external_ids` and `customers` go together.

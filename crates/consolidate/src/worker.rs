@@ -16,8 +16,6 @@ use crate::{Error, Rules, metrics, migrate};
 
 /// Records that one claim takes.
 const CLAIM_RECORDS: i64 = 20_000;
-/// Dirty keys that one fold takes.
-const FOLD_KEYS: i64 = 10_000;
 /// Under a backlog, step 1 goes on this long before step 2 has its turn: each profile is folded less often.
 const MERGE_FOR: Duration = Duration::from_secs(5);
 /// How often a process that stands by asks whether it may take over, and one at work looks without being woken.
@@ -153,7 +151,7 @@ pub async fn drain(
             }
         }
         loop {
-            let folded = fold(connection, rules, FOLD_KEYS, Utc::now()).await?;
+            let folded = fold(connection, rules, cancel).await?;
             drained.profiles += folded.profiles;
             if folded.keys == 0 || cancel.is_cancelled() {
                 break;
@@ -203,23 +201,31 @@ async fn merge_or_exclude(
     Ok(total)
 }
 
-/// A source that is polled for the first time is offered every email that is known: their keys are marked, and the fold
-/// does the rest.
+/// A source that is polled for the first time, or again after a pause, is offered the emails that became known without it:
+/// their keys are marked, and the fold does the rest.
 async fn offer_known_keys(connection: &mut PgConnection, rules: &Rules) -> Result<(), Error> {
+    if rules.polled_sources.is_empty() {
+        return Ok(());
+    }
     sqlx::query(
-        "with unasked as (
-             select asked.source
-             from unnest($1::text[]) as asked (source)
-             left join (select distinct source from staging.polls) known on known.source = asked.source
-             where known.source is null
-         ),
-         keys as (
+        "with keys as materialized (
+             -- a split key is no email to ask about
              select distinct match_key from customer360.xrefs
-             where match_key is not null and deleted_at is null and (select count(*) from unasked) > 0
+             where match_key is not null and deleted_at is null and match_key not like '#%'
+         ),
+         offered as materialized (
+             -- to how many of the sources
+             select match_key, count(*) as sources from staging.polls where source = any ($1) group by match_key
          )
-         insert into customer360.dirty_keys (match_key, cause, marked_at)
-         select match_key, 'poll', now() from keys
-         on conflict on constraint dirty_keys_pkey do nothing",
+         insert into customer360.dirty_marks (match_keys, cause, marked_at)
+         select array_agg(match_key), 'poll', now()
+         from (
+             select k.match_key, row_number() over () / 10000 as part
+             from keys k
+             left join offered o on o.match_key = k.match_key
+             where coalesce(o.sources, 0) < cardinality($1::text[])
+         ) missing
+         group by part",
     )
     .bind(&rules.polled_sources)
     .execute(connection)
@@ -232,7 +238,7 @@ async fn nothing_left(connection: &mut PgConnection) -> Result<bool, Error> {
     if !staging::claim(&mut *connection, 1).await?.is_empty() {
         return Ok(false);
     }
-    sqlx::query_scalar("select count(*) = 0 from customer360.dirty_keys")
+    sqlx::query_scalar("select count(*) = 0 from customer360.dirty_marks")
         .fetch_one(connection)
         .await
         .map_err(database("looking for marked match keys"))

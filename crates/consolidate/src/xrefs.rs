@@ -22,6 +22,7 @@ pub(crate) struct Slot {
     pub(crate) last_seen_at: DateTime<Utc>,
     /// The match key that it had before.
     pub(crate) old_match_key: Option<String>,
+    old_customer_id: Option<Uuid>,
     is_new: bool,
     was_living: bool,
     changed: bool,
@@ -87,6 +88,7 @@ impl Slots {
             first_seen_at: now,
             last_seen_at: now,
             old_match_key: None,
+            old_customer_id: None,
             is_new: true,
             was_living: false,
             changed: true,
@@ -99,6 +101,14 @@ impl Slots {
         self.0.iter_mut().flat_map(|(system, slots)| {
             slots.values_mut().filter(|slot| slot.changed).map(|slot| (system.as_str(), slot))
         })
+    }
+
+    /// Cross-references that live, had a customer before, and match nobody now.
+    pub(crate) fn lost_customer(&self) -> Vec<(&str, &str)> {
+        let lost = self
+            .changed(false)
+            .filter(|(_, slot)| slot.xref.is_living() && slot.customer_id.is_none() && slot.old_customer_id.is_some());
+        lost.map(|(system, slot)| (system, slot.xref.external_id.as_str())).collect()
     }
 
     fn changed(&self, new: bool) -> impl Iterator<Item = (&str, &Slot)> {
@@ -168,6 +178,7 @@ fn slot(row: &PgRow) -> Slot {
         customer_id: row.get(3),
         match_key: row.get(4),
         old_match_key: row.get(4),
+        old_customer_id: row.get(3),
         unmatched_reason: row.get(14),
         first_seen_at: row.get(12),
         last_seen_at: row.get(13),

@@ -9,10 +9,12 @@
 use std::borrow::Cow;
 use std::io::{self, Read};
 
-use memchr::{memchr, memchr2, memchr2_iter, memchr3};
+use memchr::{memchr, memchr_iter, memchr2, memchr2_iter, memchr3};
 
 /// Most lines of one cell.
 const MAX_QUOTED_LINES: usize = 1_000;
+/// So many lines that would each be a row are no text that somebody wrote into a cell.
+const MIN_ROWS_IN_CELL: usize = 4;
 const CHUNK: usize = 256 << 10;
 
 /// One cell, by its place in the row.
@@ -162,18 +164,14 @@ impl<R: Read> RowReader<R> {
         if quote.has_tail || (self.width > 0 && !fits(&self.cells, self.width)) {
             return true;
         }
-        let line_ends = count_line_ends(row);
-        if line_ends > MAX_QUOTED_LINES {
+        if count_line_ends(row) > MAX_QUOTED_LINES {
             return true;
         }
-        // Every line of it would be a row by itself.
-        line_ends >= 2 && self.width >= 3 && {
-            let is_row = |line: &[u8]| {
-                let delimiters = memchr::memchr_iter(self.delimiter, line).count();
-                delimiters + 1 == self.width || (delimiters == self.width && line.last() == Some(&self.delimiter))
-            };
-            lines(row).all(is_row)
-        }
+        let is_row = |line: &[u8]| {
+            let delimiters = memchr_iter(self.delimiter, line).count();
+            delimiters + 1 == self.width || (delimiters == self.width && line.last() == Some(&self.delimiter))
+        };
+        self.width >= 3 && lines(row).count() > MIN_ROWS_IN_CELL && lines(row).all(is_row)
     }
 
     /// Takes the lines up to that of the doubted quote as a bad row.
@@ -286,9 +284,10 @@ impl Cell {
         self.form == Form::Plain && self.start == self.end
     }
 
-    /// The cell's bytes within its row, quotes and all.
-    pub(crate) fn bytes<'a>(&self, row: &'a [u8]) -> &'a [u8] {
-        &row[self.start..self.end]
+    /// The cell by itself, where its own bytes are UTF-8.
+    pub(crate) fn isolated<'a>(&self, row: &'a [u8]) -> Option<(&'a str, Self)> {
+        let text = std::str::from_utf8(&row[self.start..self.end]).ok()?;
+        Some((text, Self { start: 0, end: text.len(), form: self.form }))
     }
 }
 
@@ -392,8 +391,6 @@ fn count_line_ends(data: &[u8]) -> usize {
 }
 
 fn lines(data: &[u8]) -> impl Iterator<Item = &[u8]> {
-    data.split(|byte| matches!(byte, b'\n' | b'\r')).enumerate().filter_map(|(at, line)| {
-        // The empty piece between CR and LF is no line.
-        (at == 0 || !line.is_empty()).then_some(line)
-    })
+    let line_end = if memchr(b'\n', data).is_some() { b'\n' } else { b'\r' };
+    data.split(move |byte| *byte == line_end).map(|line| line.strip_suffix(b"\r").unwrap_or(line))
 }

@@ -1,5 +1,6 @@
 //! The look at raw JSON before anything parses it, so that poison costs a scan and never a failed transaction.
 
+use crate::order::{MAX_FRACTION_DIGITS, MAX_INTEGER_DIGITS};
 use crate::{Reason, Reject};
 
 /// Caps on one raw record.
@@ -16,11 +17,6 @@ impl Default for Limits {
         Self { max_record_bytes: 1 << 20, max_depth: 64 }
     }
 }
-
-/// Postgres keeps `numeric` up to 131072 digits before the point and 16383 behind it; a number beyond that could not be
-/// cast to jsonb by whoever reads the payload.
-const MAX_INTEGER_DIGITS: i64 = 131_072;
-const MAX_FRACTION_DIGITS: i64 = 16_383;
 
 /// Checks size, UTF-8, depth, NUL and lone surrogates, and that every number fits Postgres. What passes may still not be
 /// JSON, but parsing it cannot overflow the stack and storing it as text or jsonb cannot fail.
@@ -128,6 +124,7 @@ fn skip_number(bytes: &[u8], start: usize) -> Result<usize, Reject> {
     }
     let (integer, fraction) =
         (i64::try_from(integer).unwrap_or(i64::MAX / 4), i64::try_from(fraction).unwrap_or(i64::MAX / 4));
+    // Beyond that it could not be cast to jsonb by whoever reads the payload.
     if integer + exponent > MAX_INTEGER_DIGITS || fraction - exponent > MAX_FRACTION_DIGITS {
         return Err(Reject::new(Reason::BadValue, "contains a number beyond what Postgres numeric can hold"));
     }

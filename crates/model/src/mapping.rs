@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use crate::order::fits_numeric;
 use crate::{
     Credentials, Entity, ExternalId, Field, Fields, InteractionFields, Mapped, OrderFields, OrderLine, Participant,
     ProductFields, Reason, Reject, parse_time,
@@ -412,11 +413,15 @@ fn value(field: &Field<'_>) -> Option<Value> {
     }
 }
 
-/// An exact decimal, `None` without a value; text that is no number is refused.
+/// An exact decimal that Postgres can hold, `None` without a value; text that is none is refused.
 fn decimal(field: &Field<'_>, column: &str) -> Result<Option<BigDecimal>, Reject> {
     let Some(text) = field.text() else { return Ok(None) };
-    let not_decimal = || Reject::new(Reason::BadValue, format!("{column} is not a decimal number"));
-    text.trim().parse().map(Some).map_err(|_| not_decimal())
+    let refuse = |why: &str| Reject::new(Reason::BadValue, format!("{column} is {why}"));
+    let number = text.trim().parse().map_err(|_| refuse("not a decimal number"))?;
+    if !fits_numeric(&number) {
+        return Err(refuse("beyond what Postgres numeric can hold"));
+    }
+    Ok(Some(number))
 }
 
 #[cfg(test)]

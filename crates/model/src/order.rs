@@ -39,6 +39,13 @@ pub struct OrderLine {
 }
 
 impl OrderFields {
+    /// Whether every number fits Postgres' `numeric`. One that does not could not be stored, and a sum with it would not
+    /// even fit into memory.
+    pub fn fits_numeric(&self) -> bool {
+        let lines = self.lines.iter().flatten().flat_map(|line| [&line.quantity, &line.unit_price]);
+        lines.chain([&self.total]).flatten().all(fits_numeric)
+    }
+
     /// The total of an order with these lines: the source's own, else the sum of the lines, `None` if one lacks a number.
     pub fn total_of(given: Option<&BigDecimal>, lines: &[OrderLine]) -> Option<BigDecimal> {
         given.cloned().or_else(|| {
@@ -88,9 +95,33 @@ pub struct Participant {
     pub role: Option<String>,
 }
 
+/// Postgres keeps up to 131072 digits before the point and 16383 behind it.
+pub(crate) const MAX_INTEGER_DIGITS: i64 = 131_072;
+pub(crate) const MAX_FRACTION_DIGITS: i64 = 16_383;
+
+/// Whether a number fits Postgres' `numeric`.
+pub(crate) fn fits_numeric(number: &BigDecimal) -> bool {
+    let digits = i64::try_from(number.digits()).unwrap_or(i64::MAX);
+    let scale = number.fractional_digit_count();
+    scale <= MAX_FRACTION_DIGITS && digits.saturating_sub(scale) <= MAX_INTEGER_DIGITS
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_beyond_numeric_are_seen_without_writing_them_out() {
+        let with_total = |total: &str| OrderFields { total: total.parse().ok(), ..OrderFields::default() };
+        for fits in ["0", "87.81", "-1e131071", "1e-16383"] {
+            assert!(with_total(fits).fits_numeric(), "{fits}");
+        }
+        for beyond in ["1e131072", "1e999999999999", "1e-16384", "-1e-999999999999"] {
+            assert!(!with_total(beyond).fits_numeric(), "{beyond}");
+        }
+        let fields = OrderFields { lines: Some(vec![line("1", "1"), line("1e200000", "1")]), ..OrderFields::default() };
+        assert!(!fields.fits_numeric());
+    }
 
     fn line(quantity: &str, unit_price: &str) -> OrderLine {
         OrderLine { product_id: None, quantity: quantity.parse().ok(), unit_price: unit_price.parse().ok() }

@@ -161,6 +161,23 @@ create table staging.polls (
 );
 
 create index polls_due on staging.polls (source, next_at);
+-- New emails are asked about before all others.
+create index polls_never_asked on staging.polls (source, next_at) where checked_at is null and failures = 0;
+
+-- What products to ask each REST source about: those that landed orders name. Columns as in staging.polls.
+create table staging.polled_products (
+    source text not null,
+    product_id text not null,
+    state text not null default 'due'
+        constraint polled_products_state check (state in ('due', 'known', 'unknown', 'failing')),
+    checked_at timestamptz,
+    next_at timestamptz not null,
+    failures integer not null default 0,
+    validators jsonb not null default '{}',
+    constraint polled_products_pkey primary key (source, product_id)
+);
+
+create index polled_products_due on staging.polled_products (source, next_at);
 
 -- Batches whose records expired more than a day ago, added up.
 create table staging.daily_counts (

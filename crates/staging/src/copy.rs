@@ -117,23 +117,19 @@ impl Rows {
         self.data[place..place + 8].copy_from_slice(&value.to_be_bytes());
     }
 
-    /// Sends the rows; `statement` is a `copy ... from stdin (format binary)`. The rows stay, so that a landing that failed
-    /// can send them again.
-    pub async fn copy(&mut self, connection: &mut PgConnection, statement: &str) -> Result<(), Error> {
+    /// Sends the rows; `statement` is a `copy ... from stdin (format binary)`. The rows stay as they are, so that a
+    /// landing that failed or was cancelled can send them again.
+    pub async fn copy(&self, connection: &mut PgConnection, statement: &str) -> Result<(), Error> {
         if self.is_empty() {
             return Ok(());
         }
-        let database = || Error::database("copying rows");
-        let end = self.data.len();
-        self.data.put_i16(TRAILER);
         let sent = async {
             let mut copy = connection.copy_in_raw(statement).await?;
             copy.send(&self.data[..]).await?;
+            copy.send(&TRAILER.to_be_bytes()[..]).await?;
             copy.finish().await
         };
-        let sent = sent.await.map_err(database());
-        self.data.truncate(end);
-        sent.map(|_| ())
+        sent.await.map(|_| ()).map_err(Error::database("copying rows"))
     }
 }
 

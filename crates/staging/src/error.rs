@@ -33,7 +33,6 @@ pub enum Error {
 }
 
 /// An error of sqlx that shows no value of any row: Postgres puts whole rows into the detail of its messages.
-#[derive(Debug)]
 pub struct DatabaseError(sqlx::Error);
 
 impl DatabaseError {
@@ -43,11 +42,18 @@ impl DatabaseError {
     }
 }
 
+/// As little as [`Display`](std::fmt::Display) shows: whoever unwraps or logs with `?` must not get at the row either.
+impl std::fmt::Debug for DatabaseError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "DatabaseError({self})")
+    }
+}
+
 impl std::fmt::Display for DatabaseError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.0.as_database_error() {
             // 22 and 23 quote the offending value in their message.
-            Some(error) if matches!(error.code().as_deref().map(|code| &code[..2]), Some("22" | "23")) => {
+            Some(error) if matches!(error.code().as_deref().and_then(|code| code.get(..2)), Some("22" | "23")) => {
                 write!(f, "SQLSTATE {} {}", error.code().unwrap_or_default(), error.constraint().unwrap_or_default())
             }
             Some(error) => write!(f, "{} (SQLSTATE {})", error.message(), error.code().unwrap_or_default()),
@@ -64,6 +70,15 @@ impl Error {
         move |error| Self::Database { doing, error: DatabaseError(error) }
     }
 
+    /// Nothing came back in time.
+    pub(crate) fn timed_out(doing: &'static str) -> Self {
+        Self::database(doing)(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()))
+    }
+
+    pub(crate) fn has_code(&self, code: &str) -> bool {
+        matches!(self, Self::Database { error, .. } if error.code().as_deref() == Some(code))
+    }
+
     /// Whether trying again later can help.
     pub fn is_transient(&self) -> bool {
         match self {
@@ -76,7 +91,9 @@ impl Error {
     /// Whether the data itself was refused, so that some record of it has to go.
     pub fn is_data(&self) -> bool {
         let Self::Database { error, .. } = self else { return false };
-        error.code().is_some_and(|code| ["22", "23", "54"].contains(&code.get(..2).unwrap_or_default()))
+        // A value that the driver cannot encode is no better than one that Postgres refuses.
+        matches!(error.0, sqlx::Error::Encode(_))
+            || error.code().is_some_and(|code| ["22", "23", "54"].contains(&code.get(..2).unwrap_or_default()))
     }
 }
 
@@ -95,7 +112,9 @@ pub fn is_transient(error: &sqlx::Error) -> bool {
             let class = code.get(..2).unwrap_or_default();
             // Connection, rollback, resources, operator, system; lock timeouts; a read-only standby after a fail-over;
             // authentication (a password that is being rotated) and a database that is not made yet.
-            ["08", "28", "3D", "40", "53", "57", "58"].contains(&class) || code == "55P03" || code == "25006"
+            // A transaction that was open for too long, because this process was frozen, is ended by Postgres.
+            ["08", "28", "3D", "40", "53", "57", "58"].contains(&class)
+                || ["55P03", "25006", "25P03", "25P04"].contains(&&*code)
         }
         _ => false,
     }

@@ -1,10 +1,12 @@
 //! Expiry: whole partitions, never one that holds what is not consolidated.
 
-use chrono::{DateTime, Duration, Utc};
-use sqlx::PgConnection;
+use std::time::Duration;
 
+use chrono::{DateTime, TimeDelta, Utc};
+use sqlx::{Connection, PgConnection};
+
+use crate::Error;
 use crate::partitions::{self, Bounds};
-use crate::{Error, is_transient};
 
 /// What an expiry did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,23 +33,55 @@ const NEEDED: &str = "
       and b.abandoned_at is null
       and (b.consolidated_at is null or u.import_id is not null)";
 
-/// Drops the partitions that are wholly past and whose every batch is consolidated or abandoned; batch rows a day older
-/// than that become daily counts.
+/// How long an expiry waits for readers, all in all; landing waits behind it.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Once a reader has used that up, the other partitions are only tried.
+const NO_PATIENCE: Duration = Duration::from_millis(20);
+
+/// What Postgres says when a lock was not to be had in time.
+const LOCK_NOT_AVAILABLE: &str = "55P03";
+
+/// Drops the partitions that are wholly past and whose every batch is consolidated or abandoned; rows of batches that are
+/// over for a day and whose partition is gone become daily counts.
 pub async fn expire(connection: &mut PgConnection, now: DateTime<Utc>) -> Result<Expired, Error> {
     let mut expired = Expired::default();
-    for bounds in partitions::existing(connection).await?.iter().filter(|bounds| bounds.end <= now.timestamp()) {
-        if is_needed(connection, bounds).await? {
-            expired.held_back += 1;
-            continue;
+    let mut patience = PATIENCE;
+    let (past, mut left): (Vec<_>, Vec<_>) =
+        partitions::existing(connection).await?.into_iter().partition(|bounds| bounds.end <= now.timestamp());
+    for bounds in past {
+        match drop_unneeded(connection, &bounds, patience).await {
+            Ok(true) => {
+                expired.dropped += 1;
+                continue;
+            }
+            Ok(false) => expired.held_back += 1,
+            Err(error) if error.has_code(LOCK_NOT_AVAILABLE) => {
+                expired.locked += 1;
+                patience = NO_PATIENCE;
+            }
+            Err(error) => return Err(error),
         }
-        match partitions::drop(connection, bounds).await {
-            Ok(()) => expired.dropped += 1,
-            Err(error) if is_transient(&error) => expired.locked += 1,
-            Err(error) => return Err(Error::database("dropping a partition")(error)),
-        }
+        left.push(bounds);
     }
-    count_by_day(connection, now - Duration::days(1)).await?;
+    count_by_day(connection, &left, now - TimeDelta::days(1)).await?;
     Ok(expired)
+}
+
+/// Drops a partition unless a batch in it is still needed, in which case it returns false.
+async fn drop_unneeded(connection: &mut PgConnection, bounds: &Bounds, patience: Duration) -> Result<bool, Error> {
+    let database = || Error::database("dropping a partition");
+    if is_needed(connection, bounds).await? {
+        return Ok(false);
+    }
+    let mut transaction = connection.begin().await.map_err(database())?;
+    partitions::lock_out(&mut transaction, patience).await.map_err(database())?;
+    // Asked again now that nobody lands: a landing that was slow, or whose clock is, may have committed meanwhile.
+    let needed = is_needed(&mut transaction, bounds).await?;
+    if !needed {
+        partitions::drop(&mut transaction, bounds).await.map_err(database())?;
+    }
+    transaction.commit().await.map_err(database())?;
+    Ok(!needed)
 }
 
 async fn is_needed(connection: &mut PgConnection, bounds: &Bounds) -> Result<bool, Error> {
@@ -62,12 +96,16 @@ async fn is_needed(connection: &mut PgConnection, bounds: &Bounds) -> Result<boo
     Ok(needed > 0)
 }
 
-/// Turns the rows of batches that expired before `before` into daily counts. Rows of unpublished or unfinished files stay.
-async fn count_by_day(connection: &mut PgConnection, before: DateTime<Utc>) -> Result<(), Error> {
+/// Turns the rows of batches that were over before `before` into daily counts. Rows of a partition that is left stay: its
+/// records are found through them, also by the last batch of a file that is not consolidated as a whole.
+async fn count_by_day(connection: &mut PgConnection, left: &[Bounds], before: DateTime<Utc>) -> Result<(), Error> {
     sqlx::query(
         "with gone as (
              delete from staging.batches
-             where expires_at < $1 and (consolidated_at is not null or abandoned_at is not null)
+             where expires_at < $1 and coalesce(consolidated_at, abandoned_at) < $1
+               and not exists (
+                   select from unnest($2::bigint[], $3::bigint[]) as partitions (lower_bound, upper_bound)
+                   where expires_at >= to_timestamp(lower_bound) and expires_at < to_timestamp(upper_bound))
              returning source, landed_at, record_count, dead_letter_count, skipped_count, abandoned_at
          )
          insert into staging.daily_counts as known
@@ -84,6 +122,8 @@ async fn count_by_day(connection: &mut PgConnection, before: DateTime<Utc>) -> R
              skipped_count = known.skipped_count + excluded.skipped_count",
     )
     .bind(before)
+    .bind(left.iter().map(|bounds| bounds.start).collect::<Vec<_>>())
+    .bind(left.iter().map(|bounds| bounds.end).collect::<Vec<_>>())
     .execute(connection)
     .await
     .map_err(Error::database("counting expired batches"))?;

@@ -13,6 +13,11 @@ use crate::partitions::{self, Bounds};
 use crate::polls::{self, Polled};
 use crate::{Error, LANDED_CHANNEL, Seal, connect};
 
+/// A landing takes milliseconds and waits for locks at most 30 s: after this long the network has swallowed something.
+const LAND_WITHIN: Duration = Duration::from_mins(1);
+/// What Postgres says of a row that no partition takes.
+const CHECK_VIOLATION: &str = "23514";
+
 /// The progress that a batch covers, moved by compare-and-swap.
 #[derive(Clone, Debug)]
 pub enum Checkpoint {
@@ -72,11 +77,32 @@ impl Lander {
             Some(connection) => connection,
             None => connect(&self.options).await?,
         };
-        self.ensure_partition(&mut connection, batch.expires_at(now)).await?;
-        let landing = self.transact(&mut connection, batch, origin, checkpoint, now).await?;
+        let landing =
+            tokio::time::timeout(LAND_WITHIN, self.land_on(&mut connection, batch, origin, checkpoint, now)).await;
+        let landing = landing.unwrap_or_else(|_| Err(Error::timed_out("landing a batch")))?;
         // Kept only after success: a connection that failed, or whose future was dropped half-way, is never used again.
         self.connection = Some(connection);
         Ok(landing)
+    }
+
+    async fn land_on(
+        &mut self,
+        connection: &mut PgConnection,
+        batch: &mut Batch,
+        origin: &Value,
+        checkpoint: &Checkpoint,
+        now: DateTime<Utc>,
+    ) -> Result<Landing, Error> {
+        self.ensure_partition(connection, batch.expires_at(now)).await?;
+        match self.transact(connection, batch, origin, checkpoint, now).await {
+            // By another's clock the partition that we know was past, and it is dropped.
+            Err(error) if error.has_code(CHECK_VIOLATION) => {
+                self.partitions.clear();
+                self.ensure_partition(connection, batch.expires_at(now)).await?;
+                self.transact(connection, batch, origin, checkpoint, now).await
+            }
+            outcome => outcome,
+        }
     }
 
     async fn ensure_partition(
@@ -183,7 +209,7 @@ async fn advance(
             .await?;
             Ok(done.rows_affected() == 1)
         }
-        Checkpoint::Rest(polled) => polls::note(connection, batch.source(), polled).await,
+        Checkpoint::Rest(polled) => polls::note(connection, batch.source(), polled, now).await,
     }
 }
 

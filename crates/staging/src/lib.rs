@@ -37,9 +37,9 @@ pub use error::{Error, is_transient};
 pub use expiry::{Expired, expire};
 pub use installation::adopt_key;
 pub use land::{Checkpoint, Lander, Landing};
-pub use migrate::migrate;
+pub use migrate::{migrate, missing, missing_migrations};
 pub use partitions::DEFAULT_PARTITION_WIDTH;
-pub use patience::{connect, persist};
+pub use patience::{Patience, connect, persist};
 pub use seal::Seal;
 
 /// The channel on which landing and publishing say that there is something to claim.

@@ -1,7 +1,7 @@
 //! Bringing the schema up to date.
 
 use sqlx::PgConnection;
-use sqlx::migrate::Migrator;
+use sqlx::migrate::{Migrate, Migrator};
 
 use crate::Error;
 
@@ -16,4 +16,21 @@ pub async fn migrate(connection: &mut PgConnection) -> Result<(), Error> {
     migrator.dangerous_set_table_name("staging._migrations");
     migrator.set_ignore_missing(true);
     Ok(migrator.run(connection).await?)
+}
+
+/// How many migrations of this program the database lacks: 0 once [`migrate`] has run, by whatever process.
+pub async fn missing_migrations(connection: &mut PgConnection) -> Result<usize, Error> {
+    missing(connection, &MIGRATOR, "staging._migrations").await
+}
+
+/// How many migrations of a schema the table in which they are noted lacks. A table that is not there lacks all of them.
+pub async fn missing(connection: &mut PgConnection, migrator: &Migrator, table: &'static str) -> Result<usize, Error> {
+    let made: bool = sqlx::query_scalar("select to_regclass($1) is not null")
+        .bind(table)
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(Error::database("looking for the table of migrations"))?;
+    let applied = if made { connection.list_applied_migrations(table).await? } else { Vec::new() };
+    let is_missing = |version: i64| !applied.iter().any(|migration| migration.version == version);
+    Ok(migrator.iter().filter(|migration| is_missing(migration.version)).count())
 }

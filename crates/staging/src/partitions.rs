@@ -43,12 +43,18 @@ pub(crate) async fn existing(connection: &mut PgConnection) -> Result<Vec<Bounds
 /// `create ... partition of`: a reader with an open transaction does not hold it up.
 pub(crate) async fn ensure(connection: &mut PgConnection, at: DateTime<Utc>, width: Duration) -> Result<Bounds, Error> {
     let doing = "making a partition";
+    let at = at.timestamp();
+    let covering = |existing: &[Bounds]| existing.iter().find(|bounds| bounds.contains(&at)).cloned();
+    // Without the lock first: whoever only looks does not wait for an expiry that waits for a reader.
+    if let Some(bounds) = covering(&existing(connection).await?) {
+        return Ok(bounds);
+    }
     let mut transaction = connection.begin().await.map_err(Error::database(doing))?;
     sqlx::query(LOCK).execute(&mut *transaction).await.map_err(Error::database(doing))?;
     let existing = existing(&mut transaction).await?;
-    let at = at.timestamp();
-    if let Some(bounds) = existing.iter().find(|bounds| bounds.contains(&at)) {
-        return Ok(bounds.clone());
+    if let Some(bounds) = covering(&existing) {
+        transaction.rollback().await.map_err(Error::database(doing))?;
+        return Ok(bounds);
     }
     let bounds = free_bounds(&existing, at, i64::try_from(width.as_secs()).unwrap_or(3600).max(1));
     let name = name(&bounds);
@@ -72,14 +78,24 @@ fn free_bounds(existing: &[Bounds], at: i64, width: i64) -> Bounds {
     start.max(before.unwrap_or(i64::MIN))..(start + width).min(after.unwrap_or(i64::MAX))
 }
 
-/// Drops a partition with everything in it; waits at most two seconds for readers.
+/// Begins to change partitions, one process at a time. Nobody can read or land from here to the end of the transaction;
+/// waits at most `patience` for whoever does.
+pub(crate) async fn lock_out(connection: &mut PgConnection, patience: Duration) -> Result<(), sqlx::Error> {
+    sqlx::query("select set_config('lock_timeout', $1, true)")
+        .bind(format!("{}ms", patience.as_millis()))
+        .execute(&mut *connection)
+        .await?;
+    sqlx::query(LOCK).execute(&mut *connection).await?;
+    // Dropping a partition locks its parent too, and first.
+    sqlx::query("lock table only staging.records in access exclusive mode").execute(connection).await?;
+    Ok(())
+}
+
+/// Drops a partition with everything in it; belongs behind [`lock_out`].
 pub(crate) async fn drop(connection: &mut PgConnection, bounds: &Bounds) -> Result<(), sqlx::Error> {
-    let mut transaction = connection.begin().await?;
-    sqlx::query(LOCK).execute(&mut *transaction).await?;
-    sqlx::query("set local lock_timeout = '2s'").execute(&mut *transaction).await?;
     let sql = format!("drop table if exists staging.{}", name(bounds));
-    sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut *transaction).await?;
-    transaction.commit().await
+    sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(connection).await?;
+    Ok(())
 }
 
 #[cfg(test)]

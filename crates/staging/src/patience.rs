@@ -2,28 +2,35 @@
 
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBuilder};
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions, Connection};
 use tokio_util::sync::CancellationToken;
 
 use crate::Error;
 
-/// Opens a dedicated connection. Statements on it do not wait for locks for ever, and a transaction that c360 left open (a
-/// frozen process) is ended by Postgres.
+/// Settings of our sessions: statements do not wait for locks for ever, a transaction that c360 left open (a frozen process)
+/// is ended by Postgres, and the planner takes the index for a set of ids: compiling statements and scanning whole tables
+/// for a few thousand of their rows cost more than all of the rest.
+const SESSION: [(&str, &str); 4] = [
+    ("idle_in_transaction_session_timeout", "120s"),
+    ("lock_timeout", "30s"),
+    ("jit", "off"),
+    ("random_page_cost", "1.1"),
+];
+
+/// Opens a dedicated connection.
 pub async fn connect(options: &PgConnectOptions) -> Result<PgConnection, Error> {
     let options = options
         .clone()
         .application_name("c360")
-        .options([("idle_in_transaction_session_timeout", "120s"), ("lock_timeout", "30s")])
+        .options(SESSION)
         .log_statements(tracing::log::LevelFilter::Off)
         .log_slow_statements(tracing::log::LevelFilter::Off, Duration::ZERO);
     let connecting = PgConnection::connect_with(&options);
     match tokio::time::timeout(Duration::from_secs(10), connecting).await {
         Ok(connected) => connected.map_err(Error::database("connecting to the database")),
-        Err(_) => {
-            Err(Error::database("connecting to the database")(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())))
-        }
+        Err(_) => Err(Error::timed_out("connecting to the database")),
     }
 }
 
@@ -34,34 +41,60 @@ pub async fn persist<T>(
     doing: &str,
     mut attempt: impl AsyncFnMut() -> Result<T, Error>,
 ) -> Result<T, Error> {
-    let mut pauses = ExponentialBuilder::default()
-        .with_min_delay(Duration::from_millis(100))
-        .with_max_delay(Duration::from_secs(5))
-        .with_jitter()
-        .without_max_times()
-        .build();
-    let mut failed = false;
+    let mut patience = Patience::new(doing);
     loop {
         match attempt().await {
-            Err(error) if error.is_transient() => {
-                if failed {
-                    tracing::debug!(%error, "{doing} still fails");
-                } else {
-                    tracing::warn!(%error, "{doing} failed, trying again until it works");
-                }
-                failed = true;
+            Ok(done) => {
+                patience.worked();
+                return Ok(done);
             }
-            outcome => {
-                if failed && outcome.is_ok() {
-                    tracing::info!("{doing} works again");
-                }
-                return outcome;
-            }
+            Err(error) => patience.wait(cancel, error).await?,
         }
-        let pause = pauses.next().unwrap_or(Duration::from_secs(5));
+    }
+}
+
+/// [`persist`] taken apart, for loops whose future must be `Send`: that of a closure that borrows is not.
+#[derive(Debug)]
+pub struct Patience<'a> {
+    doing: &'a str,
+    pauses: ExponentialBackoff,
+    failed: bool,
+}
+
+impl<'a> Patience<'a> {
+    /// For one piece of work.
+    pub fn new(doing: &'a str) -> Self {
+        let pauses = ExponentialBuilder::default()
+            .with_min_delay(Duration::from_millis(100))
+            .with_max_delay(Duration::from_secs(5))
+            .with_jitter()
+            .without_max_times()
+            .build();
+        Self { doing, pauses, failed: false }
+    }
+
+    /// Waits before the next attempt. Gives the error back if it does not pass by itself, or `cancel` says stop.
+    pub async fn wait(&mut self, cancel: &CancellationToken, error: Error) -> Result<(), Error> {
+        let doing = self.doing;
+        if !error.is_transient() {
+            return Err(error);
+        }
+        if std::mem::replace(&mut self.failed, true) {
+            tracing::debug!(%error, "{doing} still fails");
+        } else {
+            tracing::warn!(%error, "{doing} failed, trying again until it works");
+        }
+        let pause = self.pauses.next().unwrap_or(Duration::from_secs(5));
         tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            () = cancel.cancelled() => return Err(Error::Cancelled),
+            () = tokio::time::sleep(pause) => Ok(()),
+            () = cancel.cancelled() => Err(Error::Cancelled),
+        }
+    }
+
+    /// Says that it works again, if it had failed.
+    pub fn worked(&self) {
+        if self.failed {
+            tracing::info!("{} works again", self.doing);
         }
     }
 }

@@ -1,21 +1,55 @@
-//! `staging.polls`: whom to ask each REST source about, and what the last answer was.
+//! `staging.polls` and `staging.polled_products`: whom and what to ask each REST source about, and what became of it.
+//!
+//! Consolidation [`offer`]s emails and [`withdraw`]s them; a poller [`lease`]s what is due, asks, and lands what became of
+//! it as [`crate::Checkpoint::Rest`] together with the records of the answers. Products come into being when an order
+//! that names them is landed. Until an outcome is landed, `next_at` is the end of the lease, and the outcome's
+//! compare-and-swap: two pollers never land answers to one asking.
+
+mod lease;
 
 use chrono::{DateTime, Utc};
-use sqlx::{PgConnection, PgExecutor, Row};
+use sqlx::{PgExecutor, Row};
 
 use crate::Error;
+
+pub(crate) use lease::note;
+pub use lease::{held, lease, release};
 
 /// The channel on which consolidation says that there are new emails to ask about.
 pub const OFFERED_CHANNEL: &str = "c360_polls";
 
-/// Somebody to ask a source about, leased to one poller.
+/// What a poll is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Subject {
+    /// A customer, by match key: a row of `staging.polls`.
+    Customer,
+    /// A product, by the source's id: a row of `staging.polled_products`.
+    Product,
+}
+
+/// What is known of a poll; the words of `polls.state`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Not asked yet, or only a part of the answer was had.
+    Due,
+    /// The source knows it.
+    Known,
+    /// The source does not know it.
+    Unknown,
+    /// The source's last answer could not be used, or there was none.
+    Failing,
+}
+
+/// Something to ask a source about, leased to one poller.
 #[derive(Clone, Debug)]
 pub struct Poll {
-    /// The match key, which names the row.
-    pub match_key: String,
-    /// The email to ask by.
+    /// What it is about.
+    pub subject: Subject,
+    /// The match key or product id, which names the row.
+    pub key: String,
+    /// The email to ask by; empty for a product.
     pub email: String,
-    /// The source's own id, from its last answer.
+    /// The source's own id of the customer, from its last answer.
     pub external_id: Option<String>,
     /// How many times in a row the source failed on this one.
     pub failures: i32,
@@ -23,6 +57,8 @@ pub struct Poll {
     pub checked_at: Option<DateTime<Utc>>,
     /// Validators of the last answers, by request.
     pub validators: serde_json::Value,
+    /// Since when it was due.
+    pub due_at: DateTime<Utc>,
     /// Until when nobody else asks; also the compare-and-swap of the outcome.
     pub leased_until: DateTime<Utc>,
 }
@@ -30,13 +66,15 @@ pub struct Poll {
 /// What became of a poll; landed with the records of the answer.
 #[derive(Clone, Debug)]
 pub struct Polled {
-    /// The row.
-    pub match_key: String,
+    /// What it was about.
+    pub subject: Subject,
+    /// The match key or product id.
+    pub key: String,
     /// The lease under which the source was asked.
     pub leased_until: DateTime<Utc>,
-    /// `known`, `unknown`, `failing`, or `due` when it has to be asked again for the rest.
-    pub state: &'static str,
-    /// The source's own id.
+    /// What is known now; [`State::Due`] when it has to be asked again for the rest.
+    pub state: State,
+    /// The source's own id of the customer.
     pub external_id: Option<String>,
     /// When the source answered; `None` leaves the time of the answer before.
     pub checked_at: Option<DateTime<Utc>>,
@@ -46,6 +84,20 @@ pub struct Polled {
     pub failures: i32,
     /// Validators of the answers, by request.
     pub validators: serde_json::Value,
+    /// Products that the answer names; those not known yet become due.
+    pub products: Vec<String>,
+}
+
+impl State {
+    /// The word in `polls.state`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Due => "due",
+            Self::Known => "known",
+            Self::Unknown => "unknown",
+            Self::Failing => "failing",
+        }
+    }
 }
 
 /// Offers match keys to the sources: new ones are due at once, known ones keep their state and take the email.
@@ -75,7 +127,7 @@ pub async fn offer(
     Ok(done.rows_affected())
 }
 
-/// Takes match keys back that no living cross-reference has any more.
+/// Takes match keys back that no living cross-reference has any more. An answer that is under way is then not landed.
 pub async fn withdraw(executor: impl PgExecutor<'_>, keys: &[String]) -> Result<(), Error> {
     sqlx::query("delete from staging.polls where match_key = any ($1)")
         .bind(keys)
@@ -85,80 +137,44 @@ pub async fn withdraw(executor: impl PgExecutor<'_>, keys: &[String]) -> Result<
     Ok(())
 }
 
-/// Leases up to `limit` polls that are due: never-asked ones first, then the stalest. A poller that dies leaves them to
-/// others once the lease is over.
-pub async fn lease(
+/// Makes polls due now, the one of `match_key` before all that were asked before or else every one of the source, and
+/// wakes the pollers. Returns how many.
+pub async fn refresh(
     executor: impl PgExecutor<'_>,
     source: &str,
-    limit: i64,
+    match_key: Option<&str>,
     now: DateTime<Utc>,
-    leased_until: DateTime<Utc>,
-) -> Result<Vec<Poll>, Error> {
-    let rows = sqlx::query(
-        "with due as materialized (
-             select source, match_key, next_at
-             from staging.polls
-             where source = $1 and next_at <= $2
-             order by checked_at is not null, next_at
-             limit $3
-         )
-         update staging.polls as p
-         set next_at = $4
-         from due
-         where p.source = due.source and p.match_key = due.match_key and p.next_at = due.next_at
-         returning p.match_key, p.email, p.external_id, p.failures, p.checked_at, p.validators, p.next_at",
+) -> Result<i64, Error> {
+    sqlx::query_scalar(
+        "with refreshed as (
+             update staging.polls
+             set next_at = case when $2::text is null then least(next_at, $3) else 'epoch' end
+             where source = $1 and ($2::text is null or match_key = $2)
+             returning 1
+         ),
+         counted as (select count(*) as polls from refreshed)
+         select polls from counted, pg_notify($4, '')",
     )
     .bind(source)
+    .bind(match_key)
     .bind(now)
-    .bind(limit)
-    .bind(leased_until)
-    .fetch_all(executor)
+    .bind(OFFERED_CHANNEL)
+    .fetch_one(executor)
     .await
-    .map_err(Error::database("leasing polls"))?;
-    let poll = |row: &sqlx::postgres::PgRow| Poll {
-        match_key: row.get(0),
-        email: row.get(1),
-        external_id: row.get(2),
-        failures: row.get(3),
-        checked_at: row.get(4),
-        validators: row.get(5),
-        leased_until: row.get(6),
-    };
-    Ok(rows.iter().map(poll).collect())
+    .map_err(Error::database("refreshing polls"))
 }
 
-/// Notes outcomes, each only under the lease that it was asked under; false means that one was no longer ours. A poll that
-/// was withdrawn meanwhile is no conflict: it has nothing to note.
-pub(crate) async fn note(connection: &mut PgConnection, source: &str, polled: &[Polled]) -> Result<bool, sqlx::Error> {
-    for outcome in polled {
-        let done = sqlx::query(
-            "update staging.polls
-             set state = $4, external_id = $5, checked_at = coalesce($6, checked_at), next_at = $7, failures = $8,
-                 validators = $9
-             where source = $1 and match_key = $2 and next_at = $3",
-        )
+/// How many polls of a source are due, and since when the oldest is.
+pub async fn due(
+    executor: impl PgExecutor<'_>,
+    source: &str,
+    now: DateTime<Utc>,
+) -> Result<(i64, Option<DateTime<Utc>>), Error> {
+    let row = sqlx::query("select count(*), min(next_at) from staging.polls where source = $1 and next_at <= $2")
         .bind(source)
-        .bind(&outcome.match_key)
-        .bind(outcome.leased_until)
-        .bind(outcome.state)
-        .bind(&outcome.external_id)
-        .bind(outcome.checked_at)
-        .bind(outcome.next_at)
-        .bind(outcome.failures)
-        .bind(&outcome.validators)
-        .execute(&mut *connection)
-        .await?;
-        if done.rows_affected() == 0 && still_there(connection, source, &outcome.match_key).await? {
-            return Ok(false);
-        }
-    }
-    Ok(true)
-}
-
-async fn still_there(connection: &mut PgConnection, source: &str, match_key: &str) -> Result<bool, sqlx::Error> {
-    sqlx::query_scalar("select count(*) > 0 from staging.polls where source = $1 and match_key = $2")
-        .bind(source)
-        .bind(match_key)
-        .fetch_one(connection)
+        .bind(now)
+        .fetch_one(executor)
         .await
+        .map_err(Error::database("counting due polls"))?;
+    Ok((row.get(0), row.get(1)))
 }

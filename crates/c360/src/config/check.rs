@@ -103,7 +103,7 @@ impl Checks<'_> {
         }
         match &source.kind {
             SourceKind::Kafka(kafka) => self.kafka(name, kafka, &mappings),
-            SourceKind::Csv(csv) => self.csv(name, csv),
+            SourceKind::Csv(csv) => self.csv(name, csv, mappings.len()),
             SourceKind::Rest(rest) => self.rest(name, rest, &mappings),
         }
     }
@@ -165,10 +165,13 @@ impl Checks<'_> {
         }
     }
 
-    fn csv(&mut self, name: &str, csv: &Csv) {
+    fn csv(&mut self, name: &str, csv: &Csv, mappings: usize) {
         let key = |key| ["sources", name, key];
         self.require(!csv.directory.as_os_str().is_empty(), &key("directory"), "is required");
         self.require(!csv.pattern.is_empty() && !csv.pattern.contains('/'), &key("pattern"), "must be a file name");
+        let message = "has several mappings; a file's rows are of one kind, so make one source of each";
+        self.require(mappings <= 1, &["sources", name], message);
+        self.require(csv.max_record_bytes > 0, &key("max_record_bytes"), "must be more than 0");
         let percent = 0.0..=100.0;
         let message = "must be from 0 to 100";
         self.require(percent.contains(&csv.max_bad_percent), &key("max_bad_percent"), message);

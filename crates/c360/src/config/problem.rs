@@ -100,13 +100,14 @@ impl fmt::Display for Problem {
 
 /// " (did you mean `x`? ...)" for a word that is none of `known`: the nearest one, and all of them when they are few.
 pub(super) fn suggestion(word: &str, known: &[&str]) -> String {
+    let word = word.to_lowercase();
     let nearest = known
         .iter()
-        .map(|candidate| (strsim::jaro_winkler(&word.to_lowercase(), &candidate.to_lowercase()), *candidate))
+        .map(|candidate| (likeness(&word, &candidate.to_lowercase()), *candidate))
         .max_by(|a, b| a.0.total_cmp(&b.0));
     let mut hints = Vec::new();
     if let Some((likeness, nearest)) = nearest
-        && (likeness > 0.7 || known.len() > 12)
+        && (likeness > 0.65 || known.len() > 12)
     {
         hints.push(format!("did you mean `{nearest}`?"));
     }
@@ -116,4 +117,9 @@ pub(super) fn suggestion(word: &str, known: &[&str]) -> String {
         hints.push(format!("known here: {}", known.join(", ")));
     }
     if hints.is_empty() { String::new() } else { format!(" ({})", hints.join(" ")) }
+}
+
+/// From 0 to 1. The one measure is good at endings that differ, the other one at letters that changed places.
+fn likeness(a: &str, b: &str) -> f64 {
+    strsim::jaro_winkler(a, b).max(strsim::normalized_damerau_levenshtein(a, b))
 }

@@ -179,25 +179,40 @@ fn key_path(path: &serde_ignored::Path<'_>) -> KeyPath {
     keys
 }
 
+/// What an address looks like.
+const ADDRESS: &str = "an address with a port, such as \"127.0.0.1:8360\"";
+
 /// Serde's words in an operator's.
 fn plain(message: &str) -> String {
     if message.contains("untagged enum Columns") {
         return "must be a column, a list of columns to join, or { any = [columns] }".to_owned();
     }
-    let words = [
-        ("expected a sequence", "expected a list"),
-        ("expected a map", "expected a section"),
-        ("expected a boolean", "expected true or false"),
-        ("expected u32", "expected a whole number"),
-        ("expected u64", "expected a whole number"),
-        ("expected usize", "expected a whole number"),
-        ("expected f64", "expected a number"),
-        ("expected path string", "expected a path"),
-        ("expected socket address", "expected an address with a port, such as \"127.0.0.1:8360\""),
-        ("invalid socket address syntax", "expected an address with a port, such as \"127.0.0.1:8360\""),
-    ];
-    let known = words.into_iter().find(|(serde, _)| message.contains(serde));
-    known.map_or_else(|| message.to_owned(), |(serde, plain)| message.replace(serde, plain))
+    let wrong_kind = ["invalid type: ", "invalid value: "].into_iter().find_map(|prefix| message.strip_prefix(prefix));
+    let Some((found, expected)) = wrong_kind.and_then(|rest| rest.rsplit_once(", expected ")) else {
+        let address = message.contains("invalid socket address syntax");
+        return if address { format!("must be {ADDRESS}") } else { message.to_owned() };
+    };
+    let expected = match expected {
+        "a sequence" => "a list",
+        "a boolean" => "true or false",
+        "u32" | "u64" | "usize" => "a whole number",
+        "f64" => "a number",
+        "a character" => "one character",
+        "path string" => "a path",
+        "socket address" => ADDRESS,
+        "a map" => "a section",
+        section if section.starts_with("struct ") => "a section",
+        other => other,
+    };
+    // The value itself stays unsaid: a URL with its password may stand where it does not belong.
+    let found = match found.split([' ', '`', '"']).next() {
+        Some("sequence") => "a list",
+        Some("map") => "a section",
+        Some("boolean") => "true or false",
+        Some("integer" | "floating") => "a number",
+        _ => "a text",
+    };
+    format!("expected {expected}, and this is {found}")
 }
 
 /// A time zone by its name.

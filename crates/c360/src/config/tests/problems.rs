@@ -11,18 +11,34 @@ fn said(text: &str, variables: &[(&str, &str)]) -> String {
     }
 }
 
+/// [`SMALL`] with one thing changed.
+#[track_caller]
+fn small(old: &str, new: &str) -> String {
+    assert!(SMALL.contains(old), "{old}");
+    SMALL.replacen(old, new, 1)
+}
+
+/// Text to parts of what is said about it.
+type Row = (String, &'static [&'static str]);
+
+#[track_caller]
+fn check(rows: Vec<Row>) {
+    for (text, parts) in rows {
+        let said = said(&text, &[]);
+        for part in parts {
+            assert!(said.contains(part), "expected {part:?} in:\n{said}\nfor:\n{text}");
+        }
+    }
+}
+
 #[test]
 fn problems_name_the_place_the_key_and_what_was_meant() {
-    let small = |old: &str, new: &str| {
-        assert!(SMALL.contains(old), "{old}");
-        SMALL.replacen(old, new, 1)
-    };
-    let rows: Vec<(String, &[&str])> = vec![
+    check(vec![
         // Unknown keys, at every depth.
         ("databse = 1".into(), &["c360.toml:1: `databse`: unknown key", "did you mean `database`?"]),
         ("[http]\n\nlisen = \"x\"".into(), &["c360.toml:3: `http.lisen`: unknown key (did you mean `listen`?"]),
         ("[security]\ndata_dir = \"x\"".into(), &["`security.data_dir`: unknown key", "known here: key_file"]),
-        (small("brokers", "broker = 1\nbrokers"), &[":12: `sources.orders_feed.broker`", "did you mean `brokers`?"]),
+        (small("brokers", "broker = 1\nbrokers"), &[":11: `sources.orders_feed.broker`", "did you mean `brokers`?"]),
         (small("directory", "brokers = \"x\"\ndirectory"), &["`sources.members.brokers`: unknown key"]),
         (
             small("order_id", "orderid = 1\norder_id"),
@@ -65,6 +81,12 @@ fn problems_name_the_place_the_key_and_what_was_meant() {
             "[sources.a]\nkind = \"csv\"\ndirectory = \"x\"".into(),
             &["`sources.a`: needs a mapping", "[sources.a.customer]"],
         ),
+    ]);
+}
+
+#[test]
+fn what_cannot_be_meant_is_refused_with_its_reason() {
+    check(vec![
         // Names, limits, and what must fit together.
         (small("members", "Members"), &["`sources.Members`: a source's name is"]),
         (SMALL.replace("members", "crm"), &["`sources.crm`: `crm` is the system of customers made by hand"]),
@@ -82,6 +104,10 @@ fn problems_name_the_place_the_key_and_what_was_meant() {
         (small("directory", "encoding = \"utf-99\"\ndirectory"), &["\"utf-99\" is not an encoding"]),
         (small("directory", "delimiter = \"\\\"\"\ndirectory"), &["`sources.members.delimiter`"]),
         (small("directory", "as_of_pattern = \"x\"\ndirectory"), &["`sources.members.as_of_pattern`", "one group"]),
+        (
+            format!("{SMALL}[sources.members.product]\nproduct_id = \"id\""),
+            &["`sources.members`: has several mappings"],
+        ),
         (small("http://localhost:1", "http://u:p@localhost:1"), &["`sources.shop.base_url`: must not hold a user"]),
         (small("base_url", "requests_per_second = 0\nbase_url"), &["`sources.shop.requests_per_second`"]),
         (
@@ -96,7 +122,7 @@ fn problems_name_the_place_the_key_and_what_was_meant() {
         ),
         (
             format!("{SMALL}[survivorship]\nprefer = [\"shopp\"]"),
-            &["c360.toml:25: `survivorship.prefer`: \"shopp\" is not a source", "`shop`?"],
+            &["c360.toml:24: `survivorship.prefer`: \"shopp\" is not a source", "`shop`?"],
         ),
         (
             format!("{SMALL}[survivorship.attributes]\nname = [\"ship\"]"),
@@ -109,13 +135,7 @@ fn problems_name_the_place_the_key_and_what_was_meant() {
         ),
         // Not TOML.
         ("[http]\nlisten = \"x".into(), &["c360.toml:2: this is not TOML"]),
-    ];
-    for (text, parts) in rows {
-        let said = said(&text, &[]);
-        for part in parts {
-            assert!(said.contains(part), "expected {part:?} in:\n{said}\nfor:\n{text}");
-        }
-    }
+    ]);
 }
 
 #[test]
@@ -134,7 +154,9 @@ fn a_variable_that_is_wrong_is_named() {
     ];
     for (variable, value, parts) in rows {
         let said = said("data_dir = \"x\"", &[(variable, value)]);
-        parts.iter().for_each(|part| assert!(said.contains(part), "expected {part:?} in:\n{said}"));
+        for part in parts {
+            assert!(said.contains(part), "expected {part:?} in:\n{said}");
+        }
     }
 }
 
@@ -154,6 +176,8 @@ fn no_message_holds_a_secret() {
     let text = "[database]\nurl = \"mysql://u:s3cret@h/d\"\npassword = [\"s3cret\"]";
     let wrong = said(text, &[("C360__SOURCES__SHOP__BEARER_TOKEN", "[\"s3cret\"]")]);
     assert!(!wrong.contains("s3cret"), "{wrong}");
+    let misplaced = said("", &[("C360__DATABASE", "postgres://u:s3cret@h/d")]);
+    assert!(!misplaced.contains("s3cret") && misplaced.contains("expected a section"), "{misplaced}");
     let not_toml = said("[database]\nurl = \"s3cret", &[]);
     assert!(!not_toml.contains("s3cret"), "{not_toml}");
 }

@@ -1,0 +1,66 @@
+//! `kind = "kafka"`
+
+use serde::{Deserialize, Serialize};
+
+use super::Properties;
+use crate::config::{print, read, size};
+
+/// `kind = "kafka"`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Kafka {
+    /// `host:port`, several with commas between them.
+    pub brokers: String,
+    /// Topics; one that begins with `^` is a pattern. Mappings may name others.
+    #[serde(default)]
+    pub topics: Vec<String>,
+    /// The consumer group.
+    #[serde(default = "default_group")]
+    pub group_id: String,
+    /// What a message looks like.
+    #[serde(default)]
+    pub format: KafkaFormat,
+    /// Where the schemas of `format = "avro"` are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schema_registry: Option<String>,
+    /// Passed to librdkafka as they are.
+    #[serde(default, deserialize_with = "read::properties", serialize_with = "print::properties")]
+    pub properties: Properties,
+    /// The longest record; longer ones become dead letters.
+    #[serde(default = "one_mebibyte", with = "size")]
+    pub max_record_bytes: usize,
+    /// The deepest nesting of JSON; deeper records become dead letters.
+    #[serde(default = "default_depth")]
+    pub max_depth: usize,
+    /// What Debezium writes in place of a value that it does not have.
+    #[serde(default = "default_placeholder")]
+    pub unavailable_placeholder: String,
+}
+
+/// What a Kafka message looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KafkaFormat {
+    /// Debezium's envelope in any of its shapes, found out per message.
+    #[default]
+    Debezium,
+    /// The row itself as JSON.
+    Json,
+    /// Avro with a schema registry.
+    Avro,
+}
+
+fn default_group() -> String {
+    "c360".to_owned()
+}
+
+fn one_mebibyte() -> usize {
+    1 << 20
+}
+
+fn default_depth() -> usize {
+    64
+}
+
+fn default_placeholder() -> String {
+    "__debezium_unavailable_value".to_owned()
+}

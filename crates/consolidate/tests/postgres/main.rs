@@ -1,0 +1,17 @@
+//! Schema `customer360` on real Postgres: what is landed, merged and folded, against an independent model and by hand.
+
+mod decisions;
+mod edits;
+mod emails;
+mod exports;
+mod histories;
+mod interactions;
+mod matching;
+mod orders;
+mod poison;
+mod polls;
+mod products;
+mod reference;
+mod repetition;
+mod support;
+mod takeover;

@@ -1,0 +1,280 @@
+//! A world of one's own: a database with both schemas, sources that land into it, and what came of it.
+
+pub(crate) mod events;
+pub(crate) mod oracle;
+pub(crate) mod random;
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use consolidate::{Drained, Rules};
+use model::{Guards, InstallationKey, Record, Survivorship};
+use serde_json::{Value, json};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{PgConnection, PgPool};
+use staging::offsets::Advance;
+use staging::{Batch, Checkpoint, DEFAULT_PARTITION_WIDTH, DeadLetter, Lander, Landing, Seal};
+use tokio_util::sync::CancellationToken;
+
+use events::Event;
+
+const TTL: Duration = Duration::from_hours(24);
+
+pub(crate) struct World {
+    pub(crate) pool: PgPool,
+    pub(crate) options: PgConnectOptions,
+    pub(crate) rules: Rules,
+    pub(crate) seal: Seal,
+    connection: PgConnection,
+    lander: Lander,
+    next_offsets: HashMap<String, i64>,
+}
+
+/// The rules of the reference scenario.
+pub(crate) fn rules() -> Rules {
+    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+    let blocked = ["n/a", "none", "unknown", "test@*", "noreply@*", "no-reply@*"];
+    Rules {
+        survivorship: Survivorship {
+            prefer: words(&["home_delivery", "online_store", "loyalty"]),
+            groups: vec![words(&["address1", "address2", "city", "state", "zipcode"])],
+            attributes: HashMap::from([("loyaltyPoints".to_owned(), words(&["loyalty"]))]),
+        },
+        guards: Guards::new(&blocked, 10).unwrap(),
+        polled_sources: Vec::new(),
+    }
+}
+
+impl World {
+    pub(crate) async fn new() -> Self {
+        Self::with(rules()).await
+    }
+
+    pub(crate) async fn with(rules: Rules) -> Self {
+        let database = embedded_postgres::test::database().await;
+        let options: PgConnectOptions = database.url.parse().unwrap();
+        let mut connection = staging::connect(&options).await.unwrap();
+        staging::migrate(&mut connection).await.unwrap();
+        consolidate::migrate(&mut connection).await.unwrap();
+        let seal = Seal::new(&InstallationKey::new([7; 32]));
+        Self {
+            pool: database.pool().await,
+            lander: Lander::new(options.clone(), seal.clone(), DEFAULT_PARTITION_WIDTH),
+            options,
+            rules,
+            seal,
+            connection,
+            next_offsets: HashMap::new(),
+        }
+    }
+
+    /// Lands events of one source as one batch, which can be claimed at once.
+    pub(crate) async fn land(&mut self, source: &str, events: &[Event]) {
+        let records: Vec<Record> = events.iter().map(Event::record).collect();
+        self.land_records(source, &records).await;
+    }
+
+    pub(crate) async fn land_records(&mut self, source: &str, records: &[Record]) {
+        let mut batch = Batch::new(source, TTL);
+        records.iter().for_each(|record| batch.push(record));
+        let expected = self.next_offsets.get(source).copied();
+        let first = expected.unwrap_or(0);
+        let next_offset = first + i64::try_from(records.len()).unwrap();
+        let origin = json!({"topic": source, "partition": 0, "first_offset": first, "last_offset": next_offset - 1});
+        let topic = source.to_owned();
+        let advance = Advance { topic, partition: 0, expected, next_offset, log_position: None };
+        let landing = self.lander.land(&mut batch, &origin, &Checkpoint::Kafka(advance), Utc::now()).await.unwrap();
+        assert!(matches!(landing, Landing::Landed { batch_id: Some(_) }));
+        self.next_offsets.insert(source.to_owned(), next_offset);
+    }
+
+    /// Lands and publishes a full export of these members, one batch each `batch_rows`, and rows that could not be read, of
+    /// which only the id is known.
+    pub(crate) async fn export(&mut self, file: &Export<'_>) {
+        let import_id: i64 = sqlx::query_scalar(
+            "insert into staging.csv_imports (source, file_name, as_of, mtime, dated, full_export, sha256, state, started_at)
+             values ($1, $2, $3, $3, true, true, $2, 'importing', now()) returning import_id",
+        )
+        .bind(file.source)
+        .bind(format!("members_{}.csv", file.as_of().date_naive()))
+        .bind(file.as_of())
+        .fetch_one(&self.pool)
+        .await
+        .unwrap();
+        let mut rows_before = 0;
+        for members in file.members.chunks(file.batch_rows) {
+            let mut batch = Batch::new(file.source, TTL);
+            members.iter().for_each(|event| batch.push(&event.record()));
+            rows_before = self.land_rows(&mut batch, import_id, rows_before).await;
+        }
+        if !file.unreadable.is_empty() {
+            let mut batch = Batch::new(file.source, TTL);
+            for id in file.unreadable {
+                let reject = model::Reject::new(model::Reason::RaggedRow, "too few columns");
+                let letter = DeadLetter::new(json!({"file": "members.csv", "line": 9}), reject, b"?");
+                batch.push_dead_letter(letter.with_external_id(Some((*id).to_owned())));
+            }
+            rows_before = self.land_rows(&mut batch, import_id, rows_before).await;
+        }
+        let mut connection = self.pool.acquire().await.unwrap();
+        let published =
+            staging::imports::publish(&mut connection, import_id, rows_before, TTL, Utc::now()).await.unwrap();
+        assert!(published);
+    }
+
+    async fn land_rows(&mut self, batch: &mut Batch, import_id: i64, rows_before: i64) -> i64 {
+        let rows = i64::from(batch.record_count() + batch.dead_letter_count());
+        let checkpoint = Checkpoint::Csv { import_id, rows_before, rows };
+        let landing = self.lander.land(batch, &json!({"file": "members.csv"}), &checkpoint, Utc::now()).await.unwrap();
+        assert!(matches!(landing, Landing::Landed { batch_id: Some(_) }));
+        rows_before + rows
+    }
+
+    /// Both steps until nothing is left.
+    pub(crate) async fn consolidate(&mut self) -> Drained {
+        consolidate::drain(&mut self.connection, &self.rules, &self.seal, &CancellationToken::new()).await.unwrap()
+    }
+
+    /// The same through the door of the commands, which takes the lock and offers known emails to new sources first.
+    pub(crate) async fn catch_up(&self) -> Drained {
+        consolidate::catch_up(&self.rules, &self.seal, &self.options, &CancellationToken::new()).await.unwrap()
+    }
+
+    /// What operators' commands do: a decision, and marks on the match keys that it concerns.
+    pub(crate) async fn decide(&self, kind: &str, subject: &[&str], concerned: &[&str]) {
+        sqlx::query("insert into customer360.decisions (kind, subject, made_at, made_by) values ($1, $2, now(), 'test')")
+            .bind(kind)
+            .bind(subject)
+            .execute(&self.pool)
+            .await
+            .unwrap();
+        self.mark(concerned).await;
+    }
+
+    /// Undoes the decision of this kind on this subject.
+    pub(crate) async fn undo(&self, kind: &str, subject: &[&str], concerned: &[&str]) {
+        let done = sqlx::query(
+            "update customer360.decisions set undone_at = now()
+             where kind = $1 and subject = $2 and undone_at is null",
+        )
+        .bind(kind)
+        .bind(subject)
+        .execute(&self.pool)
+        .await
+        .unwrap();
+        assert_eq!(done.rows_affected(), 1);
+        self.mark(concerned).await;
+    }
+
+    pub(crate) async fn mark(&self, keys: &[&str]) {
+        sqlx::query(
+            "insert into customer360.dirty_keys (match_key, cause, marked_at)
+             select key, 'decision', now() from unnest($1::text[]) as marked (key)
+             on conflict do nothing",
+        )
+        .bind(keys)
+        .execute(&self.pool)
+        .await
+        .unwrap();
+    }
+
+    /// The one column of the one row that a query gives, as JSON.
+    pub(crate) async fn value(&self, sql: &str) -> Value {
+        let sql = format!("select to_jsonb(v) from ({sql}) as q (v)");
+        sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_one(&self.pool).await.unwrap()
+    }
+
+    /// The rows of a query, each as a JSON object.
+    pub(crate) async fn rows(&self, sql: &str) -> Vec<Value> {
+        let sql = format!("select to_jsonb(q) from ({sql}) q");
+        sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_all(&self.pool).await.unwrap()
+    }
+
+    /// `documents` by email.
+    pub(crate) async fn document(&self, email: &str) -> Option<Value> {
+        sqlx::query_scalar("select document from customer360.documents where email = $1")
+            .bind(email)
+            .fetch_optional(&self.pool)
+            .await
+            .unwrap()
+    }
+
+    /// The profile of the living customer of an email.
+    pub(crate) async fn profile(&self, email: &str) -> Option<Value> {
+        Some(self.document(email).await?["profile"].clone())
+    }
+
+    /// `{customer_id, unmatched_reason, match_key, deleted_at, ...}` of a cross-reference.
+    pub(crate) async fn xref(&self, system: &str, external_id: &str) -> Value {
+        sqlx::query_scalar("select to_jsonb(x) from customer360.xrefs x where system = $1 and external_id = $2")
+            .bind(system)
+            .bind(external_id)
+            .fetch_one(&self.pool)
+            .await
+            .unwrap()
+    }
+
+    /// A row of `customers`, by match key.
+    pub(crate) async fn customer(&self, match_key: &str) -> Option<Value> {
+        sqlx::query_scalar("select to_jsonb(c) from customer360.customers c where match_key = $1")
+            .bind(match_key)
+            .fetch_optional(&self.pool)
+            .await
+            .unwrap()
+    }
+
+    /// A row of `orders`.
+    pub(crate) async fn order(&self, system: &str, order_id: &str) -> Value {
+        sqlx::query_scalar("select to_jsonb(o) from customer360.orders o where system = $1 and order_id = $2")
+            .bind(system)
+            .bind(order_id)
+            .fetch_one(&self.pool)
+            .await
+            .unwrap()
+    }
+
+    /// Where a customer leads: redirects, each followed only while its customer is deleted.
+    pub(crate) async fn follow(&self, customer_id: &Value) -> Value {
+        let mut at = customer_id.clone();
+        for _ in 0..10 {
+            let next = format!(
+                "select max(r.to_customer_id::text)
+                 from customer360.redirects r
+                 join customer360.customers c on c.customer_id = r.customer_id and c.deleted_at is not null
+                 where r.customer_id = '{}'",
+                at.as_str().unwrap()
+            );
+            match self.value(&next).await {
+                Value::Null => return at,
+                next => at = next,
+            }
+        }
+        panic!("redirects in a circle");
+    }
+
+    /// Every row version of the golden records, and how much history there is.
+    pub(crate) async fn row_versions(&self) -> Vec<Value> {
+        let tables = "customers xrefs orders order_lines products interactions interaction_participants redirects changes";
+        let versions = tables.split(' ').map(|table| {
+            format!("select '{table}' as name, xmin::text, ctid::text, cmin::text, tableoid::text from customer360.{table}")
+        });
+        self.rows(&format!("{} order by 1, 5, 3", versions.collect::<Vec<_>>().join(" union all "))).await
+    }
+}
+
+/// A full export: of a night, with members, and rows that are dead letters.
+pub(crate) struct Export<'a> {
+    pub(crate) source: &'a str,
+    /// Nights since some day; `Event::in_file` gives the positions.
+    pub(crate) night: i64,
+    pub(crate) members: &'a [Event],
+    pub(crate) unreadable: &'a [&'a str],
+    pub(crate) batch_rows: usize,
+}
+
+impl Export<'_> {
+    pub(crate) fn as_of(&self) -> DateTime<Utc> {
+        events::night(self.night)
+    }
+}

@@ -1,0 +1,211 @@
+//! The header: which delimiter the file has, and which of its columns is which of the mapping's.
+
+use std::io::{self, Read};
+
+use model::mapping::{Columns, Mapping};
+
+use crate::rows::{Fault, Row, RowReader};
+
+const CANDIDATES: [u8; 4] = [b',', b';', b'\t', b'|'];
+const MAX_COLUMNS: usize = 4_096;
+
+/// What the header says.
+#[derive(Debug)]
+pub(crate) struct Header {
+    pub(crate) delimiter: u8,
+    /// Names of the columns, trimmed; those that the mapping names are spelled as there.
+    pub(crate) names: Vec<String>,
+    /// Further spellings of the mapping for the same columns.
+    pub(crate) aliases: Vec<(String, usize)>,
+    /// The columns as the file spells them.
+    pub(crate) written: Vec<String>,
+    /// The line as it is.
+    pub(crate) line: Vec<u8>,
+}
+
+/// Why a file has no usable header.
+#[derive(Debug)]
+pub(crate) enum Unusable {
+    Io(io::Error),
+    /// In words; names of configured columns and no text of the file.
+    Refused(String),
+}
+
+impl From<io::Error> for Unusable {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+/// Reads the header; rows come next. Without a configured delimiter it is the one under which the header has all mapped
+/// columns.
+pub(crate) fn read<R: Read>(
+    rows: &mut RowReader<R>,
+    mapping: &Mapping,
+    configured: Option<u8>,
+) -> Result<Header, Unusable> {
+    let configured = skip_preamble(rows)?.or(configured);
+    let wanted = wanted(mapping);
+    let candidates = configured.as_ref().map_or(&CANDIDATES[..], std::slice::from_ref);
+    let mut found: Vec<Header> = Vec::new();
+    let mut complaints = Vec::new();
+    for delimiter in candidates {
+        let Some(row) = rows.peek(*delimiter)? else { return Err(refused("the file is empty: it has no header")) };
+        if row.fault.is_some() {
+            return Err(refused(fault_of(row)));
+        }
+        match Header::of(rows, row, *delimiter, &wanted)? {
+            // Under a delimiter that does not occur the header is the same: one column.
+            Ok(header) if found.iter().any(|known| known.names.len() == 1 && header.names.len() == 1) => {}
+            Ok(header) => found.push(header),
+            Err(complaint) => complaints.push(complaint),
+        }
+    }
+    if found.len() > 1 {
+        return Err(refused("ambiguous dialect: the header has the mapped columns under several delimiters; set `delimiter`"));
+    }
+    let Some(header) = found.pop() else {
+        let complaint = complaints.into_iter().min_by_key(|complaint| complaint.missing);
+        return Err(Unusable::Refused(complaint.map(|complaint| complaint.message).unwrap_or_default()));
+    };
+    rows.set_dialect(header.delimiter, 0);
+    rows.next()?;
+    rows.set_dialect(header.delimiter, header.names.len());
+    Ok(header)
+}
+
+fn refused(reason: &str) -> Unusable {
+    Unusable::Refused(reason.to_owned())
+}
+
+fn fault_of(row: Row) -> &'static str {
+    match row.fault {
+        Some(Fault::UnclosedQuote) => "the header has a quote that is not closed",
+        _ => "the header is longer than max_record_bytes",
+    }
+}
+
+/// Skips empty lines and the `sep=;` by which Excel names the delimiter.
+fn skip_preamble<R: Read>(rows: &mut RowReader<R>) -> Result<Option<u8>, Unusable> {
+    let mut named = None;
+    // Under this delimiter a line of text is one cell.
+    while let Some(row) = rows.peek(0)? {
+        if row.fault.is_some() {
+            return Err(refused(fault_of(row)));
+        }
+        match rows.raw(&row) {
+            line if line.trim_ascii().is_empty() => {}
+            [b's', b'e', b'p', b'=', delimiter] => named = Some(*delimiter),
+            _ => break,
+        }
+        rows.next()?;
+    }
+    Ok(named)
+}
+
+struct Complaint {
+    missing: usize,
+    message: String,
+}
+
+impl Header {
+    fn of<R: Read>(
+        rows: &RowReader<R>,
+        row: Row,
+        delimiter: u8,
+        wanted: &[Columns],
+    ) -> Result<Result<Self, Complaint>, Unusable> {
+        let line = rows.raw(&row);
+        let Ok(text) = std::str::from_utf8(line) else {
+            return Err(refused("the header is not UTF-8; set `encoding`"));
+        };
+        if line.contains(&0) {
+            return Err(refused("the header holds 0x00: it is probably UTF-16; set `encoding`"));
+        }
+        let mut written: Vec<String> = rows.cells().iter().map(|cell| cell.text(text).trim().to_owned()).collect();
+        if written.len() > 1 && written.last().is_some_and(String::is_empty) {
+            written.pop();
+        }
+        if written.len() > MAX_COLUMNS {
+            return Err(Unusable::Refused(format!("the header has more than {MAX_COLUMNS} columns")));
+        }
+        let line = line.to_vec();
+        Ok(find(&written, wanted).map(|(names, aliases)| Self { delimiter, names, aliases, written, line }))
+    }
+}
+
+type Named = (Vec<String>, Vec<(String, usize)>);
+
+/// Gives the columns the names that the mapping knows them by.
+fn find(written: &[String], wanted: &[Columns]) -> Result<Named, Complaint> {
+    let folded: Vec<String> = written.iter().map(|name| fold(name)).collect();
+    let places = |name: &str| {
+        let name = fold(name);
+        folded.iter().enumerate().filter(move |(_, known)| **known == name).map(|(place, _)| place).collect::<Vec<_>>()
+    };
+    let is_there = |name: &String| !places(name).is_empty();
+    let mut missing: Vec<String> = Vec::new();
+    for columns in wanted {
+        match columns {
+            Columns::Any { any } if any.iter().any(is_there) => {}
+            Columns::Any { .. } => missing.push(columns.label().into_owned()),
+            _ => missing.extend(columns.names().iter().filter(|name| !is_there(name)).cloned()),
+        }
+    }
+    missing.sort();
+    missing.dedup();
+    if !missing.is_empty() {
+        let message = format!("required columns missing: {}", missing.join(", "));
+        return Err(Complaint { missing: missing.len(), message });
+    }
+    let mut names = written.to_vec();
+    let mut is_named = vec![false; written.len()];
+    let mut aliases = Vec::new();
+    for name in wanted.iter().flat_map(Columns::names) {
+        match places(name)[..] {
+            [] => {}
+            [place] if is_named[place] && names[place] != *name => aliases.push((name.clone(), place)),
+            [place] => {
+                name.clone_into(&mut names[place]);
+                is_named[place] = true;
+            }
+            _ => {
+                let message = format!("ambiguous dialect: column {name} is there more than once");
+                return Err(Complaint { missing: 0, message });
+            }
+        }
+    }
+    aliases.sort();
+    aliases.dedup();
+    Ok((names, aliases))
+}
+
+fn fold(name: &str) -> String {
+    name.trim().to_lowercase()
+}
+
+/// The columns without which a file is not what it should be.
+fn wanted(mapping: &Mapping) -> Vec<Columns> {
+    let one = |name: &Option<String>| name.clone().map(Columns::One);
+    let mut wanted = vec![mapping.id_columns().clone()];
+    match mapping {
+        Mapping::Customer(m) => {
+            wanted.extend(m.email.clone());
+            wanted.extend(one(&m.credential));
+            wanted.extend(m.attributes.values().cloned());
+        }
+        Mapping::Order(m) => {
+            wanted.push(m.customer_external_id.clone());
+            wanted.extend([&m.purchased_at, &m.total].into_iter().flatten().cloned());
+            wanted.extend(m.lines.iter().map(|lines| Columns::One(lines.path.clone())));
+        }
+        Mapping::Product(m) => wanted.extend(m.name.clone()),
+        Mapping::Interaction(m) => {
+            wanted.extend([&m.thread_id, &m.kind, &m.status, &m.at, &m.email, &m.subject].into_iter().flatten().cloned());
+            wanted.extend(m.participants.iter().cloned().map(Columns::One));
+            wanted.extend(m.attributes.values().cloned());
+        }
+    }
+    wanted.extend(mapping.version_column().map(|name| Columns::One(name.to_owned())));
+    wanted
+}

@@ -1,0 +1,384 @@
+//! Taking one file: what it is, landing it, publishing it as a whole.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use sqlx::postgres::PgConnectOptions;
+use staging::imports::{self, File, Import, State};
+use staging::{Checkpoint, Lander, Landing};
+use tokio_util::sync::CancellationToken;
+
+use crate::name::Names;
+use crate::parse::{Counts, Origin, Part};
+use crate::reading::{self, End, Event, Opened};
+use crate::session::Session;
+use crate::verdict::{self, Ledger, Verdict};
+use crate::{Error, FileReport, ImportOptions, Outcome, Progress, Settings, metrics};
+
+/// How often a file starts again because it changes or somebody takes it over.
+const MAX_ATTEMPTS: usize = 5;
+
+/// Who wants the file, and how.
+pub(crate) struct Request<'a> {
+    pub(crate) path: &'a Path,
+    /// Whether the path may be a symlink: an operator may, a directory that others write to may not.
+    pub(crate) follow: bool,
+    /// Whether a file that was finished with before is passed over in silence.
+    pub(crate) is_daemon: bool,
+    pub(crate) options: &'a ImportOptions,
+}
+
+pub(crate) struct Importer {
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) names: Arc<Names>,
+    pub(crate) session: Session,
+    lander: Lander,
+    cancel: CancellationToken,
+}
+
+/// One try.
+enum Tried {
+    Done(Box<FileReport>),
+    /// Known before; only for the daemon.
+    Known,
+    Changed(Box<FileReport>),
+    TakenOver,
+}
+
+/// A file while it is imported.
+struct Landed {
+    import_id: Option<i64>,
+    rows: i64,
+    size: u64,
+}
+
+pub(crate) type OnProgress<'a> = &'a mut (dyn FnMut(&Progress) + Send);
+
+impl Importer {
+    pub(crate) fn new(
+        settings: Settings,
+        database: PgConnectOptions,
+        lander: Lander,
+        cancel: CancellationToken,
+    ) -> Result<Self, Error> {
+        let names = Arc::new(Names::new(&settings)?);
+        Ok(Self { settings: Arc::new(settings), names, session: Session::new(database), lander, cancel })
+    }
+
+    /// Takes a file to its end, whatever that is; `None` if it was finished with before and the request does not care.
+    pub(crate) async fn take(
+        &mut self,
+        request: &Request<'_>,
+        on_progress: OnProgress<'_>,
+    ) -> Result<Option<FileReport>, Error> {
+        let started = Instant::now();
+        let mut last = None;
+        for _ in 0..MAX_ATTEMPTS {
+            let tried = self.attempt(request, on_progress).await;
+            let tried = self.leave(tried, request).await?;
+            match tried {
+                Tried::Done(mut report) => {
+                    report.seconds = started.elapsed().as_secs_f64();
+                    return Ok(Some(*report));
+                }
+                Tried::Known => return Ok(None),
+                Tried::Changed(report) => last = Some(report),
+                Tried::TakenOver => last = None,
+            }
+            if self.cancel.is_cancelled() {
+                return Err(Error::Cancelled);
+            }
+        }
+        let Some(mut report) = last else { return Err(Error::TakenOver(self.settings.source.clone())) };
+        report.state = Outcome::Changing;
+        report.reason = Some("the file is being written to".to_owned());
+        report.seconds = started.elapsed().as_secs_f64();
+        Ok(Some(*report))
+    }
+
+    /// Gives the lock back; after an error the next importer cleans up.
+    async fn leave(&mut self, tried: Result<Tried, Error>, request: &Request<'_>) -> Result<Tried, Error> {
+        match tried {
+            Ok(tried) => {
+                if !request.options.dry_run {
+                    self.session.unlock(&self.settings.source).await?;
+                }
+                Ok(tried)
+            }
+            Err(error) => {
+                self.session = self.session.renewed();
+                Err(error)
+            }
+        }
+    }
+
+    async fn attempt(&mut self, request: &Request<'_>, on_progress: OnProgress<'_>) -> Result<Tried, Error> {
+        let started = Instant::now();
+        let mut report = FileReport::new(request.path.to_owned(), request.options.dry_run);
+        let stop = self.cancel.child_token();
+        let _stop_hashing_when_dropped = stop.clone().drop_guard();
+        let opened = match reading::open(request.path.to_owned(), request.follow, stop).await? {
+            Ok(opened) => opened,
+            Err(end) => return self.not_read(end, report),
+        };
+        let mut file = self.describe(request.path, &opened);
+        report.as_of = Some(file.as_of);
+        report.sha256 = Some(file.sha256.clone());
+        let source = self.settings.source.clone();
+        if !request.options.dry_run {
+            let wait = (!request.is_daemon).then_some(request.options.wait);
+            self.session.lock(&source, wait, &self.cancel).await?;
+            let leftovers =
+                self.session.run(async |connection| imports::abandon_leftovers(connection, &source, now()).await).await?;
+            if leftovers > 0 {
+                tracing::info!(source, "an import was interrupted; what it had landed is abandoned");
+            }
+        }
+        let ledger = self.look_up(&file).await?;
+        if request.is_daemon && ledger.knows(&file) {
+            return Ok(Tried::Known);
+        }
+        let state = match ledger.judge(&file, request.options.again) {
+            Verdict::Import => {
+                step_past(&mut file, ledger.newest.as_ref());
+                let tried = self.import(request, report, &file, opened, ledger.newest, on_progress).await?;
+                if let Tried::Done(report) = &tried
+                    && !report.dry_run
+                {
+                    let state = if report.state == Outcome::Imported { State::Imported } else { State::Refused };
+                    metrics::finished(&source, state, started.elapsed());
+                }
+                return Ok(tried);
+            }
+            Verdict::Copy => State::Copy,
+            Verdict::Superseded => State::Superseded,
+        };
+        self.pass_over(report, &file, opened, state, ledger.has_noted(&file, state)).await
+    }
+
+    fn describe(&self, path: &Path, opened: &Opened) -> File {
+        let file_name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+        let mtime = opened.identity.mtime();
+        let as_of = self.names.as_of(&file_name);
+        File {
+            source: self.settings.source.clone(),
+            file_name,
+            as_of: as_of.unwrap_or(mtime),
+            mtime,
+            dated: as_of.is_some(),
+            full_export: self.settings.full_export,
+            sha256: opened.sha256.clone(),
+        }
+    }
+
+    async fn look_up(&mut self, file: &File) -> Result<Ledger, Error> {
+        let look_up = async |connection: &mut sqlx::PgConnection| {
+            let newest = imports::newest(&mut *connection, &file.source, None).await?;
+            let rival = match file.dated {
+                true => imports::newest(&mut *connection, &file.source, Some(file.as_of)).await?,
+                false => newest.clone(),
+            };
+            let same_content = imports::finished_with(connection, &file.source, &file.sha256).await?;
+            Ok(Ledger { rival, newest, same_content })
+        };
+        Ok(self.session.run(look_up).await?)
+    }
+
+    /// A file of which nothing is landed; its rows are counted all the same.
+    async fn pass_over(
+        &mut self,
+        mut report: FileReport,
+        file: &File,
+        opened: Opened,
+        state: State,
+        is_noted: bool,
+    ) -> Result<Tried, Error> {
+        let (mut events, parsing) = reading::parse(opened, Arc::clone(&self.settings), origin_of(file));
+        while let Some(event) = events.recv().await {
+            if let Event::Dialect { delimiter, encoding } = event {
+                (report.delimiter, report.encoding) = (Some(delimiter), Some(encoding));
+            }
+            if self.cancel.is_cancelled() {
+                return Err(Error::Cancelled);
+            }
+        }
+        match parsing.await.map_err(|_| Error::Parser(file.file_name.clone()))? {
+            End::Whole(counts) => report.rows = counts.rows,
+            End::Refused(_) => {}
+            end => return self.not_read(end, report),
+        }
+        report.skipped = report.rows;
+        report.state = if state == State::Copy { Outcome::Copy } else { Outcome::Superseded };
+        report.reason = Some(match state {
+            State::Copy => "the same content is imported already".to_owned(),
+            _ => "a newer full export is imported already".to_owned(),
+        });
+        if !report.dry_run && !is_noted {
+            let rows = i64::try_from(report.rows).unwrap_or(i64::MAX);
+            self.session.run(async |connection| imports::note(connection, file, state, rows, now()).await).await?;
+            metrics::finished(&file.source, state, Duration::ZERO);
+        }
+        tracing::info!(source = file.source, file = ?file.file_name, state = state.as_str(), "file passed over");
+        Ok(Tried::Done(Box::new(report)))
+    }
+
+    async fn import(
+        &mut self,
+        request: &Request<'_>,
+        mut report: FileReport,
+        file: &File,
+        opened: Opened,
+        last: Option<Import>,
+        on_progress: OnProgress<'_>,
+    ) -> Result<Tried, Error> {
+        let expected = self.rows_by_marker(request.path);
+        let mut landed = Landed { import_id: None, rows: 0, size: opened.identity.size() };
+        if !report.dry_run {
+            landed.import_id = Some(self.session.run(async |connection| imports::begin(connection, file, now()).await).await?);
+        }
+        let (mut events, parsing) = reading::parse(opened, Arc::clone(&self.settings), origin_of(file));
+        while let Some(event) = events.recv().await {
+            match event {
+                Event::Dialect { delimiter, encoding } => {
+                    (report.delimiter, report.encoding) = (Some(delimiter), Some(encoding));
+                }
+                Event::Part { part, bytes } => {
+                    if !self.land(&mut landed, *part).await? {
+                        return Ok(Tried::TakenOver);
+                    }
+                    on_progress(&Progress {
+                        file: file.file_name.clone(),
+                        bytes: landed.size,
+                        bytes_landed: bytes,
+                        rows: landed.rows.unsigned_abs(),
+                    });
+                }
+            }
+            if self.cancel.is_cancelled() {
+                return Err(Error::Cancelled);
+            }
+        }
+        let (counts, refusal) = match parsing.await.map_err(|_| Error::Parser(file.file_name.clone()))? {
+            End::Whole(counts) => {
+                let refusal = verdict::refusal(&self.settings, &counts, last.as_ref(), expected);
+                (counts, refusal.filter(|_| !request.options.accept))
+            }
+            End::Refused(reason) => (Counts::default(), Some(reason)),
+            end => {
+                let source = &file.source;
+                if !report.dry_run {
+                    let abandon = async |connection: &mut sqlx::PgConnection| {
+                        imports::abandon_leftovers(connection, source, now()).await
+                    };
+                    self.session.run(abandon).await?;
+                }
+                return self.not_read(end, report);
+            }
+        };
+        (report.rows, report.dead_letters, report.skipped) = (counts.rows, counts.dead, counts.skipped);
+        report.state = if refusal.is_some() { Outcome::Refused } else { Outcome::Imported };
+        report.reason = refusal;
+        if let Some(import_id) = landed.import_id
+            && !self.settle(import_id, landed.rows, report.reason.as_deref()).await?
+        {
+            return Ok(Tried::TakenOver);
+        }
+        log(&report, file);
+        Ok(Tried::Done(Box::new(report)))
+    }
+
+    /// Lands a part; false if somebody else has taken over.
+    async fn land(&mut self, landed: &mut Landed, mut part: Part) -> Result<bool, Error> {
+        if let Some(import_id) = landed.import_id {
+            let checkpoint = Checkpoint::Csv { import_id, rows_before: landed.rows, rows: part.rows };
+            let (lander, now) = (&mut self.lander, now());
+            let land = async || lander.land(&mut part.batch, &part.origin, &checkpoint, now).await;
+            if staging::persist(&self.cancel, "landing rows of a file", land).await? == Landing::Fenced {
+                // The reply to a COMMIT may have been lost: then the ledger is where we wanted it.
+                let expected = (State::Importing, landed.rows + part.rows);
+                let progress = async || self.session.run(async |c| imports::progress(c, import_id).await).await;
+                if staging::persist(&self.cancel, "reading the ledger", progress).await? != Some(expected) {
+                    return Ok(false);
+                }
+            }
+            metrics::landed(&part.batch);
+        }
+        landed.rows += part.rows;
+        Ok(true)
+    }
+
+    /// Publishes or refuses; false if somebody else has taken over. Holds whether or not the lock is still ours: who takes
+    /// over deletes the ledger row first.
+    async fn settle(&mut self, import_id: i64, rows: i64, refusal: Option<&str>) -> Result<bool, Error> {
+        let wanted = if refusal.is_some() { State::Refused } else { State::Imported };
+        let (session, ttl) = (&mut self.session, self.settings.ttl);
+        let settle = async || {
+            let settle = async |connection: &mut sqlx::PgConnection| {
+                let is_done = match refusal {
+                    Some(reason) => imports::refuse(connection, import_id, reason, now()).await?,
+                    None => imports::publish(connection, import_id, rows, ttl, now()).await?,
+                };
+                let is_ours = is_done || {
+                    let progress = imports::progress(connection, import_id).await?;
+                    progress.is_some_and(|(state, _)| state == wanted)
+                };
+                Ok(is_ours)
+            };
+            session.run(settle).await
+        };
+        Ok(staging::persist(&self.cancel, "publishing a file", settle).await?)
+    }
+
+    fn not_read(&self, end: End, mut report: FileReport) -> Result<Tried, Error> {
+        match end {
+            End::Changed => Ok(Tried::Changed(Box::new(report))),
+            End::Unreadable(why) => {
+                tracing::warn!(source = self.settings.source, file = ?report.file, why, "file cannot be read");
+                report.reason = Some(why);
+                Ok(Tried::Done(Box::new(report)))
+            }
+            End::Whole(_) | End::Refused(_) | End::Stopped => Err(Error::Cancelled),
+        }
+    }
+
+    /// How many rows the marker says that the file has.
+    fn rows_by_marker(&self, path: &Path) -> Option<u64> {
+        const MAX_BYTES: u64 = 64;
+        let name = path.file_name()?.to_str()?;
+        let marker: PathBuf = path.with_file_name(self.names.marker_of(name)?);
+        let (file, identity) = crate::file::open(&marker, false).ok()?;
+        (identity.size() <= MAX_BYTES).then(|| std::io::read_to_string(file).ok())??.trim().parse().ok()
+    }
+}
+
+fn origin_of(file: &File) -> Origin {
+    Origin {
+        file_name: file.file_name.clone(),
+        as_of: file.as_of,
+        mtime: file.mtime,
+        observed_at: model::observed_at(file.as_of, now()),
+    }
+}
+
+/// Two versions of one night with one mtime would have equal positions, and the second would change nothing.
+fn step_past(file: &mut File, newest: Option<&Import>) {
+    let is_tie = |newest: &Import| (newest.as_of, newest.mtime) == (file.as_of, file.mtime) && newest.sha256 != file.sha256;
+    if newest.is_some_and(is_tie) {
+        file.mtime += TimeDelta::microseconds(1);
+    }
+}
+
+fn log(report: &FileReport, file: &File) {
+    let (rows, dead_letters, skipped) = (report.rows, report.dead_letters, report.skipped);
+    match &report.reason {
+        Some(reason) => tracing::error!(source = file.source, file = ?file.file_name, rows, dead_letters, reason, "file refused"),
+        None => tracing::info!(source = file.source, file = ?file.file_name, rows, dead_letters, skipped, "file imported"),
+    }
+}
+
+/// The wall clock, at the rim.
+fn now() -> DateTime<Utc> {
+    Utc::now()
+}

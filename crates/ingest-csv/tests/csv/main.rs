@@ -1,0 +1,4 @@
+//! CSV files on real parts: temporary directories and a real Postgres.
+
+mod importing;
+mod support;

@@ -1,0 +1,247 @@
+//! librdkafka: how it is configured, and what it says between messages.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol};
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::types::RDKafkaRespErr;
+use rdkafka::{Offset, TopicPartitionList};
+use serde::Deserialize;
+
+use crate::{Error, Settings};
+
+/// The consumer of this crate.
+pub(crate) type Client = BaseConsumer<Ear>;
+
+/// How long one question to a broker may take.
+pub(crate) const ASK_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a command that somebody waits for keeps trying to reach a broker.
+pub(crate) const ALONE_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Defaults over those of librdkafka. Memory: what is fetched and not yet decoded stays below 16 MiB, plus one answer of a
+/// broker. Metadata: new topics and partitions are found within seconds instead of minutes.
+const DEFAULTS: [(&str, &str); 11] = [
+    ("client.id", "c360"),
+    ("queued.max.messages.kbytes", "16384"),
+    ("fetch.max.bytes", "8388608"),
+    ("fetch.wait.max.ms", "100"),
+    ("topic.metadata.refresh.interval.ms", "5000"),
+    ("session.timeout.ms", "15000"),
+    ("reconnect.backoff.max.ms", "5000"),
+    ("statistics.interval.ms", "2000"),
+    ("socket.keepalive.enable", "true"),
+    ("allow.auto.create.topics", "false"),
+    ("log.connection.close", "false"),
+];
+
+/// What the promises rest on; see the properties that [`Settings::check`] refuses.
+const PROMISES: [(&str, &str); 5] = [
+    ("enable.auto.commit", "false"),
+    ("enable.auto.offset.store", "false"),
+    ("auto.offset.reset", "error"),
+    ("isolation.level", "read_committed"),
+    ("enable.partition.eof", "false"),
+];
+
+/// Makes a consumer. Properties that librdkafka does not know are errors of the configuration.
+pub(crate) fn connect(settings: &Settings) -> Result<Client, Error> {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", &settings.brokers).set("group.id", &settings.group_id);
+    for (property, value) in DEFAULTS {
+        config.set(property, value);
+    }
+    // The newer group protocol assigns on the broker and refuses to be told how.
+    if settings.properties.get("group.protocol").is_none_or(|protocol| protocol != "consumer") {
+        config.set("partition.assignment.strategy", "cooperative-sticky");
+    } else {
+        config.remove("session.timeout.ms");
+    }
+    for (property, value) in &settings.properties {
+        config.set(property, value);
+    }
+    for (property, value) in PROMISES {
+        config.set(property, value);
+    }
+    config.set_log_level(RDKafkaLogLevel::Info);
+    let from = settings.name.clone();
+    config.create_with_context(Ear::new(from.clone())).map_err(|error| match error {
+        // Its value may be a password.
+        KafkaError::ClientConfig(_, why, property, _) => {
+            Error::Configuration { from, problem: format!("properties.{property}: {why}") }
+        }
+        KafkaError::ClientCreation(why) => Error::Configuration { from, problem: why },
+        error => Error::Client { from, error },
+    })
+}
+
+/// A change of what the group gives this process, to be answered by the consuming loop.
+#[derive(Debug)]
+pub(crate) enum Rebalance {
+    /// These partitions are ours.
+    Assign(TopicPartitionList),
+    /// These are not any more.
+    Revoke(TopicPartitionList),
+}
+
+/// First and last offset (exclusive) of a partition, as the broker said lately.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    pub(crate) low: i64,
+    pub(crate) high: i64,
+}
+
+/// Listens to what librdkafka says between messages.
+#[derive(Debug)]
+pub(crate) struct Ear {
+    source: String,
+    heard: Mutex<Heard>,
+}
+
+#[derive(Debug, Default)]
+struct Heard {
+    rebalances: VecDeque<Rebalance>,
+    bounds: Option<HashMap<(String, i32), Bounds>>,
+    closing: bool,
+}
+
+impl Ear {
+    fn new(source: String) -> Self {
+        Self { source, heard: Mutex::default() }
+    }
+
+    fn heard(&self) -> MutexGuard<'_, Heard> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The oldest rebalance that was not answered.
+    pub(crate) fn rebalance(&self) -> Option<Rebalance> {
+        self.heard().rebalances.pop_front()
+    }
+
+    /// The latest bounds of all partitions, once.
+    pub(crate) fn bounds(&self) -> Option<HashMap<(String, i32), Bounds>> {
+        self.heard().bounds.take()
+    }
+
+    /// From now on rebalances are answered at once: the loop has ended.
+    pub(crate) fn close(&self) {
+        self.heard().closing = true;
+    }
+}
+
+impl ClientContext for Ear {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        let source = &self.source;
+        match level {
+            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
+                tracing::warn!(%source, facility, "librdkafka: {message}");
+            }
+            RDKafkaLogLevel::Warning => tracing::info!(%source, facility, "librdkafka: {message}"),
+            _ => tracing::debug!(%source, facility, "librdkafka: {message}"),
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        // The loop gets the same error and says what it means.
+        tracing::debug!(source = %self.source, %error, reason, "librdkafka");
+    }
+
+    fn stats_raw(&self, statistics: &[u8]) {
+        match serde_json::from_slice::<Statistics>(statistics) {
+            Ok(statistics) => self.heard().bounds = Some(statistics.bounds()),
+            Err(error) => tracing::debug!(source = %self.source, %error, "unreadable statistics of librdkafka"),
+        }
+    }
+}
+
+impl ConsumerContext for Ear {
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, kind: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
+        let mut heard = self.heard();
+        let assigns = kind == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
+        if !heard.closing {
+            // librdkafka waits until the loop answers, and keeps the membership alive meanwhile.
+            let partitions = partitions.clone();
+            heard.rebalances.push_back(if assigns { Rebalance::Assign(partitions) } else { Rebalance::Revoke(partitions) });
+            return;
+        }
+        drop(heard);
+        let partitions = if assigns { TopicPartitionList::new() } else { partitions.clone() };
+        let answered = if assigns { take(consumer, &partitions) } else { give_back(consumer, &partitions) };
+        if let Err(error) = answered {
+            tracing::debug!(source = %self.source, %error, "answering a rebalance while closing");
+        }
+    }
+
+    fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
+        if let Err(error) = result {
+            tracing::debug!(source = %self.source, %error, "noting progress in Kafka, which only lag tools read");
+        }
+    }
+}
+
+/// Begins to read partitions that the group gave.
+pub(crate) fn take(client: &Client, partitions: &TopicPartitionList) -> KafkaResult<()> {
+    match client.rebalance_protocol() {
+        RebalanceProtocol::Cooperative => client.incremental_assign(partitions),
+        RebalanceProtocol::Eager | RebalanceProtocol::None => client.assign(partitions),
+    }
+}
+
+/// Stops to read partitions that the group took away.
+pub(crate) fn give_back(client: &Client, partitions: &TopicPartitionList) -> KafkaResult<()> {
+    match client.rebalance_protocol() {
+        RebalanceProtocol::Cooperative => client.incremental_unassign(partitions),
+        RebalanceProtocol::Eager | RebalanceProtocol::None => client.unassign(),
+    }
+}
+
+/// Where reading begins: at what is stored, or at the first message there is.
+pub(crate) fn start(stored: Option<i64>) -> Offset {
+    stored.map_or(Offset::Beginning, Offset::Offset)
+}
+
+/// Topics and partitions of a list.
+pub(crate) fn names(partitions: &TopicPartitionList) -> Vec<(String, i32)> {
+    partitions.elements().iter().map(|element| (element.topic().to_owned(), element.partition())).collect()
+}
+
+/// What is read of librdkafka's statistics.
+#[derive(Deserialize)]
+struct Statistics {
+    #[serde(default)]
+    topics: HashMap<String, TopicStatistics>,
+}
+
+#[derive(Deserialize)]
+struct TopicStatistics {
+    #[serde(default)]
+    partitions: HashMap<String, PartitionStatistics>,
+}
+
+#[derive(Deserialize)]
+struct PartitionStatistics {
+    partition: i32,
+    lo_offset: i64,
+    hi_offset: i64,
+    ls_offset: i64,
+}
+
+impl Statistics {
+    fn bounds(self) -> HashMap<(String, i32), Bounds> {
+        let partitions = self.topics.into_iter().flat_map(|(topic, statistics)| {
+            statistics.partitions.into_values().map(move |partition| (topic.clone(), partition))
+        });
+        let known = partitions.filter(|(_, partition)| partition.partition >= 0 && partition.hi_offset >= 0);
+        known
+            .map(|(topic, partition)| {
+                // Messages behind the last stable offset belong to transactions that are not decided.
+                let high = if partition.ls_offset >= 0 { partition.ls_offset } else { partition.hi_offset };
+                ((topic, partition.partition), Bounds { low: partition.lo_offset, high })
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,212 @@
+//! Which partitions to read, and from where: what the group says and what the database has stored.
+
+use std::time::{Duration, Instant};
+
+use rdkafka::TopicPartitionList;
+use rdkafka::consumer::Consumer;
+
+use super::{Plan, Reader};
+use crate::Error;
+use crate::client::{self, Rebalance};
+use crate::ledger::{Start, Stored};
+use crate::partition::{Name, Partition};
+
+/// How long a partition that is taken away may finish what is on its way.
+const HANDOVER: Duration = Duration::from_secs(3);
+
+/// Questions to the database that are not answered yet.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    asked: u64,
+    /// Partitions that the group gave, and the question where they begin.
+    assignment: Option<(u64, TopicPartitionList)>,
+    /// Whether stopped partitions have other progress stored by now.
+    recheck: Option<u64>,
+}
+
+impl Reader<'_> {
+    pub(super) fn begin(&mut self, plan: Plan) -> Result<(), Error> {
+        match plan {
+            Plan::Group => {
+                let topics: Vec<&str> = self.settings.topics.iter().map(String::as_str).collect();
+                self.client.subscribe(&topics).map_err(|error| self.client_error(error))
+            }
+            Plan::Alone(targets) => {
+                let mut partitions = TopicPartitionList::new();
+                for target in &targets {
+                    partitions.add_partition(&target.topic, target.partition);
+                }
+                let targets = targets.into_iter().map(|target| ((target.topic, target.partition), target.bounds));
+                self.targets = Some(targets.collect());
+                let lookup = self.ask();
+                self.waiting.assignment = Some((lookup, partitions));
+                Ok(())
+            }
+        }
+    }
+
+    pub(super) fn answer_rebalances(&mut self) -> Result<(), Error> {
+        while let Some(rebalance) = self.client.context().rebalance() {
+            match rebalance {
+                Rebalance::Assign(partitions) if partitions.count() == 0 => {
+                    client::take(self.client, &partitions).map_err(|error| self.client_error(error))?;
+                }
+                Rebalance::Assign(partitions) => {
+                    let lookup = self.ask();
+                    self.waiting.assignment = Some((lookup, partitions));
+                }
+                Rebalance::Revoke(partitions) => self.revoke(&partitions)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether all partitions are known: nothing is asked about their progress.
+    pub(super) fn is_assigned(&self) -> bool {
+        self.waiting.assignment.is_none()
+    }
+
+    pub(super) fn recheck_stopped(&mut self) {
+        self.waiting.recheck = Some(self.ask());
+    }
+
+    fn ask(&mut self) -> u64 {
+        self.waiting.asked += 1;
+        // A closed line ends the loop elsewhere.
+        let _ = self.lines.lookups.send(self.waiting.asked);
+        self.waiting.asked
+    }
+
+    /// The database has answered a question.
+    pub(super) fn found(&mut self, lookup: u64, stored: &Stored) -> Result<(), Error> {
+        if let Some((_, partitions)) = self.waiting.assignment.take_if(|(asked, _)| *asked == lookup) {
+            return self.assign(&partitions, stored);
+        }
+        if self.waiting.recheck.take_if(|asked| *asked == lookup).is_some() {
+            let idle = self.partitions.iter().filter(|partition| partition.stopped.is_some() && !partition.is_busy());
+            let changed = idle.map(|partition| (partition, stored.start(&partition.name.0, partition.name.1)));
+            let changed = changed.filter(|(partition, start)| start.next_offset != partition.landed);
+            for (name, start) in changed.map(|(partition, start)| (partition.name.clone(), start)).collect::<Vec<_>>() {
+                tracing::info!(
+                    source = %self.settings.name, topic = &*name.0, partition = name.1, offset = start.next_offset,
+                    "other progress is stored: the stopped partition is read again"
+                );
+                self.restart(&name, start);
+            }
+        }
+        Ok(())
+    }
+
+    fn assign(&mut self, partitions: &TopicPartitionList, stored: &Stored) -> Result<(), Error> {
+        let mut list = TopicPartitionList::new();
+        for (topic, partition) in client::names(partitions) {
+            let start = stored.start(&topic, partition);
+            list.add_partition_offset(&topic, partition, client::start(start.next_offset))
+                .map_err(|error| self.client_error(error))?;
+            tracing::info!(source = %self.settings.name, topic, partition, offset = start.next_offset, "reading");
+            if let Some(index) = self.find(&topic, partition) {
+                self.partitions.swap_remove(index);
+            }
+            // Beyond the end that was asked for: somebody has landed more since then, or the topic was made again.
+            let bounds = self.targets.as_ref().and_then(|targets| targets.get(&(topic.clone(), partition)));
+            self.check_ranges |= bounds.is_some_and(|bounds| start.next_offset > Some(bounds.high));
+            self.partitions.push(Partition::new(self.settings, &topic, partition, start));
+        }
+        let assigned = if self.targets.is_some() { self.client.assign(&list) } else { client::take(self.client, &list) };
+        assigned.map_err(|error| self.client_error(error))?;
+        if self.paused {
+            let _ = self.client.pause(&list);
+        }
+        Ok(())
+    }
+
+    /// What is open is dropped, what is on its way is awaited for a moment: should it land later, whoever reads the
+    /// partition then is fenced once.
+    fn revoke(&mut self, partitions: &TopicPartitionList) -> Result<(), Error> {
+        let names = client::names(partitions);
+        let is_revoked = |name: &Name| names.iter().any(|(topic, partition)| **topic == *name.0 && *partition == name.1);
+        self.forget_waiting(&names);
+        if self.outbox.as_ref().is_some_and(|sealed| is_revoked(&sealed.name)) {
+            self.outbox = None;
+        }
+        self.stash.retain(|message| {
+            use rdkafka::Message;
+            !names.iter().any(|(topic, partition)| topic == message.topic() && *partition == message.partition())
+        });
+        self.partitions.iter_mut().filter(|partition| is_revoked(&partition.name)).for_each(Partition::drop_open);
+        let deadline = Instant::now() + if self.client.assignment_lost() { Duration::ZERO } else { HANDOVER };
+        while self.partitions.iter().any(|partition| is_revoked(&partition.name) && partition.is_landing())
+            && Instant::now() < deadline
+            && !self.lines.cancel.is_cancelled()
+        {
+            if let Ok(event) = self.lines.events.recv_timeout(Duration::from_millis(20)) {
+                self.hear(event)?;
+            }
+        }
+        self.commit();
+        self.partitions.retain(|partition| !is_revoked(&partition.name));
+        if let Err(error) = client::give_back(self.client, partitions) {
+            tracing::debug!(source = %self.settings.name, %error, "giving partitions back");
+        }
+        Ok(())
+    }
+
+    /// Partitions that are taken away before it was known where they begin.
+    fn forget_waiting(&mut self, revoked: &[(String, i32)]) {
+        let Some((lookup, partitions)) = self.waiting.assignment.take() else { return };
+        let mut left = TopicPartitionList::new();
+        for (topic, partition) in client::names(&partitions) {
+            if !revoked.iter().any(|(revoked, number)| *revoked == topic && *number == partition) {
+                left.add_partition(&topic, partition);
+            }
+        }
+        if left.count() > 0 {
+            self.waiting.assignment = Some((lookup, left));
+        }
+    }
+
+    /// Forgets what is not landed of a partition, and reads it from `start`.
+    pub(super) fn restart(&mut self, name: &Name, start: Start) {
+        use rdkafka::Message;
+        let Some(index) = self.find(&name.0, name.1) else { return };
+        if self.outbox.as_ref().is_some_and(|sealed| sealed.name == *name) {
+            self.outbox = None;
+        }
+        self.stash.retain(|message| message.topic() != &*name.0 || message.partition() != name.1);
+        let was_stopped = self.partitions[index].stopped.is_some();
+        self.partitions[index].restart(start);
+        self.seek(index);
+        if was_stopped {
+            self.resume_one(name);
+        }
+    }
+
+    /// Puts the client where the partition goes on. Until that has worked, its messages are not taken.
+    pub(super) fn seek(&mut self, index: usize) {
+        let next_offset = self.partitions[index].next_offset();
+        let name = self.partitions[index].name.clone();
+        let position = self.position_of(&name);
+        let sought = self.client.seek(&name.0, name.1, client::start(next_offset), Duration::from_secs(5));
+        let partition = &mut self.partitions[index];
+        partition.adrift = sought.is_err();
+        // The client's position still is the old one: it means something only once it has moved on from there.
+        partition.settled = position.is_none_or(|position| next_offset.is_some_and(|next| position <= next));
+        if let Err(error) = sought {
+            tracing::info!(source = %self.settings.name, topic = &*name.0, partition = name.1, %error, "seeking, trying again");
+        }
+    }
+
+    fn resume_one(&self, name: &Name) {
+        let mut list = TopicPartitionList::new();
+        list.add_partition(&name.0, name.1);
+        if !self.paused
+            && let Err(error) = self.client.resume(&list)
+        {
+            tracing::warn!(source = %self.settings.name, %error, "resuming");
+        }
+    }
+
+    pub(super) fn client_error(&self, error: rdkafka::error::KafkaError) -> Error {
+        Error::Client { from: self.settings.name.clone(), error }
+    }
+}

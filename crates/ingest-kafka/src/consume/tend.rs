@@ -1,0 +1,139 @@
+//! What has to be done now and then, between messages.
+
+use std::time::{Duration, Instant};
+
+use chrono::Utc;
+use rdkafka::consumer::{CommitMode, Consumer};
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::Reader;
+use crate::Error;
+use crate::client::{ALONE_PATIENCE, Bounds};
+use crate::partition::{Name, Partition};
+use crate::status::{Progress, StoppedPartition};
+
+const INTERVAL: Duration = Duration::from_secs(1);
+/// Somebody waits for the end of [`super::Plan::Alone`].
+const INTERVAL_ALONE: Duration = Duration::from_millis(50);
+/// How often a stopped partition is looked after: an operator may have stored other progress.
+const RECHECK: Duration = Duration::from_secs(5);
+
+impl Reader<'_> {
+    pub(super) fn tend(&mut self) -> Result<(), Error> {
+        let interval = if self.targets.is_some() { INTERVAL_ALONE } else { INTERVAL };
+        if self.tended_at.elapsed() < interval {
+            return Ok(());
+        }
+        self.tended_at = Instant::now();
+        if let Some(bounds) = self.client.context().bounds() {
+            self.bounds = bounds;
+            self.check_ranges |= self.partitions.iter().any(|partition| self.seems_beyond_the_end(partition));
+        }
+        self.check_ranges();
+        for index in 0..self.partitions.len() {
+            if self.partitions[index].adrift {
+                self.seek(index);
+            }
+        }
+        if self.rechecked_at.elapsed() > RECHECK && self.partitions.iter().any(|partition| partition.stopped.is_some()) {
+            self.rechecked_at = Instant::now();
+            self.recheck_stopped();
+        }
+        if self.targets.is_some()
+            && let Some((error, _)) = self.unreachable.as_ref().filter(|(_, since)| since.elapsed() > ALONE_PATIENCE)
+        {
+            return Err(Error::Unreachable {
+                from: self.settings.name.clone(),
+                brokers: self.settings.brokers.clone(),
+                error: error.clone(),
+            });
+        }
+        self.pass_over_gaps();
+        self.commit();
+        self.board.write(self.progress());
+        Ok(())
+    }
+
+    /// With [`super::Plan::Alone`]: whether everything is landed, by whomever, or stopped.
+    pub(super) fn is_done(&self) -> bool {
+        let Some(targets) = &self.targets else { return false };
+        let is_done = |partition: &Partition| {
+            let bounds = targets.get(&(partition.name.0.to_string(), partition.name.1));
+            partition.stopped.is_some()
+                || bounds.is_none_or(|Bounds { low, high }| partition.landed.unwrap_or(*low) >= *high)
+        };
+        self.is_assigned() && !self.check_ranges && self.partitions.iter().all(is_done)
+    }
+
+    fn seems_beyond_the_end(&self, partition: &Partition) -> bool {
+        let bounds = self.bounds.get(&(partition.name.0.to_string(), partition.name.1));
+        partition.stopped.is_none() && !partition.is_busy() && bounds.is_some_and(|bounds| partition.landed > Some(bounds.high))
+    }
+
+    /// Where the client has gone past offsets that hold no messages for us (ends of transactions, aborted ones), stored
+    /// progress follows once nothing else is left to do.
+    fn pass_over_gaps(&mut self) {
+        if self.outbox.is_some() || !self.stash.is_empty() || self.lines.sealed.capacity() == 0 {
+            return;
+        }
+        let Ok(positions) = self.client.position() else { return };
+        for element in positions.elements() {
+            let Offset::Offset(position) = element.offset() else { continue };
+            let Some(index) = self.find(element.topic(), element.partition()) else { continue };
+            let partition = &mut self.partitions[index];
+            let idle = partition.settled && !partition.adrift && !partition.is_busy() && partition.stopped.is_none();
+            if idle && Some(position) > partition.next_offset() {
+                self.outbox = Some(partition.seal_progress(self.settings, position));
+                return;
+            }
+        }
+    }
+
+    pub(super) fn position_of(&self, name: &Name) -> Option<i64> {
+        let positions = self.client.position().ok()?;
+        match positions.find_partition(&name.0, name.1)?.offset() {
+            Offset::Offset(position) => Some(position),
+            _ => None,
+        }
+    }
+
+    /// Tells Kafka what is landed, for lag tools; nothing reads it back.
+    pub(super) fn commit(&mut self) {
+        if self.targets.is_some() {
+            return;
+        }
+        let mut landed = TopicPartitionList::new();
+        for partition in &mut self.partitions {
+            if let Some(offset) = partition.landed.filter(|landed| partition.committed != Some(*landed)) {
+                partition.committed = Some(offset);
+                let _ = landed.add_partition_offset(&partition.name.0, partition.name.1, Offset::Offset(offset));
+            }
+        }
+        if landed.count() > 0
+            && let Err(error) = self.client.commit(&landed, CommitMode::Async)
+        {
+            tracing::debug!(source = %self.settings.name, %error, "noting progress in Kafka, which only lag tools read");
+        }
+    }
+
+    fn progress(&self) -> Progress {
+        let now_ms = Utc::now().timestamp_millis();
+        let age = |ms: Option<i64>| ms.map_or(0, |ms| (now_ms - ms).max(0) / 1_000);
+        let mut progress = Progress { truncated: self.truncated.clone(), ..Progress::default() };
+        for partition in &self.partitions {
+            let topic = partition.name.0.to_string();
+            if let Some(bounds) = self.bounds.get(&(topic.clone(), partition.name.1)) {
+                let lag = (bounds.high - partition.landed.unwrap_or(bounds.low)).max(0);
+                progress.lag += lag;
+                let behind = age(partition.oldest_unlanded_ms().or(partition.landed_until_ms));
+                progress.lag_seconds = progress.lag_seconds.max(if lag > 0 { behind } else { 0 });
+            }
+            progress.oldest_unlanded_seconds = progress.oldest_unlanded_seconds.max(age(partition.oldest_unlanded_ms()));
+            if let Some(reason) = &partition.stopped {
+                let reason = reason.clone();
+                progress.stopped.push(StoppedPartition { topic, partition: partition.name.1, reason });
+            }
+        }
+        progress
+    }
+}

@@ -1,0 +1,163 @@
+//! A look into JSON objects that borrows everything: members by the text of their name and value.
+
+use std::borrow::Cow;
+
+/// One member of an object.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Member<'a> {
+    /// What stands between the quotes of the name, escapes and all.
+    raw_name: &'a str,
+    /// The text of the value.
+    pub(super) value: &'a str,
+}
+
+impl<'a> Member<'a> {
+    /// The name, escapes resolved.
+    pub(super) fn name(&self) -> Cow<'a, str> {
+        if self.raw_name.contains('\\') {
+            Cow::Owned(serde_json::from_str(&format!("\"{}\"", self.raw_name)).unwrap_or_default())
+        } else {
+            Cow::Borrowed(self.raw_name)
+        }
+    }
+}
+
+/// The members of an object, in order, repeated names included. The text must have been validated: of anything that is no
+/// JSON object the iterator just ends somewhere.
+pub(super) fn members(object: &str) -> Members<'_> {
+    let start = object.find('{').map_or(object.len(), |at| at + 1);
+    Members { text: object, at: start }
+}
+
+/// See [`members`].
+#[derive(Debug)]
+pub(super) struct Members<'a> {
+    text: &'a str,
+    at: usize,
+}
+
+impl<'a> Iterator for Members<'a> {
+    type Item = Member<'a>;
+
+    fn next(&mut self) -> Option<Member<'a>> {
+        let bytes = self.text.as_bytes();
+        let mut at = skip_space(bytes, self.at);
+        if bytes.get(at) == Some(&b',') {
+            at = skip_space(bytes, at + 1);
+        }
+        if bytes.get(at) != Some(&b'"') {
+            return None;
+        }
+        let name_end = string_end(bytes, at);
+        let raw_name = self.text.get(at + 1..name_end - 1)?;
+        at = skip_space(bytes, name_end);
+        if bytes.get(at) != Some(&b':') {
+            return None;
+        }
+        at = skip_space(bytes, at + 1);
+        let end = value_end(bytes, at);
+        self.at = end;
+        Some(Member { raw_name, value: self.text.get(at..end)? })
+    }
+}
+
+/// Where `part`, a piece of `text`, begins in it.
+pub(super) fn offset_in(text: &str, part: &str) -> usize {
+    part.as_ptr().addr().wrapping_sub(text.as_ptr().addr())
+}
+
+/// White space of JSON around a value taken off.
+pub(super) fn trim(text: &str) -> &str {
+    text.trim_matches([' ', '\t', '\n', '\r'])
+}
+
+/// The string that a JSON value is, if it is one.
+pub(super) fn string(raw: &str) -> Option<Cow<'_, str>> {
+    let inner = raw.strip_prefix('"')?.strip_suffix('"')?;
+    if inner.contains('\\') { serde_json::from_str(raw).ok().map(Cow::Owned) } else { Some(Cow::Borrowed(inner)) }
+}
+
+/// The integer that a JSON value is, also where it is written as a string.
+pub(super) fn integer<T: std::str::FromStr>(raw: &str) -> Option<T> {
+    raw.trim_matches('"').parse().ok()
+}
+
+pub(super) fn is_object(raw: &str) -> bool {
+    raw.starts_with('{')
+}
+
+fn skip_space(bytes: &[u8], mut at: usize) -> usize {
+    while matches!(bytes.get(at), Some(b' ' | b'\t' | b'\n' | b'\r')) {
+        at += 1;
+    }
+    at
+}
+
+/// `at` is on the opening quote; returns the place behind the closing one.
+fn string_end(bytes: &[u8], at: usize) -> usize {
+    let mut at = at + 1;
+    loop {
+        match memchr::memchr2(b'"', b'\\', &bytes[at.min(bytes.len())..]) {
+            None => return bytes.len().max(2),
+            Some(found) if bytes[at + found] == b'"' => return at + found + 1,
+            Some(found) => at += found + 2,
+        }
+    }
+}
+
+fn value_end(bytes: &[u8], at: usize) -> usize {
+    match bytes.get(at) {
+        None => at,
+        Some(b'"') => string_end(bytes, at),
+        Some(b'{' | b'[') => container_end(bytes, at),
+        Some(_) => {
+            let scalar = bytes[at..].iter().take_while(|byte| !matches!(byte, b',' | b'}' | b']' | b' ' | b'\t' | b'\n' | b'\r'));
+            at + scalar.count()
+        }
+    }
+}
+
+fn container_end(bytes: &[u8], mut at: usize) -> usize {
+    let mut depth = 0_usize;
+    while let Some(byte) = bytes.get(at) {
+        match byte {
+            b'"' => {
+                at = string_end(bytes, at);
+                continue;
+            }
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => {
+                depth -= 1;
+                if depth == 0 {
+                    return at + 1;
+                }
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    bytes.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn members_are_found_with_their_exact_text() {
+        let text = r#" { "a" : 1 , "b\u0063":"x\"}" ,"d":{"e":[1,"]"]}, "f":null,"a":-2.5e3 } "#;
+        let found: Vec<_> = members(text).map(|member| (member.name().into_owned(), member.value)).collect();
+        let expected = [("a", "1"), ("bc", r#""x\"}""#), ("d", r#"{"e":[1,"]"]}"#), ("f", "null"), ("a", "-2.5e3")];
+        assert_eq!(found, expected.map(|(name, value)| (name.to_owned(), value)));
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_it_panic(text in "[{}\\[\\]\",:\\\\ au0-9é]{0,40}") {
+            for member in members(&text) {
+                let _ = (member.name(), string(member.value), integer::<i64>(member.value));
+            }
+        }
+    }
+}

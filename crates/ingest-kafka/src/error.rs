@@ -1,0 +1,60 @@
+//! What can stop an ingester, as opposed to a message.
+
+use rdkafka::error::KafkaError;
+
+/// An error of this crate. None of them holds a value of any message.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The configuration cannot work; trying again does not help.
+    #[error("source {from}: {problem}")]
+    Configuration {
+        /// The source.
+        from: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// No broker answered in time.
+    #[error("source {from}: no answer from brokers {brokers}: {error}")]
+    Unreachable {
+        /// The source.
+        from: String,
+        /// Where brokers were looked for.
+        brokers: String,
+        /// What the client says.
+        error: KafkaError,
+    },
+    /// A topic is not there.
+    #[error("source {from}: topic {topic} does not exist")]
+    UnknownTopic {
+        /// The source.
+        from: String,
+        /// The topic.
+        topic: String,
+    },
+    /// The client refused or broke.
+    #[error("source {from}: {error}")]
+    Client {
+        /// The source.
+        from: String,
+        /// What it says.
+        error: KafkaError,
+    },
+    /// The database refused for good.
+    #[error(transparent)]
+    Staging(#[from] staging::Error),
+    /// The consuming thread could not be started or ended without a word.
+    #[error("source {from}: the consuming thread {problem}")]
+    Thread {
+        /// The source.
+        from: String,
+        /// What became of it.
+        problem: String,
+    },
+}
+
+impl Error {
+    /// Whether only another configuration helps.
+    pub fn is_configuration(&self) -> bool {
+        matches!(self, Self::Configuration { .. })
+    }
+}

@@ -1,0 +1,256 @@
+//! One partition that this process reads: what is open, what is on its way to the database, what is landed.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+use model::{Record, Reject};
+use serde_json::json;
+use staging::offsets::Advance;
+use staging::{Batch, DeadLetter, LIMIT_WAIT};
+
+use crate::Settings;
+use crate::decode::{Decoder, Message, Outcome, Seen, Skip};
+use crate::ledger::Start;
+
+/// Topic and number.
+pub(crate) type Name = (Arc<str>, i32);
+
+/// A batch on its way, with the progress that it covers.
+#[derive(Debug)]
+pub(crate) struct Sealed {
+    pub(crate) name: Name,
+    /// Raised whenever the partition is read from somewhere else; batches of an older generation are void.
+    pub(crate) generation: u64,
+    pub(crate) batch: Batch,
+    pub(crate) advance: Advance,
+    pub(crate) first_offset: i64,
+    pub(crate) skipped: BTreeMap<&'static str, u64>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Partition {
+    pub(crate) name: Name,
+    decoder: Arc<Decoder>,
+    pub(crate) generation: u64,
+    epoch: u32,
+    seen: Seen,
+    /// What the next batch continues from: stored, or stored once the batches on their way are landed.
+    expected: Option<i64>,
+    /// What is known to be stored.
+    pub(crate) landed: Option<i64>,
+    open: Option<Open>,
+    on_their_way: VecDeque<OnItsWay>,
+    /// Whether the client's own idea of where it reads can be trusted: not between a seek and the message after it.
+    pub(crate) settled: bool,
+    /// Whether the client could not be put where the partition goes on.
+    pub(crate) adrift: bool,
+    /// What Kafka was told.
+    pub(crate) committed: Option<i64>,
+    /// Why it waits for an operator.
+    pub(crate) stopped: Option<String>,
+    /// A batch that the database refused: up to here every message is landed alone, to find the one.
+    careful_until: Option<i64>,
+    /// The message that the database refused, alone.
+    condemned: Option<(i64, Reject)>,
+    /// Timestamp of the last message that is landed.
+    pub(crate) landed_until_ms: Option<i64>,
+}
+
+#[derive(Debug)]
+struct Open {
+    batch: Batch,
+    first_offset: i64,
+    last_offset: i64,
+    since: Instant,
+    first_ms: Option<i64>,
+    last_ms: Option<i64>,
+    skipped: BTreeMap<&'static str, u64>,
+}
+
+#[derive(Debug)]
+struct OnItsWay {
+    next_offset: i64,
+    first_ms: Option<i64>,
+    last_ms: Option<i64>,
+}
+
+impl Partition {
+    pub(crate) fn new(settings: &Settings, topic: &str, partition: i32, start: Start) -> Self {
+        let mut new = Self {
+            name: (topic.into(), partition),
+            decoder: Decoder::new(settings, topic),
+            generation: 0,
+            epoch: 0,
+            seen: Seen::default(),
+            expected: None,
+            landed: None,
+            open: None,
+            on_their_way: VecDeque::new(),
+            settled: true,
+            adrift: false,
+            committed: None,
+            stopped: None,
+            careful_until: None,
+            condemned: None,
+            landed_until_ms: None,
+        };
+        new.restart(start);
+        new
+    }
+
+    /// Forgets everything that is not landed, and goes on from what is stored. The client must be told, too.
+    pub(crate) fn restart(&mut self, start: Start) {
+        self.generation += 1;
+        self.epoch = start.epoch;
+        self.seen = Seen { position: start.log_position, deleted: false };
+        self.expected = start.next_offset;
+        self.landed = start.next_offset;
+        self.open = None;
+        self.on_their_way.clear();
+        self.stopped = None;
+    }
+
+    /// Decodes one message into the open batch. `records` is scratch space. A truncation is handed back, to be told.
+    pub(crate) fn take(
+        &mut self,
+        settings: &Settings,
+        message: &Message<'_>,
+        now: DateTime<Utc>,
+        records: &mut Vec<Record>,
+    ) -> Option<DateTime<Utc>> {
+        if self.adrift || self.stopped.is_some() || message.offset < self.next_offset().unwrap_or(0) {
+            return None;
+        }
+        self.settled = true;
+        let outcome = match &self.condemned {
+            Some((offset, reject)) if *offset == message.offset => {
+                records.clear();
+                Outcome::Rejected(reject.clone())
+            }
+            _ => self.decoder.decode(message, &mut self.seen, self.epoch, now, records),
+        };
+        let open = self.open.get_or_insert_with(|| Open {
+            batch: Batch::new(&settings.name, settings.ttl),
+            first_offset: message.offset,
+            last_offset: message.offset,
+            since: Instant::now(),
+            first_ms: message.timestamp_ms,
+            last_ms: None,
+            skipped: BTreeMap::new(),
+        });
+        open.last_offset = message.offset;
+        open.last_ms = message.timestamp_ms.or(open.last_ms);
+        match outcome {
+            Outcome::Records => records.iter().for_each(|record| open.batch.push(record)),
+            Outcome::Rejected(reject) => {
+                let origin = json!({"topic": &*self.name.0, "partition": self.name.1, "offset": message.offset});
+                let bytes = message.value.or(message.key).unwrap_or_default();
+                open.batch.push_dead_letter(DeadLetter::new(origin, reject, bytes));
+            }
+            Outcome::Skipped(skip) => {
+                open.batch.skip();
+                *open.skipped.entry(skip.as_str()).or_default() += 1;
+                if let Skip::Truncate { at } = skip {
+                    return Some(at);
+                }
+            }
+        }
+        None
+    }
+
+    /// Offset of the first message that was not taken; `None` before the first one of a partition without stored progress.
+    pub(crate) fn next_offset(&self) -> Option<i64> {
+        self.open.as_ref().map(|open| open.last_offset + 1).or(self.expected)
+    }
+
+    /// Whether the open batch may not grow.
+    pub(crate) fn is_full(&self) -> bool {
+        let careful = self.careful_until.is_some_and(|until| self.next_offset().is_some_and(|next| next <= until + 1));
+        self.open.as_ref().is_some_and(|open| careful || open.batch.is_full())
+    }
+
+    /// When the open batch has waited long enough.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        self.open.as_ref().map(|open| open.since + LIMIT_WAIT)
+    }
+
+    /// Size of the open batch.
+    pub(crate) fn open_bytes(&self) -> Option<usize> {
+        self.open.as_ref().map(|open| open.batch.bytes())
+    }
+
+    /// Closes the open batch.
+    pub(crate) fn seal(&mut self) -> Option<Sealed> {
+        let open = self.open.take()?;
+        let next_offset = open.last_offset + 1;
+        self.on_their_way.push_back(OnItsWay { next_offset, first_ms: open.first_ms, last_ms: open.last_ms });
+        Some(self.sealed(open.batch, open.first_offset, next_offset, open.skipped))
+    }
+
+    /// Progress without records, over messages that are never given out: aborted ones, marks of transactions.
+    pub(crate) fn seal_progress(&mut self, settings: &Settings, next_offset: i64) -> Sealed {
+        self.on_their_way.push_back(OnItsWay { next_offset, first_ms: None, last_ms: None });
+        self.sealed(Batch::new(&settings.name, settings.ttl), next_offset, next_offset, BTreeMap::new())
+    }
+
+    fn sealed(&mut self, batch: Batch, first_offset: i64, next_offset: i64, skipped: BTreeMap<&'static str, u64>) -> Sealed {
+        let advance = Advance {
+            topic: self.name.0.to_string(),
+            partition: self.name.1,
+            expected: self.expected.replace(next_offset),
+            next_offset,
+            log_position: self.seen.position,
+        };
+        Sealed { name: self.name.clone(), generation: self.generation, batch, advance, first_offset, skipped }
+    }
+
+    /// A batch was landed.
+    pub(crate) fn land(&mut self, next_offset: i64) {
+        while let Some(landed) = self.on_their_way.pop_front_if(|first| first.next_offset <= next_offset) {
+            self.landed_until_ms = landed.last_ms.or(self.landed_until_ms);
+        }
+        self.landed = Some(next_offset);
+        if self.careful_until.is_some_and(|until| next_offset > until) {
+            self.careful_until = None;
+            self.condemned = None;
+        }
+    }
+
+    /// The database refused a batch for its data. Its messages are read again one by one; one that is refused alone is
+    /// condemned to be a dead letter.
+    pub(crate) fn refuse(&mut self, first_offset: i64, next_offset: i64, reject: Reject) {
+        let last_offset = next_offset - 1;
+        if first_offset == last_offset {
+            self.condemned = Some((first_offset, reject));
+        }
+        self.careful_until = self.careful_until.max(Some(last_offset));
+    }
+
+    /// Whether a batch is open or on its way.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.open.is_some() || self.is_landing()
+    }
+
+    /// Whether a batch is on its way.
+    pub(crate) fn is_landing(&self) -> bool {
+        !self.on_their_way.is_empty()
+    }
+
+    /// Forgets the open batch: somebody else will read it.
+    pub(crate) fn drop_open(&mut self) {
+        self.open = None;
+    }
+
+    /// Timestamp of the oldest message that is taken and not landed.
+    pub(crate) fn oldest_unlanded_ms(&self) -> Option<i64> {
+        self.on_their_way.iter().find_map(|batch| batch.first_ms).or_else(|| self.open.as_ref()?.first_ms)
+    }
+}
+
+/// How long a loop may sleep before a batch is due.
+pub(crate) fn until(due: Option<Instant>, now: Instant, longest: Duration) -> Duration {
+    due.map_or(longest, |due| due.saturating_duration_since(now).min(longest))
+}

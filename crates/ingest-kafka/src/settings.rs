@@ -1,0 +1,168 @@
+//! What a Kafka source is told by the configuration.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use model::Limits;
+use model::mapping::{Context, Mapping};
+use regex::Regex;
+
+use crate::Error;
+
+/// What Debezium sends for a value that it does not have, unless configured otherwise.
+pub const DEFAULT_PLACEHOLDER: &str = "__debezium_unavailable_value";
+
+/// How messages are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Change events of Debezium in any of their JSON shapes, told apart message by message.
+    Debezium,
+    /// Each message is a row as it is now; a message without a value deletes.
+    Json,
+    /// Avro with a schema registry. Refused for now.
+    Avro,
+}
+
+/// One Kafka source.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The source's name, which is the system that speaks.
+    pub name: String,
+    /// `host:port`, several with commas between.
+    pub brokers: String,
+    /// Topics; one that begins with `^` is a pattern.
+    pub topics: Vec<String>,
+    /// The consumer group that several processes share the partitions by.
+    pub group_id: String,
+    /// How messages are written.
+    pub format: Format,
+    /// What the rows mean.
+    pub mappings: Vec<Mapping>,
+    /// What mapping needs beside the row.
+    pub context: Context,
+    /// Caps on one message.
+    pub limits: Limits,
+    /// How long landed records live.
+    pub ttl: Duration,
+    /// The value that means "unchanged, not sent"; `hex:...` where the connector was told so.
+    pub placeholder: String,
+    /// Properties for librdkafka, over the ones set here.
+    pub properties: BTreeMap<String, String>,
+}
+
+/// Properties that the promises of this crate rest on, with what to do instead.
+const RESERVED: [(&str, &str); 11] = [
+    ("enable.auto.commit", "progress is kept in the database"),
+    ("auto.commit.enable", "progress is kept in the database"),
+    ("enable.auto.offset.store", "progress is kept in the database"),
+    ("auto.offset.reset", "a lost position raises an alarm and is never jumped over"),
+    ("isolation.level", "aborted transactions are never read"),
+    ("enable.partition.eof", "the end of a partition is found in another way"),
+    ("group.id", "set group_id"),
+    ("bootstrap.servers", "set brokers"),
+    ("metadata.broker.list", "set brokers"),
+    ("enabled_events", "events are chosen by the client"),
+    ("log.queue", "logs are forwarded already"),
+];
+
+impl Settings {
+    /// Whether this configuration can work, as far as that can be told without a broker.
+    pub fn check(&self) -> Result<(), Error> {
+        let refuse = |problem: String| Err(Error::Configuration { from: self.name.clone(), problem });
+        if self.format == Format::Avro {
+            return refuse("format = \"avro\" is not supported yet: use \"debezium\" or \"json\"".to_owned());
+        }
+        for (what, is_empty) in [
+            ("brokers", self.brokers.trim().is_empty()),
+            ("topics", self.topics.is_empty()),
+            ("group_id", self.group_id.is_empty()),
+            ("a mapping (customer, order, product or interaction)", self.mappings.is_empty()),
+        ] {
+            if is_empty {
+                return refuse(format!("{what} is missing"));
+            }
+        }
+        for (property, instead) in RESERVED {
+            if self.properties.contains_key(property) {
+                return refuse(format!("properties.{property} cannot be changed: {instead}"));
+            }
+        }
+        let patterns = self.topics.iter().chain(self.mappings.iter().flat_map(|mapping| mapping.topics()));
+        for topic in patterns.filter(|topic| topic.starts_with('^')) {
+            if let Err(error) = Regex::new(topic) {
+                return refuse(format!("topic pattern {topic}: {error}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The mappings for a topic.
+    pub(crate) fn mappings_for(&self, topic: &str) -> impl Iterator<Item = &Mapping> {
+        self.mappings.iter().filter(move |mapping| {
+            mapping.topics().is_empty() || mapping.topics().iter().any(|wanted| is_topic(wanted, topic))
+        })
+    }
+
+    /// Whether a topic is one of this source's.
+    pub(crate) fn reads(&self, topic: &str) -> bool {
+        self.topics.iter().any(|wanted| is_topic(wanted, topic))
+    }
+
+    /// The placeholder as it stands in messages.
+    pub(crate) fn placeholder_text(&self) -> String {
+        let bytes = self.placeholder.strip_prefix("hex:").and_then(unhex);
+        bytes.and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_else(|| self.placeholder.clone())
+    }
+}
+
+fn is_topic(wanted: &str, topic: &str) -> bool {
+    match wanted.starts_with('^') {
+        true => Regex::new(wanted).is_ok_and(|pattern| pattern.is_match(topic)),
+        false => wanted == topic,
+    }
+}
+
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    let digits = text.as_bytes().chunks_exact(2);
+    if text.is_empty() || !digits.remainder().is_empty() {
+        return None;
+    }
+    digits.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode::tests::settings;
+
+    fn refusal(change: impl FnOnce(&mut Settings)) -> String {
+        let mut settings = settings(Format::Debezium);
+        settings.check().unwrap();
+        change(&mut settings);
+        settings.check().unwrap_err().to_string()
+    }
+
+    #[test]
+    fn properties_that_would_break_a_promise_are_refused_by_name() {
+        let told = refusal(|settings| {
+            settings.properties.insert("enable.auto.commit".to_owned(), "true".to_owned());
+        });
+        assert_eq!(
+            told,
+            "source home_delivery: properties.enable.auto.commit cannot be changed: progress is kept in the database"
+        );
+    }
+
+    #[test]
+    fn avro_and_broken_patterns_are_refused_before_anything_starts() {
+        assert!(refusal(|settings| settings.format = Format::Avro).contains("not supported yet"));
+        assert!(refusal(|settings| settings.topics.push("^(".to_owned())).contains("topic pattern ^("));
+    }
+
+    #[test]
+    fn the_placeholder_may_be_written_in_hex() {
+        let mut settings = settings(Format::Debezium);
+        settings.placeholder = "hex:3f3f".to_owned();
+        assert_eq!(settings.placeholder_text(), "??");
+    }
+}

@@ -1,0 +1,70 @@
+//! What a source says of itself: counted by the halves, told by [`crate::report`].
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use chrono::{DateTime, Utc};
+
+/// What was landed since the start.
+#[derive(Debug, Default)]
+pub(crate) struct Totals {
+    records: AtomicU64,
+    dead_letters: AtomicU64,
+    skipped: AtomicU64,
+}
+
+impl Totals {
+    pub(crate) fn add(&self, records: u64, dead_letters: u64, skipped: u64) {
+        self.records.fetch_add(records, Ordering::Relaxed);
+        self.dead_letters.fetch_add(dead_letters, Ordering::Relaxed);
+        self.skipped.fetch_add(skipped, Ordering::Relaxed);
+    }
+
+    /// Records, dead letters, skips.
+    pub(crate) fn read(&self) -> (u64, u64, u64) {
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        (read(&self.records), read(&self.dead_letters), read(&self.skipped))
+    }
+}
+
+/// A partition that waits for an operator.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct StoppedPartition {
+    /// Topic.
+    pub topic: String,
+    /// Partition.
+    pub partition: i32,
+    /// Why, and what to do.
+    pub reason: String,
+}
+
+/// The last word of the consuming loop.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Progress {
+    /// Messages behind the ends of this process's partitions.
+    pub(crate) lag: i64,
+    /// Age of the last landed message where there is lag, else 0.
+    pub(crate) lag_seconds: i64,
+    pub(crate) oldest_unlanded_seconds: i64,
+    pub(crate) stopped: Vec<StoppedPartition>,
+    /// When the tables behind topics were emptied.
+    pub(crate) truncated: BTreeMap<String, DateTime<Utc>>,
+}
+
+/// Where the loop leaves its last word for whoever asks.
+#[derive(Debug, Default)]
+pub(crate) struct Board {
+    progress: Mutex<Progress>,
+    pub(crate) totals: Totals,
+}
+
+impl Board {
+    pub(crate) fn write(&self, progress: Progress) {
+        *self.progress.lock().unwrap_or_else(PoisonError::into_inner) = progress;
+    }
+
+    pub(crate) fn read(&self) -> Progress {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}

@@ -1,0 +1,180 @@
+//! The way of a poll: leased, asked, landed. Three stages that run side by side, with short channels between them.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use futures::StreamExt;
+use sqlx::PgPool;
+use staging::persist;
+use staging::polls::{self, Poll, Subject};
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::sync::{Mutex, Notify};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::Error;
+use crate::ask::Asker;
+use crate::draft::Answer;
+use crate::land::Landings;
+
+/// How long a poller has polls for itself. Much longer than asking takes; after a crash they wait as long.
+const LEASE: Duration = Duration::from_mins(10);
+/// A poll with less of its lease left is not begun.
+const LEASE_RESERVE: Duration = Duration::from_mins(1);
+/// How often to look for what has become due, beside being woken for what is new.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// How long a pipeline runs.
+#[derive(Clone, Copy)]
+pub(crate) enum Until {
+    /// Until cancelled.
+    Cancelled,
+    /// Until nothing is left that was due at this time, or came up since.
+    Dry { due_at: DateTime<Utc> },
+}
+
+pub(crate) struct Pipeline<'a> {
+    pub asker: &'a Asker,
+    pub database: &'a PgPool,
+    /// Something has become due.
+    pub wake: &'a Notify,
+    pub cancel: &'a CancellationToken,
+    pub until: Until,
+}
+
+impl Pipeline<'_> {
+    /// Polls, and returns how many polls were asked. What was leased and not asked is given back.
+    pub(crate) async fn run(&self, landings: &mut Landings<'_>) -> Result<u64, Error> {
+        let concurrency = self.asker.settings.concurrency;
+        let (polls_in, polls_out) = channel(1);
+        let (answers_in, mut answers_out) = channel(concurrency);
+        let unasked = Mutex::new(Vec::new());
+        // Cancelled when there is no more use in leasing.
+        let stop = self.cancel.child_token();
+        let lease = self.lease_all(polls_in, &stop, &unasked);
+        let ask = self.ask_all(polls_out, answers_in, &stop, &unasked);
+        let land = landings.land_all(&mut answers_out, || self.wake.notify_one());
+        let outcome = futures::try_join!(lease, async { Ok(ask.await) }, land);
+        self.release(unasked.into_inner()).await;
+        outcome.map(|((), asked, ())| asked)
+    }
+
+    pub(crate) async fn lease_all(
+        &self,
+        polls: Sender<Poll>,
+        stop: &CancellationToken,
+        unasked: &Mutex<Vec<Poll>>,
+    ) -> Result<(), Error> {
+        loop {
+            let leased = match self.lease(stop).await {
+                Err(staging::Error::Cancelled) => return Ok(()),
+                leased => leased?,
+            };
+            let is_dry = leased.is_empty();
+            let mut leased = leased.into_iter();
+            while let Some(poll) = leased.next() {
+                let sent = tokio::select! {
+                    permit = polls.reserve() => permit.map(|permit| permit.send(poll.clone())).is_ok(),
+                    () = stop.cancelled() => false,
+                };
+                if !sent {
+                    unasked.lock().await.extend(std::iter::once(poll).chain(leased));
+                    return Ok(());
+                }
+            }
+            if is_dry {
+                if matches!(self.until, Until::Dry { .. }) {
+                    return Ok(());
+                }
+                tokio::select! {
+                    () = self.wake.notified() => {}
+                    () = tokio::time::sleep(LOOK_EVERY) => {}
+                    () = stop.cancelled() => return Ok(()),
+                }
+            }
+        }
+    }
+
+    /// The next page: customers, and products when there are not enough of those.
+    pub(crate) async fn lease(&self, stop: &CancellationToken) -> Result<Vec<Poll>, staging::Error> {
+        let limit = i64::try_from((self.asker.settings.concurrency * 8).max(32)).unwrap_or(i64::MAX);
+        persist(stop, "leasing polls", async || {
+            let mut polls = self.lease_of(Subject::Customer, limit).await?;
+            let room = limit - i64::try_from(polls.len()).unwrap_or(limit);
+            if room > 0 && self.asker.asks_products() {
+                polls.extend(self.lease_of(Subject::Product, room).await?);
+            }
+            Ok(polls)
+        })
+        .await
+    }
+
+    pub(crate) async fn lease_of(&self, subject: Subject, limit: i64) -> Result<Vec<Poll>, staging::Error> {
+        let now = Utc::now();
+        let due_before = match self.until {
+            Until::Cancelled => now,
+            Until::Dry { due_at } => due_at,
+        };
+        let source = &self.asker.settings.source;
+        polls::lease(self.database, subject, source, limit, (now, due_before), now + LEASE).await
+    }
+
+    pub(crate) async fn ask_all(
+        &self,
+        mut polls: Receiver<Poll>,
+        answers: Sender<Answer>,
+        stop: &CancellationToken,
+        unasked: &Mutex<Vec<Poll>>,
+    ) -> u64 {
+        let mut asked = futures::stream::poll_fn(|context| polls.poll_recv(context))
+            .map(|poll| self.ask(poll, &answers, stop, unasked))
+            .buffer_unordered(self.asker.settings.concurrency);
+        let mut count = 0;
+        while let Some(was_asked) = asked.next().await {
+            count += u64::from(was_asked);
+        }
+        count
+    }
+
+    async fn ask(
+        &self,
+        poll: Poll,
+        answers: &Sender<Answer>,
+        stop: &CancellationToken,
+        unasked: &Mutex<Vec<Poll>>,
+    ) -> bool {
+        if Utc::now() + LEASE_RESERVE > poll.leased_until {
+            // The breaker was open, or the source slow: the poll is due again when its lease ends.
+            return false;
+        }
+        let keep = poll.clone();
+        let answer = tokio::select! {
+            answer = self.asker.ask(poll) => answer,
+            () = self.cancel.cancelled() => Err(keep),
+        };
+        match answer {
+            Ok(answer) => answers.send(answer).await.is_ok(),
+            Err(poll) => {
+                unasked.lock().await.push(poll);
+                if matches!(self.until, Until::Dry { .. }) {
+                    stop.cancel();
+                }
+                false
+            }
+        }
+    }
+
+    /// Gives polls back. If that fails they come back when their lease ends.
+    async fn release(&self, polls: Vec<Poll>) {
+        if polls.is_empty() {
+            return;
+        }
+        let release = async {
+            let mut connection = self.database.acquire().await.map_err(staging::Error::database("releasing polls"))?;
+            polls::release(&mut connection, &self.asker.settings.source, &polls).await
+        };
+        if !matches!(timeout(Duration::from_secs(3), release).await, Ok(Ok(()))) {
+            tracing::info!(source = self.asker.settings.source, "leased polls wait for the end of their lease");
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! A store to ask, a database to land in, and the reference mapping between them.
+
+#![allow(dead_code, reason = "every test binary uses a part of it")]
+
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+use embedded_postgres::test::TestDatabase;
+use model::mapping::{Columns, Context, CustomerMapping, LinesMapping, OrderMapping, ProductMapping};
+use model::{Credentials, InstallationKey};
+use poll_rest::{Settings, Summary};
+use serde_json::{Value, json};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{AssertSqlSafe, PgPool, Row};
+use staging::{DEFAULT_PARTITION_WIDTH, Lander, Seal};
+use tokio_util::sync::CancellationToken;
+use wiremock::matchers::{method, path, query_param};
+use wiremock::{Mock, MockServer, ResponseTemplate};
+
+pub const SOURCE: &str = "online_store";
+pub const CUSTOMER: &str = "/api/onlineStore/getCustomerDetailsByEmail";
+pub const ORDERS: &str = "/api/onlineStore/getOrdersByCustomerId";
+pub const PRODUCT: &str = "/api/onlineStore/getProductDetailsByProductId";
+
+pub struct World {
+    pub database: TestDatabase,
+    pub pool: PgPool,
+    pub store: MockServer,
+    pub settings: Settings,
+}
+
+impl World {
+    pub async fn new() -> Self {
+        let store = MockServer::start().await;
+        let uri = store.uri();
+        Self { store, ..Self::asking(&uri).await }
+    }
+
+    /// A world whose source is not the mock.
+    pub async fn asking(base_url: &str) -> Self {
+        let database = embedded_postgres::test::database().await;
+        let pool = database.pool().await;
+        staging::migrate(&mut *pool.acquire().await.unwrap()).await.unwrap();
+        Self { database, pool, store: MockServer::start().await, settings: settings(base_url) }
+    }
+
+    pub fn options(&self) -> PgConnectOptions {
+        self.database.url.parse().unwrap()
+    }
+
+    pub fn lander(&self) -> Lander {
+        Lander::new(self.options(), Seal::new(&InstallationKey::new([7; 32])), DEFAULT_PARTITION_WIDTH)
+    }
+
+    pub async fn offer(&self, emails: &[&str]) {
+        let emails: Vec<String> = emails.iter().map(|&email| email.to_owned()).collect();
+        let keys: Vec<String> = emails.iter().map(|email| email.to_lowercase()).collect();
+        staging::polls::offer(&self.pool, &[SOURCE.to_owned()], &keys, &emails, Utc::now()).await.unwrap();
+    }
+
+    pub async fn poll_due(&self) -> Summary {
+        let cancel = CancellationToken::new();
+        poll_rest::poll_due(self.settings.clone(), self.options(), &mut self.lander(), cancel).await.unwrap()
+    }
+
+    /// Everything is due again.
+    pub async fn time_passes(&self) {
+        self.execute("update staging.polls set next_at = now() - interval '1 hour'").await;
+        self.execute("update staging.polled_products set next_at = now() - interval '1 hour'").await;
+    }
+
+    pub async fn execute(&self, sql: &str) {
+        sqlx::query(AssertSqlSafe(sql.to_owned())).execute(&self.pool).await.unwrap();
+    }
+
+    /// The first column of all rows.
+    pub async fn column(&self, sql: &str) -> Vec<Value> {
+        let sql = format!("select to_jsonb(x.*) from ({sql}) as rows (x)");
+        let rows = sqlx::query(AssertSqlSafe(sql)).fetch_all(&self.pool).await.unwrap();
+        rows.iter().map(|row| row.get::<Value, _>(0)).collect()
+    }
+
+    pub async fn value(&self, sql: &str) -> Value {
+        self.column(sql).await.into_iter().next().unwrap_or(Value::Null)
+    }
+
+    pub async fn count(&self, table: &str) -> i64 {
+        self.value(&format!("select count(*) from staging.{table}")).await.as_i64().unwrap()
+    }
+
+    pub async fn poll(&self, key: &str) -> Poll {
+        let sql = "select state, external_id, checked_at, next_at, failures from staging.polls where match_key = $1";
+        let row = sqlx::query(sql).bind(key).fetch_one(&self.pool).await.unwrap();
+        Poll {
+            state: row.get(0),
+            external_id: row.get(1),
+            checked_at: row.get(2),
+            next_at: row.get(3),
+            failures: row.get(4),
+        }
+    }
+
+    /// How many requests the store had, by path.
+    pub async fn requests(&self, path: &str) -> usize {
+        let requests = self.store.received_requests().await.unwrap();
+        requests.iter().filter(|request| request.url.path() == path).count()
+    }
+
+    pub async fn customer(&self, email: &str, answer: ResponseTemplate) {
+        self.answer(CUSTOMER, "customerEmail", email, answer).await;
+    }
+
+    pub async fn orders(&self, id: &str, answer: ResponseTemplate) {
+        self.answer(ORDERS, "customerId", id, answer).await;
+    }
+
+    pub async fn product(&self, id: &str, answer: ResponseTemplate) {
+        self.answer(PRODUCT, "productId", id, answer).await;
+    }
+
+    async fn answer(&self, at: &str, parameter: &str, value: &str, answer: ResponseTemplate) {
+        let request = Mock::given(method("GET")).and(path(at)).and(query_param(parameter, value));
+        request.respond_with(answer).mount(&self.store).await;
+    }
+
+    /// The store's Matthew, with one order of one product.
+    pub async fn matthew(&self) {
+        self.customer("matthew.groves@couchbase.com", ok(&matthew())).await;
+        self.orders("1", ok(&orders_of_matthew())).await;
+        self.product("200", ok(&json!({"ProductId": 200, "Name": "Teapot", "Colour": "red"}))).await;
+    }
+}
+
+#[derive(Debug)]
+pub struct Poll {
+    pub state: String,
+    pub external_id: Option<String>,
+    pub checked_at: Option<DateTime<Utc>>,
+    pub next_at: DateTime<Utc>,
+    pub failures: i32,
+}
+
+pub fn matthew() -> Value {
+    json!({"Id": 1, "Name": "Matthew Groves", "Email": "matthew.groves@couchbase.com", "Password": "edzchzmatv5"})
+}
+
+pub fn orders_of_matthew() -> Value {
+    json!([{"OrderId": 1, "PurchaseDate": "2019-04-25T15:15:5800838522", "CustomerId": 1,
+            "Items": [{"OrderId": 1, "ProductId": 200, "Quantity": 2, "Price": 87.81}]}])
+}
+
+/// A customer with this id and email who has no orders.
+pub fn somebody(id: u32, email: &str) -> Value {
+    json!({"Id": id, "Name": "Some Body", "Email": email, "Password": "edzchzmatv5"})
+}
+
+pub fn ok(body: &Value) -> ResponseTemplate {
+    ResponseTemplate::new(200).set_body_json(body)
+}
+
+pub fn status(status: u16) -> ResponseTemplate {
+    ResponseTemplate::new(status)
+}
+
+pub fn settings(base_url: &str) -> Settings {
+    let column = |name: &str| Columns::One(name.to_owned());
+    let customer = CustomerMapping {
+        topics: Vec::new(),
+        request: Some(format!("{CUSTOMER}?customerEmail={{email}}")),
+        external_id: column("Id"),
+        email: Some(column("Email")),
+        credential: Some("Password".to_owned()),
+        version: None,
+        attributes: [("name".to_owned(), column("Name"))].into(),
+    };
+    let order = OrderMapping {
+        topics: Vec::new(),
+        request: Some(format!("{ORDERS}?customerId={{external_id}}")),
+        order_id: column("OrderId"),
+        customer_external_id: column("CustomerId"),
+        purchased_at: Some(column("PurchaseDate")),
+        total: None,
+        version: None,
+        lines: Some(LinesMapping {
+            path: "Items".to_owned(),
+            product_id: "ProductId".to_owned(),
+            quantity: "Quantity".to_owned(),
+            unit_price: "Price".to_owned(),
+        }),
+    };
+    let product = ProductMapping {
+        topics: Vec::new(),
+        request: Some(format!("{PRODUCT}?productId={{product_id}}")),
+        product_id: column("ProductId"),
+        name: Some(column("Name")),
+        version: None,
+    };
+    let context =
+        Context { credentials: Credentials::digest(&InstallationKey::new([7; 32])), timezone: chrono_tz::Tz::UTC };
+    Settings {
+        order: Some(order),
+        product: Some(product),
+        requests_per_second: 1000.0,
+        breaker_failures: 1000,
+        ..Settings::new(SOURCE, base_url, customer, context)
+    }
+}
+
+/// Waits until something is so; fails after a while.
+pub async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !is_so().await {
+        assert!(Instant::now() < deadline, "not within 20 s: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}

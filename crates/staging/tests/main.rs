@@ -1,0 +1,16 @@
+//! Schema `staging` on a real Postgres: one file a topic, one binary, a database per test.
+
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+mod cancelling;
+mod claiming;
+mod expiry;
+mod fencing;
+mod importing;
+mod installing;
+mod landing;
+mod outages;
+mod partitions;
+mod sealing;
+mod secrecy;
+mod support;

@@ -1,0 +1,102 @@
+//! A database that goes away in the middle: the error is transient, and trying again works.
+
+use chrono::Utc;
+use sqlx::Connection;
+use staging::{Error, Landing};
+
+use crate::support::{SOURCE, TTL, advance, batch, noon, origin, staged};
+
+const LANDER_WAITS: &str = "select count(*) > 0 from pg_stat_activity
+    where datname = current_database() and application_name = 'c360' and wait_event_type = 'Lock'";
+
+#[tokio::test]
+async fn a_backend_killed_while_landing_is_a_transient_error_and_the_same_batch_lands_later() {
+    let staged = staged().await;
+    staged.land(0, 1, TTL, noon()).await;
+    let mut lander = staged.lander();
+    let (mut batch, origin, checkpoint) = (batch(1, 50, TTL), origin(1), advance(Some(1), 51));
+
+    // Held up at the compare-and-swap, so that there is a middle.
+    let mut rival = staged.pool.begin().await.unwrap();
+    sqlx::query("select from staging.kafka_offsets for update").execute(&mut *rival).await.unwrap();
+    let killing = async {
+        staged.until("the landing waits", LANDER_WAITS).await;
+        staged
+            .run(
+                "select pg_terminate_backend(pid) from pg_stat_activity
+                 where datname = current_database() and wait_event_type = 'Lock'",
+            )
+            .await;
+    };
+    let (landing, ()) = tokio::join!(lander.land(&mut batch, &origin, &checkpoint, noon()), killing);
+    let error = landing.unwrap_err();
+    assert!(error.is_transient() && !error.is_data(), "{error}");
+    rival.rollback().await.unwrap();
+
+    assert_eq!(staged.count("batches").await, 1);
+    let landing = lander.land(&mut batch, &origin, &checkpoint, noon()).await.unwrap();
+    assert!(matches!(landing, Landing::Landed { .. }));
+    assert_eq!(staged.count("records").await, 51);
+}
+
+#[tokio::test]
+async fn a_connection_killed_between_landings_is_replaced() {
+    let staged = staged().await;
+    let mut lander = staged.lander();
+    lander.land(&mut batch(0, 1, TTL), &origin(0), &advance(None, 1), noon()).await.unwrap();
+    staged
+        .run(
+            "select pg_terminate_backend(pid, 10000) from pg_stat_activity
+             where datname = current_database() and application_name = 'c360'",
+        )
+        .await;
+    let (mut batch, checkpoint) = (batch(1, 1, TTL), advance(Some(1), 2));
+    let error = lander.land(&mut batch, &origin(1), &checkpoint, noon()).await.unwrap_err();
+    assert!(error.is_transient(), "{error}");
+    let landing = lander.land(&mut batch, &origin(1), &checkpoint, noon()).await.unwrap();
+    assert!(matches!(landing, Landing::Landed { .. }));
+}
+
+/// A process that was frozen finds its transaction ended.
+#[tokio::test]
+async fn a_transaction_that_idled_for_too_long_is_a_transient_error() {
+    let staged = staged().await;
+    let mut connection = staged.connection().await;
+    sqlx::query("set idle_in_transaction_session_timeout = '10ms'").execute(&mut connection).await.unwrap();
+    let mut transaction = connection.begin().await.unwrap();
+    sqlx::query("set application_name = 'frozen'").execute(&mut *transaction).await.unwrap();
+    let gone = "select count(*) = 0 from pg_stat_activity
+        where datname = current_database() and application_name = 'frozen'";
+    staged.until("Postgres has ended the transaction", gone).await;
+    let error = sqlx::query("select 1").execute(&mut *transaction).await.unwrap_err();
+    assert!(staging::is_transient(&error), "{error}");
+}
+
+#[tokio::test]
+async fn a_row_that_somebody_keeps_locked_is_a_transient_error() {
+    let staged = staged().await;
+    let mut connection = staged.connection().await;
+    staging::health::report(&mut connection, SOURCE, &serde_json::json!({}), Utc::now()).await.unwrap();
+    let mut rival = staged.pool.begin().await.unwrap();
+    sqlx::query("select from staging.sources for update").execute(&mut *rival).await.unwrap();
+    sqlx::query("set lock_timeout = '10ms'").execute(&mut connection).await.unwrap();
+    let error = staging::health::report(&mut connection, SOURCE, &serde_json::json!({}), Utc::now()).await;
+    let error = error.unwrap_err();
+    assert!(error.is_transient(), "{error}");
+}
+
+#[tokio::test]
+async fn nobody_listening_is_a_transient_error_and_a_missing_schema_is_not() {
+    let staged = staged().await;
+    let nobody = staged.options().host("127.0.0.1").port(1);
+    let error = match nobody.get_socket() {
+        Some(_) => staging::connect(&staged.options().socket("/nowhere")).await.unwrap_err(),
+        None => staging::connect(&nobody).await.unwrap_err(),
+    };
+    assert!(error.is_transient(), "{error}");
+
+    let empty = embedded_postgres::test::database().await;
+    let mut lander = staging::Lander::new(empty.url.parse().unwrap(), crate::support::seal(), crate::support::HOUR);
+    let error = lander.land(&mut batch(0, 1, TTL), &origin(0), &advance(None, 1), noon()).await.unwrap_err();
+    assert!(matches!(error, Error::Database { .. }) && !error.is_transient() && !error.is_data(), "{error}");
+}

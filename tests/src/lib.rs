@@ -11,4 +11,5 @@
 //! anew from a real stack.
 
 pub mod people;
+pub mod program;
 pub mod stack;

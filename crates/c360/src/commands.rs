@@ -2,8 +2,14 @@
 
 mod completions;
 mod config;
+mod expire;
+mod import;
+mod migrate;
+mod run;
+mod sample_store;
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, Global};
+use crate::config::{Config, Environment};
 use crate::exit::Exit;
 use crate::telemetry;
 
@@ -11,19 +17,22 @@ use crate::telemetry;
 ///
 /// # Errors
 /// What the operator must know. [`Exit::of`] has the code for it.
-#[expect(clippy::unused_async, reason = "the commands to come wait for databases and sources")]
 pub async fn run(cli: Cli) -> anyhow::Result<Exit> {
     telemetry::log(cli.global.log_format)?;
     match cli.command {
+        Command::Run(args) => run::run(args, configured(&cli.global)?).await,
+        Command::Demo(args) => crate::demo::run(args).await,
+        Command::Import(args) => import::run(args, configured(&cli.global)?).await,
+        Command::Status(args) => crate::status::run(args, configured(&cli.global)?).await,
+        Command::Expire => expire::run(configured(&cli.global)?).await,
+        Command::Migrate => migrate::run(configured(&cli.global)?).await,
         Command::Config(args) => config::run(args.command, &cli.global),
         Command::Completions(args) => completions::run(args.shell),
-        command => not_wired_yet(&command),
+        Command::SampleStore(args) => sample_store::run(args).await,
     }
 }
 
-/// The one place that stands in for the commands that are still to come.
-fn not_wired_yet(command: &Command) -> anyhow::Result<Exit> {
-    let debug = format!("{command:?}");
-    let name = debug.split(['(', ' ']).next().unwrap_or_default();
-    Err(anyhow::anyhow!("`{name}` is not wired yet"))
+/// The configuration that the command line and the environment name.
+fn configured(global: &Global) -> anyhow::Result<Config> {
+    Ok(Config::load(global.config.as_deref(), &Environment::of_process())?)
 }

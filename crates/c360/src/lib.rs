@@ -1,8 +1,18 @@
-//! Customer-360 ingestion: Kafka, CSV and REST into golden customer records in Postgres.
+//! The program `c360`: commands, configuration, supervision, telemetry, the demo. No domain logic: that is in the crates
+//! below.
+//!
+//! Start with [`commands::run`]; the daemon is [`daemon::run`], catching up once is [`catch_up::everything`].
 
+pub mod catch_up;
 pub mod cli;
 pub mod commands;
 pub mod config;
+pub mod daemon;
+pub mod demo;
 pub mod exit;
+pub mod installation;
 pub mod sample_store;
+pub mod sources;
+pub mod status;
+pub mod stop;
 pub mod telemetry;

@@ -80,7 +80,7 @@ async fn fold_keys(
     for (match_key, cause) in keys {
         with_all_that_lead_to_its_customer(MatchKey::from_stored((*match_key).clone()), cause, &decisions, &mut causes);
     }
-    let mut strays = matching::released(connection, rules, &decisions, &causes).await?;
+    let mut strays = matching::newly_matched(connection, rules, &decisions, &causes).await?;
     let mut living = loop {
         matching::write(connection, &strays).await?;
         let living = read_living(connection, causes.keys()).await?;
@@ -96,7 +96,7 @@ async fn fold_keys(
     };
     assign(&mut living, rules, &decisions, namespace);
 
-    let targets = targets(&causes, &living, rules, &decisions, namespace);
+    let targets = targets(&causes, &living, rules, namespace);
     let ids: Vec<Uuid> = targets.iter().map(|target| target.customer_id).collect();
     let known = customers::read(connection, &ids).await?;
     let profiles = customers::write(connection, &targets, &known, now).await?;
@@ -203,13 +203,7 @@ fn assign(living: &mut [Living], rules: &Rules, decisions: &Decisions, namespace
 }
 
 /// What the customers of all these keys are to be. A key that was merged away has a customer too, an empty one.
-fn targets(
-    causes: &BTreeMap<MatchKey, String>,
-    living: &[Living],
-    rules: &Rules,
-    decisions: &Decisions,
-    namespace: Uuid,
-) -> Vec<Target> {
+fn targets(causes: &BTreeMap<MatchKey, String>, living: &[Living], rules: &Rules, namespace: Uuid) -> Vec<Target> {
     let mut contributors: HashMap<Uuid, Vec<&Living>> = HashMap::new();
     for xref in living {
         if let Ok(customer_id) = xref.belongs_to {
@@ -223,7 +217,7 @@ fn targets(
         Target {
             customer_id,
             match_key: key.as_str().to_owned(),
-            email: email_of(key, xrefs, rules, decisions),
+            email: email_of(key, xrefs, rules),
             profile: if xrefs.is_empty() { Profile::default() } else { rules.survivorship.fold(&folded) },
             living: !xrefs.is_empty(),
             cause: cause.clone(),
@@ -232,13 +226,14 @@ fn targets(
     causes.iter().map(target).collect()
 }
 
-/// The match key's email; of a split cross-reference its own, if that is usable.
-fn email_of(key: &MatchKey, xrefs: &[&Living], rules: &Rules, decisions: &Decisions) -> Option<String> {
+/// The match key's email; of a split cross-reference its own, if that is usable. What operators block is usable here: it
+/// keeps strangers apart, and this one stands alone.
+fn email_of(key: &MatchKey, xrefs: &[&Living], rules: &Rules) -> Option<String> {
     if !key.is_split() {
         return Some(key.as_str().to_owned());
     }
     let own = xrefs.iter().find(|xref| xref.match_key == *key)?;
-    let email = MatchKey::of_email(own.email.as_deref()?, &rules.guards, decisions).ok()?;
+    let email = MatchKey::of_email(own.email.as_deref()?, &rules.guards, &Decisions::default()).ok()?;
     Some(email.as_str().to_owned())
 }
 

@@ -32,9 +32,9 @@ pub(crate) struct Stray {
     pub(crate) found_by: MatchKey,
 }
 
-/// Cross-references that an operator's block held back and that match one of these keys now that it is undone. They have no
-/// match key to be found by, so they are looked at one by one, once per undone block.
-pub(crate) async fn released(
+/// Cross-references that match one of these keys now, by a decision, and nobody before: those split off, and those whose
+/// block is undone. They have no match key to be found by; the blocked ones are looked at one by one, once per undone block.
+pub(crate) async fn newly_matched(
     connection: &mut PgConnection,
     rules: &Rules,
     decisions: &Decisions,
@@ -44,22 +44,31 @@ pub(crate) async fn released(
         "with undone as materialized (
              select count(*) as blocks from customer360.decisions
              where kind = 'block' and undone_at is not null and subject[1] = any ($1)
+         ),
+         split as materialized (
+             select distinct subject[1] as system, subject[2] as external_id from customer360.decisions
+             where kind = 'split' and undone_at is null and '#' || subject[1] || ':' || subject[2] = any ($1)
          )
          select x.system, x.external_id, x.email
          from customer360.xrefs x
          cross join undone
-         where x.unmatched_reason = 'blocked' and x.deleted_at is null and undone.blocks > 0",
+         where x.unmatched_reason = 'blocked' and x.deleted_at is null and undone.blocks > 0
+         union
+         select x.system, x.external_id, x.email
+         from split s
+         join customer360.xrefs x on x.system = s.system and x.external_id = s.external_id
+         where x.match_key is null and x.deleted_at is null",
     )
     .bind(marked.keys().map(MatchKey::as_str).collect::<Vec<_>>())
     .fetch_all(connection)
     .await
-    .map_err(database("reading blocked cross-references"))?;
-    let released = rows.iter().filter_map(|row| {
+    .map_err(database("reading unmatched cross-references"))?;
+    let matched = rows.iter().filter_map(|row| {
         let (system, external_id): (String, String) = (row.get(0), row.get(1));
         let key = match_key(&system, &external_id, row.get(2), rules, decisions).ok()?;
         marked.contains_key(&key).then(|| Stray { system, external_id, found_by: key.clone(), key: Ok(key) })
     });
-    Ok(released.collect())
+    Ok(matched.collect())
 }
 
 /// Writes the match keys that strays have now. One that moves keeps its customer, by which the fold sees where it came

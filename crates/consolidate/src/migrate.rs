@@ -19,6 +19,11 @@ pub async fn migrate(connection: &mut PgConnection) -> Result<(), Error> {
     Ok(migrator.run(connection).await?)
 }
 
+/// How many migrations of this program the database lacks: 0 once [`migrate`] has run, by whatever process.
+pub async fn missing_migrations(connection: &mut PgConnection) -> Result<usize, Error> {
+    Ok(staging::missing_migrations_of(connection, &MIGRATOR, "customer360._migrations").await?)
+}
+
 /// Makes sure that `changes` has partitions for the month of `now` and the next.
 pub(crate) async fn ensure_change_partitions(connection: &mut PgConnection, now: DateTime<Utc>) -> Result<(), Error> {
     let month = |ahead: u32| {

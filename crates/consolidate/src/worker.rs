@@ -244,7 +244,7 @@ async fn nothing_left(connection: &mut PgConnection) -> Result<bool, Error> {
         .map_err(database("looking for marked match keys"))
 }
 
-async fn try_lock(connection: &mut PgConnection) -> Result<bool, Error> {
+pub(crate) async fn try_lock(connection: &mut PgConnection) -> Result<bool, Error> {
     sqlx::query_scalar("select pg_try_advisory_lock(hashtext('c360.consolidator'))")
         .fetch_one(connection)
         .await

@@ -11,16 +11,16 @@ use chrono::{DateTime, Utc};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use serde_json::{Value, json};
 use sqlx::postgres::PgConnectOptions;
-use staging::Lander;
+use staging::{Lander, Patience};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::importer::{Importer, Request};
-use crate::scan::{self, Found, Watchlist};
+use crate::scan::{self, Candidate, Found, Watchlist};
 use crate::{Error, FileReport, ImportOptions, Outcome, Settings, metrics};
 
 /// After a notification, how long to wait for those that come with it.
-const GATHER: Duration = Duration::from_millis(50);
+const GATHER: Duration = Duration::from_millis(100);
 
 /// Imports files as they are dropped, until `cancel` says stop. Waits for a directory that is not there and for a database
 /// that does not answer; returns an error only for what will not pass by itself.
@@ -38,6 +38,8 @@ pub async fn run(
         hint: Arc::new(Notify::new()),
         watcher: None,
         said_odd: HashSet::new(),
+        said_unreadable: HashSet::new(),
+        patience: None,
         trouble: None,
         last_file: None,
         reported: None,
@@ -54,11 +56,14 @@ struct Daemon {
     watchlist: Watchlist,
     hint: Arc<Notify>,
     watcher: Option<RecommendedWatcher>,
-    /// Names that are no regular files; each is said once.
+    /// Files that are no regular files or cannot be read; each is said once.
     said_odd: HashSet<PathBuf>,
+    said_unreadable: HashSet<PathBuf>,
     /// Why the directory cannot be read, said once.
     trouble: Option<String>,
     last_file: Option<Value>,
+    /// Set while the database does not do what it should.
+    patience: Option<Patience<'static>>,
     /// What was reported last, and when.
     reported: Option<(Value, Instant)>,
     cancel: CancellationToken,
@@ -146,19 +151,14 @@ impl Daemon {
             let request = Request { path: &candidate.path, follow: false, is_daemon: true, options: &options };
             match self.importer.take(&request, &mut |_| {}).await {
                 Ok(report) => {
-                    if let Some(report) = &report {
-                        self.last_file = Some(last_file(report));
+                    if let Some(patience) = self.patience.take() {
+                        patience.worked();
                     }
-                    // A file that changes or cannot be read is looked at again.
-                    let is_finished = report.is_none_or(|report| {
-                        !matches!(report.state, Outcome::Changing | Outcome::Unreadable)
-                    });
-                    if is_finished {
-                        self.watchlist.done(&candidate);
-                    }
+                    self.finish(&candidate, report);
                 }
-                Err(Error::Staging(error)) if error.is_transient() => {
-                    tracing::warn!(source = self.importer.settings.source, %error, "importing failed, trying again");
+                Err(Error::Staging(error)) => {
+                    let patience = self.patience.get_or_insert_with(|| Patience::new("importing files"));
+                    patience.wait(&self.cancel, error).await?;
                     return Ok(());
                 }
                 Err(Error::TakenOver(source)) => {
@@ -171,14 +171,32 @@ impl Daemon {
         Ok(())
     }
 
+    fn finish(&mut self, candidate: &Candidate, report: Option<FileReport>) {
+        let settings = &self.importer.settings;
+        if let Some(report) = report {
+            if matches!(report.state, Outcome::Changing | Outcome::Unreadable) {
+                let why = report.reason.unwrap_or_default();
+                if self.said_unreadable.insert(candidate.path.clone()) {
+                    tracing::warn!(source = settings.source, file = ?candidate.path, why, "file cannot be read; trying again");
+                }
+                self.watchlist.postpone(candidate, Instant::now() + settings.scan_every);
+                return;
+            }
+            self.last_file = Some(last_file(&report));
+        }
+        self.said_unreadable.remove(&candidate.path);
+        self.watchlist.done(candidate);
+    }
+
     /// Waits for the next look.
     async fn rest(&self) -> Result<(), Error> {
         let settings = &self.importer.settings;
-        let pause = match (self.watchlist.has_unsettled(), self.watchlist.oldest_waiting()) {
-            (true, _) => settings.settle.min(settings.scan_every),
-            // Something that was ready is still there: the database or the file itself was not.
-            (false, Some(_)) => Duration::from_secs(1).min(settings.scan_every),
-            (false, None) => settings.scan_every,
+        let pause = if self.watchlist.has_unsettled() {
+            settings.settle.min(settings.scan_every)
+        } else if !self.watchlist.ready(Instant::now()).is_empty() {
+            Duration::ZERO
+        } else {
+            settings.scan_every
         };
         tokio::select! {
             () = tokio::time::sleep(pause) => Ok(()),
@@ -195,15 +213,18 @@ impl Daemon {
     async fn report(&mut self) {
         let settings = Arc::clone(&self.importer.settings);
         let now = Utc::now();
-        let age = self.watchlist.oldest_waiting().map_or(0, |mtime| (now - mtime).num_seconds().max(0));
-        metrics::oldest_unlanded(&settings.source, Duration::from_secs(age.unsigned_abs()));
-        let mut health = json!({ "oldest_unlanded_seconds": age, "stopped": stopped(self.trouble.as_deref()) });
+        let age = self.watchlist.longest_wait(Instant::now()).unwrap_or_default();
+        metrics::oldest_unlanded(&settings.source, age);
+        let mut health =
+            json!({ "oldest_unlanded_seconds": age.as_secs(), "stopped": stopped(self.trouble.as_deref()) });
         if let Some(last_file) = &self.last_file {
             health["last_file"] = last_file.clone();
         }
         let is_news = self.reported.as_ref().is_none_or(|(said, at)| {
             let age = at.elapsed();
-            (*said != health && age >= Duration::from_secs(1)) || age >= settings.scan_every || said["last_file"] != health["last_file"]
+            (*said != health && age >= Duration::from_secs(1))
+                || age >= settings.scan_every
+                || said["last_file"] != health["last_file"]
         });
         if is_news {
             let said = staging_report(&mut self.importer, &settings.source, &health, now).await;
@@ -220,7 +241,10 @@ async fn staging_report(
     health: &Value,
     now: DateTime<Utc>,
 ) -> Result<(), staging::Error> {
-    importer.session.run(async |connection| staging::health::report(connection, source, health, now).await).await
+    let mut connection = importer.session.take().await?;
+    staging::health::report(&mut connection, source, health, now).await?;
+    importer.session.keep(connection);
+    Ok(())
 }
 
 fn stopped(trouble: Option<&str>) -> Vec<String> {

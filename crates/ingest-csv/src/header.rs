@@ -62,7 +62,9 @@ pub(crate) fn read<R: Read>(
         }
     }
     if found.len() > 1 {
-        return Err(refused("ambiguous dialect: the header has the mapped columns under several delimiters; set `delimiter`"));
+        return Err(refused(
+            "ambiguous dialect: the header has the mapped columns under several delimiters; set `delimiter`",
+        ));
     }
     let Some(header) = found.pop() else {
         let complaint = complaints.into_iter().min_by_key(|complaint| complaint.missing);
@@ -109,6 +111,12 @@ struct Complaint {
 }
 
 impl Header {
+    /// The header of columns that are known; fails with what is missing.
+    pub(crate) fn of_columns(written: Vec<String>, delimiter: u8, mapping: &Mapping) -> Result<Self, String> {
+        let (names, aliases) = find(&written, &wanted(mapping)).map_err(|complaint| complaint.message)?;
+        Ok(Self { delimiter, names, aliases, written, line: Vec::new() })
+    }
+
     fn of<R: Read>(
         rows: &RowReader<R>,
         row: Row,
@@ -201,7 +209,8 @@ fn wanted(mapping: &Mapping) -> Vec<Columns> {
         }
         Mapping::Product(m) => wanted.extend(m.name.clone()),
         Mapping::Interaction(m) => {
-            wanted.extend([&m.thread_id, &m.kind, &m.status, &m.at, &m.email, &m.subject].into_iter().flatten().cloned());
+            wanted
+                .extend([&m.thread_id, &m.kind, &m.status, &m.at, &m.email, &m.subject].into_iter().flatten().cloned());
             wanted.extend(m.participants.iter().cloned().map(Columns::One));
             wanted.extend(m.attributes.values().cloned());
         }

@@ -1,21 +1,24 @@
 //! Taking one file: what it is, landing it, publishing it as a whole.
 
+mod landing;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::postgres::PgConnectOptions;
+use staging::Lander;
 use staging::imports::{self, File, Import, State};
-use staging::{Checkpoint, Lander, Landing};
 use tokio_util::sync::CancellationToken;
 
 use crate::name::Names;
-use crate::parse::{Counts, Origin, Part};
+use crate::parse::{Counts, Origin};
 use crate::reading::{self, End, Event, Opened};
 use crate::session::Session;
 use crate::verdict::{self, Ledger, Verdict};
 use crate::{Error, FileReport, ImportOptions, Outcome, Progress, Settings, metrics};
+use landing::Landed;
 
 /// How often a file starts again because it changes or somebody takes it over.
 const MAX_ATTEMPTS: usize = 5;
@@ -45,13 +48,6 @@ enum Tried {
     Known,
     Changed(Box<FileReport>),
     TakenOver,
-}
-
-/// A file while it is imported.
-struct Landed {
-    import_id: Option<i64>,
-    rows: i64,
-    size: u64,
 }
 
 pub(crate) type OnProgress<'a> = &'a mut (dyn FnMut(&Progress) + Send);
@@ -121,7 +117,7 @@ impl Importer {
         let _stop_hashing_when_dropped = stop.clone().drop_guard();
         let opened = match reading::open(request.path.to_owned(), request.follow, stop).await? {
             Ok(opened) => opened,
-            Err(end) => return self.not_read(end, report),
+            Err(end) => return Self::not_read(end, report),
         };
         let mut file = self.describe(request.path, &opened);
         report.as_of = Some(file.as_of);
@@ -130,8 +126,7 @@ impl Importer {
         if !request.options.dry_run {
             let wait = (!request.is_daemon).then_some(request.options.wait);
             self.session.lock(&source, wait, &self.cancel).await?;
-            let leftovers =
-                self.session.run(async |connection| imports::abandon_leftovers(connection, &source, now()).await).await?;
+            let leftovers = self.abandon_leftovers().await?;
             if leftovers > 0 {
                 tracing::info!(source, "an import was interrupted; what it had landed is abandoned");
             }
@@ -174,16 +169,16 @@ impl Importer {
     }
 
     async fn look_up(&mut self, file: &File) -> Result<Ledger, Error> {
-        let look_up = async |connection: &mut sqlx::PgConnection| {
-            let newest = imports::newest(&mut *connection, &file.source, None).await?;
-            let rival = match file.dated {
-                true => imports::newest(&mut *connection, &file.source, Some(file.as_of)).await?,
-                false => newest.clone(),
-            };
-            let same_content = imports::finished_with(connection, &file.source, &file.sha256).await?;
-            Ok(Ledger { rival, newest, same_content })
+        let mut connection = self.session.take().await?;
+        let newest = imports::newest(&mut connection, &file.source, None).await?;
+        let rival = if file.dated {
+            imports::newest(&mut connection, &file.source, Some(file.as_of)).await?
+        } else {
+            newest.clone()
         };
-        Ok(self.session.run(look_up).await?)
+        let same_content = imports::finished_with(&mut connection, &file.source, &file.sha256).await?;
+        self.session.keep(connection);
+        Ok(Ledger { rival, newest, same_content })
     }
 
     /// A file of which nothing is landed; its rows are counted all the same.
@@ -207,7 +202,7 @@ impl Importer {
         match parsing.await.map_err(|_| Error::Parser(file.file_name.clone()))? {
             End::Whole(counts) => report.rows = counts.rows,
             End::Refused(_) => {}
-            end => return self.not_read(end, report),
+            end => return Self::not_read(end, report),
         }
         report.skipped = report.rows;
         report.state = if state == State::Copy { Outcome::Copy } else { Outcome::Superseded };
@@ -217,7 +212,9 @@ impl Importer {
         });
         if !report.dry_run && !is_noted {
             let rows = i64::try_from(report.rows).unwrap_or(i64::MAX);
-            self.session.run(async |connection| imports::note(connection, file, state, rows, now()).await).await?;
+            let mut connection = self.session.take().await?;
+            imports::note(&mut connection, file, state, rows, now()).await?;
+            self.session.keep(connection);
             metrics::finished(&file.source, state, Duration::ZERO);
         }
         tracing::info!(source = file.source, file = ?file.file_name, state = state.as_str(), "file passed over");
@@ -236,7 +233,9 @@ impl Importer {
         let expected = self.rows_by_marker(request.path);
         let mut landed = Landed { import_id: None, rows: 0, size: opened.identity.size() };
         if !report.dry_run {
-            landed.import_id = Some(self.session.run(async |connection| imports::begin(connection, file, now()).await).await?);
+            let mut connection = self.session.take().await?;
+            landed.import_id = Some(imports::begin(&mut connection, file, now()).await?);
+            self.session.keep(connection);
         }
         let (mut events, parsing) = reading::parse(opened, Arc::clone(&self.settings), origin_of(file));
         while let Some(event) = events.recv().await {
@@ -267,14 +266,10 @@ impl Importer {
             }
             End::Refused(reason) => (Counts::default(), Some(reason)),
             end => {
-                let source = &file.source;
                 if !report.dry_run {
-                    let abandon = async |connection: &mut sqlx::PgConnection| {
-                        imports::abandon_leftovers(connection, source, now()).await
-                    };
-                    self.session.run(abandon).await?;
+                    self.abandon_leftovers().await?;
                 }
-                return self.not_read(end, report);
+                return Self::not_read(end, report);
             }
         };
         (report.rows, report.dead_letters, report.skipped) = (counts.rows, counts.dead, counts.skipped);
@@ -289,53 +284,10 @@ impl Importer {
         Ok(Tried::Done(Box::new(report)))
     }
 
-    /// Lands a part; false if somebody else has taken over.
-    async fn land(&mut self, landed: &mut Landed, mut part: Part) -> Result<bool, Error> {
-        if let Some(import_id) = landed.import_id {
-            let checkpoint = Checkpoint::Csv { import_id, rows_before: landed.rows, rows: part.rows };
-            let (lander, now) = (&mut self.lander, now());
-            let land = async || lander.land(&mut part.batch, &part.origin, &checkpoint, now).await;
-            if staging::persist(&self.cancel, "landing rows of a file", land).await? == Landing::Fenced {
-                // The reply to a COMMIT may have been lost: then the ledger is where we wanted it.
-                let expected = (State::Importing, landed.rows + part.rows);
-                let progress = async || self.session.run(async |c| imports::progress(c, import_id).await).await;
-                if staging::persist(&self.cancel, "reading the ledger", progress).await? != Some(expected) {
-                    return Ok(false);
-                }
-            }
-            metrics::landed(&part.batch);
-        }
-        landed.rows += part.rows;
-        Ok(true)
-    }
-
-    /// Publishes or refuses; false if somebody else has taken over. Holds whether or not the lock is still ours: who takes
-    /// over deletes the ledger row first.
-    async fn settle(&mut self, import_id: i64, rows: i64, refusal: Option<&str>) -> Result<bool, Error> {
-        let wanted = if refusal.is_some() { State::Refused } else { State::Imported };
-        let (session, ttl) = (&mut self.session, self.settings.ttl);
-        let settle = async || {
-            let settle = async |connection: &mut sqlx::PgConnection| {
-                let is_done = match refusal {
-                    Some(reason) => imports::refuse(connection, import_id, reason, now()).await?,
-                    None => imports::publish(connection, import_id, rows, ttl, now()).await?,
-                };
-                let is_ours = is_done || {
-                    let progress = imports::progress(connection, import_id).await?;
-                    progress.is_some_and(|(state, _)| state == wanted)
-                };
-                Ok(is_ours)
-            };
-            session.run(settle).await
-        };
-        Ok(staging::persist(&self.cancel, "publishing a file", settle).await?)
-    }
-
-    fn not_read(&self, end: End, mut report: FileReport) -> Result<Tried, Error> {
+    fn not_read(end: End, mut report: FileReport) -> Result<Tried, Error> {
         match end {
             End::Changed => Ok(Tried::Changed(Box::new(report))),
             End::Unreadable(why) => {
-                tracing::warn!(source = self.settings.source, file = ?report.file, why, "file cannot be read");
                 report.reason = Some(why);
                 Ok(Tried::Done(Box::new(report)))
             }
@@ -364,7 +316,8 @@ fn origin_of(file: &File) -> Origin {
 
 /// Two versions of one night with one mtime would have equal positions, and the second would change nothing.
 fn step_past(file: &mut File, newest: Option<&Import>) {
-    let is_tie = |newest: &Import| (newest.as_of, newest.mtime) == (file.as_of, file.mtime) && newest.sha256 != file.sha256;
+    let is_tie =
+        |newest: &Import| (newest.as_of, newest.mtime) == (file.as_of, file.mtime) && newest.sha256 != file.sha256;
     if newest.is_some_and(is_tie) {
         file.mtime += TimeDelta::microseconds(1);
     }
@@ -373,8 +326,12 @@ fn step_past(file: &mut File, newest: Option<&Import>) {
 fn log(report: &FileReport, file: &File) {
     let (rows, dead_letters, skipped) = (report.rows, report.dead_letters, report.skipped);
     match &report.reason {
-        Some(reason) => tracing::error!(source = file.source, file = ?file.file_name, rows, dead_letters, reason, "file refused"),
-        None => tracing::info!(source = file.source, file = ?file.file_name, rows, dead_letters, skipped, "file imported"),
+        Some(reason) => {
+            tracing::error!(source = file.source, file = ?file.file_name, rows, dead_letters, reason, "file refused");
+        }
+        None => {
+            tracing::info!(source = file.source, file = ?file.file_name, rows, dead_letters, skipped, "file imported");
+        }
     }
 }
 

@@ -16,11 +16,8 @@ const IMPORT_SECONDS: &str = "c360_csv_import_seconds";
 const OLDEST_UNLANDED_SECONDS: &str = "c360_csv_oldest_unlanded_seconds";
 
 pub(crate) fn landed(batch: &Batch) {
-    let counts = [
-        ("landed", batch.record_count()),
-        ("dead", batch.dead_letter_count()),
-        ("skipped", batch.skipped_count()),
-    ];
+    let counts =
+        [("landed", batch.record_count()), ("dead", batch.dead_letter_count()), ("skipped", batch.skipped_count())];
     for (outcome, count) in counts {
         let count = u64::try_from(count).unwrap_or_default();
         metrics::counter!(ROWS, "source" => batch.source().to_owned(), "outcome" => outcome).increment(count);

@@ -22,9 +22,15 @@ pub(crate) struct Opened {
 
 /// What the parser says on its way.
 pub(crate) enum Event {
-    Dialect { delimiter: char, encoding: &'static str },
+    Dialect {
+        delimiter: char,
+        encoding: &'static str,
+    },
     /// Rows to land, and how much of the file is read.
-    Part { part: Box<Part>, bytes: u64 },
+    Part {
+        part: Box<Part>,
+        bytes: u64,
+    },
 }
 
 /// How reading ended.

@@ -6,33 +6,17 @@
 //! when the text around its closing quote, the count of cells, or the lines themselves say that they are rows; then the
 //! line of its opening quote is the bad row, and reading goes on at the line behind it.
 
-use std::borrow::Cow;
 use std::io::{self, Read};
 
-use memchr::{memchr, memchr_iter, memchr2, memchr2_iter, memchr3};
+use memchr::{memchr_iter, memchr2};
+
+use crate::cells::{Cell, Quote, Scan, count_line_ends, fits, line_end_len, lines, scan};
 
 /// Most lines of one cell.
 const MAX_QUOTED_LINES: usize = 1_000;
 /// So many lines that would each be a row are no text that somebody wrote into a cell.
 const MIN_ROWS_IN_CELL: usize = 4;
 const CHUNK: usize = 256 << 10;
-
-/// One cell, by its place in the row.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Cell {
-    start: usize,
-    end: usize,
-    form: Form,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Form {
-    Plain,
-    /// `start..end` is what stands between the quotes.
-    Quoted,
-    /// Doubled quotes inside or text behind the closing quote; `start` is on the opening quote.
-    Odd,
-}
 
 /// What is wrong with a row as such.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,7 +105,9 @@ impl<R: Read> RowReader<R> {
             match scan(data, self.at_eof, self.delimiter, &mut self.cells) {
                 Scan::Row { end, next, multi_line } => {
                     let row = match multi_line {
-                        Some(quote) if self.is_doubtful(&data[..end], quote) => return Ok(Some(self.unclosed(quote.open))),
+                        Some(quote) if self.is_doubtful(&data[..end], quote) => {
+                            return Ok(Some(self.unclosed(quote.open)));
+                        }
                         _ if end > self.max_record_bytes => Some(Fault::TooLarge { cut: false }),
                         _ => None,
                     };
@@ -180,7 +166,7 @@ impl<R: Read> RowReader<R> {
         let end = memchr2(b'\n', b'\r', &data[open..]).map_or(data.len(), |found| open + found);
         let next = end + line_end_len(&data[end..]);
         let lines = 1 + count_line_ends(&data[..end]);
-        self.cells.retain(|cell| cell.end < open);
+        self.cells.retain(|cell| cell.ends_before(open));
         self.take(end, next, lines, Some(Fault::UnclosedQuote))
     }
 
@@ -268,129 +254,4 @@ fn read_some(input: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
             outcome => return outcome,
         }
     }
-}
-
-impl Cell {
-    /// The cell's text within its row.
-    pub(crate) fn text<'a>(&self, row: &'a str) -> Cow<'a, str> {
-        match self.form {
-            Form::Plain | Form::Quoted => Cow::Borrowed(&row[self.start..self.end]),
-            Form::Odd => Cow::Owned(unquote(&row[self.start..self.end])),
-        }
-    }
-
-    /// Whether there is nothing in it, not even quotes.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.form == Form::Plain && self.start == self.end
-    }
-
-    /// The cell by itself, where its own bytes are UTF-8.
-    pub(crate) fn isolated<'a>(&self, row: &'a [u8]) -> Option<(&'a str, Self)> {
-        let text = std::str::from_utf8(&row[self.start..self.end]).ok()?;
-        Some((text, Self { start: 0, end: text.len(), form: self.form }))
-    }
-}
-
-/// Takes the quotes off a cell that begins with one.
-fn unquote(cell: &str) -> String {
-    let mut text = String::with_capacity(cell.len());
-    let mut rest = &cell[1..];
-    while let Some((before, behind)) = rest.split_once('"') {
-        text.push_str(before);
-        match behind.strip_prefix('"') {
-            Some(behind) => {
-                text.push('"');
-                rest = behind;
-            }
-            None => {
-                text.push_str(behind);
-                return text;
-            }
-        }
-    }
-    text.push_str(rest);
-    text
-}
-
-enum Scan {
-    /// The row is `..end`, the next one begins at `next`.
-    Row { end: usize, next: usize, multi_line: Option<Quote> },
-    /// The row does not end here; `open` is the place of a quote that is not closed.
-    More { open: Option<usize> },
-}
-
-/// The first quoted cell of a row that goes over several lines.
-#[derive(Clone, Copy)]
-struct Quote {
-    open: usize,
-    /// Whether text follows its closing quote.
-    has_tail: bool,
-}
-
-fn scan(data: &[u8], at_eof: bool, delimiter: u8, cells: &mut Vec<Cell>) -> Scan {
-    cells.clear();
-    let mut multi_line: Option<Quote> = None;
-    let mut at = 0;
-    loop {
-        let start = at;
-        let mut form = Form::Plain;
-        let mut close = 0;
-        if data.get(at) == Some(&b'"') {
-            let mut from = at + 1;
-            close = loop {
-                let Some(found) = memchr(b'"', &data[from..]) else { return Scan::More { open: Some(start) } };
-                match data.get(from + found + 1) {
-                    Some(b'"') => {
-                        form = Form::Odd;
-                        from += found + 2;
-                    }
-                    None if !at_eof => return Scan::More { open: Some(start) },
-                    _ => break from + found,
-                }
-            };
-            at = close + 1;
-        }
-        let end = memchr3(delimiter, b'\n', b'\r', &data[at..]).map(|found| at + found);
-        let Some(end) = end.or(at_eof.then_some(data.len())) else { return Scan::More { open: None } };
-        if close > 0 {
-            let has_tail = end > at;
-            if multi_line.is_none() && memchr2(b'\n', b'\r', &data[start..close]).is_some() {
-                multi_line = Some(Quote { open: start, has_tail });
-            }
-            form = if has_tail || form == Form::Odd { Form::Odd } else { Form::Quoted };
-        }
-        cells.push(match form {
-            Form::Quoted => Cell { start: start + 1, end: close, form },
-            Form::Plain | Form::Odd => Cell { start, end, form },
-        });
-        if data.get(end) == Some(&delimiter) {
-            at = end + 1;
-            continue;
-        }
-        if data.get(end) == Some(&b'\r') && end + 1 == data.len() && !at_eof {
-            return Scan::More { open: None };
-        }
-        return Scan::Row { end, next: end + line_end_len(&data[end..]), multi_line };
-    }
-}
-
-fn fits(cells: &[Cell], width: usize) -> bool {
-    cells.len() == width || (cells.len() == width + 1 && cells.last().is_some_and(Cell::is_empty))
-}
-
-fn line_end_len(data: &[u8]) -> usize {
-    match data {
-        [b'\r', b'\n', ..] => 2,
-        [_, ..] => 1,
-        [] => 0,
-    }
-}
-
-fn count_line_ends(data: &[u8]) -> usize {
-    memchr2_iter(b'\n', b'\r', data).filter(|at| !(data[*at] == b'\n' && *at > 0 && data[at - 1] == b'\r')).count()
-}
-
-fn lines(data: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let line_end = if memchr(b'\n', data).is_some() { b'\n' } else { b'\r' };
-    data.split(move |byte| *byte == line_end).map(|line| line.strip_suffix(b"\r").unwrap_or(line))
 }

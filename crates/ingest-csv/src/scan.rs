@@ -96,6 +96,10 @@ struct Seen {
     since: Instant,
     /// When it was last seen like that.
     last: Instant,
+    /// Since when it waits, whatever it was then.
+    waiting_since: Instant,
+    /// When to try again what could not be read.
+    not_before: Option<Instant>,
     is_done: bool,
 }
 
@@ -110,7 +114,11 @@ impl Watchlist {
         for candidate in found.candidates {
             let seen = match before.remove(&candidate.path) {
                 Some(seen) if seen.candidate.identity == candidate.identity => Seen { last: now, ..seen },
-                _ => Seen { candidate, since: now, last: now, is_done: false },
+                Some(seen) => {
+                    let waiting_since = if seen.is_done { now } else { seen.waiting_since };
+                    Seen { candidate, since: now, last: now, waiting_since, not_before: None, is_done: false }
+                }
+                None => Seen { candidate, since: now, last: now, waiting_since: now, not_before: None, is_done: false },
             };
             self.seen.insert(seen.candidate.path.clone(), seen);
         }
@@ -124,7 +132,8 @@ impl Watchlist {
         let is_free = |seen: &&Seen| {
             oldest_unsettled.is_none_or(|oldest| seen.candidate < *oldest) || now - seen.since > patience
         };
-        let ready = self.waiting().filter(|seen| self.is_settled(seen)).filter(is_free);
+        let is_due = |seen: &&Seen| seen.not_before.is_none_or(|not_before| now >= not_before);
+        let ready = self.waiting().filter(|seen| self.is_settled(seen)).filter(is_due).filter(is_free);
         let mut ready: Vec<Candidate> = ready.map(|seen| seen.candidate.clone()).collect();
         ready.sort();
         ready
@@ -146,9 +155,16 @@ impl Watchlist {
         }
     }
 
-    /// Modification time of the file that has waited longest.
-    pub(crate) fn oldest_waiting(&self) -> Option<DateTime<Utc>> {
-        self.waiting().map(|seen| seen.candidate.identity.mtime()).min()
+    /// Leaves a file alone until then, unless it changes.
+    pub(crate) fn postpone(&mut self, candidate: &Candidate, not_before: Instant) {
+        if let Some(seen) = self.seen.get_mut(&candidate.path) {
+            seen.not_before = Some(not_before);
+        }
+    }
+
+    /// How long the file has waited that has waited longest; `None` if none waits.
+    pub(crate) fn longest_wait(&self, now: Instant) -> Option<Duration> {
+        self.waiting().map(|seen| now - seen.waiting_since).max()
     }
 
     /// Whether a further look is wanted soon.

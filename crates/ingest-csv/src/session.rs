@@ -28,19 +28,17 @@ impl Session {
         Self::new(self.options.clone())
     }
 
-    /// Runs statements. A connection whose statement failed or was dropped half-way is never used again; with it goes the
-    /// lock, if it held one.
-    pub(crate) async fn run<T>(
-        &mut self,
-        statements: impl AsyncFnOnce(&mut PgConnection) -> Result<T, staging::Error>,
-    ) -> Result<T, staging::Error> {
-        let mut connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => staging::connect(&self.options).await?,
-        };
-        let value = statements(&mut connection).await?;
+    /// The connection. Whoever takes it gives it back by [`Session::keep`] once its statements have worked: one whose
+    /// statement failed or was dropped half-way is never used again, and with it goes the lock, if it held one.
+    pub(crate) async fn take(&mut self) -> Result<PgConnection, staging::Error> {
+        match self.connection.take() {
+            Some(connection) => Ok(connection),
+            None => staging::connect(&self.options).await,
+        }
+    }
+
+    pub(crate) fn keep(&mut self, connection: PgConnection) {
         self.connection = Some(connection);
-        Ok(value)
     }
 
     /// Becomes the source's one importer; `Locked` if somebody else still is after `wait`, for ever without one.
@@ -50,11 +48,12 @@ impl Session {
         wait: Option<Duration>,
         cancel: &CancellationToken,
     ) -> Result<(), Error> {
-        // A lock is counted: one that an import before this one has left behind must not stay.
-        self.connection = None;
         let deadline = wait.map(|wait| Instant::now() + wait);
         loop {
-            if self.run(async |connection| imports::lock(connection, source).await).await? {
+            let mut connection = self.take().await?;
+            let is_ours = imports::lock(&mut connection, source).await?;
+            self.keep(connection);
+            if is_ours {
                 return Ok(());
             }
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
@@ -69,9 +68,10 @@ impl Session {
 
     /// Gives the lock back.
     pub(crate) async fn unlock(&mut self, source: &str) -> Result<(), staging::Error> {
-        match self.connection {
-            Some(_) => self.run(async |connection| imports::unlock(connection, source).await).await,
-            None => Ok(()),
+        if let Some(mut connection) = self.connection.take() {
+            imports::unlock(&mut connection, source).await?;
+            self.keep(connection);
         }
+        Ok(())
     }
 }

@@ -72,7 +72,7 @@ impl Settings {
             max_record_bytes: 1 << 20,
             mapping,
             context,
-            ttl: Duration::from_secs(90_000),
+            ttl: Duration::from_hours(25),
         }
     }
 }

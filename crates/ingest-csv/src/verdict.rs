@@ -38,7 +38,8 @@ impl Ledger {
 
     /// Whether a copy or a superseded file is noted already.
     pub(crate) fn has_noted(&self, file: &File, state: State) -> bool {
-        let is_it = |known: &Import| known.state == state && known.file_name == file.file_name && known.as_of == file.as_of;
+        let is_it =
+            |known: &Import| known.state == state && known.file_name == file.file_name && known.as_of == file.as_of;
         self.same_content.iter().any(is_it)
     }
 
@@ -48,9 +49,8 @@ impl Ledger {
         if is_copy && !again {
             return Verdict::Copy;
         }
-        let is_older = |newest: &Import| {
-            (newest.as_of, newest.mtime) > (file.as_of, file.mtime) && newest.sha256 != file.sha256
-        };
+        let is_older =
+            |newest: &Import| (newest.as_of, newest.mtime) > (file.as_of, file.mtime) && newest.sha256 != file.sha256;
         if file.full_export && self.newest.as_ref().is_some_and(is_older) {
             return Verdict::Superseded;
         }
@@ -59,7 +59,12 @@ impl Ledger {
 }
 
 /// Why a file that was read to its end must not be published; holds no value of it.
-pub(crate) fn refusal(settings: &Settings, counts: &Counts, last: Option<&Import>, expected: Option<u64>) -> Option<String> {
+pub(crate) fn refusal(
+    settings: &Settings,
+    counts: &Counts,
+    last: Option<&Import>,
+    expected: Option<u64>,
+) -> Option<String> {
     let records = counts.rows - counts.skipped;
     if let Some(expected) = expected.filter(|expected| *expected != records) {
         return Some(format!("the marker says {expected} rows, the file has {records}"));

@@ -66,7 +66,8 @@ pub(crate) fn connect(settings: &Settings) -> Result<Client, Error> {
     for (property, value) in PROMISES {
         config.set(property, value);
     }
-    config.set_log_level(RDKafkaLogLevel::Info);
+    let level = if settings.properties.contains_key("debug") { RDKafkaLogLevel::Debug } else { RDKafkaLogLevel::Info };
+    config.set_log_level(level);
     let from = settings.name.clone();
     config.create_with_context(Ear::new(from.clone())).map_err(|error| match error {
         // Its value may be a password.

@@ -26,39 +26,46 @@ use payload::{Censor, Section};
 use position::Origin;
 use shape::{Envelope, Shape};
 
-pub(crate) use skip::Skip;
+pub use skip::Skip;
 
 /// One message as the client gives it.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Message<'a> {
-    pub(crate) offset: i64,
-    pub(crate) timestamp_ms: Option<i64>,
-    pub(crate) key: Option<&'a [u8]>,
-    pub(crate) value: Option<&'a [u8]>,
+pub struct Message<'a> {
+    /// Its offset.
+    pub offset: i64,
+    /// Its timestamp, milliseconds since 1970.
+    pub timestamp_ms: Option<i64>,
+    /// Its key.
+    pub key: Option<&'a [u8]>,
+    /// Its value; `None` is a tombstone.
+    pub value: Option<&'a [u8]>,
     /// The header `__debezium.newkey`.
-    pub(crate) new_key: Option<&'a [u8]>,
+    pub new_key: Option<&'a [u8]>,
 }
 
 /// What a partition remembers from one message to the next.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Seen {
+pub struct Seen {
     /// The last log position of any message that had one of its own.
-    pub(crate) position: Option<LogPosition>,
+    pub position: Option<LogPosition>,
     /// Whether the message before was a delete with a value: the tombstone behind it only says it again.
-    pub(crate) deleted: bool,
+    pub deleted: bool,
 }
 
 /// What became of a message, beside the records that it gave.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Outcome {
+pub enum Outcome {
+    /// It gave records.
     Records,
+    /// It is nothing to land.
     Skipped(Skip),
+    /// It is a dead letter.
     Rejected(Reject),
 }
 
-/// Decodes the messages of one topic.
+/// Decodes the messages of one topic. Pure.
 #[derive(Debug)]
-pub(crate) struct Decoder {
+pub struct Decoder {
     format: Format,
     mappings: Vec<Mapping>,
     context: Context,
@@ -79,7 +86,7 @@ struct Coordinates<'a> {
 
 impl Decoder {
     /// The decoder for a topic.
-    pub(crate) fn new(settings: &Settings, topic: &str) -> Arc<Self> {
+    pub fn new(settings: &Settings, topic: &str) -> Arc<Self> {
         let mappings: Vec<Mapping> = settings.mappings_for(topic).cloned().collect();
         let mut columns: Vec<String> = mappings.iter().filter_map(Mapping::credential_column).map(str::to_owned).collect();
         columns.dedup();
@@ -98,7 +105,7 @@ impl Decoder {
 
     /// Decodes one message; `records` holds its records and nothing else afterwards. `epoch` leads their positions, `now` is
     /// the landing clock.
-    pub(crate) fn decode(
+    pub fn decode(
         &self,
         message: &Message<'_>,
         seen: &mut Seen,

@@ -1,7 +1,7 @@
 //! Kafka sources: Debezium change events and JSON messages, landed exactly once.
 //!
 //! [`run`] is the daemon: it shares a source's partitions with other processes of its group. [`catch_up`] reads everything
-//! there is now and ends. [`lag`] asks how far behind the stored progress is.
+//! there is now and ends. [`lag`] asks how far behind the stored progress is. [`Decoder`] is the pure part, by itself.
 //!
 //! A message's way: a thread of its own polls the client (`consume`), decodes each message in place (`decode`) and appends
 //! its records to the open batch of its partition (`partition`); full batches go through a narrow channel to the
@@ -36,6 +36,7 @@ mod settings;
 mod status;
 
 pub use catch_up::{CaughtUp, catch_up};
+pub use decode::{Decoder, Message, Outcome, Seen, Skip};
 pub use error::Error;
 pub use lag::{PartitionLag, lag};
 pub use run::run;

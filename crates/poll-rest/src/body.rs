@@ -71,7 +71,7 @@ mod tests {
             ("99999999999999999999999", Some(60)),
             ("Wed, 21 Oct 2015 07:28:09 GMT", Some(9)),
             ("Wed, 21 Oct 2015 07:27:00 GMT", Some(0)),
-            ("Wed, 21 Oct 2037 07:27:00 GMT", None),
+            ("Mon, 21 Oct 2037 07:27:00 GMT", None),
             ("Fri, 23 Oct 2015 07:27:00 GMT", Some(60)),
             ("soon", None),
             ("", None),

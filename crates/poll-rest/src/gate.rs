@@ -86,17 +86,18 @@ impl Gate {
         let now = Instant::now();
         match failure {
             None => lock(&self.breaker).succeeded(),
+            // The source is there, it only does not like this question, or we its answer.
+            Some(failure) if !failure.is_the_sources() => lock(&self.breaker).succeeded(),
             Some(Failure::Refused(status)) => {
                 if lock(&self.breaker).refused(*status, now) {
                     tracing::error!(source = self.source, status, "the source refuses our credentials: polling stops");
                 }
             }
-            Some(failure) if failure.is_the_sources() => {
+            Some(failure) => {
                 if lock(&self.breaker).failed(now) {
                     tracing::warn!(source = self.source, %failure, "the source keeps failing: polling rests");
                 }
             }
-            Some(_) => {}
         }
         if let Some(pause) = failure.and_then(Failure::retry_after) {
             let mut bucket = lock(&self.bucket);

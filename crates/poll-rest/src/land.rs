@@ -1,14 +1,14 @@
 //! Landing answers in groups, each poll under its lease.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use model::{Reason, Reject};
-use serde_json::json;
+use serde_json::{Value, json};
 use sqlx::PgPool;
 use staging::polls::{self, State, Subject};
-use staging::{Batch, Checkpoint, DeadLetter, LIMIT_BYTES, LIMIT_ROWS, Lander, Landing, persist};
+use staging::{Batch, Checkpoint, DeadLetter, LIMIT_BYTES, LIMIT_ROWS, Lander, Landing, Patience};
 use tokio::sync::mpsc::Receiver;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -79,11 +79,7 @@ impl Landings<'_> {
             let polled: Vec<_> = group.iter().map(|answer| answer.polled.clone()).collect();
             let checkpoint = Checkpoint::Rest(polled);
             let origin = json!({ "request": self.label });
-            let lander = &mut *self.lander;
-            let landing = persist(self.cancel, "landing answers", async || {
-                lander.land(&mut batch, &origin, &checkpoint, Utc::now()).await
-            });
-            match landing.await {
+            match self.land_batch(&mut batch, &origin, &checkpoint).await {
                 Ok(Landing::Landed { .. }) => {
                     self.count(&group, &batch);
                     return Ok(());
@@ -98,12 +94,7 @@ impl Landings<'_> {
     /// Those of a fenced group that can be landed. The others were leased to somebody else meanwhile, made due again,
     /// withdrawn, or landed by a COMMIT whose reply was lost.
     async fn still_ours(&self, mut group: Vec<Answer>) -> Result<Vec<Answer>, (Error, Vec<Answer>)> {
-        let polled: Vec<_> = group.iter().map(|answer| answer.polled.clone()).collect();
-        let held = persist(self.cancel, "reading leases", async || {
-            let mut connection = self.database.acquire().await.map_err(staging::Error::database("reading leases"))?;
-            polls::held(&mut connection, &self.settings.source, &polled).await
-        });
-        match held.await {
+        match self.held(&group).await {
             Ok(held) => {
                 let before = group.len();
                 group.retain(|answer| held.contains(&(answer.polled.subject, answer.polled.key.clone())));
@@ -112,6 +103,42 @@ impl Landings<'_> {
                 Ok(group)
             }
             Err(error) => Err((error.into(), group)),
+        }
+    }
+
+    async fn land_batch(
+        &mut self,
+        batch: &mut Batch,
+        origin: &Value,
+        checkpoint: &Checkpoint,
+    ) -> Result<Landing, staging::Error> {
+        let mut patience = Patience::new("landing answers");
+        loop {
+            match self.lander.land(batch, origin, checkpoint, Utc::now()).await {
+                Ok(landing) => {
+                    patience.worked();
+                    return Ok(landing);
+                }
+                Err(error) => patience.wait(self.cancel, error).await?,
+            }
+        }
+    }
+
+    async fn held(&self, group: &[Answer]) -> Result<HashSet<(Subject, String)>, staging::Error> {
+        let polled: Vec<_> = group.iter().map(|answer| answer.polled.clone()).collect();
+        let mut patience = Patience::new("reading leases");
+        loop {
+            let held = match self.database.acquire().await.map_err(staging::Error::database("reading leases")) {
+                Ok(mut connection) => polls::held(&mut connection, &self.settings.source, &polled).await,
+                Err(error) => Err(error),
+            };
+            match held {
+                Ok(held) => {
+                    patience.worked();
+                    return Ok(held);
+                }
+                Err(error) => patience.wait(self.cancel, error).await?,
+            }
         }
     }
 
@@ -158,7 +185,7 @@ async fn gather(first: Answer, answers: &mut Receiver<Answer>) -> Vec<Answer> {
 /// Two answers to one poll cannot be noted by one statement: the later one goes into a transaction of its own.
 fn split(group: Vec<Answer>) -> Vec<Vec<Answer>> {
     let mut groups: Vec<Vec<Answer>> = vec![Vec::new()];
-    let mut seen = std::collections::HashSet::new();
+    let mut seen = HashSet::new();
     for answer in group {
         if !seen.insert((answer.polled.subject, answer.polled.key.clone())) {
             groups.push(Vec::new());

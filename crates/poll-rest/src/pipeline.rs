@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use futures::StreamExt;
 use sqlx::PgPool;
-use staging::persist;
+use staging::Patience;
 use staging::polls::{self, Poll, Subject};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::{Mutex, Notify};
@@ -59,7 +59,7 @@ impl Pipeline<'_> {
         outcome.map(|((), asked, ())| asked)
     }
 
-    pub(crate) async fn lease_all(
+    async fn lease_all(
         &self,
         polls: Sender<Poll>,
         stop: &CancellationToken,
@@ -95,21 +95,31 @@ impl Pipeline<'_> {
         }
     }
 
-    /// The next page: customers, and products when there are not enough of those.
-    pub(crate) async fn lease(&self, stop: &CancellationToken) -> Result<Vec<Poll>, staging::Error> {
-        let limit = i64::try_from((self.asker.settings.concurrency * 8).max(32)).unwrap_or(i64::MAX);
-        persist(stop, "leasing polls", async || {
-            let mut polls = self.lease_of(Subject::Customer, limit).await?;
-            let room = limit - i64::try_from(polls.len()).unwrap_or(limit);
-            if room > 0 && self.asker.asks_products() {
-                polls.extend(self.lease_of(Subject::Product, room).await?);
+    /// The next page: customers, and products when there are not enough of those. Waits for the database.
+    async fn lease(&self, stop: &CancellationToken) -> Result<Vec<Poll>, staging::Error> {
+        let mut patience = Patience::new("leasing polls");
+        loop {
+            match self.try_lease().await {
+                Ok(leased) => {
+                    patience.worked();
+                    return Ok(leased);
+                }
+                Err(error) => patience.wait(stop, error).await?,
             }
-            Ok(polls)
-        })
-        .await
+        }
     }
 
-    pub(crate) async fn lease_of(&self, subject: Subject, limit: i64) -> Result<Vec<Poll>, staging::Error> {
+    async fn try_lease(&self) -> Result<Vec<Poll>, staging::Error> {
+        let limit = i64::try_from((self.asker.settings.concurrency * 8).max(32)).unwrap_or(i64::MAX);
+        let mut polls = self.lease_of(Subject::Customer, limit).await?;
+        let room = limit - i64::try_from(polls.len()).unwrap_or(limit);
+        if room > 0 && self.asker.asks_products() {
+            polls.extend(self.lease_of(Subject::Product, room).await?);
+        }
+        Ok(polls)
+    }
+
+    async fn lease_of(&self, subject: Subject, limit: i64) -> Result<Vec<Poll>, staging::Error> {
         let now = Utc::now();
         let due_before = match self.until {
             Until::Cancelled => now,
@@ -119,7 +129,7 @@ impl Pipeline<'_> {
         polls::lease(self.database, subject, source, limit, (now, due_before), now + LEASE).await
     }
 
-    pub(crate) async fn ask_all(
+    async fn ask_all(
         &self,
         mut polls: Receiver<Poll>,
         answers: Sender<Answer>,

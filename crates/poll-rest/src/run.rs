@@ -191,15 +191,3 @@ async fn say(asker: &Asker, pool: &PgPool) -> bool {
         Err(_) => false,
     }
 }
-fn is_send<T: Send>(_: T) {}
-#[allow(dead_code)]
-fn check(p: &Pipeline<'_>, l: &mut Landings<'_>, s: &CancellationToken, u: &tokio::sync::Mutex<Vec<polls::Poll>>, pool: &PgPool, w: &Notify, a: &Asker) {
-    let (x, y) = tokio::sync::mpsc::channel::<polls::Poll>(1);
-    let (x2, mut y2) = tokio::sync::mpsc::channel::<crate::draft::Answer>(1);
-    is_send(p.lease(s));
-    is_send(p.lease_all(x, s, u));
-    is_send(p.ask_all(y, x2, s, u));
-    is_send(l.land_all(&mut y2, || {}));
-    is_send(listen(pool, w, s));
-    is_send(watch(a, pool));
-}

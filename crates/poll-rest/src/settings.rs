@@ -1,6 +1,7 @@
 //! What a REST source is told.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use model::Limits;
@@ -8,7 +9,7 @@ use model::mapping::{Context, CustomerMapping, InteractionMapping, OrderMapping,
 use secrecy::SecretString;
 
 /// A REST source, as configured.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Settings {
     /// The source's name.
     pub source: String,
@@ -64,6 +65,13 @@ pub enum Auth {
         /// Password.
         password: SecretString,
     },
+}
+
+impl fmt::Debug for Settings {
+    /// Only the name: the requests' queries can hold keys.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings").field("source", &self.source).finish_non_exhaustive()
+    }
 }
 
 impl Settings {

@@ -157,7 +157,7 @@ async fn an_error_in_an_answer_with_status_200_advances_nothing() {
     for (failures, body) in (1..).zip([json!(null), json!({}), json!({"error": "no database"}), json!({"Id": null})]) {
         world.store.reset().await;
         world.customer(MATTHEW, ok(&body)).await;
-        world.time_passes().await;
+        world.polls_are_due().await;
 
         let summary = world.poll_due().await;
 
@@ -171,7 +171,7 @@ async fn an_error_in_an_answer_with_status_200_advances_nothing() {
 
     world.store.reset().await;
     world.matthew().await;
-    world.time_passes().await;
+    world.polls_are_due().await;
     let summary = world.poll_due().await;
     assert_eq!((summary.known, summary.records), (1, 0), "the answer is the one from before the errors");
 }

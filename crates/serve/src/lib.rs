@@ -1,1 +1,24 @@
-//! The HTTP side of c360.
+//! The HTTP side of c360: whether it lives, whether it is ready, what it counts.
+//!
+//! | path | answers |
+//! |---|---|
+//! | `/healthz` | 200 as long as the process runs |
+//! | `/readyz` | 200 when the database answers within a second and its schemas are migrated, else 503; JSON with the reasons |
+//! | `/metrics` | what the process counts, as Prometheus reads it |
+//!
+//! Every other answer with an error is a problem of RFC 9457. No answer and no log line holds personal data.
+//!
+//! The server bounds what a client can make it hold: the time for its headers and for its request, their size, the size of
+//! a body, and the number of connections; see `server.rs`. It never waits for a client when it is told to stop.
+//!
+//! Start with [`serve`].
+
+mod error;
+mod probes;
+mod problem;
+mod readiness;
+mod routes;
+mod server;
+
+pub use error::Error;
+pub use server::{listen, serve};

@@ -84,7 +84,7 @@ async fn drop_unneeded(connection: &mut PgConnection, bounds: &Bounds, patience:
     Ok(!needed)
 }
 
-async fn is_needed(connection: &mut PgConnection, bounds: &Bounds) -> Result<bool, Error> {
+pub(crate) async fn is_needed(connection: &mut PgConnection, bounds: &Bounds) -> Result<bool, Error> {
     #[expect(clippy::cast_precision_loss, reason = "epoch seconds are far below 2^53")]
     let (start, end) = (bounds.start as f64, bounds.end as f64);
     let needed: i64 = sqlx::query_scalar(NEEDED)

@@ -86,7 +86,7 @@ impl State {
         }
     }
 
-    fn parse(word: &str) -> Self {
+    pub(crate) fn parse(word: &str) -> Self {
         [Self::Imported, Self::Copy, Self::Superseded, Self::Refused]
             .into_iter()
             .find(|state| state.as_str() == word)
@@ -118,27 +118,33 @@ pub async fn unlock(executor: impl PgExecutor<'_>, source: &str) -> Result<(), E
 /// dead letters go (the file brings them again), and their ledger rows too, so that an importer that only was asleep finds
 /// itself fenced. Returns how many imports that were.
 pub async fn abandon_leftovers(connection: &mut PgConnection, source: &str, now: DateTime<Utc>) -> Result<u64, Error> {
-    let done = sqlx::query(
-        "with leftover as (
-             delete from staging.csv_imports where source = $1 and state = 'importing' returning import_id
-         ),
-         abandoned as (
-             -- what they had landed is never claimed, and expires
-             update staging.batches b set abandoned_at = $2
-             from leftover l where b.import_id = l.import_id
-             returning b.batch_id
-         ),
-         letters as (
-             delete from staging.dead_letters d using abandoned a where d.batch_id = a.batch_id
-         )
-         select import_id from leftover",
+    let database = || Error::database("abandoning an interrupted import");
+    let mut transaction = connection.begin().await.map_err(database())?;
+    // First and by itself: it waits for a landing that is under way, and only later statements see what that has landed.
+    let leftovers: Vec<i64> = sqlx::query_scalar(
+        "delete from staging.csv_imports where source = $1 and state = 'importing' returning import_id",
     )
     .bind(source)
-    .bind(now)
-    .execute(connection)
+    .fetch_all(&mut *transaction)
     .await
-    .map_err(Error::database("abandoning an interrupted import"))?;
-    Ok(done.rows_affected())
+    .map_err(database())?;
+    if !leftovers.is_empty() {
+        sqlx::query(
+            "with abandoned as (
+                 -- never claimed from now on; it expires
+                 update staging.batches set abandoned_at = $2 where import_id = any ($1) and abandoned_at is null
+                 returning batch_id
+             )
+             delete from staging.dead_letters d using abandoned a where d.batch_id = a.batch_id",
+        )
+        .bind(&leftovers)
+        .bind(now)
+        .execute(&mut *transaction)
+        .await
+        .map_err(database())?;
+    }
+    transaction.commit().await.map_err(database())?;
+    Ok(leftovers.len() as u64)
 }
 
 const COLUMNS: &str =

@@ -20,11 +20,15 @@ pub async fn migrate(connection: &mut PgConnection) -> Result<(), Error> {
 
 /// How many migrations of this program the database lacks: 0 once [`migrate`] has run, by whatever process.
 pub async fn missing_migrations(connection: &mut PgConnection) -> Result<usize, Error> {
-    missing(connection, &MIGRATOR, "staging._migrations").await
+    missing_migrations_of(connection, &MIGRATOR, "staging._migrations").await
 }
 
 /// How many migrations of a schema the table in which they are noted lacks. A table that is not there lacks all of them.
-pub async fn missing(connection: &mut PgConnection, migrator: &Migrator, table: &'static str) -> Result<usize, Error> {
+pub async fn missing_migrations_of(
+    connection: &mut PgConnection,
+    migrator: &Migrator,
+    table: &'static str,
+) -> Result<usize, Error> {
     let made: bool = sqlx::query_scalar("select to_regclass($1) is not null")
         .bind(table)
         .fetch_one(&mut *connection)

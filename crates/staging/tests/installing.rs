@@ -50,3 +50,12 @@ async fn migrations_of_a_newer_program_are_left_alone() {
     connection.close().await.unwrap();
     assert_eq!(staged.ask::<i64>("select max(version) from staging._migrations").await, 9999);
 }
+
+#[tokio::test]
+async fn a_database_lacks_all_migrations_before_and_none_after() {
+    let database = test::database().await;
+    let mut connection = staging::connect(&database.url.parse().unwrap()).await.unwrap();
+    assert!(staging::missing_migrations(&mut connection).await.unwrap() > 0);
+    staging::migrate(&mut connection).await.unwrap();
+    assert_eq!(staging::missing_migrations(&mut connection).await.unwrap(), 0);
+}

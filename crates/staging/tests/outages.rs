@@ -62,9 +62,9 @@ async fn a_connection_killed_between_landings_is_replaced() {
 async fn a_transaction_that_idled_for_too_long_is_a_transient_error() {
     let staged = staged().await;
     let mut connection = staged.connection().await;
-    sqlx::query("set idle_in_transaction_session_timeout = '10ms'").execute(&mut connection).await.unwrap();
+    let settings = "set idle_in_transaction_session_timeout = '10ms'; set application_name = 'frozen'";
+    sqlx::raw_sql(settings).execute(&mut connection).await.unwrap();
     let mut transaction = connection.begin().await.unwrap();
-    sqlx::query("set application_name = 'frozen'").execute(&mut *transaction).await.unwrap();
     let gone = "select count(*) = 0 from pg_stat_activity
         where datname = current_database() and application_name = 'frozen'";
     staged.until("Postgres has ended the transaction", gone).await;

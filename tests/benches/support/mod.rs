@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use anyhow::Result;
 use embedded_postgres::{Cluster, Options};
-use sqlx::postgres::PgConnectOptions;
 use sqlx::PgConnection;
+use sqlx::postgres::PgConnectOptions;
 
 /// A throw-away cluster that waits for the disk as a real one does.
 pub fn cluster() -> Result<Cluster> {

@@ -1,16 +1,16 @@
 //! One file at a time, on a real Postgres: what it is, and whether it is published.
 
-
+use crate::support::{HEADER, Shop, members};
 use ingest_csv::{ImportOptions, Outcome};
 use serde_json::Value;
-use crate::support::{HEADER, Shop, members};
 
 #[tokio::test]
 async fn a_file_is_landed_and_published_as_a_whole() {
     let shop = Shop::open().await;
     shop.put(
         "loyalty_members_2026-01-31.csv",
-        HEADER.to_owned() + "27,xrinn5xp.swd,Matthew,Groves,matthew.groves@couchbase.com,47\n0028,x,\\N,\"\",\"a\"\"b@x.com\",\n",
+        HEADER.to_owned()
+            + "27,xrinn5xp.swd,Matthew,Groves,matthew.groves@couchbase.com,47\n0028,x,\\N,\"\",\"a\"\"b@x.com\",\n",
     );
     let report = shop.import_one().await;
     assert_eq!((report.state, report.rows, report.dead_letters), (Outcome::Imported, 2, 0), "{report:?}");
@@ -36,7 +36,199 @@ async fn a_file_is_landed_and_published_as_a_whole() {
     assert_eq!(email, "a\"b@x.com");
     assert_eq!(attributes["firstName"], Value::Null);
     assert_eq!(shop.count("select count(*) from staging.batches where completes_import").await, 1);
-    let as_of: String =
-        sqlx::query_scalar("select (as_of at time zone 'utc')::text from staging.csv_imports").fetch_one(&shop.pool).await.unwrap();
+    let as_of: String = sqlx::query_scalar("select (as_of at time zone 'utc')::text from staging.csv_imports")
+        .fetch_one(&shop.pool)
+        .await
+        .unwrap();
     assert_eq!(as_of, "2026-01-31 00:00:00");
+}
+
+#[tokio::test]
+async fn the_same_file_again_is_a_copy_whatever_its_name() {
+    let shop = Shop::open().await;
+    shop.put("loyalty_members_2026-01-31.csv", members(1..=3));
+    assert_eq!(shop.import_one().await.state, Outcome::Imported);
+    shop.put("loyalty_members_20260131_again.csv", members(1..=3));
+    let reports = shop.import(&ImportOptions::default()).await.unwrap();
+    assert!(
+        reports.iter().all(|report| (report.state, report.rows, report.skipped) == (Outcome::Copy, 3, 3)),
+        "{reports:?}"
+    );
+    shop.import(&ImportOptions::default()).await.unwrap();
+    let states: Vec<String> = shop.ledger().await.into_iter().map(|row| row.1).collect();
+    assert_eq!(states, ["imported", "copy", "copy"], "each copy is noted once");
+    assert_eq!(shop.published_ids().await, ["1", "2", "3"]);
+    let again = ImportOptions { again: true, ..ImportOptions::default() };
+    let reports = shop.import(&again).await.unwrap();
+    assert_eq!(reports[0].state, Outcome::Imported);
+}
+
+#[tokio::test]
+async fn the_same_content_under_another_date_is_a_new_night() {
+    let shop = Shop::open().await;
+    shop.put("loyalty_members_2026-01-31.csv", members(1..=3));
+    shop.put("loyalty_members_2026-02-01.csv", members(1..=3));
+    let reports = shop.import(&ImportOptions::default()).await.unwrap();
+    assert_eq!(reports.iter().map(|report| report.state).collect::<Vec<_>>(), [Outcome::Imported; 2]);
+    assert!(reports[0].as_of < reports[1].as_of, "the oldest night first");
+}
+
+#[tokio::test]
+async fn other_content_of_the_same_date_is_a_correction_and_wins() {
+    let shop = Shop::open().await;
+    shop.put_at("loyalty_members_2026-01-31.csv", members(1..=3), 1_700_000_000);
+    shop.import_one().await;
+    shop.put_at("loyalty_members_2026-01-31.csv", members(1..=4), 1_700_000_100);
+    assert_eq!(shop.import_one().await.state, Outcome::Imported);
+    // A tool that keeps times: the content is newer all the same.
+    shop.put_at("loyalty_members_2026-01-31.csv", members(1..=5), 1_700_000_100);
+    assert_eq!(shop.import_one().await.state, Outcome::Imported);
+    let newest: i64 = shop
+        .count(
+            "select i.row_count from staging.records r join staging.batches b using (batch_id)
+             join staging.csv_imports i using (import_id) where r.external_id = '1' order by r.position desc limit 1",
+        )
+        .await;
+    assert_eq!(newest, 5);
+    // The first version comes back: as a full export it is older than what is known.
+    shop.put_at("loyalty_members_2026-01-31.csv", members(1..=3), 1_700_000_000);
+    assert_eq!(shop.import_one().await.state, Outcome::Superseded);
+}
+
+#[tokio::test]
+async fn an_older_full_export_is_superseded_and_an_older_delta_lands() {
+    let mut shop = Shop::open().await;
+    shop.put("loyalty_members_2026-02-01.csv", members(1..=3));
+    shop.import_one().await;
+    std::fs::remove_file(shop.path("loyalty_members_2026-02-01.csv")).unwrap();
+    shop.put("loyalty_members_2026-01-31.csv", members(1..=2));
+    let report = shop.import_one().await;
+    assert_eq!((report.state, report.rows, report.skipped), (Outcome::Superseded, 2, 2));
+    assert_eq!(shop.ledger().await[1].1, "superseded");
+    shop.settings.full_export = false;
+    shop.settings.source = "deltas".to_owned();
+    shop.put("loyalty_members_2026-02-01.csv", members(4..=5));
+    let reports = shop.import(&ImportOptions::default()).await.unwrap();
+    assert!(reports.iter().all(|report| report.state == Outcome::Imported));
+    std::fs::remove_file(shop.path("loyalty_members_2026-02-01.csv")).unwrap();
+    shop.put("loyalty_members_2026-01-30.csv", members(1..=2));
+    assert_eq!(shop.import(&ImportOptions::default()).await.unwrap()[0].state, Outcome::Imported);
+}
+
+#[tokio::test]
+async fn without_a_date_in_the_name_the_newest_import_of_all_decides() {
+    let shop = Shop::open().await;
+    shop.put_at("loyalty_members.csv", members(1..=3), 1_700_000_000);
+    assert_eq!(shop.import_one().await.state, Outcome::Imported);
+    shop.put_at("loyalty_members.csv", members(1..=3), 1_700_090_000);
+    assert_eq!(shop.import_one().await.state, Outcome::Copy);
+    shop.put_at("loyalty_members.csv", members(1..=4), 1_700_180_000);
+    assert_eq!(shop.import_one().await.state, Outcome::Imported);
+    shop.put_at("loyalty_members.csv", members(1..=3), 1_700_270_000);
+    assert_eq!(shop.import_one().await.state, Outcome::Imported, "back to what it was before is news");
+}
+
+#[tokio::test]
+async fn files_that_are_named_lie_anywhere_but_must_be_there() {
+    let shop = Shop::open().await;
+    let elsewhere = tempfile::tempdir().unwrap();
+    let path = elsewhere.path().join("export of 2026-01-31.txt");
+    std::fs::write(&path, members(1..=2)).unwrap();
+    let link = elsewhere.path().join("link");
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    let missing = elsewhere.path().join("missing.csv");
+    let options = ImportOptions::default();
+    let outcome = shop.import_files(&[path.clone(), missing], &options).await;
+    assert!(matches!(outcome, Err(ingest_csv::Error::NoSuchFile(_))), "{outcome:?}");
+    let reports = shop.import_files(std::slice::from_ref(&link), &options).await.unwrap();
+    assert_eq!((reports[0].state, reports[0].rows), (Outcome::Imported, 2));
+    let reports = shop.import_files(&[elsewhere.path().to_owned()], &options).await.unwrap();
+    assert_eq!((reports[0].state, reports[0].reason.as_deref()), (Outcome::Unreadable, Some("not a regular file")));
+}
+
+#[tokio::test]
+async fn a_dry_run_judges_and_writes_nothing() {
+    let shop = Shop::open().await;
+    shop.put("loyalty_members_2026-01-31.csv", members(1..=3));
+    let dry = ImportOptions { dry_run: true, ..ImportOptions::default() };
+    let reports = shop.import(&dry).await.unwrap();
+    assert_eq!((reports[0].state, reports[0].rows, reports[0].dry_run), (Outcome::Imported, 3, true));
+    assert_eq!(shop.ledger().await, []);
+    assert_eq!(shop.count("select count(*) from staging.batches").await, 0);
+}
+
+#[tokio::test]
+async fn odd_things_in_the_directory_are_left_alone() {
+    let shop = Shop::open().await;
+    let secret = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(secret.path(), members(7..=9)).unwrap();
+    std::os::unix::fs::symlink(secret.path(), shop.path("loyalty_members_link.csv")).unwrap();
+    std::fs::create_dir(shop.path("loyalty_members_directory.csv")).unwrap();
+    let fifo = std::process::Command::new("mkfifo").arg(shop.path("loyalty_members_fifo.csv")).status().unwrap();
+    assert!(fifo.success());
+    for name in ["loyalty_members.csv.tmp", ".loyalty_members.csv", "loyalty_members.csv.part", "other.csv"] {
+        shop.put(name, members(1..=2));
+    }
+    shop.put("loyalty_members_new\nline_2026-01-31.csv", members(1..=1));
+    let reports = shop.import(&ImportOptions::default()).await.unwrap();
+    assert_eq!(reports.len(), 1, "{reports:?}");
+    assert_eq!(shop.published_ids().await, ["1"]);
+}
+
+#[tokio::test]
+async fn every_row_is_landed_dead_or_skipped_and_dead_members_have_not_left() {
+    let shop = Shop::open().await;
+    let text = HEADER.to_owned()
+        + "1,s,A,B,a@x.com,1\n\n2,s,A\n3,s,\"Boston,B,c@x.com,3\n4,s,A,B,d@x.com,4\n5,s,A\0,B,e@x.com,5\n,s,A,B,f@x.com,6\n"
+        + HEADER;
+    shop.put("loyalty_members_2026-01-31.csv", [text.as_bytes(), b"7,s,\xff,B,g@x.com,7\n"].concat());
+    let report = shop.import_one().await;
+    assert_eq!((report.rows, report.dead_letters, report.skipped), (9, 5, 2));
+    assert_eq!(shop.ledger().await[0].2..=shop.ledger().await[0].2, 9..=9);
+    assert_eq!(shop.published_ids().await, ["1", "4"]);
+    let parked: Vec<_> = shop.parked().await;
+    let parked: Vec<_> = parked.iter().map(|(reason, id, line)| (reason.as_str(), id.as_deref(), *line)).collect();
+    assert_eq!(
+        parked,
+        [
+            ("ragged_row", Some("2"), 4),
+            ("unclosed_quote", Some("3"), 5),
+            ("nul", Some("5"), 7),
+            ("no_external_id", None, 8),
+            ("not_utf8", Some("7"), 10),
+        ]
+    );
+    let sealed: Vec<u8> =
+        sqlx::query_scalar("select payload from staging.dead_letters where reason = 'unclosed_quote'")
+            .fetch_one(&shop.pool)
+            .await
+            .unwrap();
+    let opened = staging::Seal::new(&crate::support::key()).open("loyalty", &sealed).unwrap();
+    assert_eq!(opened, b"3,s,\"Boston,B,c@x.com,3", "the bytes as they came");
+}
+
+#[tokio::test]
+async fn a_dead_letter_can_be_read_again_once_the_configuration_is_right() {
+    let mut shop = Shop::open().await;
+    let text = [HEADER.as_bytes(), b"1,s,A,B,a@x.com,1\n2,s,Zo\xeb,B,z@x.com,2\n3,s\n"].concat();
+    shop.put("loyalty_members_2026-01-31.csv", text);
+    assert_eq!(shop.import_one().await.dead_letters, 2);
+    let letters: Vec<(Value, Vec<u8>)> =
+        sqlx::query_as("select origin, payload from staging.dead_letters order by origin->'line'")
+            .fetch_all(&shop.pool)
+            .await
+            .unwrap();
+    let now = chrono::Utc::now();
+    let reread = |shop: &Shop, letter: &(Value, Vec<u8>)| {
+        let payload = staging::Seal::new(&crate::support::key()).open("loyalty", &letter.1).unwrap();
+        ingest_csv::reread(&shop.settings, &letter.0, &payload, now)
+    };
+    assert!(reread(&shop, &letters[0]).is_err());
+    shop.settings.encoding = ingest_csv::Encoding::for_label(b"latin1");
+    let record = reread(&shop, &letters[0]).unwrap().unwrap();
+    assert!(record.mapped.attributes.contains("Zoë"), "{record:?}");
+    let before: Vec<u8> =
+        sqlx::query_scalar("select position from staging.records").fetch_one(&shop.pool).await.unwrap();
+    assert!(record.position.as_bytes() > &before[..], "behind the row before it");
+    assert_eq!(reread(&shop, &letters[1]).unwrap_err().reason, model::Reason::RaggedRow);
 }

@@ -82,9 +82,14 @@ impl Shop {
         self.import_files(&[], options).await
     }
 
-    pub(crate) async fn import_files(&self, files: &[PathBuf], options: &ImportOptions) -> Result<Vec<FileReport>, Error> {
+    pub(crate) async fn import_files(
+        &self,
+        files: &[PathBuf],
+        options: &ImportOptions,
+    ) -> Result<Vec<FileReport>, Error> {
         let cancel = CancellationToken::new();
-        ingest_csv::import(self.settings.clone(), self.options(), self.lander(), files, options, &mut |_| {}, cancel).await
+        ingest_csv::import(self.settings.clone(), self.options(), self.lander(), files, options, &mut |_| {}, cancel)
+            .await
     }
 
     /// Imports what is there and returns the one file's report.

@@ -5,7 +5,7 @@ use model::LogPosition;
 
 /// Why a message is nothing to land.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Skip {
+pub enum Skip {
     /// Debezium says that it is alive.
     Heartbeat,
     /// A transaction begins or ends.
@@ -30,7 +30,7 @@ pub(crate) enum Skip {
 
 impl Skip {
     /// The word in metrics.
-    pub(crate) fn as_str(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Heartbeat => "heartbeat",
             Self::Transaction => "transaction",

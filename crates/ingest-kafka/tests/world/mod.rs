@@ -60,7 +60,10 @@ impl World {
             limits: Limits::default(),
             ttl: Duration::from_secs(7 * 86_400),
             placeholder: DEFAULT_PLACEHOLDER.to_owned(),
-            properties: BTreeMap::new(),
+            // The mock cluster makes a group that lost a member wait for a whole session.
+            properties: [("session.timeout.ms", "1000"), ("heartbeat.interval.ms", "300")]
+                .map(|(property, value)| (property.to_owned(), value.to_owned()))
+                .into(),
         }
     }
 

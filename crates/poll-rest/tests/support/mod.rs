@@ -13,82 +13,87 @@ use serde_json::{Value, json};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, PgPool, Row};
 use staging::{DEFAULT_PARTITION_WIDTH, Lander, Seal};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
 use wiremock::matchers::{method, path, query_param};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
-pub const SOURCE: &str = "online_store";
-pub const CUSTOMER: &str = "/api/onlineStore/getCustomerDetailsByEmail";
-pub const ORDERS: &str = "/api/onlineStore/getOrdersByCustomerId";
-pub const PRODUCT: &str = "/api/onlineStore/getProductDetailsByProductId";
+pub(crate) const SOURCE: &str = "online_store";
+pub(crate) const CUSTOMER: &str = "/api/onlineStore/getCustomerDetailsByEmail";
+pub(crate) const ORDERS: &str = "/api/onlineStore/getOrdersByCustomerId";
+pub(crate) const PRODUCT: &str = "/api/onlineStore/getProductDetailsByProductId";
 
-pub struct World {
-    pub database: TestDatabase,
-    pub pool: PgPool,
-    pub store: MockServer,
-    pub settings: Settings,
+pub(crate) struct World {
+    pub(crate) database: TestDatabase,
+    pub(crate) pool: PgPool,
+    pub(crate) store: MockServer,
+    pub(crate) settings: Settings,
 }
 
 impl World {
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let store = MockServer::start().await;
         let uri = store.uri();
         Self { store, ..Self::asking(&uri).await }
     }
 
     /// A world whose source is not the mock.
-    pub async fn asking(base_url: &str) -> Self {
+    pub(crate) async fn asking(base_url: &str) -> Self {
         let database = embedded_postgres::test::database().await;
         let pool = database.pool().await;
         staging::migrate(&mut *pool.acquire().await.unwrap()).await.unwrap();
         Self { database, pool, store: MockServer::start().await, settings: settings(base_url) }
     }
 
-    pub fn options(&self) -> PgConnectOptions {
+    pub(crate) fn options(&self) -> PgConnectOptions {
         self.database.url.parse().unwrap()
     }
 
-    pub fn lander(&self) -> Lander {
+    pub(crate) fn lander(&self) -> Lander {
         Lander::new(self.options(), Seal::new(&InstallationKey::new([7; 32])), DEFAULT_PARTITION_WIDTH)
     }
 
-    pub async fn offer(&self, emails: &[&str]) {
+    pub(crate) async fn offer(&self, emails: &[&str]) {
         let emails: Vec<String> = emails.iter().map(|&email| email.to_owned()).collect();
         let keys: Vec<String> = emails.iter().map(|email| email.to_lowercase()).collect();
         staging::polls::offer(&self.pool, &[SOURCE.to_owned()], &keys, &emails, Utc::now()).await.unwrap();
     }
 
-    pub async fn poll_due(&self) -> Summary {
+    pub(crate) async fn poll_due(&self) -> Summary {
         let cancel = CancellationToken::new();
         poll_rest::poll_due(self.settings.clone(), self.options(), &mut self.lander(), cancel).await.unwrap()
     }
 
     /// Everything is due again.
-    pub async fn time_passes(&self) {
+    pub(crate) async fn time_passes(&self) {
         self.execute("update staging.polls set next_at = now() - interval '1 hour'").await;
         self.execute("update staging.polled_products set next_at = now() - interval '1 hour'").await;
     }
 
-    pub async fn execute(&self, sql: &str) {
+    pub(crate) async fn polls_are_due(&self) {
+        self.execute("update staging.polls set next_at = now() - interval '1 hour'").await;
+    }
+
+    pub(crate) async fn execute(&self, sql: &str) {
         sqlx::query(AssertSqlSafe(sql.to_owned())).execute(&self.pool).await.unwrap();
     }
 
     /// The first column of all rows.
-    pub async fn column(&self, sql: &str) -> Vec<Value> {
-        let sql = format!("select to_jsonb(x.*) from ({sql}) as rows (x)");
+    pub(crate) async fn column(&self, sql: &str) -> Vec<Value> {
+        let sql = format!("select to_jsonb(x) from ({sql}) as rows (x)");
         let rows = sqlx::query(AssertSqlSafe(sql)).fetch_all(&self.pool).await.unwrap();
         rows.iter().map(|row| row.get::<Value, _>(0)).collect()
     }
 
-    pub async fn value(&self, sql: &str) -> Value {
+    pub(crate) async fn value(&self, sql: &str) -> Value {
         self.column(sql).await.into_iter().next().unwrap_or(Value::Null)
     }
 
-    pub async fn count(&self, table: &str) -> i64 {
+    pub(crate) async fn count(&self, table: &str) -> i64 {
         self.value(&format!("select count(*) from staging.{table}")).await.as_i64().unwrap()
     }
 
-    pub async fn poll(&self, key: &str) -> Poll {
+    pub(crate) async fn poll(&self, key: &str) -> Poll {
         let sql = "select state, external_id, checked_at, next_at, failures from staging.polls where match_key = $1";
         let row = sqlx::query(sql).bind(key).fetch_one(&self.pool).await.unwrap();
         Poll {
@@ -101,20 +106,20 @@ impl World {
     }
 
     /// How many requests the store had, by path.
-    pub async fn requests(&self, path: &str) -> usize {
+    pub(crate) async fn requests(&self, path: &str) -> usize {
         let requests = self.store.received_requests().await.unwrap();
         requests.iter().filter(|request| request.url.path() == path).count()
     }
 
-    pub async fn customer(&self, email: &str, answer: ResponseTemplate) {
+    pub(crate) async fn customer(&self, email: &str, answer: ResponseTemplate) {
         self.answer(CUSTOMER, "customerEmail", email, answer).await;
     }
 
-    pub async fn orders(&self, id: &str, answer: ResponseTemplate) {
+    pub(crate) async fn orders(&self, id: &str, answer: ResponseTemplate) {
         self.answer(ORDERS, "customerId", id, answer).await;
     }
 
-    pub async fn product(&self, id: &str, answer: ResponseTemplate) {
+    pub(crate) async fn product(&self, id: &str, answer: ResponseTemplate) {
         self.answer(PRODUCT, "productId", id, answer).await;
     }
 
@@ -124,7 +129,7 @@ impl World {
     }
 
     /// The store's Matthew, with one order of one product.
-    pub async fn matthew(&self) {
+    pub(crate) async fn matthew(&self) {
         self.customer("matthew.groves@couchbase.com", ok(&matthew())).await;
         self.orders("1", ok(&orders_of_matthew())).await;
         self.product("200", ok(&json!({"ProductId": 200, "Name": "Teapot", "Colour": "red"}))).await;
@@ -132,37 +137,37 @@ impl World {
 }
 
 #[derive(Debug)]
-pub struct Poll {
-    pub state: String,
-    pub external_id: Option<String>,
-    pub checked_at: Option<DateTime<Utc>>,
-    pub next_at: DateTime<Utc>,
-    pub failures: i32,
+pub(crate) struct Poll {
+    pub(crate) state: String,
+    pub(crate) external_id: Option<String>,
+    pub(crate) checked_at: Option<DateTime<Utc>>,
+    pub(crate) next_at: DateTime<Utc>,
+    pub(crate) failures: i32,
 }
 
-pub fn matthew() -> Value {
+pub(crate) fn matthew() -> Value {
     json!({"Id": 1, "Name": "Matthew Groves", "Email": "matthew.groves@couchbase.com", "Password": "edzchzmatv5"})
 }
 
-pub fn orders_of_matthew() -> Value {
+pub(crate) fn orders_of_matthew() -> Value {
     json!([{"OrderId": 1, "PurchaseDate": "2019-04-25T15:15:5800838522", "CustomerId": 1,
             "Items": [{"OrderId": 1, "ProductId": 200, "Quantity": 2, "Price": 87.81}]}])
 }
 
 /// A customer with this id and email who has no orders.
-pub fn somebody(id: u32, email: &str) -> Value {
+pub(crate) fn somebody(id: u32, email: &str) -> Value {
     json!({"Id": id, "Name": "Some Body", "Email": email, "Password": "edzchzmatv5"})
 }
 
-pub fn ok(body: &Value) -> ResponseTemplate {
+pub(crate) fn ok(body: &Value) -> ResponseTemplate {
     ResponseTemplate::new(200).set_body_json(body)
 }
 
-pub fn status(status: u16) -> ResponseTemplate {
+pub(crate) fn status(status: u16) -> ResponseTemplate {
     ResponseTemplate::new(status)
 }
 
-pub fn settings(base_url: &str) -> Settings {
+pub(crate) fn settings(base_url: &str) -> Settings {
     let column = |name: &str| Columns::One(name.to_owned());
     let customer = CustomerMapping {
         topics: Vec::new(),
@@ -206,8 +211,33 @@ pub fn settings(base_url: &str) -> Settings {
     }
 }
 
+/// A server that answers every request with these bytes, piece by piece, and then is silent.
+pub(crate) async fn raw_server(pieces: Vec<Vec<u8>>, between: Duration, stays: bool) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let pieces = pieces.clone();
+            tokio::spawn(async move {
+                let mut request = [0; 4096];
+                let _ = stream.read(&mut request).await;
+                for piece in pieces {
+                    if stream.write_all(&piece).await.is_err() {
+                        return;
+                    }
+                    tokio::time::sleep(between).await;
+                }
+                if stays {
+                    std::future::pending::<()>().await;
+                }
+            });
+        }
+    });
+    url
+}
+
 /// Waits until something is so; fails after a while.
-pub async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+pub(crate) async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(20);
     while !is_so().await {
         assert!(Instant::now() < deadline, "not within 20 s: {what}");

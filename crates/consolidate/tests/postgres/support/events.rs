@@ -146,7 +146,8 @@ impl Event {
     /// Lines as (product, quantity, price of one); "?" is a number that is missing.
     pub(crate) fn lines(self, lines: &[(&str, &str, &str)]) -> Self {
         let number = |text: &str| (text != "?").then(|| text.to_owned());
-        let lines = lines.iter().map(|(product, quantity, price)| ((*product).to_owned(), number(quantity), number(price)));
+        let lines =
+            lines.iter().map(|(product, quantity, price)| ((*product).to_owned(), number(quantity), number(price)));
         self.order(|order| order.lines = Some(lines.collect()))
     }
 

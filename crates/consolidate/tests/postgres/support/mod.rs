@@ -143,12 +143,14 @@ impl World {
 
     /// What operators' commands do: a decision, and marks on the match keys that it concerns.
     pub(crate) async fn decide(&self, kind: &str, subject: &[&str], concerned: &[&str]) {
-        sqlx::query("insert into customer360.decisions (kind, subject, made_at, made_by) values ($1, $2, now(), 'test')")
-            .bind(kind)
-            .bind(subject)
-            .execute(&self.pool)
-            .await
-            .unwrap();
+        sqlx::query(
+            "insert into customer360.decisions (kind, subject, made_at, made_by) values ($1, $2, now(), 'test')",
+        )
+        .bind(kind)
+        .bind(subject)
+        .execute(&self.pool)
+        .await
+        .unwrap();
         self.mark(concerned).await;
     }
 
@@ -168,15 +170,8 @@ impl World {
     }
 
     pub(crate) async fn mark(&self, keys: &[&str]) {
-        sqlx::query(
-            "insert into customer360.dirty_keys (match_key, cause, marked_at)
-             select key, 'decision', now() from unnest($1::text[]) as marked (key)
-             on conflict do nothing",
-        )
-        .bind(keys)
-        .execute(&self.pool)
-        .await
-        .unwrap();
+        let mut connection = self.pool.acquire().await.unwrap();
+        consolidate::mark(&mut connection, keys, "decision", Utc::now()).await.unwrap();
     }
 
     /// The one column of the one row that a query gives, as JSON.
@@ -255,9 +250,12 @@ impl World {
 
     /// Every row version of the golden records, and how much history there is.
     pub(crate) async fn row_versions(&self) -> Vec<Value> {
-        let tables = "customers xrefs orders order_lines products interactions interaction_participants redirects changes";
+        let tables =
+            "customers xrefs orders order_lines products interactions interaction_participants redirects changes";
         let versions = tables.split(' ').map(|table| {
-            format!("select '{table}' as name, xmin::text, ctid::text, cmin::text, tableoid::text from customer360.{table}")
+            format!(
+                "select '{table}' as name, xmin::text, ctid::text, cmin::text, tableoid::text from customer360.{table}"
+            )
         });
         self.rows(&format!("{} order by 1, 5, 3", versions.collect::<Vec<_>>().join(" union all "))).await
     }

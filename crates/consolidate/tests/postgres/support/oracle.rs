@@ -50,10 +50,8 @@ impl History {
     /// What the tables are to hold.
     pub(crate) fn living(&self) -> Living {
         let writes = self.writes();
-        let mut xrefs: BTreeMap<&Name, Xref> = writes
-            .iter()
-            .filter_map(|(name, writes)| Some((name, self.xref(name, writes)?)))
-            .collect();
+        let mut xrefs: BTreeMap<&Name, Xref> =
+            writes.iter().filter_map(|(name, writes)| Some((name, self.xref(name, writes)?))).collect();
         self.hold_back_the_crowded(&mut xrefs);
         let mut customers: BTreeMap<String, Vec<(&Name, &Xref)>> = BTreeMap::new();
         for (name, xref) in &xrefs {
@@ -63,8 +61,8 @@ impl History {
         }
         BTreeMap::from([
             ("xrefs", xrefs.iter().map(|(name, xref)| self.xref_row(name, xref)).collect()),
-            ("customers", customers.iter().map(|(key, xrefs)| customer_row(key, xrefs)).collect::<BTreeMap<_, _>>().into_values().collect()),
-            ("documents", customers.iter().map(|(key, xrefs)| document(key, xrefs)).collect::<BTreeMap<_, _>>().into_values().collect()),
+            ("customers", sorted(customers.iter().map(|(key, xrefs)| customer_row(key, xrefs)).collect())),
+            ("documents", sorted(customers.iter().map(|(key, xrefs)| document(key, xrefs)).collect())),
             ("orders", self.orders(&writes, &xrefs)),
             ("participants", self.participants(&customers)),
             ("polls", self.polls(&xrefs)),
@@ -192,7 +190,8 @@ impl History {
             let sum = lines.as_ref().and_then(|lines| lines.iter().map(line).sum::<Option<i64>>());
             let owner = newest.customer.clone().map(|id| (system, id));
             // Whose order it is behind a tombstone is history.
-            let is_history = owner.as_ref().is_some_and(|owner| writes.contains_key(owner) && !xrefs.contains_key(owner));
+            let is_history =
+                owner.as_ref().is_some_and(|owner| writes.contains_key(owner) && !xrefs.contains_key(owner));
             let customer_id = owner.as_ref().and_then(|owner| self.customer_id(xrefs.get(owner)?));
             Some(json!({"system": system, "order_id": order_id, "customer_external_id": newest.customer,
                         "customer_id": if is_history { json!("history") } else { json!(customer_id) },
@@ -207,7 +206,13 @@ impl History {
         for (system, event) in &self.events {
             let known = newest.entry((system, event.id.0.clone()));
             if matches!(event.says, Says::Interaction(_)) {
-                known.and_modify(|known| if known.position < event.position { *known = event }).or_insert(event);
+                known
+                    .and_modify(|known| {
+                        if known.position < event.position {
+                            *known = event
+                        }
+                    })
+                    .or_insert(event);
             }
         }
         let who = |((system, id), event): (Name, &Event)| {
@@ -260,15 +265,13 @@ fn values(writes: &[&Write]) -> Option<Customer> {
     Some(values)
 }
 
-fn customer_row(key: &str, xrefs: &[(&Name, &Xref)]) -> (String, Value) {
+fn customer_row(key: &str, xrefs: &[(&Name, &Xref)]) -> Value {
     let (profile, provenance) = fold(xrefs);
-    let id = id_of(key).to_string();
-    let row = json!({"customer_id": id, "match_key": key, "email": email_of(key, xrefs), "profile": profile,
-                     "provenance": provenance});
-    (id, row)
+    json!({"customer_id": id_of(key), "match_key": key, "email": email_of(key, xrefs), "profile": profile,
+           "provenance": provenance})
 }
 
-fn document(key: &str, xrefs: &[(&Name, &Xref)]) -> (String, Value) {
+fn document(key: &str, xrefs: &[(&Name, &Xref)]) -> Value {
     let listed = xrefs.iter().map(|(name, xref)| {
         let mut listed = json!({"external_system": name.0, "external_ID": id_json(&xref.id)});
         if let Some(credential) = &xref.credential {
@@ -277,7 +280,7 @@ fn document(key: &str, xrefs: &[(&Name, &Xref)]) -> (String, Value) {
         listed
     });
     let document = json!({"type": "user", "profile": fold(xrefs).0, "xrefs": listed.collect::<Vec<_>>()});
-    (id_of(key).to_string(), json!({"email": email_of(key, xrefs), "document": document}))
+    json!({"email": email_of(key, xrefs), "document": document})
 }
 
 /// A customer that was split off has the email of its cross-reference, if that is usable.
@@ -322,6 +325,11 @@ fn id_json(id: &Id) -> Value {
     if id.1 { serde_json::from_str(&id.0).unwrap() } else { json!(id.0) }
 }
 
+fn sorted(mut rows: Vec<Value>) -> Vec<Value> {
+    rows.sort_by_key(Value::to_string);
+    rows
+}
+
 impl World {
     /// Makes customer ids comparable; for an empty world.
     pub(crate) async fn with_known_ids(self) -> Self {
@@ -348,29 +356,15 @@ impl World {
             ),
             (
                 "customers",
-                self.rows(
-                    "select customer_id, match_key, email, profile, provenance
-                     from customer360.customers where deleted_at is null order by customer_id",
-                )
-                .await,
+                sorted(
+                    self.rows(
+                        "select customer_id, match_key, email, profile, provenance
+                         from customer360.customers where deleted_at is null",
+                    )
+                    .await,
+                ),
             ),
-            (
-                "documents",
-                self.rows(
-                    "select d.email, d.document from customer360.customers c
-                     cross join lateral (
-                         select * from customer360.documents d
-                         where d.email is not distinct from c.email and d.document -> 'profile' = c.profile
-                           and d.document -> 'xrefs' = (
-                               select coalesce(jsonb_agg(jsonb_strip_nulls(jsonb_build_object(
-                                          'external_system', system, 'external_ID', external_id_json, 'pass', credential))
-                                          order by system collate \"C\", external_id collate \"C\"), '[]')
-                               from customer360.xrefs x where x.customer_id = c.customer_id and x.deleted_at is null)
-                     ) d
-                     where c.deleted_at is null order by c.customer_id",
-                )
-                .await,
-            ),
+            ("documents", sorted(self.rows("select email, document from customer360.documents").await)),
             (
                 "orders",
                 self.rows(

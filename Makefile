@@ -1,0 +1,21 @@
+# `make` lists the targets. Their text is what stands behind the two number signs.
+.DEFAULT_GOAL := help
+.PHONY: help demo test bench secrets
+
+help:
+	@awk -F ':[^#]*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## Install what is missing and show the reference scenario. ARGS="--once --json" for scripts
+	@scripts/setup.sh demo
+	cargo run --locked --quiet --package c360 -- demo $(ARGS)
+
+test: ## Install what is missing and check everything: format, lints, all tests, docs
+	@scripts/setup.sh test
+	@scripts/check.sh
+
+bench: ## Measure. NAME=consolidate for one benchmark, ROWS=100000 for another size
+	@scripts/setup.sh demo
+	ROWS=$(ROWS) cargo bench --locked --workspace --bench '$(or $(NAME),*)' -- $(ROWS)
+
+secrets: ## Make the passwords and the installation key that docker-compose.yml hands out
+	@scripts/secrets.sh

@@ -1,0 +1,177 @@
+//! The daemon: every source, consolidation, expiry and HTTP, each supervised by itself.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use chrono::Utc;
+use consolidate::Rules;
+use sqlx::postgres::PgConnectOptions;
+use staging::{Lander, Seal};
+use tokio::runtime::Handle;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::exit::Exit;
+use crate::installation::Installation;
+use crate::sources::{Ingester, ingester};
+use crate::telemetry;
+
+/// SIGTERM to exit; docker-compose and Kubernetes kill what is slower.
+const STOP_WITHIN: Duration = Duration::from_secs(9);
+/// A part that failed starts again after this long.
+const RESTART_AFTER: Duration = Duration::from_secs(5);
+/// How often expired partitions are looked for.
+const EXPIRE_EVERY: Duration = Duration::from_mins(1);
+
+/// A part of the daemon that ended for a reason that starting it again does not cure.
+struct Hopeless(anyhow::Error);
+
+/// Runs everything until `cancel`. One failing part never stops the others; only what no restart can cure ends the daemon.
+pub async fn run(mut installation: Installation, http: bool, cancel: CancellationToken) -> anyhow::Result<Exit> {
+    let metrics = telemetry::count()?;
+    let rules = installation.rules()?;
+    let mut parts: JoinSet<Result<(), Hopeless>> = JoinSet::new();
+    for (name, source) in &installation.config.sources {
+        // Made once to find out early whether the configuration works, and again for every start.
+        let ingester = ingester(name, source, &installation.key)?;
+        spawn_source(&mut parts, name, ingester, &installation, &cancel);
+    }
+    spawn_consolidator(&mut parts, rules, installation.seal(), &installation.database, &cancel);
+    spawn_expiry(&mut parts, installation.database.clone(), cancel.clone());
+    if http {
+        let listen = installation.config.http.listen;
+        let listener = tokio::net::TcpListener::bind(listen).await.with_context(|| {
+            format!("cannot listen on {listen} (http.listen); another c360 may run here, or use --no-http")
+        });
+        let listener = listener.map_err(|error| Exit::Configuration.because(error))?;
+        tracing::info!("serving http://{listen}");
+        let (database, handle, stopping) = (installation.database.clone(), metrics.clone(), cancel.clone());
+        parts.spawn(async move {
+            serve::serve(listener, database, handle, stopping).await.map_err(|error| Hopeless(error.into()))
+        });
+    }
+    let upkeep = tokio::spawn(telemetry::upkeep(metrics));
+    let ended = supervise(&mut parts, &mut installation, &cancel).await;
+    cancel.cancel();
+    let stopped = tokio::time::timeout(STOP_WITHIN, async { while parts.join_next().await.is_some() {} }).await;
+    if stopped.is_err() {
+        tracing::warn!("not everything stopped in time; what was open is rolled back");
+    }
+    upkeep.abort();
+    ended.map(|()| Exit::Done)
+}
+
+/// Waits for the end: the signal, a part that is hopeless, or an embedded database that is gone.
+async fn supervise(
+    parts: &mut JoinSet<Result<(), Hopeless>>,
+    installation: &mut Installation,
+    cancel: &CancellationToken,
+) -> anyhow::Result<()> {
+    let mut look = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        tokio::select! {
+            () = cancel.cancelled() => return Ok(()),
+            _ = look.tick() => {
+                anyhow::ensure!(!installation.database_has_ended(), "the embedded database has ended by itself");
+            }
+            Some(ended) = parts.join_next() => match ended {
+                Ok(Ok(())) => {}
+                Ok(Err(Hopeless(error))) => return Err(error),
+                Err(panicked) => return Err(anyhow::Error::new(panicked).context("a part of the daemon panicked")),
+            },
+        }
+    }
+}
+
+/// Starts a part again and again, unless it is hopeless or the daemon stops.
+async fn keep_running(
+    name: String,
+    cancel: CancellationToken,
+    mut start: impl AsyncFnMut() -> Result<anyhow::Result<()>, Hopeless>,
+) -> Result<(), Hopeless> {
+    while !cancel.is_cancelled() {
+        match start().await? {
+            Ok(()) if cancel.is_cancelled() => break,
+            Ok(()) => tracing::error!(part = name, "ended by itself, starting it again"),
+            Err(error) => tracing::error!(part = name, error = format!("{error:#}"), "failed, starting it again"),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(RESTART_AFTER) => {}
+            () = cancel.cancelled() => {}
+        }
+    }
+    Ok(())
+}
+
+fn spawn_source(
+    parts: &mut JoinSet<Result<(), Hopeless>>,
+    name: &str,
+    ingester: Ingester,
+    installation: &Installation,
+    cancel: &CancellationToken,
+) {
+    let (database, stop) = (installation.database.clone(), cancel.clone());
+    let (seal, width) = (installation.seal(), installation.config.staging.partition_width);
+    let lander = move || Lander::new(database.clone(), seal.clone(), width);
+    let database = installation.database.clone();
+    parts.spawn(keep_running(format!("source {name}"), cancel.clone(), async move || {
+        let (database, lander, stop) = (database.clone(), lander(), stop.clone());
+        Ok(match &ingester {
+            Ingester::Kafka(settings) => match ingest_kafka::run(settings.clone(), database, lander, stop).await {
+                Err(error) if error.is_configuration() => return Err(Hopeless(Exit::Configuration.because(error))),
+                ended => ended.map_err(Into::into),
+            },
+            Ingester::Csv(settings) => match ingest_csv::run(settings.clone(), database, lander, stop).await {
+                Err(error @ ingest_csv::Error::Pattern { .. }) => {
+                    return Err(Hopeless(Exit::Configuration.because(error)));
+                }
+                ended => ended.map_err(Into::into),
+            },
+            Ingester::Rest(settings) => match poll_rest::run(settings.clone(), database, lander, stop).await {
+                Err(error @ poll_rest::Error::Config { .. }) => {
+                    return Err(Hopeless(Exit::Configuration.because(error)));
+                }
+                ended => ended.map_err(Into::into),
+            },
+        })
+    }));
+}
+
+/// Consolidation merges and folds in memory for long stretches, so it has a thread of its own.
+fn spawn_consolidator(
+    parts: &mut JoinSet<Result<(), Hopeless>>,
+    rules: Rules,
+    seal: Seal,
+    database: &PgConnectOptions,
+    cancel: &CancellationToken,
+) {
+    let (database, stop, runtime) = (database.clone(), cancel.clone(), Handle::current());
+    parts.spawn_blocking(move || {
+        runtime.block_on(keep_running("consolidation".to_owned(), stop.clone(), async || {
+            Ok(consolidate::run(&rules, &seal, &database, &stop).await.map_err(Into::into))
+        }))
+    });
+}
+
+fn spawn_expiry(parts: &mut JoinSet<Result<(), Hopeless>>, database: PgConnectOptions, cancel: CancellationToken) {
+    parts.spawn(async move {
+        while !cancel.is_cancelled() {
+            match expire(&database).await {
+                Ok(expired) if expired.dropped + expired.held_back > 0 => {
+                    tracing::info!(dropped = expired.dropped, held_back = expired.held_back, "expired staged records");
+                }
+                Ok(_) => {}
+                Err(error) => tracing::warn!(%error, "expiring staged records failed, trying again in a minute"),
+            }
+            tokio::select! {
+                () = tokio::time::sleep(EXPIRE_EVERY) => {}
+                () = cancel.cancelled() => {}
+            }
+        }
+        Ok(())
+    });
+}
+
+async fn expire(database: &PgConnectOptions) -> Result<staging::Expired, staging::Error> {
+    staging::expire(&mut staging::connect(database).await?, Utc::now()).await
+}

@@ -1,0 +1,177 @@
+//! An installation: its configuration, its key and its database, opened together.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context;
+use consolidate::Rules;
+use embedded_postgres::{Cluster, Options};
+use model::InstallationKey;
+use rand::RngCore;
+use sqlx::postgres::PgConnectOptions;
+use staging::{Lander, Seal};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Config, SourceKind};
+use crate::exit::Exit;
+
+/// The embedded cluster's database.
+const EMBEDDED_DATABASE: &str = "c360";
+/// How long a command waits for a database that does not answer; the daemon waits for ever.
+const COMMAND_PATIENCE: Duration = Duration::from_secs(30);
+
+/// An opened installation.
+pub struct Installation {
+    /// What is configured.
+    pub config: Config,
+    /// The installation's key.
+    pub key: InstallationKey,
+    /// Where the database is.
+    pub database: PgConnectOptions,
+    /// The embedded cluster, if this process runs it. It ends with the installation.
+    cluster: Option<Cluster>,
+}
+
+impl Installation {
+    /// Reads the key (or makes it, at the first start) and finds or starts the database. Nothing is asked of it yet.
+    pub async fn open(config: Config) -> anyhow::Result<Self> {
+        for warning in &config.warnings {
+            tracing::warn!("{warning}");
+        }
+        let key = read_or_make_key(&config.key_file())?;
+        let (database, cluster) = match config.database.connect_options()? {
+            Some(database) => (database, None),
+            None => embedded(&config).await?,
+        };
+        Ok(Self { config, key, database, cluster })
+    }
+
+    /// Brings the schemas up to date and makes sure that the database belongs to this key. Waits for a database that does
+    /// not answer until `cancel`.
+    pub async fn prepare(&self, cancel: &CancellationToken) -> anyhow::Result<()> {
+        let prepared = staging::persist(cancel, "preparing the database", async || {
+            let mut connection = staging::connect(&self.database).await?;
+            staging::migrate(&mut connection).await?;
+            staging::adopt_key(&mut connection, &self.key).await?;
+            Ok(connection)
+        });
+        let mut connection = prepared.await.map_err(|error| match error {
+            staging::Error::WrongKey => Exit::Configuration.because(error),
+            staging::Error::Cancelled => Exit::OutOfReach.because(error),
+            error => error.into(),
+        })?;
+        consolidate::migrate(&mut connection).await?;
+        Ok(())
+    }
+
+    /// [`Installation::prepare`] for commands, which give up after half a minute.
+    pub async fn prepare_soon(&self) -> anyhow::Result<()> {
+        let give_up = CancellationToken::new();
+        let timer = give_up.clone();
+        let timeout = tokio::spawn(async move {
+            tokio::time::sleep(COMMAND_PATIENCE).await;
+            timer.cancel();
+        });
+        let prepared = self.prepare(&give_up).await;
+        timeout.abort();
+        prepared.context("the database cannot be used")
+    }
+
+    /// Whether this process runs the embedded cluster and it has ended by itself.
+    pub fn database_has_ended(&mut self) -> bool {
+        self.cluster.as_mut().is_some_and(Cluster::has_ended)
+    }
+
+    /// A lander of this installation.
+    pub fn lander(&self) -> Lander {
+        Lander::new(self.database.clone(), self.seal(), self.config.staging.partition_width)
+    }
+
+    /// The seal of dead letters.
+    pub fn seal(&self) -> Seal {
+        Seal::new(&self.key)
+    }
+
+    /// The rules by which profiles are made.
+    pub fn rules(&self) -> anyhow::Result<Rules> {
+        let polled = self.config.sources.iter().filter(|(_, source)| matches!(source.kind, SourceKind::Rest(_)));
+        Ok(Rules {
+            survivorship: self.config.survivorship.rules(),
+            guards: self.config.matching.guards().map_err(|error| Exit::Configuration.because(error))?,
+            polled_sources: polled.map(|(name, _)| name.clone()).collect(),
+        })
+    }
+}
+
+/// The embedded cluster: that of a daemon which runs beside this command, else one of our own.
+async fn embedded(config: &Config) -> anyhow::Result<(PgConnectOptions, Option<Cluster>)> {
+    let home = config.embedded_directory();
+    let unusable = |error: embedded_postgres::Error| Exit::Configuration.because(error);
+    if let Some(url) = embedded_postgres::running_url(&home, EMBEDDED_DATABASE).map_err(unusable)? {
+        return Ok((url.parse()?, None));
+    }
+    let options = Options::persistent(&home);
+    let cluster = tokio::task::spawn_blocking(move || Cluster::start(&options)).await?.map_err(unusable)?;
+    cluster.create_database(EMBEDDED_DATABASE).await.map_err(unusable)?;
+    Ok((cluster.url_for(EMBEDDED_DATABASE).parse()?, Some(cluster)))
+}
+
+/// Reads the key's file: 64 hex digits, for its owner only. Makes it if there is none.
+fn read_or_make_key(path: &Path) -> anyhow::Result<InstallationKey> {
+    let unusable = |error: anyhow::Error| Exit::Configuration.because(error);
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return make_key(path).map_err(unusable),
+        Err(error) => {
+            let error =
+                anyhow::Error::new(error).context(format!("cannot read the installation key {}", path.display()));
+            return Err(unusable(error));
+        }
+    };
+    let mut key = [0; 32];
+    hex::decode_to_slice(text.trim(), &mut key).map_err(|_| {
+        unusable(anyhow::anyhow!("{} is no installation key: it must hold 64 hex digits", path.display()))
+    })?;
+    Ok(InstallationKey::new(key))
+}
+
+fn make_key(path: &Path) -> anyhow::Result<InstallationKey> {
+    let mut key = [0; 32];
+    rand::rng().fill_bytes(&mut key);
+    let cannot = || format!("cannot make the installation key {}", path.display());
+    if let Some(directory) = path.parent() {
+        std::fs::create_dir_all(directory).with_context(cannot)?;
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).with_context(cannot)?;
+    file.write_all(hex::encode(key).as_bytes()).and_then(|()| file.sync_all()).with_context(cannot)?;
+    tracing::info!("made the installation key {}: keep a copy of it", path.display());
+    Ok(InstallationKey::new(key))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_made_once_for_its_owner_only_and_read_again() {
+        use std::os::unix::fs::PermissionsExt;
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("made/installation.key");
+        let made = read_or_make_key(&path).unwrap();
+        assert_eq!(read_or_make_key(&path).unwrap().fingerprint(), made.fingerprint());
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn what_is_no_key_is_refused_as_configuration() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("installation.key");
+        std::fs::write(&path, "hunter2").unwrap();
+        let error = read_or_make_key(&path).unwrap_err();
+        assert_eq!(Exit::of(&error), Exit::Configuration);
+        assert!(!error.to_string().contains("hunter2"));
+    }
+}

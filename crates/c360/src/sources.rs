@@ -1,0 +1,112 @@
+//! From the configuration of a source to the settings of its ingester.
+
+use std::collections::BTreeMap;
+
+use model::mapping::{Context, Mapping};
+use model::{InstallationKey, Limits};
+use secrecy::ExposeSecret;
+
+use crate::config::{Csv, Kafka, KafkaFormat, Rest, Source, SourceKind};
+use crate::exit::Exit;
+
+/// What an ingester is told.
+#[expect(missing_docs, reason = "each variant is its settings")]
+#[expect(clippy::large_enum_variant, reason = "there are a handful of them, made once")]
+pub enum Ingester {
+    Kafka(ingest_kafka::Settings),
+    Csv(ingest_csv::Settings),
+    Rest(poll_rest::Settings),
+}
+
+/// The settings of one source's ingester.
+pub fn ingester(name: &str, source: &Source, key: &InstallationKey) -> anyhow::Result<Ingester> {
+    let context = Context { credentials: source.settings.credentials.under(key), timezone: source.settings.timezone };
+    match &source.kind {
+        SourceKind::Kafka(settings) => Ok(Ingester::Kafka(kafka(name, source, settings, context))),
+        SourceKind::Csv(settings) => csv(name, source, settings, context).map(Ingester::Csv),
+        SourceKind::Rest(settings) => rest(name, source, settings, context).map(Ingester::Rest),
+    }
+}
+
+fn kafka(name: &str, source: &Source, kafka: &Kafka, context: Context) -> ingest_kafka::Settings {
+    let exposed = |(name, value): (&String, &secrecy::SecretString)| (name.clone(), value.expose_secret().to_owned());
+    ingest_kafka::Settings {
+        name: name.to_owned(),
+        brokers: kafka.brokers.clone(),
+        topics: kafka.topics.clone(),
+        group_id: kafka.group_id.clone(),
+        format: match kafka.format {
+            KafkaFormat::Debezium => ingest_kafka::Format::Debezium,
+            KafkaFormat::Json => ingest_kafka::Format::Json,
+            KafkaFormat::Avro => ingest_kafka::Format::Avro,
+        },
+        mappings: source.mappings(),
+        context,
+        limits: Limits { max_record_bytes: kafka.max_record_bytes, max_depth: kafka.max_depth },
+        ttl: source.ttl(),
+        placeholder: kafka.unavailable_placeholder.clone(),
+        properties: kafka.properties.iter().map(exposed).collect::<BTreeMap<_, _>>(),
+    }
+}
+
+fn csv(name: &str, source: &Source, csv: &Csv, context: Context) -> anyhow::Result<ingest_csv::Settings> {
+    let refuse = |problem: String| Exit::Configuration.because(anyhow::anyhow!("sources.{name}.{problem}"));
+    let mapping: Mapping =
+        source.mappings().into_iter().next().ok_or_else(|| refuse("customer: a mapping is missing".to_owned()))?;
+    let delimiter = csv.delimiter.map(|delimiter| {
+        u8::try_from(delimiter).map_err(|_| refuse("delimiter: must be one ASCII character".to_owned()))
+    });
+    let encoding = csv.encoding.as_ref().map(|label| {
+        let known = ingest_csv::Encoding::for_label(label.as_bytes());
+        known.ok_or_else(|| refuse(format!("encoding: {label:?} is no known encoding, such as \"windows-1252\"")))
+    });
+    Ok(ingest_csv::Settings {
+        source: name.to_owned(),
+        directory: csv.directory.clone(),
+        patterns: vec![csv.pattern.clone()],
+        ignore: csv.ignore.clone(),
+        marker: csv.marker.clone(),
+        full_export: csv.full_export,
+        as_of_pattern: csv.as_of_pattern.clone(),
+        null_values: csv.null_values.clone(),
+        delimiter: delimiter.transpose()?,
+        encoding: encoding.transpose()?,
+        settle: csv.settle,
+        scan_every: csv.scan_every,
+        max_bad_rows: csv.max_bad_rows,
+        max_bad_percent: csv.max_bad_percent,
+        max_drop_percent: csv.max_drop_percent,
+        max_record_bytes: csv.max_record_bytes,
+        mapping,
+        context,
+        ttl: source.ttl(),
+    })
+}
+
+fn rest(name: &str, source: &Source, rest: &Rest, context: Context) -> anyhow::Result<poll_rest::Settings> {
+    let refuse = |problem: &str| Exit::Configuration.because(anyhow::anyhow!("sources.{name}.{problem}"));
+    if rest.oauth2.is_some() {
+        return Err(refuse("oauth2: not supported yet; use bearer_token, basic or headers"));
+    }
+    let customer = source.settings.customer.clone().ok_or_else(|| refuse("customer: a mapping is missing"))?;
+    let bearer = rest.bearer_token.clone().map(poll_rest::Auth::Bearer);
+    let basic = rest.basic.clone().map(|basic| poll_rest::Auth::Basic { user: basic.user, password: basic.password });
+    Ok(poll_rest::Settings {
+        headers: rest.headers.clone(),
+        auth: bearer.or(basic),
+        requests_per_second: rest.requests_per_second,
+        concurrency: rest.concurrency,
+        refresh_every: rest.refresh_every,
+        connect_timeout: rest.connect_timeout,
+        read_timeout: rest.read_timeout,
+        timeout: rest.timeout,
+        max_body_bytes: rest.max_body_bytes,
+        breaker_failures: rest.breaker_failures,
+        breaker_cooldown: rest.breaker_cooldown,
+        order: source.settings.order.clone(),
+        product: source.settings.product.clone(),
+        interaction: source.settings.interaction.clone(),
+        ttl: source.ttl(),
+        ..poll_rest::Settings::new(name, &rest.base_url, customer, context)
+    })
+}

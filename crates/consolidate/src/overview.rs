@@ -1,0 +1,59 @@
+//! What matches nobody, and who consolidates, for `status` and the gauges. Reads only.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use sqlx::{PgExecutor, Row};
+
+use crate::Error;
+use crate::error::database;
+
+/// Living cross-references that belong to no customer, by the words of `xrefs.unmatched_reason`.
+pub async fn unmatched(executor: impl PgExecutor<'_>) -> Result<BTreeMap<String, i64>, Error> {
+    let rows = sqlx::query(
+        "select unmatched_reason, count(*)
+         from customer360.xrefs
+         where unmatched_reason is not null and deleted_at is null
+         group by unmatched_reason",
+    )
+    .fetch_all(executor)
+    .await
+    .map_err(database("counting unmatched cross-references"))?;
+    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+}
+
+/// Since when the process that consolidates has been connected; `None` while nobody does. A command that consolidates for
+/// a moment counts, too.
+pub async fn consolidator_since(executor: impl PgExecutor<'_>) -> Result<Option<DateTime<Utc>>, Error> {
+    // A lock taken by one number shows as its two halves.
+    let since: Option<Option<DateTime<Utc>>> = sqlx::query_scalar(
+        "select a.backend_start
+         from pg_locks l
+         join pg_stat_activity a on a.pid = l.pid
+         join pg_database d on d.oid = l.database
+         where l.locktype = 'advisory' and l.granted and d.datname = current_database() and l.objsubid = 1
+           and (l.classid::bigint << 32) | l.objid::bigint = hashtext('c360.consolidator')::bigint",
+    )
+    .fetch_optional(executor)
+    .await
+    .map_err(database("looking for the consolidator"))?;
+    Ok(since.flatten())
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::postgres::PgConnectOptions;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_consolidator_is_seen_from_elsewhere_while_it_holds_its_lock() {
+        let database = embedded_postgres::test::database().await;
+        let options: PgConnectOptions = database.url.parse().unwrap();
+        let mut looker = staging::connect(&options).await.unwrap();
+        assert_eq!(consolidator_since(&mut looker).await.unwrap(), None);
+        let mut consolidator = staging::connect(&options).await.unwrap();
+        assert!(crate::worker::try_lock(&mut consolidator).await.unwrap());
+        assert!(consolidator_since(&mut looker).await.unwrap().is_some());
+    }
+}

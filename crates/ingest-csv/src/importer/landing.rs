@@ -1,0 +1,99 @@
+//! What an import writes: parts of a file, and the end of it. Each of it holds through an outage of the database.
+
+use staging::imports::{self, State};
+use staging::{Checkpoint, Landing, Patience};
+
+use super::{Importer, now};
+use crate::parse::Part;
+use crate::{Error, metrics};
+
+/// A file while it is imported.
+pub(super) struct Landed {
+    pub(super) import_id: Option<i64>,
+    pub(super) rows: i64,
+    pub(super) size: u64,
+}
+
+impl Importer {
+    pub(super) async fn abandon_leftovers(&mut self) -> Result<u64, Error> {
+        let mut connection = self.session.take().await?;
+        let leftovers = imports::abandon_leftovers(&mut connection, &self.settings.source, now()).await?;
+        self.session.keep(connection);
+        Ok(leftovers)
+    }
+
+    /// Lands a part; false if somebody else has taken over.
+    pub(super) async fn land(&mut self, landed: &mut Landed, mut part: Part) -> Result<bool, Error> {
+        if let Some(import_id) = landed.import_id {
+            let checkpoint = Checkpoint::Csv { import_id, rows_before: landed.rows, rows: part.rows };
+            let now = now();
+            let mut patience = Patience::new("landing rows of a file");
+            let landing = loop {
+                match self.lander.land(&mut part.batch, &part.origin, &checkpoint, now).await {
+                    Ok(landing) => break landing,
+                    Err(error) => patience.wait(&self.cancel, error).await?,
+                }
+            };
+            patience.worked();
+            // The reply to a COMMIT may have been lost: then the ledger is where we wanted it.
+            let wanted = Some((State::Importing, landed.rows + part.rows));
+            if landing == Landing::Fenced && self.progress(import_id).await? != wanted {
+                return Ok(false);
+            }
+            metrics::landed(&part.batch);
+        }
+        landed.rows += part.rows;
+        Ok(true)
+    }
+
+    /// Publishes or refuses; false if somebody else has taken over. Holds whether or not the lock is still ours: who takes
+    /// over deletes the ledger row first.
+    pub(super) async fn settle(&mut self, import_id: i64, rows: i64, refusal: Option<&str>) -> Result<bool, Error> {
+        let wanted = if refusal.is_some() { State::Refused } else { State::Imported };
+        let mut patience = Patience::new("publishing a file");
+        let is_done = loop {
+            match self.try_to_settle(import_id, rows, refusal).await {
+                Ok(is_done) => break is_done,
+                Err(error) => patience.wait(&self.cancel, error).await?,
+            }
+        };
+        patience.worked();
+        // As in landing: it may have been done before.
+        Ok(is_done || self.progress(import_id).await?.is_some_and(|(state, _)| state == wanted))
+    }
+
+    async fn try_to_settle(
+        &mut self,
+        import_id: i64,
+        rows: i64,
+        refusal: Option<&str>,
+    ) -> Result<bool, staging::Error> {
+        let mut connection = self.session.take().await?;
+        let is_done = match refusal {
+            Some(reason) => imports::refuse(&mut connection, import_id, reason, now()).await?,
+            None => imports::publish(&mut connection, import_id, rows, self.settings.ttl, now()).await?,
+        };
+        self.session.keep(connection);
+        Ok(is_done)
+    }
+
+    async fn progress(&mut self, import_id: i64) -> Result<Option<(State, i64)>, Error> {
+        let mut patience = Patience::new("reading the ledger of imports");
+        loop {
+            match self.try_to_read_progress(import_id).await {
+                Ok(progress) => {
+                    patience.worked();
+                    return Ok(progress);
+                }
+                Err(error) => patience.wait(&self.cancel, error).await?,
+            }
+        }
+    }
+
+    async fn try_to_read_progress(&mut self, import_id: i64) -> Result<Option<(State, i64)>, staging::Error> {
+        let mut connection = self.session.take().await?;
+        let progress = imports::progress(&mut connection, import_id).await?;
+        self.session.keep(connection);
+        Ok(progress)
+    }
+}

@@ -1,0 +1,187 @@
+//! The daemon.
+
+use std::fs;
+use std::future::Future;
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use ingest_csv::Error;
+use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::support::{HEADER, Shop, members};
+
+struct Daemon {
+    cancel: CancellationToken,
+    task: JoinHandle<Result<(), Error>>,
+}
+
+impl Daemon {
+    fn start(shop: &Shop) -> Self {
+        let cancel = CancellationToken::new();
+        let run = ingest_csv::run(shop.settings.clone(), shop.options(), shop.lander(), cancel.clone());
+        Self { cancel, task: tokio::spawn(run) }
+    }
+
+    async fn stop(self) {
+        self.cancel.cancel();
+        self.task.await.unwrap().unwrap();
+    }
+}
+
+/// Waits for something to become true.
+async fn until<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !condition().await {
+        assert!(Instant::now() < deadline, "{what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn until_states(shop: &Shop, expected: &[(&str, &str)]) {
+    let states = async || {
+        let ledger = shop.ledger().await;
+        ledger.iter().map(|row| (row.0.clone(), row.1.clone())).collect::<Vec<_>>()
+    };
+    until(&format!("the ledger becomes {expected:?}"), async || {
+        states().await.iter().map(|(name, state)| (name.as_str(), state.as_str())).eq(expected.iter().copied())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn missed_nights_are_imported_oldest_first() {
+    let shop = Shop::open().await;
+    for night in ["2026-01-31", "2026-01-29", "2026-01-30"] {
+        shop.put(&format!("loyalty_members_{night}.csv"), members(1..=3));
+    }
+    let daemon = Daemon::start(&shop);
+    until_states(
+        &shop,
+        &[
+            ("loyalty_members_2026-01-29.csv", "imported"),
+            ("loyalty_members_2026-01-30.csv", "imported"),
+            ("loyalty_members_2026-01-31.csv", "imported"),
+        ],
+    )
+    .await;
+    daemon.stop().await;
+    // Started again it finds nothing new and says nothing twice.
+    let daemon = Daemon::start(&shop);
+    shop.put("loyalty_members_2026-02-01.csv", members(1..=3));
+    until("the new night is imported", async || shop.ledger().await.len() == 4).await;
+    assert_eq!(shop.ledger().await[3].1, "imported");
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_file_that_is_still_written_to_is_left_alone_until_it_settles() {
+    let mut shop = Shop::open().await;
+    shop.settings.settle = Duration::from_millis(700);
+    shop.settings.scan_every = Duration::from_millis(50);
+    let daemon = Daemon::start(&shop);
+    let mut file = fs::File::create(shop.path("loyalty_members_2026-01-31.csv")).unwrap();
+    file.write_all(HEADER.as_bytes()).unwrap();
+    for id in 0..40 {
+        writeln!(file, "{id},s,A,B,m{id}@x.com,1").unwrap();
+        file.flush().unwrap();
+        assert_eq!(shop.ledger().await, [], "nothing is taken while rows still come");
+        tokio::time::sleep(Duration::from_millis(30)).await;
+    }
+    drop(file);
+    until_states(&shop, &[("loyalty_members_2026-01-31.csv", "imported")]).await;
+    assert_eq!(shop.published_ids().await.len(), 40);
+    // Appended to after it was taken: a correction.
+    let mut file = fs::File::options().append(true).open(shop.path("loyalty_members_2026-01-31.csv")).unwrap();
+    writeln!(file, "99,s,A,B,m99@x.com,1").unwrap();
+    drop(file);
+    until("the longer version is imported", async || shop.ledger().await.len() == 2).await;
+    until("the longer version is published", async || shop.published_ids().await.len() == 81).await;
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_refused_file_is_not_tried_again_by_itself() {
+    let shop = Shop::open().await;
+    shop.put("loyalty_members_2026-01-31.csv", HEADER);
+    let daemon = Daemon::start(&shop);
+    until_states(&shop, &[("loyalty_members_2026-01-31.csv", "refused")]).await;
+    daemon.stop().await;
+    let daemon = Daemon::start(&shop);
+    shop.put("loyalty_members_2026-02-01.csv", members(1..=3));
+    until_states(
+        &shop,
+        &[("loyalty_members_2026-01-31.csv", "refused"), ("loyalty_members_2026-02-01.csv", "imported")],
+    )
+    .await;
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_directory_that_is_not_there_yet_is_waited_for() {
+    let mut shop = Shop::open().await;
+    let directory = shop.path("not/yet");
+    shop.settings.directory.clone_from(&directory);
+    let daemon = Daemon::start(&shop);
+    let stopped =
+        "select count(*) from staging.sources where health->'stopped'->>0 like 'the directory cannot be read%'";
+    until("status says so", async || shop.count(stopped).await == 1).await;
+    fs::create_dir_all(&directory).unwrap();
+    fs::write(directory.join("loyalty_members_2026-01-31.csv"), members(1..=3)).unwrap();
+    until_states(&shop, &[("loyalty_members_2026-01-31.csv", "imported")]).await;
+    let well = "select count(*) from staging.sources
+                where health->'stopped' = '[]' and health->'last_file'->>'state' = 'imported'";
+    until("status says that it works", async || shop.count(well).await == 1).await;
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn two_daemons_on_one_directory_import_once() {
+    let shop = Shop::open().await;
+    let daemons = [Daemon::start(&shop), Daemon::start(&shop)];
+    for night in 1..=3 {
+        shop.put(&format!("loyalty_members_2026-01-0{night}.csv"), members(1..=5_000));
+    }
+    until("all nights are published", async || shop.published_ids().await.len() == 15_000).await;
+    for daemon in daemons {
+        daemon.stop().await;
+    }
+    assert_eq!(shop.ledger().await.iter().filter(|row| row.1 == "imported").count(), 3);
+    assert_eq!(shop.count("select count(*) from staging.batches where completes_import").await, 3);
+}
+
+#[tokio::test]
+async fn notifications_make_it_look_at_once_and_scans_find_what_they_miss() {
+    let mut shop = Shop::open().await;
+    shop.settings.scan_every = Duration::from_hours(1);
+    let daemon = Daemon::start(&shop);
+    until("the daemon looks", async || shop.count("select count(*) from staging.sources").await == 1).await;
+    let hidden = shop.put(".loyalty_members.csv", members(1..=3));
+    fs::rename(hidden, shop.path("loyalty_members_2026-01-31.csv")).unwrap();
+    until_states(&shop, &[("loyalty_members_2026-01-31.csv", "imported")]).await;
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_daemon_outlives_an_outage_of_the_database() {
+    let mut shop = Shop::open().await;
+    shop.pool.close().await;
+    let mut server = shop.options().database("postgres").connect().await.unwrap();
+    let away = format!("{}_away", shop.database.name);
+    rename(&mut server, &shop.database.name, &away).await;
+    shop.put("loyalty_members_2026-01-31.csv", members(1..=3));
+    let daemon = Daemon::start(&shop);
+    // Long enough for some attempts; nobody outside can see them fail.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(!daemon.task.is_finished(), "it waits");
+    rename(&mut server, &away, &shop.database.name).await;
+    shop.pool = shop.database.pool().await;
+    until_states(&shop, &[("loyalty_members_2026-01-31.csv", "imported")]).await;
+    daemon.stop().await;
+}
+
+async fn rename(server: &mut PgConnection, from: &str, to: &str) {
+    let sql = AssertSqlSafe(format!("alter database {from} rename to {to}"));
+    sqlx::query(sql).execute(server).await.unwrap();
+}

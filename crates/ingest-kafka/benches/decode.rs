@@ -1,0 +1,96 @@
+//! How long decoding takes: `cargo bench -p ingest-kafka`. Prints nanoseconds a message, the best of several rounds, so
+//! that neighbours on the machine disturb little.
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+use ingest_kafka::{DEFAULT_PLACEHOLDER, Decoder, Format, Message, Outcome, Seen, Settings};
+use model::mapping::{Columns, Context, CustomerMapping, Mapping};
+use model::{Credentials, InstallationKey, Limits};
+
+const ROUNDS: usize = 15;
+const MESSAGES: u32 = 20_000;
+
+fn main() {
+    let row = r#"{"id":1029,"name":"Matthew Groves","email":"matthew.groves@couchbase.com","password":"edzchzmatv5","address_line_1":"600 Sporer Curve","address_line_2":"Suite 528","city":"West Evertchester","state":"NH","zipcode":"04006","phonenumber":"811.128.4320 x4808"}"#;
+    let source = r#"{"version":"3.5.0.Final","connector":"mariadb","name":"dbserver1","ts_ms":1795247517000,"snapshot":"false","db":"inventory","sequence":null,"ts_us":1795247517000000,"ts_ns":1795247517000000000,"table":"customers","server_id":223344,"gtid":"0-223344-22","file":"mysql-bin.000001","pos":7096,"row":0,"thread":null,"query":null}"#;
+    let tail = r#""transaction":null,"op":"u","ts_ms":1795247517393,"ts_us":1795247517393763,"ts_ns":1795247517393763944"#;
+    let insert = format!(r#"{{"before":null,"after":{row},"source":{source},{tail}}}"#);
+    let update = format!(r#"{{"before":{row},"after":{row},"source":{source},{tail}}}"#);
+    let flattened = format!(
+        r#"{},"__deleted":"false","__op":"c","__table":"customers","__source_ts_ms":1795247527000,"__source_file":"mysql-bin.000001","__source_pos":7658,"__source_row":0}}"#,
+        row.trim_end_matches('}')
+    );
+    measure("insert", Format::Debezium, &insert);
+    measure("update", Format::Debezium, &update);
+    measure("flattened", Format::Debezium, &flattened);
+    measure("json", Format::Json, row);
+}
+
+fn measure(name: &str, format: Format, value: &str) {
+    let decoder = Decoder::new(&settings(format), "customers");
+    let now = DateTime::<Utc>::from_timestamp(1_795_247_600, 0).unwrap_or_default();
+    let (mut seen, mut records) = (Seen::default(), Vec::new());
+    let mut batch = staging::Batch::new("home_delivery", Duration::from_secs(1));
+    let (mut decoding, mut with_batch) = (f64::MAX, f64::MAX);
+    for round in 0..ROUNDS * 2 {
+        let began = Instant::now();
+        for offset in 0..MESSAGES {
+            let message = Message {
+                offset: offset.into(),
+                timestamp_ms: Some(1_795_247_518_000),
+                key: Some(br#"{"id":1029}"#),
+                value: Some(value.as_bytes()),
+                new_key: None,
+            };
+            let outcome = decoder.decode(black_box(&message), &mut seen, 0, now, &mut records);
+            assert_eq!(outcome, Outcome::Records);
+            if round % 2 == 1 {
+                records.iter().for_each(|record| batch.push(record));
+                if batch.is_full() {
+                    batch = staging::Batch::new("home_delivery", Duration::from_secs(1));
+                }
+            }
+        }
+        let nanoseconds = began.elapsed().as_secs_f64() * 1e9 / f64::from(MESSAGES);
+        let best = if round % 2 == 1 { &mut with_batch } else { &mut decoding };
+        *best = best.min(nanoseconds);
+    }
+    println!("{name:>10} {:>5} bytes: {decoding:>6.0} ns a message, {with_batch:>6.0} ns with its place in the batch", value.len());
+}
+
+fn settings(format: Format) -> Settings {
+    let column = |name: &str| Columns::One(name.to_owned());
+    let attributes = [
+        ("name", "name"),
+        ("address1", "address_line_1"),
+        ("address2", "address_line_2"),
+        ("city", "city"),
+        ("state", "state"),
+        ("zipcode", "zipcode"),
+        ("phone", "phonenumber"),
+    ];
+    let customer = CustomerMapping {
+        topics: Vec::new(),
+        request: None,
+        external_id: column("id"),
+        email: Some(column("email")),
+        credential: Some("password".to_owned()),
+        version: None,
+        attributes: attributes.into_iter().map(|(ours, theirs)| (ours.to_owned(), column(theirs))).collect(),
+    };
+    Settings {
+        name: "home_delivery".to_owned(),
+        brokers: "localhost:9092".to_owned(),
+        topics: vec!["customers".to_owned()],
+        group_id: "c360".to_owned(),
+        format,
+        mappings: vec![Mapping::Customer(customer)],
+        context: Context { credentials: Credentials::digest(&InstallationKey::new([7; 32])), timezone: chrono_tz::Tz::UTC },
+        limits: Limits::default(),
+        ttl: Duration::from_secs(7 * 86_400),
+        placeholder: DEFAULT_PLACEHOLDER.to_owned(),
+        properties: std::collections::BTreeMap::new(),
+    }
+}

@@ -1,0 +1,104 @@
+//! Neither secrets nor personal data come out by any error, log line or table that shows them. A test binary of its own:
+//! it listens to everything that the process logs.
+
+mod support;
+
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use poll_rest::Auth;
+use serde_json::json;
+use support::{World, ok, raw_server, somebody, status};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::prelude::*;
+use tracing_subscriber::{EnvFilter, fmt};
+use wiremock::Mock;
+use wiremock::matchers::any;
+
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Log {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+const EMAIL: &str = "canary-email@x.com";
+
+#[tokio::test]
+async fn nothing_that_is_secret_or_personal_is_ever_shown() {
+    let log = Log::default();
+    // Ours at the finest level, the HTTP client's as far as the program lets them through.
+    let filter = EnvFilter::new("trace,wiremock=off,hyper=off,h2=off,hyper_util=off,sqlx=off");
+    tracing_subscriber::registry().with(fmt::layer().with_writer(log.clone())).with(filter).init();
+    let mut shown = Vec::new();
+
+    let slow = raw_server(Vec::new(), Duration::ZERO, true).await;
+    let nobody = "http://user:canary-userinfo@127.0.0.1:9".to_owned();
+    let mut worlds = vec![World::asking(&slow).await, World::asking(&nobody).await];
+    for answer in [
+        status(500).set_body_string("canary-body"),
+        status(401).set_body_string("canary-body"),
+        status(302).insert_header("location", "http://x/?canary-location"),
+        status(200).set_body_raw("{\"Email\":\"canary-body", "application/json"),
+        status(200).set_body_raw("canary-body", "text/html"),
+        ok(&json!({"Id": true, "Name": "canary-body", "Password": "canary-password"})),
+        ok(&somebody(1, EMAIL)),
+    ] {
+        let world = World::new().await;
+        Mock::given(any()).respond_with(answer).mount(&world.store).await;
+        worlds.push(world);
+    }
+    for mut world in worlds {
+        let request = world.settings.customer.request.take().unwrap_or_default();
+        world.settings.customer.request = Some(format!("{request}&key=canary-query"));
+        world.settings.headers.insert("x-api-key".to_owned(), "canary-header".to_owned().into());
+        world.settings.auth = Some(Auth::Bearer("canary-token".to_owned().into()));
+        world.settings.read_timeout = Duration::from_millis(200);
+        world.settings.breaker_failures = 2;
+        world.offer(&[EMAIL]).await;
+        shown.push(format!("{:?}", world.settings));
+        let cancel = CancellationToken::new();
+        let outcome = poll_rest::poll_due(world.settings.clone(), world.options(), &mut world.lander(), cancel).await;
+        shown.push(format!("{outcome:?}"));
+        shown.push(format!("{:?}", world.column("select to_jsonb(s) from staging.sources s").await));
+        let letters = "select array[origin::text, reason, detail] from staging.dead_letters";
+        shown.push(format!("{:?}", world.column(letters).await));
+        let origins = "select origin from staging.batches";
+        shown.push(format!("{:?}", world.column(origins).await));
+        let stored = "select array[validators::text, payload] from staging.polls left join staging.records on true";
+        let stored = format!("{:?}", world.column(stored).await);
+        assert!(!stored.contains("edzchzmatv5") && !stored.contains("canary-password"), "{stored}");
+        for bad in ["a header\n", "é\u{7f}"] {
+            let mut settings = world.settings.clone();
+            settings.headers.insert("x-other".to_owned(), format!("canary-header{bad}").into());
+            let cancel = CancellationToken::new();
+            let refused = poll_rest::poll_due(settings, world.options(), &mut world.lander(), cancel).await;
+            let refused = refused.map_err(|error| format!("{error} {error:?}"));
+            shown.push(format!("{refused:?}"));
+        }
+    }
+    let logged = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    assert!(logged.contains("a poll failed") && logged.contains("refuses our credentials"), "{logged}");
+    shown.push(logged);
+    for text in shown {
+        let found = text.find("canary").map(|at| text.get(at.saturating_sub(300)..at + 60));
+        assert!(found.is_none(), "{found:?}");
+    }
+}

@@ -1,0 +1,8 @@
+//! The server as its clients see it: raw bytes over real sockets, and a real Postgres behind `/readyz`.
+
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+mod limits;
+mod probes;
+mod stopping;
+mod support;

@@ -1,0 +1,85 @@
+//! A running server, and a client that can misbehave.
+
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
+use serde_json::Value;
+use sqlx::postgres::PgConnectOptions;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    pub(crate) cancel: CancellationToken,
+    pub(crate) recorder: PrometheusRecorder,
+    pub(crate) served: JoinHandle<Result<(), serve::Error>>,
+}
+
+/// A server in front of this database.
+pub(crate) async fn server(database: PgConnectOptions) -> Server {
+    let listener = serve::listen(([127, 0, 0, 1], 0).into()).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let cancel = CancellationToken::new();
+    let served = tokio::spawn(serve::serve(listener, database, recorder.handle(), cancel.clone()));
+    Server { address, cancel, recorder, served }
+}
+
+/// A server whose database is nowhere.
+pub(crate) async fn server_without_database() -> Server {
+    server(PgConnectOptions::new_without_pgpass().socket("/nowhere")).await
+}
+
+impl Server {
+    pub(crate) async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
+    }
+
+    /// The answer to a request that is sent as it is.
+    pub(crate) async fn send(&self, request: &[u8]) -> Answer {
+        let mut stream = self.connect().await;
+        // A server that has refused already may close before it has read everything.
+        let _ = stream.write_all(request).await;
+        Answer::parse(&read_to_end(&mut stream).await)
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.send(format!("GET {path} HTTP/1.1\r\nhost: c360\r\nconnection: close\r\n\r\n").as_bytes()).await
+    }
+}
+
+/// Everything until the server closes, or resets because it does not want the rest of what we sent.
+pub(crate) async fn read_to_end(stream: &mut TcpStream) -> Vec<u8> {
+    let (mut bytes, mut chunk) = (Vec::new(), [0; 4096]);
+    loop {
+        match stream.read(&mut chunk).await {
+            Ok(0) => return bytes,
+            Ok(read) => bytes.extend_from_slice(&chunk[..read]),
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => return bytes,
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: String,
+}
+
+impl Answer {
+    pub(crate) fn parse(bytes: &[u8]) -> Self {
+        let text = std::str::from_utf8(bytes).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer but {text:?}"));
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        Self { status, head: head.to_ascii_lowercase(), body: body.to_owned() }
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap()
+    }
+}

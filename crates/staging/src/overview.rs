@@ -1,0 +1,232 @@
+//! What waits and what is wrong, for `status` and the gauges. Reads only; every time is absolute, so that the caller decides
+//! what is late.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use sqlx::postgres::PgRow;
+use sqlx::{PgConnection, PgExecutor, Row};
+
+use crate::imports::State;
+use crate::{Error, expiry, partitions};
+
+/// What is landed and not consolidated, of one source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backlog {
+    /// The source.
+    pub source: String,
+    /// How many batches, those of files that are still being imported included.
+    pub batches: i64,
+    /// How many records they have.
+    pub records: i64,
+    /// When the oldest was landed.
+    pub oldest: DateTime<Utc>,
+    /// When the oldest was published that consolidation could take: a file that is still being imported is not its fault.
+    pub oldest_claimable: Option<DateTime<Utc>>,
+    /// What consolidation said when it last failed on one of them.
+    pub last_error: Option<String>,
+}
+
+/// Parked dead letters of one source and reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadLetters {
+    /// The source.
+    pub source: String,
+    /// The word of [`model::Reason`].
+    pub reason: String,
+    /// How many are parked.
+    pub parked: i64,
+    /// How many of them came at or after the time that was asked about.
+    pub recent: i64,
+}
+
+/// What became of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LedgerFile {
+    /// The source.
+    pub source: String,
+    /// Its name, without the directory.
+    pub file_name: String,
+    /// The time that its content is of.
+    pub as_of: DateTime<Utc>,
+    /// What became of it.
+    pub state: State,
+    /// Its rows: landed, dead letters and skips.
+    pub rows: i64,
+    /// Rows that became dead letters.
+    pub dead_letters: i64,
+    /// Rows that are nothing to land.
+    pub skipped: i64,
+    /// Why it was refused; holds no value of any row.
+    pub reason: Option<String>,
+    /// When it was finished; `None` while it is being imported.
+    pub finished_at: Option<DateTime<Utc>>,
+}
+
+/// Polls of one source that are due.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PollsDue {
+    /// The source.
+    pub source: String,
+    /// How many.
+    pub due: i64,
+    /// Since when the oldest is due.
+    pub oldest: DateTime<Utc>,
+}
+
+/// Where expiry stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Expiry {
+    /// How many partitions of records there are.
+    pub partitions: usize,
+    /// When the oldest partition was past that has to stay because a batch in it is not consolidated.
+    pub held_back_since: Option<DateTime<Utc>>,
+    /// When the oldest partition was past that is still there, whatever for.
+    pub overdue_since: Option<DateTime<Utc>>,
+}
+
+/// The backlog of every source that has one.
+pub async fn backlog(executor: impl PgExecutor<'_>) -> Result<Vec<Backlog>, Error> {
+    let rows = sqlx::query(
+        "select source, count(*), coalesce(sum(record_count), 0)::bigint, min(landed_at), min(published_at),
+                (array_agg(last_error order by attempts desc, batch_id) filter (where last_error is not null))[1]
+         from staging.batches
+         where consolidated_at is null and abandoned_at is null
+         group by source
+         order by source",
+    )
+    .fetch_all(executor)
+    .await
+    .map_err(Error::database("reading the backlog"))?;
+    let backlog = |row: &PgRow| Backlog {
+        source: row.get(0),
+        batches: row.get(1),
+        records: row.get(2),
+        oldest: row.get(3),
+        oldest_claimable: row.get(4),
+        last_error: row.get(5),
+    };
+    Ok(rows.iter().map(backlog).collect())
+}
+
+/// Parked dead letters by source and reason.
+pub async fn dead_letters(
+    executor: impl PgExecutor<'_>,
+    recent_since: DateTime<Utc>,
+) -> Result<Vec<DeadLetters>, Error> {
+    let rows = sqlx::query(
+        "select source, reason, count(*), count(*) filter (where landed_at >= $1)
+         from staging.dead_letters
+         where state = 'parked'
+         group by source, reason
+         order by source, reason",
+    )
+    .bind(recent_since)
+    .fetch_all(executor)
+    .await
+    .map_err(Error::database("counting dead letters"))?;
+    let letters = |row: &PgRow| DeadLetters {
+        source: row.get(0),
+        reason: row.get(1),
+        parked: row.get(2),
+        recent: row.get(3),
+    };
+    Ok(rows.iter().map(letters).collect())
+}
+
+/// [`dead_letters`] for those who ask every few seconds: answered by the index alone, however many are parked.
+pub async fn parked(executor: impl PgExecutor<'_>) -> Result<BTreeMap<(String, String), i64>, Error> {
+    let rows = sqlx::query(
+        "select source, reason, count(*) from staging.dead_letters where state = 'parked' group by source, reason",
+    )
+    .fetch_all(executor)
+    .await
+    .map_err(Error::database("counting dead letters"))?;
+    Ok(rows.iter().map(|row| ((row.get(0), row.get(1)), row.get(2))).collect())
+}
+
+/// The file that each CSV source took up last.
+pub async fn last_files(executor: impl PgExecutor<'_>) -> Result<Vec<LedgerFile>, Error> {
+    newest_files(executor, &[State::Importing, State::Imported, State::Copy, State::Superseded, State::Refused]).await
+}
+
+/// Of each CSV source the last file that was refused, unless one was imported after it.
+pub async fn refused_files(executor: impl PgExecutor<'_>) -> Result<Vec<LedgerFile>, Error> {
+    let mut decided = newest_files(executor, &[State::Imported, State::Refused]).await?;
+    decided.retain(|file| file.state == State::Refused);
+    Ok(decided)
+}
+
+async fn newest_files(executor: impl PgExecutor<'_>, states: &[State]) -> Result<Vec<LedgerFile>, Error> {
+    let rows = sqlx::query(
+        "select distinct on (source) source, file_name, as_of, state, row_count, dead_letter_count, skipped_count, reason,
+                finished_at
+         from staging.csv_imports
+         where state = any ($1)
+         order by source, import_id desc",
+    )
+    .bind(states.iter().map(|state| state.as_str()).collect::<Vec<_>>())
+    .fetch_all(executor)
+    .await
+    .map_err(Error::database("reading the ledger of imports"))?;
+    let file = |row: &PgRow| LedgerFile {
+        source: row.get(0),
+        file_name: row.get(1),
+        as_of: row.get(2),
+        state: State::parse(row.get(3)),
+        rows: row.get(4),
+        dead_letters: row.get(5),
+        skipped: row.get(6),
+        reason: row.get(7),
+        finished_at: row.get(8),
+    };
+    Ok(rows.iter().map(file).collect())
+}
+
+/// Due polls of every source that has some.
+pub async fn polls_due(executor: impl PgExecutor<'_>, now: DateTime<Utc>) -> Result<Vec<PollsDue>, Error> {
+    let rows = sqlx::query(
+        "select source, count(*), min(next_at) from staging.polls where next_at <= $1 group by source order by source",
+    )
+    .bind(now)
+    .fetch_all(executor)
+    .await
+    .map_err(Error::database("counting due polls"))?;
+    Ok(rows.iter().map(|row| PollsDue { source: row.get(0), due: row.get(1), oldest: row.get(2) }).collect())
+}
+
+/// When each Kafka source last landed anything.
+pub async fn kafka_progress(executor: impl PgExecutor<'_>) -> Result<BTreeMap<String, DateTime<Utc>>, Error> {
+    let rows = sqlx::query("select source, max(updated_at) from staging.kafka_offsets group by source")
+        .fetch_all(executor)
+        .await
+        .map_err(Error::database("reading stored offsets"))?;
+    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+}
+
+/// Where expiry stands, by the rule that [`crate::expire`] goes by.
+pub async fn expiry(connection: &mut PgConnection, now: DateTime<Utc>) -> Result<Expiry, Error> {
+    let existing = partitions::existing(connection).await?;
+    let mut expiry = Expiry { partitions: existing.len(), ..Expiry::default() };
+    for bounds in existing.iter().filter(|bounds| bounds.end <= now.timestamp()) {
+        let since = DateTime::from_timestamp(bounds.end, 0);
+        expiry.overdue_since = expiry.overdue_since.or(since);
+        if expiry::is_needed(connection, bounds).await? {
+            expiry.held_back_since = since;
+            break;
+        }
+    }
+    Ok(expiry)
+}
+
+/// What the schema takes on the database's disk, indexes included.
+pub async fn bytes(executor: impl PgExecutor<'_>) -> Result<i64, Error> {
+    sqlx::query_scalar(
+        "select coalesce(sum(pg_total_relation_size(oid)), 0)::bigint
+         from pg_class
+         where relnamespace = 'staging'::regnamespace and relkind = 'r'",
+    )
+    .fetch_one(executor)
+    .await
+    .map_err(Error::database("measuring schema staging"))
+}

@@ -14,8 +14,8 @@ test: ## Install what is missing and check everything: format, lints, all tests,
 	@scripts/check.sh
 
 bench: ## Measure. NAME=consolidate for one benchmark, ROWS=100000 for another size
-	@scripts/setup.sh demo
-	ROWS=$(ROWS) cargo bench --locked --workspace --bench '$(or $(NAME),*)' -- $(ROWS)
+	@scripts/setup.sh test
+	ROWS=$(ROWS) EVENTS=$(ROWS) cargo bench --locked --workspace --bench '$(or $(NAME),*)' -- $(ROWS)
 
 secrets: ## Make the passwords and the installation key that docker-compose.yml hands out
 	@scripts/secrets.sh

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::exit::Exit;
 use crate::installation::Installation;
 use crate::sources::{Ingester, ingester};
-use crate::telemetry;
+use crate::{gauges, telemetry};
 
 /// SIGTERM to exit; docker-compose and Kubernetes kill what is slower.
 const STOP_WITHIN: Duration = Duration::from_secs(9);
@@ -38,6 +38,7 @@ pub async fn run(mut installation: Installation, http: bool, cancel: Cancellatio
     }
     spawn_consolidator(&mut parts, rules, installation.seal(), &installation.database, &cancel);
     spawn_expiry(&mut parts, installation.database.clone(), cancel.clone());
+    spawn_gauges(&mut parts, installation.database.clone(), cancel.clone());
     if http {
         let listen = installation.config.http.listen;
         let listener = tokio::net::TcpListener::bind(listen).await.with_context(|| {
@@ -168,6 +169,13 @@ fn spawn_expiry(parts: &mut JoinSet<Result<(), Hopeless>>, database: PgConnectOp
                 () = cancel.cancelled() => {}
             }
         }
+        Ok(())
+    });
+}
+
+fn spawn_gauges(parts: &mut JoinSet<Result<(), Hopeless>>, database: PgConnectOptions, cancel: CancellationToken) {
+    parts.spawn(async move {
+        gauges::publish(database, cancel).await;
         Ok(())
     });
 }

@@ -1,10 +1,84 @@
-//! `c360 demo`: the reference scenario on embedded parts.
+//! `c360 demo`: the reference scenario on embedded parts. Nothing but Postgres' programs has to be there: the fixtures are
+//! in this binary, and all that is made is gone at the end.
+//!
+//! The pipeline is the real one, under the shipped `c360.toml`; only what it talks to is embedded ([`world`]). Progress goes
+//! to standard error ([`narrator`], [`arrivals`]), the result to standard output ([`results`] reads it, [`print`] writes it).
+
+mod arrivals;
+mod fixtures;
+mod mock_kafka;
+mod narrator;
+mod print;
+mod results;
+mod world;
+
+use std::io::{self, ErrorKind, IsTerminal};
+use std::net::{SocketAddr, TcpListener};
 
 use crate::cli;
 use crate::exit::Exit;
+use crate::{daemon, stop};
+use narrator::Narrator;
+use world::World;
 
-/// Runs the demo.
+/// Runs the demo: on a terminal until Ctrl-C, otherwise and with `--once` until the result is printed.
 pub async fn run(args: cli::Demo) -> anyhow::Result<Exit> {
-    let _ = args;
-    anyhow::bail!("being built")
+    let cancel = stop::on_signal()?;
+    let narrator = Narrator::new();
+    narrator.tell("The reference scenario: one retailer, three systems that do not know each other.\n");
+    let (world, mut installation) = World::open(&narrator).await?;
+    let exit = arrivals::all(&mut installation, &narrator, &cancel).await?;
+    anyhow::ensure!(!cancel.is_cancelled(), "stopped before everything had arrived");
+
+    let mut database = staging::connect(&installation.database).await?;
+    if args.json {
+        let documents = results::documents(&mut database).await?;
+        unless_nobody_reads(print::json(&mut io::stdout().lock(), &documents))?;
+    } else {
+        let (reference, orders) = results::reference(&mut database).await?;
+        let summary = results::summary(&mut database).await?;
+        unless_nobody_reads(print::text(&mut io::stdout().lock(), &reference, &orders, &summary))?;
+    }
+    drop(database);
+    if args.once || !io::stdout().is_terminal() {
+        return Ok(exit);
+    }
+
+    let wanted = installation.config.http.listen;
+    installation.config.http.listen = free(wanted);
+    world.invite(&installation, &narrator);
+    // The world must be there as long as the daemon: it ends after it.
+    daemon::run(installation, true, cancel).await
+}
+
+/// `wanted`, or a free port beside it when somebody else has it. Somebody may still take it before the daemon does.
+fn free(wanted: SocketAddr) -> SocketAddr {
+    let any = SocketAddr::new(wanted.ip(), 0);
+    let free = TcpListener::bind(wanted).or_else(|_| TcpListener::bind(any));
+    free.and_then(|listener| listener.local_addr()).unwrap_or(wanted)
+}
+
+/// `c360 demo --once --json | head -1` is no error.
+fn unless_nobody_reads(written: io::Result<()>) -> io::Result<()> {
+    written.or_else(|error| if error.kind() == ErrorKind::BrokenPipe { Ok(()) } else { Err(error) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_that_somebody_has_is_left_to_them() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let wanted = taken.local_addr().unwrap();
+        assert_ne!(free(wanted).port(), wanted.port());
+        drop(taken);
+        assert_eq!(free(wanted), wanted);
+    }
+
+    #[test]
+    fn a_closed_pipe_is_no_error_and_a_full_disk_is() {
+        assert!(unless_nobody_reads(Err(ErrorKind::BrokenPipe.into())).is_ok());
+        assert!(unless_nobody_reads(Err(ErrorKind::StorageFull.into())).is_err());
+    }
 }

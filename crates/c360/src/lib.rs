@@ -10,6 +10,7 @@ pub mod config;
 pub mod daemon;
 pub mod demo;
 pub mod exit;
+pub mod gauges;
 pub mod installation;
 pub mod sample_store;
 pub mod sources;

@@ -25,9 +25,9 @@ pub async fn unmatched(executor: impl PgExecutor<'_>) -> Result<BTreeMap<String,
 /// Since when the process that consolidates has been connected; `None` while nobody does. A command that consolidates for
 /// a moment counts, too.
 pub async fn consolidator_since(executor: impl PgExecutor<'_>) -> Result<Option<DateTime<Utc>>, Error> {
-    // A lock taken by one number shows as its two halves.
-    let since: Option<Option<DateTime<Utc>>> = sqlx::query_scalar(
-        "select a.backend_start
+    // A lock taken by one number shows as its two halves. Of another role's session the start may be hidden.
+    sqlx::query_scalar(
+        "select coalesce(a.backend_start, 'epoch')
          from pg_locks l
          join pg_stat_activity a on a.pid = l.pid
          join pg_database d on d.oid = l.database
@@ -36,8 +36,7 @@ pub async fn consolidator_since(executor: impl PgExecutor<'_>) -> Result<Option<
     )
     .fetch_optional(executor)
     .await
-    .map_err(database("looking for the consolidator"))?;
-    Ok(since.flatten())
+    .map_err(database("looking for the consolidator"))
 }
 
 #[cfg(test)]
@@ -45,6 +44,27 @@ mod tests {
     use sqlx::postgres::PgConnectOptions;
 
     use super::*;
+
+    #[tokio::test]
+    async fn unmatched_are_living_cross_references_without_a_customer_by_reason() {
+        let database = embedded_postgres::test::database().await;
+        let mut connection = staging::connect(&database.url.parse().unwrap()).await.unwrap();
+        crate::migrate(&mut connection).await.unwrap();
+        sqlx::raw_sql(
+            "insert into customer360.xrefs
+                 (system, external_id, unmatched_reason, external_id_json, attributes, position, observed_at, first_seen_at,
+                  last_seen_at, deleted_at)
+             select 'loyalty', id::text, reason, to_jsonb(id), '{}', '\\x00', now(), now(), now(), deleted_at
+             from (values (1, 'no_email', null), (2, 'no_email', null), (3, 'crowded', null), (4, null, null),
+                          (5, 'no_email', now()))
+                 as rows (id, reason, deleted_at)",
+        )
+        .execute(&mut connection)
+        .await
+        .unwrap();
+        let counts = [("crowded".to_owned(), 1), ("no_email".to_owned(), 2)];
+        assert_eq!(unmatched(&mut connection).await.unwrap(), counts.into());
+    }
 
     #[tokio::test]
     async fn the_consolidator_is_seen_from_elsewhere_while_it_holds_its_lock() {

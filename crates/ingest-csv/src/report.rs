@@ -26,7 +26,7 @@ pub enum Outcome {
 /// One file of an import.
 #[derive(Clone, Debug, Serialize)]
 pub struct FileReport {
-    /// The file as it was named, or its name in the directory.
+    /// The file as it was named, or its path in the directory.
     pub file: PathBuf,
     /// The time that its content is of.
     pub as_of: Option<DateTime<Utc>>,

@@ -43,7 +43,7 @@ pub async fn catch_up(
     let board = Arc::new(Board::default());
     let session =
         Session { settings: &settings, database: &database, lander: &mut lander, board: &board, cancel: &cancel };
-    session.run(|settings, client| targets(settings, client).map(Plan::Alone)).await?;
+    Box::pin(session.run(|settings, client| targets(settings, client).map(Plan::Alone))).await?;
     let (records, dead_letters, skipped) = board.totals.read();
     Ok(CaughtUp { records, dead_letters, skipped, stopped: board.read().stopped })
 }
@@ -51,8 +51,11 @@ pub async fn catch_up(
 /// All partitions of the source's topics with their bounds. A topic that is named must exist; a pattern may match nothing.
 pub(crate) fn targets(settings: &Settings, client: &Client) -> Result<Vec<Target>, Error> {
     let deadline = Instant::now() + ALONE_PATIENCE;
-    let unreachable =
-        |error| Error::Unreachable { from: settings.name.clone(), brokers: settings.brokers.clone(), error };
+    let unreachable = |error: KafkaError| Error::Unreachable {
+        from: settings.name.clone(),
+        brokers: settings.brokers.clone(),
+        error: Box::new(error),
+    };
     let metadata = loop {
         match client.fetch_metadata(None, ASK_TIMEOUT) {
             Ok(metadata) => break metadata,
@@ -75,7 +78,11 @@ pub(crate) fn targets(settings: &Settings, client: &Client) -> Result<Vec<Target
                     Err(_) => std::thread::sleep(std::time::Duration::from_millis(200)),
                 }
             };
-            targets.push(Target { topic: topic.name().to_owned(), partition: partition.id(), bounds: Bounds { low, high } });
+            targets.push(Target {
+                topic: topic.name().to_owned(),
+                partition: partition.id(),
+                bounds: Bounds { low, high },
+            });
         }
     }
     Ok(targets)

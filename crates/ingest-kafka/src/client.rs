@@ -75,7 +75,7 @@ pub(crate) fn connect(settings: &Settings) -> Result<Client, Error> {
             Error::Configuration { from, problem: format!("properties.{property}: {why}") }
         }
         KafkaError::ClientCreation(why) => Error::Configuration { from, problem: why },
-        error => Error::Client { from, error },
+        error => Error::Client { from, error: Box::new(error) },
     })
 }
 
@@ -166,7 +166,11 @@ impl ConsumerContext for Ear {
         if !heard.closing {
             // librdkafka waits until the loop answers, and keeps the membership alive meanwhile.
             let partitions = partitions.clone();
-            heard.rebalances.push_back(if assigns { Rebalance::Assign(partitions) } else { Rebalance::Revoke(partitions) });
+            heard.rebalances.push_back(if assigns {
+                Rebalance::Assign(partitions)
+            } else {
+                Rebalance::Revoke(partitions)
+            });
             return;
         }
         drop(heard);

@@ -97,7 +97,13 @@ pub(crate) struct Reader<'c> {
 }
 
 /// Reads until cancelled, done ([`Plan::Alone`]) or broken. The caller closes the client.
-pub(crate) fn consume(settings: &Settings, client: &Client, plan: Plan, lines: Lines, board: &Board) -> Result<(), Error> {
+pub(crate) fn consume(
+    settings: &Settings,
+    client: &Client,
+    plan: Plan,
+    lines: Lines,
+    board: &Board,
+) -> Result<(), Error> {
     let now = Instant::now();
     let mut reader = Reader {
         settings,
@@ -210,8 +216,11 @@ impl<'c> Reader<'c> {
         if self.outbox.is_some() {
             return;
         }
-        let (count, bytes) =
-            self.partitions.iter().filter_map(Partition::open_bytes).fold((0, 0), |(count, sum), bytes| (count + 1, sum + bytes));
+        let (count, bytes) = self
+            .partitions
+            .iter()
+            .filter_map(Partition::open_bytes)
+            .fold((0, 0), |(count, sum), bytes| (count + 1, sum + bytes));
         if count > OPEN_BATCHES || bytes > OPEN_BYTES {
             let largest = self.partitions.iter_mut().max_by_key(|partition| partition.open_bytes());
             self.outbox = largest.and_then(Partition::seal);
@@ -323,7 +332,7 @@ impl<'c> Reader<'c> {
         let code = match error {
             KafkaError::MessageConsumption(code) => code,
             KafkaError::PartitionEOF(_) => return Ok(()),
-            error => return Err(Error::Client { from: self.settings.name.clone(), error }),
+            error => return Err(Error::Client { from: self.settings.name.clone(), error: Box::new(error) }),
         };
         match code {
             RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange => {
@@ -336,7 +345,7 @@ impl<'c> Reader<'c> {
             _ => {}
         }
         let now = Instant::now();
-        self.told.retain(|(_, told)| now.duration_since(*told) < Duration::from_secs(60));
+        self.told.retain(|(_, told)| now.duration_since(*told) < Duration::from_mins(1));
         if !self.told.iter().any(|(known, _)| *known == code) {
             self.told.push((code, now));
             tracing::warn!(source = %self.settings.name, %error, "Kafka is in trouble, trying again until it works");

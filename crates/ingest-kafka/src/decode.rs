@@ -88,7 +88,8 @@ impl Decoder {
     /// The decoder for a topic.
     pub fn new(settings: &Settings, topic: &str) -> Arc<Self> {
         let mappings: Vec<Mapping> = settings.mappings_for(topic).cloned().collect();
-        let mut columns: Vec<String> = mappings.iter().filter_map(Mapping::credential_column).map(str::to_owned).collect();
+        let mut columns: Vec<String> =
+            mappings.iter().filter_map(Mapping::credential_column).map(str::to_owned).collect();
         columns.dedup();
         let placeholder = settings.placeholder_text();
         Arc::new(Self {
@@ -130,8 +131,9 @@ impl Decoder {
         if shape::is_nothing(text) {
             return self.tombstone(at, !text.is_empty(), seen, records);
         }
-        serde_json::from_str::<serde::de::IgnoredAny>(text)
-            .map_err(|error| Reject::new(Reason::NotJson, format!("line {} column {}", error.line(), error.column())))?;
+        serde_json::from_str::<serde::de::IgnoredAny>(text).map_err(|error| {
+            Reject::new(Reason::NotJson, format!("line {} column {}", error.line(), error.column()))
+        })?;
         if self.heartbeats {
             return Ok(Outcome::Skipped(Skip::Heartbeat));
         }
@@ -142,7 +144,9 @@ impl Decoder {
         match shape {
             Shape::Tombstone => self.tombstone(at, true, seen, records),
             Shape::Envelope(envelope) => self.envelope(at, text, &envelope, seen, records),
-            Shape::Row { row, sections } if self.format == Format::Json => self.plain_row(at, text, row, &sections, seen, records),
+            Shape::Row { row, sections } if self.format == Format::Json => {
+                self.plain_row(at, text, row, &sections, seen, records)
+            }
             Shape::Row { row, sections } => self.flattened(at, text, row, &sections, seen, records),
             Shape::Skip(skip) => {
                 if let Skip::SchemaChange { position: Some(position) } = skip {
@@ -170,6 +174,7 @@ impl Decoder {
                 let after = after.ok_or_else(|| Reject::new(Reason::UnknownShape, "after is not an object"))?;
                 let fields = self.fields(after)?;
                 self.upsert(at, &fields, |_| Ok(position), observed_at, records)?;
+                return Ok(self.keep_payload(text, &envelope.sections, Some(after), records));
             }
             "d" => {
                 let before = envelope.before.filter(|before| members::is_object(before));
@@ -180,7 +185,7 @@ impl Decoder {
             "m" => return Ok(Outcome::Skipped(Skip::LogicalMessage)),
             _ => return Err(Reject::new(Reason::UnknownOperation, "op is none of c, u, r, d, t, m")),
         }
-        Ok(self.keep_payload(text, &envelope.sections, records))
+        Ok(self.keep_payload(text, &envelope.sections, None, records))
     }
 
     fn flattened(
@@ -210,7 +215,7 @@ impl Decoder {
             Some("m") => return Ok(Outcome::Skipped(Skip::LogicalMessage)),
             Some(_) => return Err(Reject::new(Reason::UnknownOperation, "__op is none of c, u, r, d, t, m")),
         }
-        Ok(self.keep_payload(text, sections, records))
+        Ok(self.keep_payload(text, sections, Some(row), records))
     }
 
     fn plain_row(
@@ -229,11 +234,17 @@ impl Decoder {
             None => Ok(at.timestamp()),
         };
         self.upsert(at, &fields, version, observed_at, records)?;
-        Ok(self.keep_payload(text, sections, records))
+        Ok(self.keep_payload(text, sections, Some(row), records))
     }
 
     /// `says_so` tells the deletes of flattened streams, whose value is the text `null`, from Kafka's own tombstones.
-    fn tombstone(&self, at: &Coordinates<'_>, says_so: bool, seen: &mut Seen, records: &mut Vec<Record>) -> Result<Outcome, Reject> {
+    fn tombstone(
+        &self,
+        at: &Coordinates<'_>,
+        says_so: bool,
+        seen: &mut Seen,
+        records: &mut Vec<Record>,
+    ) -> Result<Outcome, Reject> {
         let key = Key::read(at.message.key, self.limits)?;
         if matches!(key, Key::Absent) {
             return Ok(Outcome::Skipped(Skip::TombstoneWithoutKey));
@@ -276,7 +287,8 @@ impl Decoder {
     ) -> Result<(), Reject> {
         let key = Key::read(at.message.key, self.limits);
         let by_key = |mapping: &Mapping| key.as_ref().map_err(Clone::clone)?.external_id(mapping);
-        let by_before = |mapping: &Mapping, unknown: Reject| before.map_or(Err(unknown), |before| mapping.external_id(before));
+        let by_before =
+            |mapping: &Mapping, unknown: Reject| before.map_or(Err(unknown), |before| mapping.external_id(before));
         let mut unnamed = None;
         for mapping in &self.mappings {
             match by_key(mapping).or_else(|unknown| by_before(mapping, unknown)) {
@@ -301,10 +313,15 @@ impl Decoder {
     }
 
     /// Gives the raw text, without credentials, to the records of the message.
-    fn keep_payload(&self, text: &str, sections: &[Section<'_>], records: &mut [Record]) -> Outcome {
+    /// `row` is the one that was mapped.
+    fn keep_payload(&self, text: &str, sections: &[Section<'_>], row: Option<&str>, records: &mut [Record]) -> Outcome {
         if let Some((first, others)) = records.split_first_mut() {
-            let payload = self.censor.apply(text, sections);
-            others.iter_mut().for_each(|record| record.payload = Some(payload.clone()));
+            // Empty is what a credential without a value became, and any when it is dropped.
+            let digest = first.mapped.credential.as_deref().filter(|digest| !digest.is_empty());
+            let payload = self.censor.apply(text, sections, row.zip(digest));
+            for record in others {
+                record.payload = Some(payload.clone());
+            }
             first.payload = Some(payload);
         }
         if self.mappings.is_empty() { Outcome::Skipped(Skip::Unmapped) } else { Outcome::Records }
@@ -313,12 +330,14 @@ impl Decoder {
     /// A version: an integer, or a time in milliseconds with its microseconds behind.
     fn version(&self, fields: &Fields<'_>, column: &str) -> Result<LogPosition, Reject> {
         let field = fields.get(column);
-        let text = field.text().ok_or_else(|| Reject::new(Reason::BadValue, format!("column {column} has no version")))?;
+        let text =
+            field.text().ok_or_else(|| Reject::new(Reason::BadValue, format!("column {column} has no version")))?;
         if let Ok(number) = text.parse::<i64>() {
             return Ok(LogPosition::from_signed(number));
         }
-        let time = parse_time(&text, self.context.timezone)
-            .ok_or_else(|| Reject::new(Reason::BadValue, format!("column {column} is neither an integer nor a time")))?;
+        let time = parse_time(&text, self.context.timezone).ok_or_else(|| {
+            Reject::new(Reason::BadValue, format!("column {column} is neither an integer nor a time"))
+        })?;
         let row = time.timestamp_subsec_micros() % 1_000;
         Ok(LogPosition { row, ..LogPosition::from_signed(time.timestamp_millis()) })
     }
@@ -348,7 +367,13 @@ impl Seen {
 }
 
 impl Coordinates<'_> {
-    fn record(&self, operation: Operation, mapped: Mapped, position: LogPosition, observed_at: DateTime<Utc>) -> Record {
+    fn record(
+        &self,
+        operation: Operation,
+        mapped: Mapped,
+        position: LogPosition,
+        observed_at: DateTime<Utc>,
+    ) -> Record {
         let position = Position::kafka(self.epoch, position, self.message.offset);
         Record { operation, mapped, position, observed_at, moved_to: None, payload: None }
     }

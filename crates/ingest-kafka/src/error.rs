@@ -21,7 +21,7 @@ pub enum Error {
         /// Where brokers were looked for.
         brokers: String,
         /// What the client says.
-        error: KafkaError,
+        error: Box<KafkaError>,
     },
     /// A topic is not there.
     #[error("source {from}: topic {topic} does not exist")]
@@ -37,7 +37,7 @@ pub enum Error {
         /// The source.
         from: String,
         /// What it says.
-        error: KafkaError,
+        error: Box<KafkaError>,
     },
     /// The database refused for good.
     #[error(transparent)]

@@ -29,9 +29,8 @@ pub async fn lag(settings: &Settings, database: &PgConnectOptions) -> Result<Vec
     settings.check()?;
     let asked = settings.clone();
     let asking = tokio::task::spawn_blocking(move || targets(&asked, &client::connect(&asked)?));
-    let targets = asking
-        .await
-        .map_err(|error| Error::Thread { from: settings.name.clone(), problem: error.to_string() })??;
+    let targets =
+        asking.await.map_err(|error| Error::Thread { from: settings.name.clone(), problem: error.to_string() })??;
     let stored = Ledger::new(&settings.name, database).try_read().await?;
     let lag = |target: crate::consume::Target| {
         let next_offset = stored.start(&target.topic, target.partition).next_offset;

@@ -17,37 +17,19 @@ use crate::partition::{Name, Sealed};
 use crate::status::Totals;
 
 /// A landing that takes longer than this is given up and tried again on another connection.
-const LAND_TIMEOUT: Duration = Duration::from_secs(60);
+const LAND_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// What the consuming loop is told.
 #[derive(Debug)]
 pub(crate) enum Event {
     /// A batch and its progress are durable.
-    Landed {
-        name: Name,
-        generation: u64,
-        next_offset: i64,
-    },
+    Landed { name: Name, generation: u64, next_offset: i64 },
     /// Other progress was stored than the batch continued from; this is what is stored.
-    Fenced {
-        name: Name,
-        generation: u64,
-        start: Start,
-    },
+    Fenced { name: Name, generation: u64, start: Start },
     /// The database will never take this batch: something in it.
-    Refused {
-        name: Name,
-        generation: u64,
-        first_offset: i64,
-        next_offset: i64,
-        reject: Reject,
-        start: Start,
-    },
+    Refused { name: Name, generation: u64, first_offset: i64, next_offset: i64, reject: Reject, start: Start },
     /// The answer to a lookup.
-    Found {
-        lookup: u64,
-        stored: Stored,
-    },
+    Found { lookup: u64, stored: Stored },
 }
 
 /// The landing half of one source.
@@ -86,7 +68,8 @@ impl Landings<'_> {
     async fn land(&mut self, mut sealed: Sealed) -> Result<Event, staging::Error> {
         let began = Instant::now();
         let Sealed { name, generation, first_offset, advance, .. } = &sealed;
-        let (name, generation, first_offset, next_offset) = (name.clone(), *generation, *first_offset, advance.next_offset);
+        let (name, generation, first_offset, next_offset) =
+            (name.clone(), *generation, *first_offset, advance.next_offset);
         let origin = json!({
             "topic": &*name.0, "partition": name.1, "first_offset": first_offset, "last_offset": next_offset - 1,
         });
@@ -98,7 +81,11 @@ impl Landings<'_> {
                 if start.next_offset != Some(next_offset) {
                     metrics::fenced(self.source);
                     tracing::info!(
-                        source = self.source, topic = &*name.0, partition = name.1, first_offset, stored = start.next_offset,
+                        source = self.source,
+                        topic = &*name.0,
+                        partition = name.1,
+                        first_offset,
+                        stored = start.next_offset,
                         "fenced: other progress is stored, going on from there"
                     );
                     return Ok(Event::Fenced { name, generation, start });

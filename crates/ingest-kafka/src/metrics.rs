@@ -43,7 +43,10 @@ pub(crate) fn paused(source: &str) {
     counter!(PAUSES, "source" => source.to_owned()).increment(1);
 }
 
-#[expect(clippy::cast_precision_loss, reason = "gauges are floats, and nobody reads 2^53 messages of lag to the last digit")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "gauges are floats, and nobody reads 2^53 messages of lag to the last digit"
+)]
 pub(crate) fn progress(source: &str, lag: i64, oldest_unlanded_seconds: i64, stopped: usize) {
     gauge!(LAG, "source" => source.to_owned()).set(lag as f64);
     gauge!(OLDEST_UNLANDED, "source" => source.to_owned()).set(oldest_unlanded_seconds as f64);

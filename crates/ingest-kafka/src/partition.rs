@@ -196,7 +196,13 @@ impl Partition {
         self.sealed(Batch::new(&settings.name, settings.ttl), next_offset, next_offset, BTreeMap::new())
     }
 
-    fn sealed(&mut self, batch: Batch, first_offset: i64, next_offset: i64, skipped: BTreeMap<&'static str, u64>) -> Sealed {
+    fn sealed(
+        &mut self,
+        batch: Batch,
+        first_offset: i64,
+        next_offset: i64,
+        skipped: BTreeMap<&'static str, u64>,
+    ) -> Sealed {
         let advance = Advance {
             topic: self.name.0.to_string(),
             partition: self.name.1,

@@ -29,14 +29,9 @@ pub async fn run(
     let settings = Arc::new(settings);
     let board = Arc::new(Board::default());
     loop {
-        let session = Session {
-            settings: &settings,
-            database: &database,
-            lander: &mut lander,
-            board: &board,
-            cancel: &cancel,
-        };
-        match session.run(|_, _| Ok(Plan::Group)).await {
+        let session =
+            Session { settings: &settings, database: &database, lander: &mut lander, board: &board, cancel: &cancel };
+        match Box::pin(session.run(|_, _| Ok(Plan::Group))).await {
             Ok(()) => return Ok(()),
             Err(error @ (Error::Client { .. } | Error::Thread { .. })) => {
                 tracing::error!(%error, "the consumer broke, starting another one");

@@ -94,7 +94,6 @@ impl Session<'_> {
         }
         outcome
     }
-
 }
 
 /// Returns some time after the end was asked for.

@@ -87,7 +87,7 @@ impl Settings {
                 return refuse(format!("properties.{property} cannot be changed: {instead}"));
             }
         }
-        let patterns = self.topics.iter().chain(self.mappings.iter().flat_map(|mapping| mapping.topics()));
+        let patterns = self.topics.iter().chain(self.mappings.iter().flat_map(Mapping::topics));
         for topic in patterns.filter(|topic| topic.starts_with('^')) {
             if let Err(error) = Regex::new(topic) {
                 return refuse(format!("topic pattern {topic}: {error}"));
@@ -116,9 +116,10 @@ impl Settings {
 }
 
 fn is_topic(wanted: &str, topic: &str) -> bool {
-    match wanted.starts_with('^') {
-        true => Regex::new(wanted).is_ok_and(|pattern| pattern.is_match(topic)),
-        false => wanted == topic,
+    if wanted.starts_with('^') {
+        Regex::new(wanted).is_ok_and(|pattern| pattern.is_match(topic))
+    } else {
+        wanted == topic
     }
 }
 

@@ -5,7 +5,8 @@ mod world;
 use std::time::Duration;
 
 use ingest_kafka::Error;
-use world::{NEXT, RECORDS, World};
+use tokio_util::sync::CancellationToken;
+use world::{NEXT, RECORDS, World, lander};
 
 #[tokio::test]
 async fn everything_is_landed_once_and_a_second_life_goes_on_from_there() {
@@ -50,7 +51,10 @@ async fn catching_up_ends_at_the_watermarks_and_a_second_time_has_nothing_to_do(
     assert_eq!((done.records, done.dead_letters, done.skipped, done.stopped), (100, 1, 1, vec![]));
     assert_eq!(world.catch_up().await.unwrap(), ingest_kafka::CaughtUp::default());
     let lag = ingest_kafka::lag(&world.settings(), &world.database).await.unwrap();
-    assert_eq!(lag.iter().map(|partition| (partition.next_offset, partition.lag)).collect::<Vec<_>>(), [(Some(101), 0), (Some(1), 0)]);
+    assert_eq!(
+        lag.iter().map(|partition| (partition.next_offset, partition.lag)).collect::<Vec<_>>(),
+        [(Some(101), 0), (Some(1), 0)]
+    );
 }
 
 #[tokio::test]
@@ -59,7 +63,7 @@ async fn of_two_landers_on_one_partition_nobody_doubles_anything() {
     // Two groups: each believes that the partition is its own, as a zombie does.
     let mut zombie = world.settings();
     zombie.group_id = "zombie".to_owned();
-    let (one, other) = (world.run(), world.run_with(zombie, &world.database));
+    let (one, other) = (world.run(), world.run_with(zombie));
     for round in 0..20 {
         world.produce_inserts(0, round * 100..(round + 1) * 100).await;
     }
@@ -116,7 +120,10 @@ async fn poison_is_parked_and_its_neighbours_land() {
 async fn a_message_that_only_the_database_refuses_is_found_and_parked_alone() {
     let world = World::new(1).await;
     // A refusal that no inspection can foresee.
-    sqlx::query("alter table staging.records add constraint unforeseen check (external_id <> '13')").execute(&world.pool).await.unwrap();
+    sqlx::query("alter table staging.records add constraint unforeseen check (external_id <> '13')")
+        .execute(&world.pool)
+        .await
+        .unwrap();
     world.produce_inserts(0, 0..100).await;
     let done = world.catch_up().await.unwrap();
     assert_eq!((done.records, done.dead_letters), (99, 1));
@@ -147,7 +154,9 @@ async fn progress_beyond_the_end_stops_the_partition_with_an_alarm_and_no_other(
     let world = World::new(2).await;
     world.produce_inserts(0, 0..10).await;
     sqlx::query("insert into staging.kafka_offsets values ('home_delivery', 'customers', 1, 1000, null, now())")
-        .execute(&world.pool).await.unwrap();
+        .execute(&world.pool)
+        .await
+        .unwrap();
     world.produce_inserts(1, 100..110).await;
     let done = world.catch_up().await.unwrap();
     assert_eq!((done.records, done.stopped.len(), done.stopped[0].partition), (10, 1, 1));
@@ -156,7 +165,10 @@ async fn progress_beyond_the_end_stops_the_partition_with_an_alarm_and_no_other(
     let alarm = "select count(*) from staging.sources where health->'stopped'->0->>'partition' = '1'";
     world.until(alarm, 1).await;
     // The operator decides, and the daemon goes on.
-    sqlx::query("update staging.kafka_offsets set next_offset = 0 where partition = 1").execute(&world.pool).await.unwrap();
+    sqlx::query("update staging.kafka_offsets set next_offset = 0 where partition = 1")
+        .execute(&world.pool)
+        .await
+        .unwrap();
     world.until(RECORDS, 20).await;
     world.until("select jsonb_array_length(health->'stopped')::bigint from staging.sources", 0).await;
     daemon.stop().await;
@@ -167,11 +179,13 @@ async fn a_topic_that_does_not_exist_yet_is_waited_for() {
     let world = World::new(1).await;
     let mut settings = world.settings();
     settings.topics = vec!["later".to_owned(), "^cust.*$".to_owned()];
-    let daemon = world.run_with(settings.clone(), &world.database);
+    let daemon = world.run_with(settings.clone());
     world.produce_inserts(0, 0..10).await;
     world.until(RECORDS, 10).await;
     daemon.stop().await;
-    let unknown = ingest_kafka::catch_up(settings, world.database.clone(), world.lander(&world.database), Default::default()).await;
+    let unknown =
+        ingest_kafka::catch_up(settings, world.database.clone(), lander(&world.database), CancellationToken::new())
+            .await;
     assert!(matches!(unknown, Err(Error::UnknownTopic { topic, .. }) if topic == "later"));
 }
 
@@ -180,7 +194,7 @@ async fn a_wrong_property_is_an_error_of_the_configuration() {
     let world = World::new(1).await;
     let mut settings = world.settings();
     settings.properties.insert("fetch.max.byte".to_owned(), "1".to_owned());
-    let daemon = world.run_with(settings, &world.database);
+    let daemon = world.run_with(settings);
     let refused = tokio::time::timeout(Duration::from_secs(10), daemon.end()).await.unwrap();
     assert!(refused.is_configuration(), "{refused}");
     assert!(refused.to_string().contains("fetch.max.byte"), "{refused}");

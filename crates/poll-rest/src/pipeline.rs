@@ -17,10 +17,10 @@ use crate::ask::Asker;
 use crate::draft::Answer;
 use crate::land::Landings;
 
-/// How long a poller has polls for itself. Much longer than asking takes; after a crash they wait as long.
-const LEASE: Duration = Duration::from_mins(10);
+/// How long a poller has polls for itself. Longer than asking takes, mostly; after a crash they wait as long.
+pub(crate) const LEASE: Duration = Duration::from_mins(2);
 /// A poll with less of its lease left is not begun.
-const LEASE_RESERVE: Duration = Duration::from_mins(1);
+const LEASE_RESERVE: Duration = Duration::from_secs(45);
 /// How often to look for what has become due, beside being woken for what is new.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 

@@ -15,13 +15,15 @@ use tokio_util::sync::CancellationToken;
 use crate::ask::Asker;
 use crate::breaker::BreakerState;
 use crate::land::Landings;
-use crate::pipeline::{Pipeline, Until};
+use crate::pipeline::{LEASE, Pipeline, Until};
 use crate::{Error, Settings, metrics};
 
 /// How often health is said when nothing changes.
 const HEALTH_EVERY: Duration = Duration::from_secs(5);
 /// How long a landing that is under way may take after we were asked to stop.
 const PATIENCE: Duration = Duration::from_secs(4);
+/// How often `run --once` looks whether others have answered what they hold.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// What [`poll_due`] did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -90,8 +92,9 @@ pub async fn run(
     Ok(())
 }
 
-/// Asks about all that is due now and what comes up by that, then returns; for `run --once`. Does not wait for a source
-/// whose breaker opens.
+/// Asks about all that is due now and what comes up by that, then returns; for `run --once`. Polls that another process
+/// holds are waited for: it lands their answers, or it is dead and its leases run out. Does not wait for a source whose
+/// breaker opens.
 pub async fn poll_due(
     settings: Settings,
     database: PgConnectOptions,
@@ -101,15 +104,33 @@ pub async fn poll_due(
     let asker = Asker::new(settings, false)?;
     let pool = pool(database);
     let wake = Notify::new();
-    let until = Until::Dry { due_at: Utc::now() };
-    let pipeline = Pipeline { asker: &asker, database: &pool, wake: &wake, cancel: &cancel, until };
     let mut landings = landings(&asker, lander, &pool, &cancel);
-    // What one round lands can make products due, for the next.
-    while pipeline.run(&mut landings).await? > 0 && !cancel.is_cancelled() {}
+    let last_look = Instant::now() + LEASE;
+    while !cancel.is_cancelled() {
+        let until = Until::Dry { due_at: Utc::now() };
+        let pipeline = Pipeline { asker: &asker, database: &pool, wake: &wake, cancel: &cancel, until };
+        // What one round lands can make products due, for the next.
+        let asked = pipeline.run(&mut landings).await?;
+        if asked > 0 {
+            continue;
+        }
+        let is_open = asker.requester.gate().state() != BreakerState::Closed;
+        if is_open || Instant::now() > last_look || !held_elsewhere(&asker, &pool).await? {
+            break;
+        }
+        tokio::select! {
+            () = sleep(LOOK_EVERY) => {}
+            () = cancel.cancelled() => {}
+        }
+    }
     let summary = landings.summary;
     say(&asker, &pool).await;
     let gate = asker.requester.gate();
     Ok(Summary { requests: gate.requests(), breaker: gate.state(), ..summary })
+}
+
+async fn held_elsewhere(asker: &Asker, pool: &PgPool) -> Result<bool, Error> {
+    Ok(polls::leased_elsewhere(pool, &asker.settings.source, Utc::now()).await? > 0)
 }
 
 fn landings<'a>(

@@ -43,7 +43,8 @@ async fn main() {
         empty(&mut connection).await;
         landing.push(land(&options, &records).await);
     }
-    let rate = |seconds: f64| records.len() as f64 / seconds;
+    let count = u32::try_from(records.len()).unwrap();
+    let rate = |seconds: f64| f64::from(count) / seconds;
     let (landing, copying) = (median(landing), median(copying));
     println!("landed     {:>9.0} records/s", rate(landing));
     println!("text COPY  {:>9.0} rows/s", rate(copying));

@@ -21,6 +21,8 @@ pub struct Backlog {
     pub records: i64,
     /// When the oldest was landed.
     pub oldest: DateTime<Utc>,
+    /// When the newest was landed: somebody works.
+    pub newest: DateTime<Utc>,
     /// When the oldest was published that consolidation could take: a file that is still being imported is not its fault.
     pub oldest_claimable: Option<DateTime<Utc>>,
     /// What consolidation said when it last failed on one of them.
@@ -88,7 +90,8 @@ pub struct Expiry {
 /// The backlog of every source that has one.
 pub async fn backlog(executor: impl PgExecutor<'_>) -> Result<Vec<Backlog>, Error> {
     let rows = sqlx::query(
-        "select source, count(*), coalesce(sum(record_count), 0)::bigint, min(landed_at), min(published_at),
+        "select source, count(*), coalesce(sum(record_count), 0)::bigint, min(landed_at), max(landed_at),
+                min(published_at),
                 (array_agg(last_error order by attempts desc, batch_id) filter (where last_error is not null))[1]
          from staging.batches
          where consolidated_at is null and abandoned_at is null
@@ -103,8 +106,9 @@ pub async fn backlog(executor: impl PgExecutor<'_>) -> Result<Vec<Backlog>, Erro
         batches: row.get(1),
         records: row.get(2),
         oldest: row.get(3),
-        oldest_claimable: row.get(4),
-        last_error: row.get(5),
+        newest: row.get(4),
+        oldest_claimable: row.get(5),
+        last_error: row.get(6),
     };
     Ok(rows.iter().map(backlog).collect())
 }
@@ -125,12 +129,8 @@ pub async fn dead_letters(
     .fetch_all(executor)
     .await
     .map_err(Error::database("counting dead letters"))?;
-    let letters = |row: &PgRow| DeadLetters {
-        source: row.get(0),
-        reason: row.get(1),
-        parked: row.get(2),
-        recent: row.get(3),
-    };
+    let letters =
+        |row: &PgRow| DeadLetters { source: row.get(0), reason: row.get(1), parked: row.get(2), recent: row.get(3) };
     Ok(rows.iter().map(letters).collect())
 }
 

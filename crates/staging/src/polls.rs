@@ -178,3 +178,19 @@ pub async fn due(
         .map_err(Error::database("counting due polls"))?;
     Ok((row.get(0), row.get(1)))
 }
+
+/// How many polls of a source were never answered and are not due either: another poller holds them, or held them when it
+/// died; their leases run out.
+pub async fn leased_elsewhere(executor: impl PgExecutor<'_>, source: &str, now: DateTime<Utc>) -> Result<i64, Error> {
+    sqlx::query_scalar(
+        "select (select count(*) from staging.polls
+                 where source = $1 and state = 'due' and checked_at is null and next_at > $2)
+              + (select count(*) from staging.polled_products
+                 where source = $1 and state = 'due' and checked_at is null and next_at > $2)",
+    )
+    .bind(source)
+    .bind(now)
+    .fetch_one(executor)
+    .await
+    .map_err(Error::database("looking for polls that another process holds"))
+}

@@ -1,5 +1,7 @@
 //! Compare-and-swap: whoever is wrong about the stored progress writes nothing.
 
+use std::time::Duration;
+
 use staging::{Landing, Seal, offsets};
 use tokio_util::sync::CancellationToken;
 
@@ -65,8 +67,8 @@ async fn a_fenced_lander_goes_on_from_what_is_stored() {
     staged.land(1, 1, TTL, noon()).await;
     let fenced = lander.land(&mut batch(1, 2, TTL), &origin(1), &advance(Some(1), 3), noon()).await.unwrap();
     assert_eq!(fenced, Landing::Fenced);
-    let landed = lander.land(&mut batch(2, 1, TTL), &origin(2), &advance(Some(2), 3), noon()).await.unwrap();
-    assert!(matches!(landed, Landing::Landed { .. }));
+    let landing = lander.land(&mut batch(2, 1, TTL), &origin(2), &advance(Some(2), 3), noon()).await.unwrap();
+    assert!(matches!(landing, Landing::Landed { .. }));
     assert_eq!(staged.count("records").await, 3);
 }
 
@@ -108,8 +110,10 @@ async fn a_reply_that_never_comes_is_given_up_and_tried_again() {
             proxy.lost.notified().await;
             // From here on time passes by itself whenever everybody waits.
             tokio::time::pause();
+            tokio::time::Instant::now()
         };
-        let (error, ()) = tokio::join!(landing, silence);
+        let (error, since) = tokio::join!(landing, silence);
+        assert!(since.elapsed() <= Duration::from_mins(2), "{:?}", since.elapsed());
         tokio::time::resume();
         error.unwrap_err()
     };

@@ -31,8 +31,8 @@ async fn invariant_1_nothing_is_lost_a_source_record_is_landed_parked_or_counted
         }
         // Each batch is tried twice: the second try must not add anything.
         let checkpoint = advance(expected, ledger);
-        let landed = lander.land(&mut batch, &origin(first), &checkpoint, noon()).await.unwrap();
-        assert!(matches!(landed, Landing::Landed { batch_id: Some(_) }), "part {part}: {landed:?}");
+        let landing = lander.land(&mut batch, &origin(first), &checkpoint, noon()).await.unwrap();
+        assert!(matches!(landing, Landing::Landed { batch_id: Some(_) }), "part {part}: {landing:?}");
         let again = lander.land(&mut batch, &origin(first), &checkpoint, noon()).await.unwrap();
         assert_eq!(again, Landing::Fenced);
         expected = Some(ledger);
@@ -156,8 +156,8 @@ async fn progress_alone_moves_the_offset_and_makes_no_batch() {
     let staged = staged().await;
     let mut lander = staged.lander();
     let nothing = &mut Batch::new(SOURCE, TTL);
-    let landed = lander.land(nothing, &origin(0), &advance(None, 7), noon()).await.unwrap();
-    assert_eq!(landed, Landing::Landed { batch_id: None });
+    let landing = lander.land(nothing, &origin(0), &advance(None, 7), noon()).await.unwrap();
+    assert_eq!(landing, Landing::Landed { batch_id: None });
     assert_eq!(staged.count("batches").await, 0);
     assert_eq!(staged.ask::<i64>("select next_offset from staging.kafka_offsets").await, 7);
 }

@@ -10,6 +10,7 @@ mod importing;
 mod installing;
 mod landing;
 mod outages;
+mod overview;
 mod partitions;
 mod sealing;
 mod secrecy;

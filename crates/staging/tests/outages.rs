@@ -2,8 +2,10 @@
 
 use chrono::Utc;
 use sqlx::Connection;
+use sqlx::error::DatabaseError;
 use staging::{Error, Landing};
 
+use crate::support::proxy::{Loss, Proxy};
 use crate::support::{SOURCE, TTL, advance, batch, noon, origin, staged};
 
 const LANDER_WAITS: &str = "select count(*) > 0 from pg_stat_activity
@@ -57,11 +59,13 @@ async fn a_connection_killed_between_landings_is_replaced() {
     assert!(matches!(landing, Landing::Landed { .. }));
 }
 
-/// A process that was frozen finds its transaction ended.
+/// A process that was frozen finds its transaction ended. Over TCP it reads why; a Unix socket only says that it is closed.
 #[tokio::test]
 async fn a_transaction_that_idled_for_too_long_is_a_transient_error() {
     let staged = staged().await;
-    let mut connection = staged.connection().await;
+    let proxy = Proxy::start(&staged.options(), Loss::Cut).await;
+    let options = proxy.through(&staged.database.name, &staged.options());
+    let mut connection = staging::connect(&options).await.unwrap();
     let settings = "set idle_in_transaction_session_timeout = '10ms'; set application_name = 'frozen'";
     sqlx::raw_sql(settings).execute(&mut connection).await.unwrap();
     let mut transaction = connection.begin().await.unwrap();
@@ -69,6 +73,8 @@ async fn a_transaction_that_idled_for_too_long_is_a_transient_error() {
         where datname = current_database() and application_name = 'frozen'";
     staged.until("Postgres has ended the transaction", gone).await;
     let error = sqlx::query("select 1").execute(&mut *transaction).await.unwrap_err();
+    let code = error.as_database_error().and_then(DatabaseError::code);
+    assert_eq!(code.as_deref(), Some("25P03"));
     assert!(staging::is_transient(&error), "{error}");
 }
 

@@ -1,5 +1,7 @@
 //! Errors show no value of any row, however they are printed.
 
+use std::fmt::Write;
+
 use model::Record;
 use sqlx::Connection;
 use staging::{Batch, Error, Landing};
@@ -13,7 +15,7 @@ fn printed(error: &Error) -> String {
     let mut text = format!("{error} {error:?} {error:#?}");
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
-        text += &format!(" {cause} {cause:?}");
+        write!(text, " {cause} {cause:?}").unwrap();
         source = cause.source();
     }
     text

@@ -31,7 +31,7 @@ const MAX_XREFS_PER_SYSTEM: usize = 2;
 
 #[tokio::test]
 async fn invariant_3_a_profile_is_a_pure_function_of_cross_references_decisions_and_rules() {
-    for seed in 89..400 {
+    for seed in 0..10 {
         let random = &mut Random::new(seed);
         let mut history = said(random);
         history.max_xrefs_per_system = MAX_XREFS_PER_SYSTEM;

@@ -1,5 +1,7 @@
 //! Schema `customer360` on real Postgres: what is landed, merged and folded, against an independent model and by hand.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test whose world does not stand can only fail")]
+
 mod decisions;
 mod edits;
 mod emails;

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ingest_csv::{Error, ImportOptions, Outcome};
+use sha2::Digest;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::{HEADER, Shop, members};
@@ -136,6 +137,8 @@ async fn a_file_that_changes_while_it_is_read_is_not_published() {
     .await
     .unwrap();
     assert_eq!((reports[0].state, reports[0].rows), (Outcome::Imported, 20_001), "it started again");
+    let whole = hex::encode(sha2::Sha256::digest(std::fs::read(&append).unwrap()));
+    assert_eq!(reports[0].sha256.as_ref(), Some(&whole), "what is published is what was hashed");
     assert_eq!(shop.ledger().await.len(), 1, "one consistent version only");
     assert_eq!(shop.published_ids().await.len(), 20_001);
 }

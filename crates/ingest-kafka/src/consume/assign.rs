@@ -112,7 +112,8 @@ impl Reader<'_> {
             self.check_ranges |= bounds.is_some_and(|bounds| start.next_offset > Some(bounds.high));
             self.partitions.push(Partition::new(self.settings, &topic, partition, start));
         }
-        let assigned = if self.targets.is_some() { self.client.assign(&list) } else { client::take(self.client, &list) };
+        let assigned =
+            if self.targets.is_some() { self.client.assign(&list) } else { client::take(self.client, &list) };
         assigned.map_err(|error| self.client_error(error))?;
         if self.paused {
             let _ = self.client.pause(&list);
@@ -124,7 +125,8 @@ impl Reader<'_> {
     /// partition then is fenced once.
     fn revoke(&mut self, partitions: &TopicPartitionList) -> Result<(), Error> {
         let names = client::names(partitions);
-        let is_revoked = |name: &Name| names.iter().any(|(topic, partition)| **topic == *name.0 && *partition == name.1);
+        let is_revoked =
+            |name: &Name| names.iter().any(|(topic, partition)| **topic == *name.0 && *partition == name.1);
         self.forget_waiting(&names);
         if self.outbox.as_ref().is_some_and(|sealed| is_revoked(&sealed.name)) {
             self.outbox = None;
@@ -207,6 +209,6 @@ impl Reader<'_> {
     }
 
     pub(super) fn client_error(&self, error: rdkafka::error::KafkaError) -> Error {
-        Error::Client { from: self.settings.name.clone(), error }
+        Error::Client { from: self.settings.name.clone(), error: Box::new(error) }
     }
 }

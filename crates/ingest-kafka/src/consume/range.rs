@@ -62,7 +62,9 @@ impl Reader<'_> {
 fn out_of_range(next: i64, bounds: Bounds) -> Option<String> {
     let Bounds { low, high } = bounds;
     if next < low {
-        return Some(format!("the topic now begins at offset {low}, behind the stored progress {next}: retention has passed it"));
+        return Some(format!(
+            "the topic now begins at offset {low}, behind the stored progress {next}: retention has passed it"
+        ));
     }
     (next > high).then(|| {
         format!("the topic ends at offset {high}, before the stored progress {next}: it was deleted and made again, or has lost messages")

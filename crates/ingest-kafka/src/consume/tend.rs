@@ -35,7 +35,8 @@ impl Reader<'_> {
                 self.seek(index);
             }
         }
-        if self.rechecked_at.elapsed() > RECHECK && self.partitions.iter().any(|partition| partition.stopped.is_some()) {
+        if self.rechecked_at.elapsed() > RECHECK && self.partitions.iter().any(|partition| partition.stopped.is_some())
+        {
             self.rechecked_at = Instant::now();
             self.recheck_stopped();
         }
@@ -45,7 +46,7 @@ impl Reader<'_> {
             return Err(Error::Unreachable {
                 from: self.settings.name.clone(),
                 brokers: self.settings.brokers.clone(),
-                error: error.clone(),
+                error: Box::new(error.clone()),
             });
         }
         self.pass_over_gaps();
@@ -67,7 +68,9 @@ impl Reader<'_> {
 
     fn seems_beyond_the_end(&self, partition: &Partition) -> bool {
         let bounds = self.bounds.get(&(partition.name.0.to_string(), partition.name.1));
-        partition.stopped.is_none() && !partition.is_busy() && bounds.is_some_and(|bounds| partition.landed > Some(bounds.high))
+        partition.stopped.is_none()
+            && !partition.is_busy()
+            && bounds.is_some_and(|bounds| partition.landed > Some(bounds.high))
     }
 
     /// Where the client has gone past offsets that hold no messages for us (ends of transactions, aborted ones), stored
@@ -128,7 +131,8 @@ impl Reader<'_> {
                 let behind = age(partition.oldest_unlanded_ms().or(partition.landed_until_ms));
                 progress.lag_seconds = progress.lag_seconds.max(if lag > 0 { behind } else { 0 });
             }
-            progress.oldest_unlanded_seconds = progress.oldest_unlanded_seconds.max(age(partition.oldest_unlanded_ms()));
+            progress.oldest_unlanded_seconds =
+                progress.oldest_unlanded_seconds.max(age(partition.oldest_unlanded_ms()));
             if let Some(reason) = &partition.stopped {
                 let reason = reason.clone();
                 progress.stopped.push(StoppedPartition { topic, partition: partition.name.1, reason });

@@ -31,123 +31,123 @@ impl Censor {
         Self { paths, credentials, placeholder: placeholder.to_owned() }
     }
 
-    /// The text as it may be kept. `sections` are pieces of `text`, all of a kind, repeated ones included.
-    pub(super) fn apply(&self, text: &str, sections: &[Section<'_>]) -> String {
-        let mut edits = Vec::new();
-        let mut digests = Digests::default();
+    /// The text as it may be kept. `sections` are pieces of `text`, all of a kind, repeated ones included. `known` is the
+    /// row that was mapped, with what its credential became.
+    pub(super) fn apply<'a>(
+        &'a self,
+        text: &'a str,
+        sections: &[Section<'a>],
+        known: Option<(&'a str, &str)>,
+    ) -> String {
+        let mut edits = Edits { text, censor: self, ranges: Vec::new(), last: None };
+        if let (Some((row, digest)), [path]) = (known, &*self.paths) {
+            let mapped = members(row).filter(|member| member.name() == *path).last();
+            let mapped = mapped.filter(|member| member.value.starts_with('"'));
+            edits.last = mapped.map(|member| (member.value, format!("\"{digest}\"")));
+        }
         for section in sections {
             match section {
-                Section::Row(row) => {
-                    for path in &self.paths {
-                        self.replace_column(text, row, path, &mut digests, &mut edits);
-                    }
-                    remove_flattened_query(text, row, &mut edits);
-                }
-                Section::Source(source) => remove_query(text, source, &mut edits),
+                Section::Row(row) => edits.row(row, &self.paths),
+                Section::Source(source) => edits.source(source),
             }
         }
-        splice(text, edits)
-    }
-
-    /// Replaces a column under its name or, where the name is dotted, within nested objects.
-    fn replace_column<'a>(
-        &self,
-        text: &str,
-        row: &'a str,
-        path: &str,
-        digests: &mut Digests<'a>,
-        edits: &mut Vec<(Range<usize>, Cow<'static, str>)>,
-    ) {
-        let nested = path.split_once('.');
-        for member in members(row) {
-            let name = member.name();
-            if name == path {
-                if let Some(replacement) = self.replacement(member.value, digests) {
-                    edits.push((range_in(text, member.value), replacement));
-                }
-            } else if let Some((head, rest)) = nested
-                && name == head
-                && is_object(member.value)
-            {
-                self.replace_column(text, member.value, rest, digests, edits);
-            }
-        }
-    }
-
-    fn replacement<'a>(&self, raw: &'a str, digests: &mut Digests<'a>) -> Option<Cow<'static, str>> {
-        if let Some((known, replacement)) = &digests.last
-            && *known == raw
-        {
-            return Some(replacement.clone().into());
-        }
-        // Validated text: a value that cannot be read cannot be told apart from a credential, so it goes.
-        let clear = match Field::from_raw(raw, Some(&self.placeholder)) {
-            Ok(field) => field.text()?,
-            Err(_) => return Some("null".into()),
-        };
-        let Some(replacement) = self.credentials.replace(&clear) else { return Some("null".into()) };
-        let replacement = format!("\"{replacement}\"");
-        digests.last = Some((raw, replacement.clone()));
-        Some(replacement.into())
+        edits.splice()
     }
 }
 
-/// The digest made last: `before` and `after` mostly have the same credential.
-#[derive(Debug, Default)]
-struct Digests<'a> {
+/// What is to be replaced in a text.
+struct Edits<'a> {
+    text: &'a str,
+    censor: &'a Censor,
+    ranges: Vec<(Range<usize>, Cow<'static, str>)>,
+    /// The credential replaced last: `before` and `after` mostly have the same.
     last: Option<(&'a str, String)>,
 }
 
-/// Rebuilds `source` without `query`, the statement that the source ran, where there is one.
-fn remove_query(text: &str, source: &str, edits: &mut Vec<(Range<usize>, Cow<'static, str>)>) {
-    if !members(source).any(|member| member.name() == "query" && member.value != "null") {
-        return;
-    }
-    let mut kept = String::with_capacity(source.len());
-    kept.push('{');
-    for member in members(source).filter(|member| member.name() != "query") {
-        if kept.len() > 1 {
-            kept.push(',');
-        }
-        kept.push_str(&serde_json::Value::from(&*member.name()).to_string());
-        kept.push(':');
-        kept.push_str(member.value);
-    }
-    kept.push('}');
-    edits.push((range_in(text, source), kept.into()));
-}
-
-/// The same of a flattened row, which has it under names of its own.
-fn remove_flattened_query(text: &str, row: &str, edits: &mut Vec<(Range<usize>, Cow<'static, str>)>) {
-    for member in members(row) {
-        if matches!(&*member.name(), "__query" | "__source_query") && member.value != "null" {
-            edits.push((range_in(text, member.value), "null".into()));
+impl<'a> Edits<'a> {
+    /// Replaces columns, under their names or, where a name is dotted, within nested objects.
+    fn row(&mut self, row: &'a str, paths: &[String]) {
+        for member in members(row) {
+            let name = member.name();
+            // What flattened rows call the statement of the source.
+            if name.starts_with("__") && matches!(&*name, "__query" | "__source_query") && member.value != "null" {
+                self.replace(member.value, "null".into());
+            }
+            for path in paths {
+                if name == *path {
+                    self.credential(member.value);
+                } else if let Some((head, rest)) = path.split_once('.')
+                    && name == head
+                    && is_object(member.value)
+                {
+                    self.row(member.value, &[rest.to_owned()]);
+                }
+            }
         }
     }
-}
 
-fn range_in(text: &str, part: &str) -> Range<usize> {
-    let start = offset_in(text, part);
-    start..start + part.len()
-}
-
-/// The text with ranges replaced; of ranges that overlap (two paths to one value) the first counts.
-fn splice(text: &str, mut edits: Vec<(Range<usize>, Cow<'static, str>)>) -> String {
-    if edits.is_empty() {
-        return text.to_owned();
-    }
-    edits.sort_by_key(|(range, _)| range.start);
-    let added: usize = edits.iter().map(|(_, replacement)| replacement.len()).sum();
-    let mut spliced = String::with_capacity(text.len() + added);
-    let mut copied = 0;
-    for (range, replacement) in edits {
-        if range.start < copied {
-            continue;
+    fn credential(&mut self, raw: &'a str) {
+        if let Some((known, replacement)) = &self.last
+            && *known == raw
+        {
+            let replacement = replacement.clone();
+            return self.replace(raw, replacement.into());
         }
-        spliced.push_str(&text[copied..range.start]);
-        spliced.push_str(&replacement);
-        copied = range.end;
+        // Validated text: a value that cannot be read cannot be told apart from a credential, so it goes.
+        let Ok(field) = Field::from_raw(raw, Some(&self.censor.placeholder)) else {
+            return self.replace(raw, "null".into());
+        };
+        let Some(clear) = field.text() else { return };
+        let Some(replacement) = self.censor.credentials.replace(&clear) else {
+            return self.replace(raw, "null".into());
+        };
+        let replacement = format!("\"{replacement}\"");
+        self.last = Some((raw, replacement.clone()));
+        self.replace(raw, replacement.into());
     }
-    spliced.push_str(&text[copied..]);
-    spliced
+
+    /// Rebuilds `source` without `query`, the statement that the source ran, where there is one.
+    fn source(&mut self, source: &'a str) {
+        if !members(source).any(|member| member.name() == "query" && member.value != "null") {
+            return;
+        }
+        let mut kept = String::with_capacity(source.len());
+        kept.push('{');
+        for member in members(source).filter(|member| member.name() != "query") {
+            if kept.len() > 1 {
+                kept.push(',');
+            }
+            kept.push_str(&serde_json::Value::from(&*member.name()).to_string());
+            kept.push(':');
+            kept.push_str(member.value);
+        }
+        kept.push('}');
+        self.replace(source, kept.into());
+    }
+
+    fn replace(&mut self, part: &str, replacement: Cow<'static, str>) {
+        let start = offset_in(self.text, part);
+        self.ranges.push((start..start + part.len(), replacement));
+    }
+
+    /// The text with its ranges replaced; of ranges that overlap (two paths to one value) the first counts.
+    fn splice(mut self) -> String {
+        if self.ranges.is_empty() {
+            return self.text.to_owned();
+        }
+        self.ranges.sort_by_key(|(range, _)| range.start);
+        let added: usize = self.ranges.iter().map(|(_, replacement)| replacement.len()).sum();
+        let mut spliced = String::with_capacity(self.text.len() + added);
+        let mut copied = 0;
+        for (range, replacement) in self.ranges {
+            if range.start < copied {
+                continue;
+            }
+            spliced.push_str(&self.text[copied..range.start]);
+            spliced.push_str(&replacement);
+            copied = range.end;
+        }
+        spliced.push_str(&self.text[copied..]);
+        spliced
+    }
 }

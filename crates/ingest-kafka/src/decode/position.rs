@@ -17,6 +17,8 @@ pub(super) struct Origin<'a> {
     snapshot: Option<bool>,
     source_time: Time,
     time: Time,
+    /// Whether it shows the statement that the source ran.
+    pub(super) has_query: bool,
 }
 
 /// One time in up to three units; zero counts as absent.
@@ -42,6 +44,7 @@ impl<'a> Origin<'a> {
                 "ts_ms" => origin.source_time.ms = integer(raw),
                 "ts_us" => origin.source_time.us = integer(raw),
                 "ts_ns" => origin.source_time.ns = integer(raw),
+                "query" => origin.has_query |= raw != "null",
                 _ => {}
             }
         }
@@ -107,7 +110,7 @@ impl Time {
         let given = |time: Option<i64>| time.filter(|time| *time > 0);
         let ms = || given(self.ms).and_then(DateTime::from_timestamp_millis);
         let us = || given(self.us).and_then(DateTime::from_timestamp_micros);
-        let ns = || given(self.ns).map(|ns| DateTime::from_timestamp_nanos(ns));
+        let ns = || given(self.ns).map(DateTime::from_timestamp_nanos);
         ms().or_else(us).or_else(ns)
     }
 }

@@ -106,17 +106,28 @@ fn of_object<'a>(object: &'a str, rows: Vec<Section<'a>>) -> Result<Shape<'a>, R
         for (name, raw) in marks.times.into_iter().flatten() {
             origin.note_time(name, raw);
         }
+        // One source without a statement, which is how it almost always is, may be kept as it is.
+        if origin.has_query {
+            sections.extend(marks.source.map(Section::Source));
+        }
         // Other payloads of a message that repeats its own; which of their parts are rows nobody can tell.
         for other in rows.into_iter().skip(1) {
             collect(other, &mut sections);
         }
-        return Ok(Shape::Envelope(Box::new(Envelope { op, before: marks.before, after: marks.after, origin, sections })));
+        return Ok(Shape::Envelope(Box::new(Envelope {
+            op,
+            before: marks.before,
+            after: marks.after,
+            origin,
+            sections,
+        })));
     }
     if marks.is_transaction == [true; 2] {
         return Ok(Shape::Skip(Skip::Transaction));
     }
     if marks.is_schema_change == [true; 2] {
-        let position = marks.source.filter(|source| is_object(source)).and_then(|s| Origin::of_source(s).log_position(false));
+        let position =
+            marks.source.filter(|source| is_object(source)).and_then(|s| Origin::of_source(s).log_position(false));
         return Ok(Shape::Skip(Skip::SchemaChange { position }));
     }
     if marks.is_heartbeat() {
@@ -138,8 +149,7 @@ impl<'a> Marks<'a> {
                 *(if name == "after" { &mut self.after } else { &mut self.before }) = Some(value);
             }
             "source" => {
-                sections.push(Section::Source(value));
-                self.source = Some(value);
+                sections.extend(self.source.replace(value).map(Section::Source));
             }
             "op" => self.op = Some(value),
             "ts_ms" => self.times[0] = Some(("ts_ms", value)),
@@ -149,7 +159,8 @@ impl<'a> Marks<'a> {
                 self.others += 1;
                 match name {
                     "status" => {
-                        self.is_transaction[0] = string(value).is_some_and(|status| matches!(&*status, "BEGIN" | "END"));
+                        self.is_transaction[0] =
+                            string(value).is_some_and(|status| matches!(&*status, "BEGIN" | "END"));
                     }
                     "event_count" => self.is_transaction[1] = true,
                     "ddl" => self.is_schema_change[0] = true,
@@ -161,9 +172,7 @@ impl<'a> Marks<'a> {
     }
 
     fn is_heartbeat(&self) -> bool {
-        self.times[0].is_some()
-            && self.others == 0
-            && self.op.or(self.before).or(self.after).or(self.source).is_none()
+        self.times[0].is_some() && self.others == 0 && self.op.or(self.before).or(self.after).or(self.source).is_none()
     }
 }
 
@@ -174,5 +183,6 @@ fn collect<'a>(payload: Section<'a>, sections: &mut Vec<Section<'a>>) {
         for member in members(payload) {
             marks.note(&member.name(), member.value, sections);
         }
+        sections.extend(marks.source.map(Section::Source));
     }
 }

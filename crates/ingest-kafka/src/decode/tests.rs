@@ -33,7 +33,7 @@ pub(crate) fn settings(format: Format) -> Settings {
             timezone: chrono_tz::Tz::UTC,
         },
         limits: Limits::default(),
-        ttl: Duration::from_secs(7 * 86_400),
+        ttl: Duration::from_hours(168),
         placeholder: DEFAULT_PLACEHOLDER.to_owned(),
         properties: BTreeMap::new(),
     }
@@ -160,7 +160,12 @@ fn wrapped_bare_and_flattened_deletes_move_under_a_primary_key_change() {
     ];
     for (captured, old, new) in table {
         let record = record(&captured);
-        assert_eq!((record.operation, record.mapped.external_id.as_str()), (Operation::Delete, old), "{}", captured.line);
+        assert_eq!(
+            (record.operation, record.mapped.external_id.as_str()),
+            (Operation::Delete, old),
+            "{}",
+            captured.line
+        );
         assert_eq!(record.moved_to.unwrap().as_str(), new, "line {}", captured.line);
         assert_eq!((record.mapped.email, record.mapped.attributes.as_str()), (None, "{}"));
     }
@@ -188,7 +193,9 @@ fn messages_without_a_position_take_the_last_one_seen() {
     decode(&line(POSTGRES, 18), &mut seen);
     let mut incremental = line(POSTGRES, 16);
     let value = incremental.value.as_mut().unwrap();
-    *value = value.replace(r#""lsn":26590240"#, r#""lsn":null"#).replace(r#""snapshot":"false""#, r#""snapshot":"incremental""#);
+    *value = value
+        .replace(r#""lsn":26590240"#, r#""lsn":null"#)
+        .replace(r#""snapshot":"false""#, r#""snapshot":"incremental""#);
     let record = decode(&incremental, &mut seen).1.remove(0);
     assert_eq!(record.position, Position::kafka(3, log(0, 26_590_520, true, 0), incremental.offset));
     // Nothing seen: before everything that has a position.
@@ -222,18 +229,31 @@ fn what_is_nothing_to_land_is_skipped_by_kind() {
         (Captured::of(None, None), Skip::TombstoneWithoutKey),
         (Captured::of(Some(r#"{"schema":{},"payload":null}"#), Some("null")), Skip::TombstoneWithoutKey),
     ] {
-        assert_eq!(decode(&captured, &mut Seen::default()), (Outcome::Skipped(expected), vec![]), "line {}", captured.line);
+        assert_eq!(
+            decode(&captured, &mut Seen::default()),
+            (Outcome::Skipped(expected), vec![]),
+            "line {}",
+            captured.line
+        );
     }
     assert!(matches!(decode(&line(WRAPPED, 9), &mut Seen::default()).0, Outcome::Skipped(Skip::Truncate { .. })));
 }
 
 #[test]
 fn all_forms_of_a_tombstone_delete_by_all_forms_of_a_key() {
-    let values = [None, Some(""), Some("null"), Some(" null\n"), Some(r#"{"schema":{"type":"struct"},"payload":null}"#)];
-    let keys = [r#"{"id":4}"#, r#"{"schema":{"type":"struct"},"payload":{"id":4}}"#, r#"{"schema":{},"payload":4}"#, "4", r#"{"id":"4"}"#];
+    let values =
+        [None, Some(""), Some("null"), Some(" null\n"), Some(r#"{"schema":{"type":"struct"},"payload":null}"#)];
+    let keys = [
+        r#"{"id":4}"#,
+        r#"{"schema":{"type":"struct"},"payload":{"id":4}}"#,
+        r#"{"schema":{},"payload":4}"#,
+        "4",
+        r#"{"id":"4"}"#,
+    ];
     for (value, key) in values.into_iter().flat_map(|value| keys.map(|key| (value, key))) {
         for format in [Format::Debezium, Format::Json] {
-            let (outcome, records) = decode_with(&settings(format), &Captured::of(Some(key), value), &mut Seen::default());
+            let (outcome, records) =
+                decode_with(&settings(format), &Captured::of(Some(key), value), &mut Seen::default());
             assert_eq!(outcome, Outcome::Records, "{key} {value:?}");
             assert_eq!((records[0].operation, records[0].mapped.external_id.as_str()), (Operation::Delete, "4"));
         }
@@ -280,7 +300,13 @@ fn what_cannot_be_a_record_is_rejected_with_its_reason() {
     }
     let mut records = Vec::new();
     let message = Message { value: Some(b"{\"id\":\"\xff\"}"), ..Message::default() };
-    let outcome = Decoder::new(&settings(Format::Json), "customers").decode(&message, &mut Seen::default(), 0, now(), &mut records);
+    let outcome = Decoder::new(&settings(Format::Json), "customers").decode(
+        &message,
+        &mut Seen::default(),
+        0,
+        now(),
+        &mut records,
+    );
     assert!(matches!(outcome, Outcome::Rejected(reject) if reject.reason == Reason::NotUtf8));
 }
 
@@ -296,9 +322,15 @@ fn of_repeated_members_the_last_wins_at_every_level() {
 fn the_time_of_the_source_comes_before_all_others_and_zero_is_none() {
     let at = |value: &str| record(&Captured::of(None, Some(value))).observed_at.timestamp_micros();
     for (value, expected) in [
-        (r#"{"op":"c","after":{"id":1},"source":{"ts_ms":1600000000001},"ts_ms":1600000000002}"#, 1_600_000_000_001_000),
+        (
+            r#"{"op":"c","after":{"id":1},"source":{"ts_ms":1600000000001},"ts_ms":1600000000002}"#,
+            1_600_000_000_001_000,
+        ),
         (r#"{"op":"c","after":{"id":1},"source":{"ts_ms":0},"ts_ms":1600000000002}"#, 1_600_000_000_002_000),
-        (r#"{"op":"c","after":{"id":1},"source":{"ts_us":1600000000000003},"ts_ms":1600000000002}"#, 1_600_000_000_000_003),
+        (
+            r#"{"op":"c","after":{"id":1},"source":{"ts_us":1600000000000003},"ts_ms":1600000000002}"#,
+            1_600_000_000_000_003,
+        ),
         (r#"{"op":"c","after":{"id":1},"source":{},"ts_ns":1600000000000004999}"#, 1_600_000_000_000_004),
         (r#"{"op":"c","after":{"id":1},"source":{"ts_ms":null}}"#, 1_700_000_000_000_000),
         (r#"{"id":1,"__source_ts_ms":1600000000005,"__ts_ms":1600000000006}"#, 1_600_000_000_005_000),
@@ -332,7 +364,10 @@ fn plain_json_is_ordered_by_its_version_else_by_time() {
     let deleted = at(None);
     assert!(older < newer && newer < earlier && earlier < later && later < deleted);
     assert!(at(Some(r#"{"id":1,"version":9000000000000000000}"#)) <= at(None));
-    assert_eq!(position(&without, None, &mut Seen::default()), Position::kafka(3, LogPosition::from_signed(1_700_000_000_000), 7));
+    assert_eq!(
+        position(&without, None, &mut Seen::default()),
+        Position::kafka(3, LogPosition::from_signed(1_700_000_000_000), 7)
+    );
     for value in [r#"{"id":1}"#, r#"{"id":1,"version":"soon"}"#, r#"{"id":1,"version":1.5}"#] {
         let (outcome, _) = decode_with(&with, &Captured::of(None, Some(value)), &mut Seen::default());
         assert!(matches!(outcome, Outcome::Rejected(reject) if reject.reason == Reason::BadValue), "{value}");

@@ -1,5 +1,7 @@
 //! What the tests of landing share: librdkafka's mock cluster, a database of their own, and a source between them.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test without its world can only fail")]
+
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -56,19 +58,18 @@ impl World {
             group_id: "c360".to_owned(),
             format: Format::Debezium,
             mappings: vec![Mapping::Customer(customer)],
-            context: Context { credentials: Credentials::digest(&InstallationKey::new([7; 32])), timezone: chrono_tz::Tz::UTC },
+            context: Context {
+                credentials: Credentials::digest(&InstallationKey::new([7; 32])),
+                timezone: chrono_tz::Tz::UTC,
+            },
             limits: Limits::default(),
-            ttl: Duration::from_secs(7 * 86_400),
+            ttl: Duration::from_hours(168),
             placeholder: DEFAULT_PLACEHOLDER.to_owned(),
             // The mock cluster makes a group that lost a member wait for a whole session.
             properties: [("session.timeout.ms", "1000"), ("heartbeat.interval.ms", "300")]
                 .map(|(property, value)| (property.to_owned(), value.to_owned()))
                 .into(),
         }
-    }
-
-    pub(crate) fn lander(&self, database: &PgConnectOptions) -> Lander {
-        Lander::new(database.clone(), Seal::new(&InstallationKey::new([7; 32])), DEFAULT_PARTITION_WIDTH)
     }
 
     /// Writes one message; returns when the cluster has it.
@@ -79,7 +80,8 @@ impl World {
 
     /// Writes inserts of these ids.
     pub(crate) async fn produce_inserts(&self, partition: i32, ids: impl IntoIterator<Item = u32>) {
-        let events: Vec<(String, String)> = ids.into_iter().map(|id| (format!(r#"{{"id":{id}}}"#), insert(id))).collect();
+        let events: Vec<(String, String)> =
+            ids.into_iter().map(|id| (format!(r#"{{"id":{id}}}"#), insert(id))).collect();
         let sent = events.iter().map(|(key, value)| {
             let record = FutureRecord::to(TOPIC).partition(partition).key(key).payload(value);
             self.producer.send_result(record).map_err(|(error, _)| error).unwrap()
@@ -90,17 +92,17 @@ impl World {
     }
 
     pub(crate) fn run(&self) -> Running {
-        self.run_with(self.settings(), &self.database)
+        self.run_with(self.settings())
     }
 
-    pub(crate) fn run_with(&self, settings: Settings, database: &PgConnectOptions) -> Running {
+    pub(crate) fn run_with(&self, settings: Settings) -> Running {
         let cancel = CancellationToken::new();
-        let daemon = ingest_kafka::run(settings, database.clone(), self.lander(database), cancel.clone());
+        let daemon = ingest_kafka::run(settings, self.database.clone(), lander(&self.database), cancel.clone());
         Running { cancel, daemon: tokio::spawn(daemon) }
     }
 
     pub(crate) async fn catch_up(&self) -> Result<CaughtUp, Error> {
-        let (settings, lander) = (self.settings(), self.lander(&self.database));
+        let (settings, lander) = (self.settings(), lander(&self.database));
         ingest_kafka::catch_up(settings, self.database.clone(), lander, CancellationToken::new()).await
     }
 
@@ -119,12 +121,17 @@ impl World {
 
     /// Landed ids, sorted; repeated where landed twice.
     pub(crate) async fn ids(&self) -> Vec<u32> {
-        let ids: Vec<String> = sqlx::query_scalar("select external_id from staging.records order by external_id::integer")
-            .fetch_all(&self.pool)
-            .await
-            .unwrap();
+        let ids: Vec<String> =
+            sqlx::query_scalar("select external_id from staging.records order by external_id::integer")
+                .fetch_all(&self.pool)
+                .await
+                .unwrap();
         ids.iter().map(|id| id.parse().unwrap()).collect()
     }
+}
+
+pub(crate) fn lander(database: &PgConnectOptions) -> Lander {
+    Lander::new(database.clone(), Seal::new(&InstallationKey::new([7; 32])), DEFAULT_PARTITION_WIDTH)
 }
 
 /// A daemon.

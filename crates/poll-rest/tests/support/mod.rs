@@ -1,6 +1,7 @@
 //! A store to ask, a database to land in, and the reference mapping between them.
 
-#![allow(dead_code, reason = "every test binary uses a part of it")]
+#![expect(dead_code, reason = "every test binary uses a part of it")]
+#![expect(clippy::unwrap_used, reason = "what does not work here is a failed test")]
 
 use std::time::{Duration, Instant};
 
@@ -41,7 +42,7 @@ impl World {
     pub(crate) async fn asking(base_url: &str) -> Self {
         let database = embedded_postgres::test::database().await;
         let pool = database.pool().await;
-        staging::migrate(&mut *pool.acquire().await.unwrap()).await.unwrap();
+        staging::migrate(&mut pool.acquire().await.unwrap()).await.unwrap();
         Self { database, pool, store: MockServer::start().await, settings: settings(base_url) }
     }
 

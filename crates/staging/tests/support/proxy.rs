@@ -27,7 +27,7 @@ pub(crate) struct Proxy {
 }
 
 impl Proxy {
-    pub(crate) async fn start(server: &PgConnectOptions, loss: Loss) -> Self {
+    pub(crate) async fn start(server: &PgConnectOptions, kind: Loss) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let (armed, lost) = (Arc::new(AtomicBool::new(false)), Arc::new(Notify::new()));
@@ -37,15 +37,12 @@ impl Proxy {
             while let Ok((client, _)) = listener.accept().await {
                 let (server, armed, lost) = (server.clone(), armed.clone(), lost.clone());
                 tokio::spawn(async move {
-                    match server.get_socket() {
-                        Some(directory) => {
-                            let path = PathBuf::from(directory).join(format!(".s.PGSQL.{}", server.get_port()));
-                            forward(client, UnixStream::connect(path).await.unwrap(), &armed, &lost, loss).await;
-                        }
-                        None => {
-                            let address = (server.get_host(), server.get_port());
-                            forward(client, TcpStream::connect(address).await.unwrap(), &armed, &lost, loss).await;
-                        }
+                    if let Some(directory) = server.get_socket() {
+                        let path = PathBuf::from(directory).join(format!(".s.PGSQL.{}", server.get_port()));
+                        forward(client, UnixStream::connect(path).await.unwrap(), &armed, &lost, kind).await;
+                    } else {
+                        let address = (server.get_host(), server.get_port());
+                        forward(client, TcpStream::connect(address).await.unwrap(), &armed, &lost, kind).await;
                     }
                 });
             }
@@ -70,7 +67,7 @@ async fn forward(
     mut server: impl AsyncRead + AsyncWrite + Unpin,
     armed: &AtomicBool,
     lost: &Notify,
-    loss: Loss,
+    kind: Loss,
 ) {
     let (mut from_client, mut from_server) = (vec![0; 64 << 10], vec![0; 64 << 10]);
     let mut swallow = false;
@@ -87,7 +84,7 @@ async fn forward(
                 let Ok(read @ 1..) = read else { return };
                 if swallow {
                     lost.notify_one();
-                    match loss {
+                    match kind {
                         Loss::Cut => return,
                         Loss::Silence => std::future::pending().await,
                     }

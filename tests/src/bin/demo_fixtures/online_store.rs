@@ -74,7 +74,8 @@ impl Customer {
 }
 
 fn order(id: u32, customers: &[u32]) -> String {
-    let customer = if id < FIRST_OTHER_ORDER { customers[0] } else { *pick(customers, "customer", id) };
+    // The reference customer has the two reference orders and no others.
+    let customer = if id < FIRST_OTHER_ORDER { customers[0] } else { *pick(&customers[1..], "customer", id) };
     let line = |(product, quantity): (usize, u32)| {
         let (number, price) = (FIRST_PRODUCT as usize + product, PRODUCTS[product].price());
         format!(r#"{{"OrderId":{id},"ProductId":{number},"Quantity":{quantity},"Price":{price}}}"#)

@@ -47,11 +47,13 @@ pub(crate) struct Customer {
 pub(crate) struct Order {
     pub(crate) customer: Option<String>,
     pub(crate) total: Option<String>,
-    /// Product, quantity, price of one.
-    pub(crate) lines: Option<Vec<(String, Option<String>, Option<String>)>>,
+    pub(crate) lines: Option<Vec<Line>>,
     pub(crate) purchased_at: Option<DateTime<Utc>>,
     pub(crate) document: Value,
 }
+
+/// Product, quantity, price of one.
+pub(crate) type Line = (String, Option<String>, Option<String>);
 
 impl From<i64> for Id {
     fn from(id: i64) -> Self {
@@ -164,13 +166,11 @@ impl Event {
     }
 
     pub(crate) fn model_position(&self) -> Position {
-        match self.in_file {
-            Some((in_night, row)) => Position::csv(night(in_night), night(in_night), row),
-            None => {
-                let log = LogPosition { file: 0, pos: self.position.0, streamed: true, row: 0 };
-                Position::kafka(0, log, self.position.1)
-            }
+        if let Some((in_night, row)) = self.in_file {
+            return Position::csv(night(in_night), night(in_night), row);
         }
+        let log = LogPosition { file: 0, pos: self.position.0, streamed: true, row: 0 };
+        Position::kafka(0, log, self.position.1)
     }
 
     /// The record that an ingester would land.
@@ -223,7 +223,7 @@ impl Event {
 
 impl Order {
     fn fields(&self) -> OrderFields {
-        let line = |(product, quantity, price): &(String, Option<String>, Option<String>)| OrderLine {
+        let line = |(product, quantity, price): &Line| OrderLine {
             product_id: Some(product.clone()),
             quantity: quantity.as_ref().map(|number| number.parse().unwrap()),
             unit_price: price.as_ref().map(|number| number.parse().unwrap()),

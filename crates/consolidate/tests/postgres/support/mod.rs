@@ -77,7 +77,9 @@ impl World {
 
     pub(crate) async fn land_records(&mut self, source: &str, records: &[Record]) {
         let mut batch = Batch::new(source, TTL);
-        records.iter().for_each(|record| batch.push(record));
+        for record in records {
+            batch.push(record);
+        }
         let expected = self.next_offsets.get(source).copied();
         let first = expected.unwrap_or(0);
         let next_offset = first + i64::try_from(records.len()).unwrap();
@@ -105,7 +107,9 @@ impl World {
         let mut rows_before = 0;
         for members in file.members.chunks(file.batch_rows) {
             let mut batch = Batch::new(file.source, TTL);
-            members.iter().for_each(|event| batch.push(&event.record()));
+            for event in members {
+                batch.push(&event.record());
+            }
             rows_before = self.land_rows(&mut batch, import_id, rows_before).await;
         }
         if !file.unreadable.is_empty() {
@@ -176,7 +180,7 @@ impl World {
 
     /// The one column of the one row that a query gives, as JSON.
     pub(crate) async fn value(&self, sql: &str) -> Value {
-        let sql = format!("select to_jsonb(v) from ({sql}) as q (v)");
+        let sql = format!("select coalesce(to_jsonb(v), 'null') from ({sql}) as q (v)");
         sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_one(&self.pool).await.unwrap()
     }
 

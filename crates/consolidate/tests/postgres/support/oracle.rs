@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use sqlx::types::Uuid;
 
 use super::World;
-use super::events::{Customer, Event, Id, Says};
+use super::events::{Customer, Event, Id, Line, Says};
 
 /// Customer ids of all worlds that are compared come from here.
 pub(crate) const NAMESPACE: Uuid = Uuid::from_u128(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef);
@@ -184,7 +184,7 @@ impl History {
                 Says::Order(order) => order.lines.clone(),
                 _ => Some(Vec::new()),
             });
-            let line = |(_, quantity, price): &(String, Option<String>, Option<String>)| {
+            let line = |(_, quantity, price): &Line| {
                 Some(quantity.as_ref()?.parse::<i64>().unwrap() * price.as_ref()?.parse::<i64>().unwrap())
             };
             let sum = lines.as_ref().and_then(|lines| lines.iter().map(line).sum::<Option<i64>>());
@@ -209,7 +209,7 @@ impl History {
                 known
                     .and_modify(|known| {
                         if known.position < event.position {
-                            *known = event
+                            *known = event;
                         }
                     })
                     .or_insert(event);

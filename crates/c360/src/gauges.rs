@@ -1,0 +1,164 @@
+//! Gauges of what waits, measured in the database: every process of an installation shows the same ones, so alert on their
+//! maximum and not on their sum.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use metrics::gauge;
+use sqlx::PgConnection;
+use sqlx::postgres::PgConnectOptions;
+use staging::overview;
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+
+/// Records that are landed and not consolidated.
+pub const BACKLOG_RECORDS: &str = "c360_backlog_records";
+/// Age of the oldest record that is landed and not consolidated, by `source`; 0 when there is none.
+pub const BACKLOG_OLDEST_SECONDS: &str = "c360_backlog_oldest_seconds";
+/// Dead letters that wait for an operator, by `source` and `reason`.
+pub const DEAD_LETTERS_PARKED: &str = "c360_dead_letters_parked";
+/// Living cross-references that belong to no customer, by `reason`.
+pub const UNMATCHED_XREFS: &str = "c360_unmatched_xrefs";
+/// Customers that a REST source is to be asked about now, by `source`.
+pub const POLLS_DUE: &str = "c360_polls_due";
+/// For how long a partition whose time is over has had to stay because of a batch that is not consolidated.
+pub const EXPIRY_HELD_BACK_SECONDS: &str = "c360_expiry_held_back_seconds";
+/// What schema staging takes on the database's disk.
+pub const STAGING_BYTES: &str = "c360_staging_bytes";
+/// When these gauges were measured, in seconds since 1970: they stay as they are while the database is away.
+pub const GAUGES_MEASURED_AT_SECONDS: &str = "c360_gauges_measured_at_seconds";
+
+/// How often the database is asked...
+const EVERY: Duration = Duration::from_secs(5);
+/// ... unless it takes long: asking is to be at most this part of the time.
+const SHARE: u32 = 20;
+/// A database that takes longer has other worries.
+const MEASURE_WITHIN: Duration = Duration::from_mins(1);
+
+/// Measures until `cancel`. An outage is no trouble here: those who need the database say so.
+pub async fn publish(database: PgConnectOptions, cancel: CancellationToken) {
+    let mut connection = None;
+    let mut shown = Gauges::default();
+    loop {
+        let since = Instant::now();
+        let measuring = measured(&database, &mut connection, Utc::now());
+        let measured = tokio::select! {
+            measured = timeout(MEASURE_WITHIN, measuring) => measured,
+            () = cancel.cancelled() => return,
+        };
+        match measured {
+            Ok(Ok(measured)) => {
+                measured.show(&shown);
+                shown = measured;
+            }
+            Ok(Err(error)) => tracing::debug!(%error, "measuring what waits"),
+            Err(_) => tracing::debug!("measuring what waits takes too long"),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(EVERY.max(since.elapsed() * SHARE)) => {}
+            () = cancel.cancelled() => return,
+        }
+    }
+}
+
+/// Measures on a connection that is kept only if it worked to the end.
+async fn measured(
+    database: &PgConnectOptions,
+    kept: &mut Option<PgConnection>,
+    now: DateTime<Utc>,
+) -> Result<Gauges, consolidate::Error> {
+    let mut connection = match kept.take() {
+        Some(connection) => connection,
+        None => staging::connect(database).await?,
+    };
+    let gauges = Gauges::measure(&mut connection, now).await?;
+    *kept = Some(connection);
+    Ok(gauges)
+}
+
+/// Values by name and labels.
+#[derive(Debug, Default, PartialEq)]
+struct Gauges(BTreeMap<(&'static str, Vec<(&'static str, String)>), f64>);
+
+#[expect(clippy::cast_precision_loss, reason = "gauges are floats")]
+impl Gauges {
+    async fn measure(connection: &mut PgConnection, now: DateTime<Utc>) -> Result<Self, consolidate::Error> {
+        let seconds = |since: DateTime<Utc>| ((now - since).num_milliseconds().max(0) as f64) / 1000.0;
+        let mut gauges = Self::default();
+        let backlog = overview::backlog(&mut *connection).await?;
+        gauges.set(BACKLOG_RECORDS, &[], backlog.iter().map(|backlog| backlog.records).sum::<i64>() as f64);
+        // Sources without a backlog have one of age 0: no alert needs a rule for absence.
+        for known in staging::health::all(&mut *connection).await? {
+            gauges.set(BACKLOG_OLDEST_SECONDS, &[("source", known.source)], 0.0);
+        }
+        for backlog in backlog {
+            gauges.set(BACKLOG_OLDEST_SECONDS, &[("source", backlog.source)], seconds(backlog.oldest));
+        }
+        for ((source, reason), parked) in overview::parked(&mut *connection).await? {
+            gauges.set(DEAD_LETTERS_PARKED, &[("source", source), ("reason", reason)], parked as f64);
+        }
+        for polls in overview::polls_due(&mut *connection, now).await? {
+            gauges.set(POLLS_DUE, &[("source", polls.source)], polls.due as f64);
+        }
+        let expiry = overview::expiry(connection, now).await?;
+        gauges.set(EXPIRY_HELD_BACK_SECONDS, &[], expiry.held_back_since.map_or(0.0, seconds));
+        gauges.set(STAGING_BYTES, &[], overview::bytes(&mut *connection).await? as f64);
+        for (reason, xrefs) in consolidate::overview::unmatched(connection).await? {
+            gauges.set(UNMATCHED_XREFS, &[("reason", reason)], xrefs as f64);
+        }
+        gauges.set(GAUGES_MEASURED_AT_SECONDS, &[], now.timestamp() as f64);
+        Ok(gauges)
+    }
+
+    fn set(&mut self, name: &'static str, labels: &[(&'static str, String)], value: f64) {
+        self.0.insert((name, labels.to_vec()), value);
+    }
+
+    /// Shows them; what was shown before and is not there any more is 0 now.
+    fn show(&self, before: &Self) {
+        let gone = before.0.keys().filter(|key| !self.0.contains_key(key)).map(|key| (key, 0.0));
+        for ((name, labels), value) in self.0.iter().map(|(key, value)| (key, *value)).chain(gone) {
+            gauge!(*name, labels).set(value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use metrics_exporter_prometheus::PrometheusBuilder;
+
+    use super::*;
+
+    #[test]
+    fn what_is_not_there_any_more_is_shown_as_0() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let mut before = Gauges::default();
+        before.set(DEAD_LETTERS_PARKED, &[("source", "a".to_owned()), ("reason", "nul".to_owned())], 3.0);
+        before.set(BACKLOG_RECORDS, &[], 7.0);
+        let mut after = Gauges::default();
+        after.set(BACKLOG_RECORDS, &[], 1.0);
+        metrics::with_local_recorder(&recorder, || {
+            before.show(&Gauges::default());
+            after.show(&before);
+        });
+        let text = recorder.handle().render();
+        assert!(text.contains(r#"c360_dead_letters_parked{source="a",reason="nul"} 0"#), "{text}");
+        assert!(text.contains("c360_backlog_records 1"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn an_empty_installation_has_zeros_and_a_size() {
+        let database = embedded_postgres::test::database().await;
+        let mut connection = staging::connect(&database.url.parse().unwrap()).await.unwrap();
+        staging::migrate(&mut connection).await.unwrap();
+        consolidate::migrate(&mut connection).await.unwrap();
+        staging::health::report(&mut connection, "loyalty", &serde_json::json!({}), Utc::now()).await.unwrap();
+        let gauges = Gauges::measure(&mut connection, Utc::now()).await.unwrap();
+        let value = |name, labels: &[(&'static str, String)]| gauges.0.get(&(name, labels.to_vec())).copied();
+        assert_eq!(value(BACKLOG_RECORDS, &[]), Some(0.0));
+        assert_eq!(value(BACKLOG_OLDEST_SECONDS, &[("source", "loyalty".to_owned())]), Some(0.0));
+        assert_eq!(value(EXPIRY_HELD_BACK_SECONDS, &[]), Some(0.0));
+        assert!(value(STAGING_BYTES, &[]).unwrap() > 0.0);
+    }
+}

@@ -1,0 +1,127 @@
+//! What the database says, at one moment.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::Context;
+use chrono::{DateTime, TimeDelta, Utc};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{Connection, PgConnection};
+use staging::health::Health;
+use staging::overview::{self, LedgerFile, PollsDue};
+
+use crate::config::{Config, Source, SourceKind};
+use crate::exit::Exit;
+use crate::installation::Installation;
+
+/// A word older than this is from a process that is gone: ingesters speak every ten seconds at least, CSV sources
+/// whenever they look at their directory.
+pub(super) const FRESH: Duration = Duration::from_mins(1);
+/// Dead letters that came within this time need a look; older ones are shown, and somebody has left them there.
+pub(super) const RECENT: TimeDelta = TimeDelta::days(1);
+/// Somebody waits for the answer.
+const STATEMENT_TIMEOUT: &str = "set statement_timeout = '30s'";
+/// All answers are of one moment.
+const SNAPSHOT: &str = "begin isolation level repeatable read read only";
+
+/// What came back.
+pub(super) enum Asked {
+    Facts(Box<Facts>),
+    /// The database has not been used by c360, or by an older version only.
+    NotMigrated,
+}
+
+/// Everything that the database knows of how things are.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Facts {
+    /// What ingesters said last, by source.
+    pub(super) health: BTreeMap<String, Health>,
+    pub(super) backlog: BTreeMap<String, overview::Backlog>,
+    pub(super) dead_letters: Vec<overview::DeadLetters>,
+    pub(super) last_files: BTreeMap<String, LedgerFile>,
+    pub(super) refused_files: BTreeMap<String, LedgerFile>,
+    pub(super) polls_due: BTreeMap<String, PollsDue>,
+    /// When each Kafka source landed anything.
+    pub(super) kafka_progress: BTreeMap<String, DateTime<Utc>>,
+    pub(super) expiry: overview::Expiry,
+    pub(super) staging_bytes: i64,
+    pub(super) unmatched: BTreeMap<String, i64>,
+    /// Since when somebody consolidates.
+    pub(super) consolidator_since: Option<DateTime<Utc>>,
+}
+
+/// Where the database is.
+pub(super) struct Opened {
+    pub(super) database: PgConnectOptions,
+    /// Holds an embedded cluster up that this process runs.
+    _installation: Option<Installation>,
+}
+
+/// Finds the database that is configured. An embedded one is started for it, unless a daemon runs it, and not made:
+/// `None`.
+pub(super) async fn open(config: &Config) -> anyhow::Result<Option<Opened>> {
+    if let Some(database) = config.database.connect_options()? {
+        return Ok(Some(Opened { database, _installation: None }));
+    }
+    if !config.embedded_directory().exists() {
+        return Ok(None);
+    }
+    let installation = Installation::open(config.clone()).await?;
+    Ok(Some(Opened { database: installation.database.clone(), _installation: Some(installation) }))
+}
+
+/// Asks it.
+pub(super) async fn ask(database: &PgConnectOptions) -> anyhow::Result<Asked> {
+    let mut connection = staging::connect(database)
+        .await
+        .map_err(|error| Exit::OutOfReach.because(error))
+        .context("the database cannot be reached")?;
+    read(&mut connection).await.map_err(|error| match error.is_transient() {
+        true => Exit::OutOfReach.because(error),
+        false => error.into(),
+    })
+}
+
+async fn read(connection: &mut PgConnection) -> Result<Asked, consolidate::Error> {
+    let database = staging::Error::database;
+    sqlx::query(STATEMENT_TIMEOUT).execute(&mut *connection).await.map_err(database("limiting statements"))?;
+    if staging::missing_migrations(connection).await? + consolidate::missing_migrations(connection).await? > 0 {
+        return Ok(Asked::NotMigrated);
+    }
+    let mut snapshot = connection.begin_with(SNAPSHOT).await.map_err(database("reading the status"))?;
+    let now = Utc::now();
+    Ok(Asked::Facts(Box::new(Facts {
+        health: by_source(staging::health::all(&mut *snapshot).await?, |health| &health.source),
+        backlog: by_source(overview::backlog(&mut *snapshot).await?, |backlog| &backlog.source),
+        dead_letters: overview::dead_letters(&mut *snapshot, now - RECENT).await?,
+        last_files: by_source(overview::last_files(&mut *snapshot).await?, |file| &file.source),
+        refused_files: by_source(overview::refused_files(&mut *snapshot).await?, |file| &file.source),
+        polls_due: by_source(overview::polls_due(&mut *snapshot, now).await?, |polls| &polls.source),
+        kafka_progress: overview::kafka_progress(&mut *snapshot).await?,
+        expiry: overview::expiry(&mut snapshot, now).await?,
+        staging_bytes: overview::bytes(&mut *snapshot).await?,
+        unmatched: consolidate::overview::unmatched(&mut *snapshot).await?,
+        consolidator_since: consolidate::overview::consolidator_since(&mut *snapshot).await?,
+    })))
+}
+
+fn by_source<T>(rows: Vec<T>, source: impl Fn(&T) -> &String) -> BTreeMap<String, T> {
+    rows.into_iter().map(|row| (source(&row).clone(), row)).collect()
+}
+
+impl Facts {
+    /// How long ago a source's ingester spoke.
+    pub(super) fn heard(&self, name: &str, now: DateTime<Utc>) -> Option<TimeDelta> {
+        let said_at = self.health.get(name)?.said_at?;
+        Some((now - said_at).max(TimeDelta::zero()))
+    }
+
+    /// Whether a source's ingester runs, by its last word.
+    pub(super) fn is_heard(&self, name: &str, source: Option<&Source>, now: DateTime<Utc>) -> bool {
+        let limit = match source.map(|source| &source.kind) {
+            Some(SourceKind::Csv(csv)) => FRESH.max(csv.scan_every * 2),
+            _ => FRESH,
+        };
+        self.heard(name, now).is_some_and(|ago| ago.to_std().is_ok_and(|ago| ago <= limit))
+    }
+}

@@ -1,0 +1,168 @@
+//! The page for people: first what needs a look, then a table of sources, then the rest.
+
+use std::fmt::Write;
+
+use chrono::{DateTime, Utc};
+
+use super::report::{Report, Source, seconds_since};
+use super::words::{age, bytes, count, printable, thousands};
+
+/// The page.
+pub(super) fn page(report: &Report, now: DateTime<Utc>) -> String {
+    let mut page = String::new();
+    // Writing to a string does not fail.
+    let _ = write(&mut page, report, now);
+    page
+}
+
+fn write(page: &mut String, report: &Report, now: DateTime<Utc>) -> std::fmt::Result {
+    match report.looks.len() {
+        0 => writeln!(page, "Nothing needs attention.")?,
+        1 => writeln!(page, "1 thing needs a look:")?,
+        n => writeln!(page, "{n} things need a look:")?,
+    }
+    for (index, look) in report.looks.iter().enumerate() {
+        let about = look.source.as_ref().map(|source| format!("{source}: ")).unwrap_or_default();
+        let problem = if about.is_empty() { capitalised(&look.problem) } else { look.problem.clone() };
+        writeln!(page, "\n{:>2}. {}{}", index + 1, printable(&about), printable(&problem))?;
+        writeln!(page, "    {}", printable(&look.effect))?;
+        writeln!(page, "      $ {}", printable(&look.command))?;
+    }
+    if !report.sources.is_empty() {
+        page.push('\n');
+        table(page, report, now)?;
+    }
+    page.push('\n');
+    totals(page, report)
+}
+
+fn capitalised(sentence: &str) -> String {
+    let mut rest = sentence.chars();
+    rest.next().map(|first| first.to_uppercase().chain(rest).collect()).unwrap_or_default()
+}
+
+/// A line per source, columns as wide as they have to be.
+fn table(page: &mut String, report: &Report, now: DateTime<Utc>) -> std::fmt::Result {
+    let headings = ["SOURCE", "KIND", "STATE", "TO LAND", "TO CONSOLIDATE", "DEAD LETTERS", "LAST FILE"];
+    let line = |(name, source): (&String, &Source)| {
+        let cells = [
+            name.clone(),
+            source.kind.unwrap_or("-").to_owned(),
+            state(source),
+            to_land(source),
+            waiting(source.backlog.records, source.backlog.oldest_seconds),
+            match source.dead_letters.values().sum() {
+                0 => "-".to_owned(),
+                letters => thousands(letters),
+            },
+            last_file(source, now),
+        ];
+        cells.map(|cell| printable(&cell))
+    };
+    let lines: Vec<[String; 7]> =
+        std::iter::once(headings.map(str::to_owned)).chain(report.sources.iter().map(line)).collect();
+    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..headings.len()).map(width).collect();
+    for line in &lines {
+        let mut text = String::new();
+        for (cell, width) in line.iter().zip(&widths) {
+            write!(text, "{cell:width$}  ")?;
+        }
+        writeln!(page, "{}", text.trim_end())?;
+    }
+    Ok(())
+}
+
+fn state(source: &Source) -> String {
+    if source.kind.is_none() {
+        return "not configured".to_owned();
+    }
+    if !source.stopped.is_empty() {
+        return "stopped".to_owned();
+    }
+    match (source.breaker.as_deref(), source.running, source.reported_seconds_ago) {
+        (Some("open"), ..) => "breaker open".to_owned(),
+        (Some("half_open"), ..) => "breaker half open".to_owned(),
+        (_, true, _) => "running".to_owned(),
+        (_, false, Some(seconds)) => format!("heard {} ago", age(seconds)),
+        (_, false, None) => "not running".to_owned(),
+    }
+}
+
+fn to_land(source: &Source) -> String {
+    let oldest =
+        source.oldest_unlanded_seconds.filter(|seconds| *seconds > 0).map(|seconds| format!(", {}", age(seconds)));
+    let oldest = oldest.unwrap_or_default();
+    match (source.kind, source.lag, source.polls_due) {
+        (_, Some(0), _) | (_, _, Some(0)) => "-".to_owned(),
+        (_, Some(lag), _) => format!("{}{oldest}", count(lag, "message")),
+        (_, _, Some(polls)) => format!("{}{oldest}", count(polls, "poll")),
+        (Some("kafka"), ..) => "unknown".to_owned(),
+        (Some("csv"), ..) if !oldest.is_empty() => format!("a file{oldest}"),
+        _ => "-".to_owned(),
+    }
+}
+
+fn waiting(records: i64, oldest_seconds: i64) -> String {
+    if records == 0 && oldest_seconds == 0 {
+        "-".to_owned()
+    } else {
+        format!("{}, {}", count(records, "record"), age(oldest_seconds))
+    }
+}
+
+fn last_file(source: &Source, now: DateTime<Utc>) -> String {
+    let Some(file) = &source.last_file else { return "-".to_owned() };
+    let ago = file.finished_at.map(|at| format!(" {} ago", age(seconds_since(at, now)))).unwrap_or_default();
+    format!("{}: {}{ago}, {}", file.file, file.state.as_str(), count(file.rows, "row"))
+}
+
+/// What there is besides sources.
+fn totals(page: &mut String, report: &Report) -> std::fmt::Result {
+    let mut total = |name: &str, value: String| writeln!(page, "{name:<13} {}", printable(&value));
+    if let Some(daemon) = &report.daemon {
+        let heard =
+            daemon.reported_seconds_ago.map(|seconds| format!(", heard {} ago", age(seconds))).unwrap_or_default();
+        let consolidating = if daemon.consolidating { "" } else { "; nobody consolidates" };
+        let running = if daemon.running { "running" } else { "none runs" };
+        total("Daemon", format!("{running}{heard}{}", if daemon.running { consolidating } else { "" }))?;
+    }
+    if let Some(backlog) = &report.backlog {
+        let what = match backlog.batches {
+            0 => "nothing waits to be consolidated".to_owned(),
+            batches => format!(
+                "{} in {} to be consolidated, the oldest for {}",
+                count(backlog.records, "record"),
+                count(batches, "batch"),
+                age(backlog.oldest_seconds)
+            ),
+        };
+        total("Backlog", what)?;
+    }
+    let letters = report.sources.iter().filter(|(_, source)| !source.dead_letters.is_empty());
+    for (index, (name, source)) in letters.enumerate() {
+        let heading = if index == 0 { "Dead letters" } else { "" };
+        total(heading, format!("{name}: {}", counts(&source.dead_letters)))?;
+    }
+    if let Some(unmatched) = &report.unmatched {
+        let what = if unmatched.is_empty() { "no cross-reference".to_owned() } else { counts(unmatched) };
+        total("Unmatched", what)?;
+    }
+    if let Some(expiry) = &report.expiry {
+        let late = match (expiry.held_back_seconds, expiry.overdue_seconds) {
+            (0, 0) => "nothing is overdue".to_owned(),
+            (0, overdue) => format!("the oldest overdue for {}", age(overdue)),
+            (held_back, _) => format!("held back for {}", age(held_back)),
+        };
+        let partitions = count(i64::try_from(expiry.partitions).unwrap_or(i64::MAX), "partition");
+        let size = report.staging.map(|staging| format!(", {} in staging", bytes(staging.bytes))).unwrap_or_default();
+        total("Expiry", format!("{partitions}{size}; {late}"))?;
+    }
+    total("Ready", if report.ready { "yes".to_owned() } else { "no".to_owned() })
+}
+
+fn counts(by_reason: &std::collections::BTreeMap<String, i64>) -> String {
+    let counts: Vec<String> =
+        by_reason.iter().map(|(reason, number)| format!("{reason} {}", thousands(*number))).collect();
+    counts.join(", ")
+}

@@ -1,0 +1,273 @@
+//! The document of `status --json`. Its keys are frozen, because scripts read them; keys that do not apply are left out.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use serde_json::Value;
+use staging::overview::LedgerFile;
+
+use super::facts::Facts;
+use super::lag::Lags;
+use super::looks::{self, Look};
+use crate::config::{Config, SourceKind};
+
+/// How things are.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// Every source that is configured or that the database knows.
+    pub sources: BTreeMap<String, Source>,
+    /// What is landed and not consolidated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backlog: Option<Backlog>,
+    /// Living cross-references that belong to nobody, by reason.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unmatched: Option<BTreeMap<String, i64>>,
+    /// Where expiry stands.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expiry: Option<Expiry>,
+    /// What schema staging takes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub staging: Option<Staging>,
+    /// Whether somebody works.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub daemon: Option<Daemon>,
+    /// What needs somebody, the worst first.
+    pub looks: Vec<Look>,
+    /// Whether the database is there and migrated, and nothing is stopped.
+    pub ready: bool,
+}
+
+/// One source.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Source {
+    /// `kafka`, `csv` or `rest`; left out for a source that is not configured any more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kind: Option<&'static str>,
+    /// Kafka: messages that are not landed; left out when nobody knows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lag: Option<i64>,
+    /// Kafka: how long ago the last landed message was written, while there is lag.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lag_seconds: Option<i64>,
+    /// Why nobody knows the lag.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lag_unknown: Option<String>,
+    /// How long the oldest thing waits that is there and not landed: a message, a file, a poll that is due.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub oldest_unlanded_seconds: Option<i64>,
+    /// Parked dead letters, by reason.
+    pub dead_letters: BTreeMap<String, i64>,
+    /// What waits for an operator: partitions of Kafka, refused credentials, a directory that cannot be read.
+    pub stopped: Vec<Value>,
+    /// REST: `closed`, `open` or `half_open`, by the last word of the poller.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub breaker: Option<String>,
+    /// CSV: the file taken up last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_file: Option<LastFile>,
+    /// REST: customers to ask about now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub polls_due: Option<i64>,
+    /// What is landed of this source and not consolidated.
+    pub backlog: Backlog,
+    /// How long ago the source's ingester spoke; a minute or more means that none runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reported_seconds_ago: Option<i64>,
+    /// Whether its ingester runs, by its last word.
+    pub running: bool,
+}
+
+/// What is landed and not consolidated.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Backlog {
+    /// Batches.
+    pub batches: i64,
+    /// Their records.
+    pub records: i64,
+    /// How long ago the oldest was landed; 0 when there is none.
+    pub oldest_seconds: i64,
+}
+
+/// A file of the ledger; see `staging.csv_imports`.
+#[derive(Debug, Clone, Serialize)]
+pub struct LastFile {
+    /// Its name.
+    pub file: String,
+    /// The time that its content is of.
+    pub as_of: DateTime<Utc>,
+    /// `importing`, `imported`, `copy`, `superseded` or `refused`.
+    pub state: staging::imports::State,
+    /// Its rows: landed, dead letters and skips.
+    pub rows: i64,
+    /// Rows that became dead letters.
+    pub dead_letters: i64,
+    /// Rows that were nothing to land.
+    pub skipped: i64,
+    /// Why it was refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// When that was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<DateTime<Utc>>,
+}
+
+/// Where expiry stands.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Expiry {
+    /// For how long a partition whose time is over has had to stay because of a batch that is not consolidated; 0 when
+    /// there is none.
+    pub held_back_seconds: i64,
+    /// For how long a partition whose time is over has stayed, whatever for; 0 when there is none.
+    pub overdue_seconds: i64,
+    /// Partitions of records.
+    pub partitions: usize,
+}
+
+/// What schema staging takes.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Staging {
+    /// On the database's disk, indexes included.
+    pub bytes: i64,
+}
+
+/// Whether somebody works.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Daemon {
+    /// Whether an ingester has spoken within a minute, or somebody consolidates.
+    pub running: bool,
+    /// Whether somebody consolidates.
+    pub consolidating: bool,
+    /// How long ago any ingester spoke.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reported_seconds_ago: Option<i64>,
+}
+
+impl Report {
+    pub(super) fn new(config: &Config, facts: &Facts, lags: &Lags, now: DateTime<Utc>) -> Self {
+        let known = facts.health.keys().chain(facts.backlog.keys()).chain(facts.last_files.keys());
+        let known = known.chain(facts.polls_due.keys()).chain(facts.dead_letters.iter().map(|letters| &letters.source));
+        let names: BTreeSet<&String> = config.sources.keys().chain(known).collect();
+        let sources: BTreeMap<String, Source> =
+            names.into_iter().map(|name| (name.clone(), source(name, config, facts, lags, now))).collect();
+        let daemon = Daemon {
+            running: facts.consolidator_since.is_some() || sources.values().any(|source| source.running),
+            consolidating: facts.consolidator_since.is_some(),
+            reported_seconds_ago: sources.values().filter_map(|source| source.reported_seconds_ago).min(),
+        };
+        let seconds = |since: Option<DateTime<Utc>>| since.map_or(0, |since| seconds_since(since, now));
+        Self {
+            backlog: Some(Backlog {
+                batches: sources.values().map(|source| source.backlog.batches).sum(),
+                records: sources.values().map(|source| source.backlog.records).sum(),
+                oldest_seconds: sources.values().map(|source| source.backlog.oldest_seconds).max().unwrap_or(0),
+            }),
+            unmatched: Some(facts.unmatched.clone()),
+            expiry: Some(Expiry {
+                held_back_seconds: seconds(facts.expiry.held_back_since),
+                overdue_seconds: seconds(facts.expiry.overdue_since),
+                partitions: facts.expiry.partitions,
+            }),
+            staging: Some(Staging { bytes: facts.staging_bytes }),
+            daemon: Some(daemon),
+            looks: looks::looks(config, facts, &sources, daemon, now),
+            ready: sources.values().all(|source| source.stopped.is_empty()),
+            sources,
+        }
+    }
+
+    /// Of a database that c360 has not used yet.
+    pub(super) fn not_migrated(config: &Config) -> Self {
+        Self::unread(config, looks::not_migrated())
+    }
+
+    /// Of a database that does not answer.
+    pub(super) fn out_of_reach(config: &Config) -> Self {
+        Self::unread(config, looks::out_of_reach())
+    }
+
+    fn unread(config: &Config, look: Look) -> Self {
+        let source = |kind: &SourceKind| Source { kind: Some(kind.name()), ..Source::default() };
+        Self {
+            sources: config.sources.iter().map(|(name, known)| (name.clone(), source(&known.kind))).collect(),
+            backlog: None,
+            unmatched: None,
+            expiry: None,
+            staging: None,
+            daemon: None,
+            looks: vec![look],
+            ready: false,
+        }
+    }
+}
+
+fn source(name: &str, config: &Config, facts: &Facts, lags: &Lags, now: DateTime<Utc>) -> Source {
+    let configured = config.sources.get(name);
+    let running = facts.is_heard(name, configured, now);
+    let said = |key: &str| facts.health.get(name).and_then(|health| health.health.get(key));
+    // Counts and ages are good for as long as somebody keeps saying them; what is stopped stays so until somebody looks.
+    let fresh = |key: &str| said(key).filter(|_| running).and_then(number);
+    let letters = facts.dead_letters.iter().filter(|letters| letters.source == name);
+    let mut source = Source {
+        kind: configured.map(|source| source.kind.name()),
+        dead_letters: letters.map(|letters| (letters.reason.clone(), letters.parked)).collect(),
+        stopped: said("stopped").and_then(Value::as_array).cloned().unwrap_or_default(),
+        oldest_unlanded_seconds: fresh("oldest_unlanded_seconds"),
+        backlog: facts.backlog.get(name).map_or_else(Backlog::default, |backlog| Backlog {
+            batches: backlog.batches,
+            records: backlog.records,
+            oldest_seconds: seconds_since(backlog.oldest, now),
+        }),
+        reported_seconds_ago: facts.heard(name, now).map(|ago| ago.num_seconds()),
+        running,
+        ..Source::default()
+    };
+    match configured.map(|source| &source.kind) {
+        Some(SourceKind::Kafka(_)) => {
+            source.lag = fresh("lag");
+            source.lag_seconds = fresh("lag_seconds");
+            match lags.get(name) {
+                Some(Ok(lag)) => {
+                    source.lag = Some(*lag);
+                    // Where nothing waits nothing is old; otherwise only a reader sees the messages' times.
+                    source.lag_seconds = (*lag == 0).then_some(0);
+                    source.oldest_unlanded_seconds = (*lag == 0).then_some(0);
+                }
+                Some(Err(reason)) => source.lag_unknown = Some(reason.clone()),
+                None => {}
+            }
+        }
+        Some(SourceKind::Rest(_)) => {
+            let due = facts.polls_due.get(name);
+            source.breaker = said("breaker").and_then(Value::as_str).map(str::to_owned);
+            source.polls_due = Some(due.map_or(0, |due| due.due));
+            source.oldest_unlanded_seconds = Some(due.map_or(0, |due| seconds_since(due.oldest, now)));
+        }
+        Some(SourceKind::Csv(_)) | None => {}
+    }
+    source.last_file = facts.last_files.get(name).map(last_file);
+    source
+}
+
+fn last_file(file: &LedgerFile) -> LastFile {
+    LastFile {
+        file: file.file_name.clone(),
+        as_of: file.as_of,
+        state: file.state,
+        rows: file.rows,
+        dead_letters: file.dead_letters,
+        skipped: file.skipped,
+        reason: file.reason.clone(),
+        finished_at: file.finished_at,
+    }
+}
+
+pub(super) fn seconds_since(since: DateTime<Utc>, now: DateTime<Utc>) -> i64 {
+    (now - since).num_seconds().max(0)
+}
+
+/// Ingesters say seconds with and without a fraction.
+fn number(value: &Value) -> Option<i64> {
+    #[expect(clippy::cast_possible_truncation, reason = "seconds and messages")]
+    value.as_i64().or_else(|| value.as_f64().map(|number| number.round() as i64))
+}

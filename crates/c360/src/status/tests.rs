@@ -1,0 +1,325 @@
+//! Facts to documents and pages, without a database.
+
+mod pages;
+
+use std::path::Path;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::{Value, json};
+use staging::health::Health;
+use staging::imports::State;
+use staging::overview::{self, DeadLetters, LedgerFile, PollsDue};
+
+use super::facts::Facts;
+use super::lag::Lags;
+use super::{Report, human};
+use crate::config::{Config, Environment};
+
+const SHIPPED: &str = include_str!("../../../../c360.toml");
+
+fn config() -> Config {
+    Config::parse(SHIPPED, Some(Path::new("c360.toml")), &Environment::default()).unwrap()
+}
+
+fn now() -> DateTime<Utc> {
+    "2026-03-01T03:00:00Z".parse().unwrap()
+}
+
+fn ago(seconds: i64) -> DateTime<Utc> {
+    now() - TimeDelta::seconds(seconds)
+}
+
+/// A daemon that has run for an hour and has nothing to do.
+fn calm() -> Facts {
+    let mut facts = Facts { consolidator_since: Some(ago(3_600)), staging_bytes: 3 << 20, ..Facts::default() };
+    facts.expiry.partitions = 26;
+    say(
+        &mut facts,
+        "home_delivery",
+        2,
+        json!({"lag": 0, "lag_seconds": 0, "oldest_unlanded_seconds": 0, "stopped": []}),
+    );
+    say(&mut facts, "loyalty", 20, json!({"oldest_unlanded_seconds": 0, "stopped": []}));
+    say(&mut facts, "online_store", 3, json!({"breaker": "closed", "stopped": [], "oldest_unlanded_seconds": 0.0}));
+    facts
+}
+
+fn say(facts: &mut Facts, source: &str, seconds_ago: i64, health: Value) {
+    let health = Health { source: source.to_owned(), health, said_at: Some(ago(seconds_ago)) };
+    facts.health.insert(source.to_owned(), health);
+}
+
+fn waits(source: &str, seconds: i64) -> overview::Backlog {
+    overview::Backlog {
+        source: source.to_owned(),
+        batches: 2,
+        records: 1_204,
+        oldest: ago(seconds),
+        newest: ago(seconds),
+        oldest_claimable: Some(ago(seconds)),
+        last_error: None,
+    }
+}
+
+fn refused() -> LedgerFile {
+    LedgerFile {
+        source: "loyalty".to_owned(),
+        file_name: "loyalty_members_2026-03-01.csv".to_owned(),
+        as_of: "2026-03-01T00:00:00Z".parse().unwrap(),
+        state: State::Refused,
+        rows: 400,
+        dead_letters: 212,
+        skipped: 0,
+        reason: Some("212 of 400 rows are bad".to_owned()),
+        finished_at: Some(ago(3_000)),
+    }
+}
+
+fn letters(reason: &str, parked: i64, recent: i64) -> DeadLetters {
+    DeadLetters { source: "home_delivery".to_owned(), reason: reason.to_owned(), parked, recent }
+}
+
+fn report(facts: &Facts) -> Report {
+    Report::new(&config(), facts, &Lags::new(), now())
+}
+
+/// What needs a look, each as `source: problem $ command`.
+fn looks(facts: &Facts) -> Vec<String> {
+    looks_with(facts, &Lags::new())
+}
+
+fn looks_with(facts: &Facts, lags: &Lags) -> Vec<String> {
+    let report = Report::new(&config(), facts, lags, now());
+    let look =
+        |look: &super::Look| format!("{}: {} $ {}", look.source.as_deref().unwrap_or("-"), look.problem, look.command);
+    report.looks.iter().map(look).collect()
+}
+
+fn only(looks: &[String]) -> &str {
+    assert_eq!(looks.len(), 1, "{looks:#?}");
+    &looks[0]
+}
+
+#[test]
+fn the_document_has_the_frozen_shape() {
+    let mut facts = calm();
+    say(
+        &mut facts,
+        "home_delivery",
+        2,
+        json!({
+            "lag": 12, "lag_seconds": 3, "oldest_unlanded_seconds": 1,
+            "stopped": [{"topic": "t", "partition": 1, "reason": "retention has passed it"}]
+        }),
+    );
+    facts.backlog.insert("home_delivery".to_owned(), waits("home_delivery", 12));
+    facts.dead_letters = vec![letters("not_json", 3, 0), letters("no_external_id", 1, 0)];
+    facts.last_files.insert("loyalty".to_owned(), refused());
+    let polls = PollsDue { source: "online_store".to_owned(), due: 35, oldest: ago(4) };
+    facts.polls_due.insert("online_store".to_owned(), polls);
+    facts.unmatched = [("no_email".to_owned(), 12)].into();
+    facts.expiry.held_back_since = Some(ago(90));
+    let document = serde_json::to_value(report(&facts)).unwrap();
+
+    let kafka = &document["sources"]["home_delivery"];
+    assert_eq!(kafka["kind"], "kafka");
+    assert_eq!(
+        (&kafka["lag"], &kafka["lag_seconds"], &kafka["oldest_unlanded_seconds"]),
+        (&json!(12), &json!(3), &json!(1))
+    );
+    assert_eq!(kafka["dead_letters"], json!({"not_json": 3, "no_external_id": 1}));
+    assert_eq!(kafka["stopped"][0]["partition"], 1);
+    assert_eq!(kafka["reported_seconds_ago"], 2);
+    for foreign in ["breaker", "last_file", "polls_due"] {
+        assert!(kafka.get(foreign).is_none(), "{foreign} is not Kafka's");
+    }
+    let csv = &document["sources"]["loyalty"];
+    assert_eq!((&csv["kind"], &csv["last_file"]["state"]), (&json!("csv"), &json!("refused")));
+    assert!(csv.get("lag").is_none() && csv.get("breaker").is_none());
+    let rest = &document["sources"]["online_store"];
+    assert_eq!((&rest["breaker"], &rest["polls_due"], &rest["stopped"]), (&json!("closed"), &json!(35), &json!([])));
+    assert_eq!(rest["oldest_unlanded_seconds"], 4);
+    assert_eq!(document["backlog"], json!({"batches": 2, "records": 1204, "oldest_seconds": 12}));
+    assert_eq!(document["unmatched"], json!({"no_email": 12}));
+    assert_eq!((&document["expiry"]["held_back_seconds"], &document["expiry"]["partitions"]), (&json!(90), &json!(26)));
+    assert_eq!(document["ready"], false, "a partition is stopped");
+}
+
+#[test]
+fn where_all_is_well_nothing_needs_a_look_and_all_is_ready() {
+    let report = report(&calm());
+    assert_eq!((report.looks.len(), report.ready), (0, true), "{:#?}", report.looks);
+}
+
+#[test]
+fn counts_of_a_process_that_is_gone_are_not_shown_and_what_it_had_stopped_is() {
+    let mut facts = calm();
+    facts.consolidator_since = None;
+    let word = json!({"lag": 12, "lag_seconds": 3, "stopped": [{"topic": "t", "partition": 1, "reason": "gone"}]});
+    say(&mut facts, "home_delivery", 4_000, word);
+    let document = serde_json::to_value(report(&facts)).unwrap();
+    let kafka = &document["sources"]["home_delivery"];
+    assert!(kafka.get("lag").is_none() && kafka.get("lag_seconds").is_none(), "{kafka}");
+    assert_eq!((&kafka["reported_seconds_ago"], &kafka["running"]), (&json!(4_000), &json!(false)));
+    assert_eq!(kafka["stopped"][0]["reason"], "gone");
+    assert!(only(&looks(&facts)).contains("(said 66 min ago): gone"), "{:?}", looks(&facts));
+}
+
+#[test]
+fn without_a_daemon_only_work_that_waits_needs_a_look() {
+    let mut facts = Facts::default();
+    assert_eq!(looks(&facts), [""; 0]);
+    let lags: Lags = [("home_delivery".to_owned(), Ok(5))].into();
+    assert_eq!(
+        only(&looks_with(&facts, &lags)),
+        "-: no c360 runs, and this waits for one: 5 messages on home_delivery. $ c360 run"
+    );
+    facts.kafka_progress.insert("home_delivery".to_owned(), ago(200));
+    assert_eq!(looks_with(&facts, &lags), [""; 0], "somebody landed just now");
+    facts.kafka_progress.insert("home_delivery".to_owned(), ago(400));
+    say(&mut facts, "home_delivery", 400, json!({}));
+    facts.backlog.insert("loyalty".to_owned(), waits("loyalty", 500));
+    let polls = PollsDue { source: "online_store".to_owned(), due: 1, oldest: ago(600) };
+    facts.polls_due.insert("online_store".to_owned(), polls);
+    let look = "-: no c360 has run for 6 min, and this waits for one: 5 messages on home_delivery; 1 poll due on \
+                online_store; 1,204 records to be consolidated, the oldest for 8 min. $ c360 run";
+    assert_eq!(only(&looks_with(&facts, &lags)), look);
+    let away: Lags = [("home_delivery".to_owned(), Err("no broker".to_owned()))].into();
+    assert!(only(&looks_with(&facts, &away)).contains("nobody knows how many (no broker)"));
+}
+
+#[test]
+fn what_is_stopped_names_the_command() {
+    let mut facts = calm();
+    let stopped = json!([{"topic": "customers", "partition": 3, "reason": "retention has passed it"}]);
+    say(&mut facts, "home_delivery", 1, json!({ "stopped": stopped }));
+    assert_eq!(
+        only(&looks(&facts)),
+        "home_delivery: partition 3 of customers is stopped: retention has passed it. \
+         $ c360 replay home_delivery --partition 3 --from-offset OFFSET"
+    );
+    let mut facts = calm();
+    let refused = json!(["the source answers 401: it refuses our credentials"]);
+    say(&mut facts, "online_store", 1, json!({"breaker": "open", "stopped": refused}));
+    assert!(only(&looks(&facts)).starts_with("online_store: the source answers 401: it refuses our credentials. $"));
+    assert!(!report(&facts).ready);
+}
+
+#[test]
+fn an_open_breaker_needs_a_look() {
+    let mut facts = calm();
+    for (state, needs_a_look) in [("open", true), ("half_open", true), ("closed", false)] {
+        say(&mut facts, "online_store", 1, json!({"breaker": state, "stopped": []}));
+        assert_eq!(!looks(&facts).is_empty(), needs_a_look, "{state}");
+    }
+    assert!(report(&facts).ready, "the source fails, c360 does not");
+}
+
+#[test]
+fn a_source_that_is_not_heard_of_beside_a_running_daemon_needs_a_look() {
+    let mut facts = calm();
+    facts.health.remove("home_delivery");
+    assert_eq!(
+        only(&looks(&facts)),
+        "home_delivery: nothing was ever heard of it, although c360 runs. $ c360 config check"
+    );
+    facts.consolidator_since = Some(ago(30));
+    assert_eq!(looks(&facts), [""; 0], "a daemon that starts, or a command that consolidates");
+    facts = calm();
+    say(&mut facts, "loyalty", 600, json!({}));
+    assert!(only(&looks(&facts)).contains("nothing has been heard of it for 10 min"));
+    facts.backlog.insert("loyalty".to_owned(), waits("loyalty", 10));
+    assert_eq!(looks(&facts), [""; 0], "it is landing a large file");
+}
+
+#[test]
+fn a_refused_file_names_the_command_that_takes_it_all_the_same() {
+    let mut facts = calm();
+    facts.refused_files.insert("loyalty".to_owned(), refused());
+    assert_eq!(
+        only(&looks(&facts)),
+        "loyalty: the file loyalty_members_2026-03-01.csv was refused: 212 of 400 rows are bad. \
+         $ c360 import loyalty drop/loyalty/loyalty_members_2026-03-01.csv --accept"
+    );
+}
+
+#[test]
+fn a_backlog_needs_a_look_after_five_minutes_and_says_why() {
+    let mut facts = calm();
+    let mut set = |backlog: overview::Backlog| {
+        facts.backlog.insert("home_delivery".to_owned(), backlog);
+        looks(&facts)
+    };
+    assert_eq!(set(waits("home_delivery", 299)), [""; 0]);
+    assert!(only(&set(waits("home_delivery", 301))).starts_with("-: consolidation is behind: 1,204 records to do"));
+    let importing = overview::Backlog { oldest_claimable: None, ..waits("home_delivery", 900) };
+    assert_eq!(set(importing), [""; 0], "a file that is being imported");
+    let failing = overview::Backlog { last_error: Some("SQLSTATE 54000".to_owned()), ..waits("home_delivery", 400) };
+    assert!(only(&set(failing)).contains("and consolidation fails: SQLSTATE 54000."));
+    facts.consolidator_since = None;
+    facts.backlog.insert("home_delivery".to_owned(), waits("home_delivery", 400));
+    assert!(only(&looks(&facts)).ends_with("and nobody consolidates. $ c360 run --once"));
+}
+
+#[test]
+fn expiry_that_is_late_needs_a_look() {
+    let mut facts = calm();
+    facts.expiry.overdue_since = Some(ago(100));
+    facts.expiry.held_back_since = Some(ago(100));
+    assert_eq!(looks(&facts), [""; 0], "the daemon looks every minute");
+    facts.expiry.overdue_since = Some(ago(9_000));
+    assert!(only(&looks(&facts)).ends_with("the oldest for 2 h 30 min. $ c360 expire"));
+    facts.expiry.held_back_since = Some(ago(8_000));
+    assert!(only(&looks(&facts)).contains("expiry has been held back for 2 h 13 min"));
+}
+
+#[test]
+fn dead_letters_need_a_look_for_a_day_and_show_for_ever() {
+    let mut facts = calm();
+    facts.dead_letters = vec![letters("not_json", 40, 0), letters("too_deep", 2, 0)];
+    assert_eq!(looks(&facts), [""; 0]);
+    assert!(human::page(&report(&facts), now()).contains("Dead letters  home_delivery: not_json 40, too_deep 2\n"));
+    facts.dead_letters[0].recent = 1;
+    assert_eq!(only(&looks(&facts)), "home_delivery: 1 dead letter within a day: not_json 1. $ c360 dead-letters list");
+}
+
+#[test]
+fn an_emptied_table_needs_a_look_for_a_day() {
+    let mut facts = calm();
+    for (at, needs_a_look) in [("2026-02-28T12:00:00.000Z", true), ("2026-02-27T12:00:00.000Z", false)] {
+        let emptied = json!([{"topic": "customers", "at": at, "alarm": "..."}]);
+        say(&mut facts, "home_delivery", 1, json!({"stopped": [], "truncated": emptied}));
+        assert_eq!(!looks(&facts).is_empty(), needs_a_look, "{at}");
+    }
+}
+
+#[test]
+fn sources_that_are_configured_no_more_are_shown_with_what_they_left() {
+    let mut facts = calm();
+    say(&mut facts, "old_shop", 90_000, json!({"stopped": []}));
+    facts.backlog.insert("old_shop".to_owned(), waits("old_shop", 10));
+    let report = report(&facts);
+    assert_eq!(report.sources["old_shop"].kind, None);
+    assert_eq!(report.looks.len(), 0, "{:#?}", report.looks);
+    assert!(human::page(&report, now()).contains("not configured"));
+}
+
+#[test]
+fn names_of_others_do_not_reach_the_terminal_raw() {
+    let mut facts = calm();
+    facts
+        .refused_files
+        .insert("loyalty".to_owned(), LedgerFile { file_name: "a\u{1b}[2J\n.csv".to_owned(), ..refused() });
+    assert!(!human::page(&report(&facts), now()).contains('\u{1b}'));
+}
+
+#[test]
+fn a_database_that_cannot_be_read_is_not_ready_and_keeps_the_shape() {
+    for report in [Report::not_migrated(&config()), Report::out_of_reach(&config())] {
+        let document = serde_json::to_value(&report).unwrap();
+        assert_eq!((&document["ready"], &document["sources"]["loyalty"]["kind"]), (&json!(false), &json!("csv")));
+        assert!(document.get("backlog").is_none() && report.looks.len() == 1);
+    }
+    let page = human::page(&Report::not_migrated(&config()), now());
+    assert!(page.contains("The database is not migrated yet: run `c360 run` or `c360 migrate`."), "{page}");
+}

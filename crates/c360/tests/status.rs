@@ -1,0 +1,297 @@
+//! `c360 status` on a real Postgres, as a shell sees it.
+
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+use std::time::{Duration, Instant};
+
+use assert_cmd::Command;
+use assert_cmd::assert::Assert;
+use chrono::{TimeDelta, Utc};
+use consolidate::Rules;
+use model::{
+    Entity, ExternalId, Guards, InstallationKey, LogPosition, Mapped, Operation, Position, Reason, Record, Reject,
+};
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
+use serde_json::{Value, json};
+use sqlx::PgConnection;
+use sqlx::postgres::PgConnectOptions;
+use staging::imports::{self, File};
+use staging::offsets::Advance;
+use staging::{Batch, Checkpoint, DEFAULT_PARTITION_WIDTH, DeadLetter, Lander, Seal};
+use tokio_util::sync::CancellationToken;
+
+const SHIPPED: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../c360.toml"));
+const TOPIC: &str = "dbserver1.inventory.customers";
+const TTL: Duration = Duration::from_hours(25);
+
+/// The shipped configuration on a database of one's own.
+struct Place {
+    directory: tempfile::TempDir,
+    url: String,
+    brokers: String,
+}
+
+impl Place {
+    fn at(url: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("c360.toml"), SHIPPED).unwrap();
+        // Nobody listens there.
+        Self { directory, url: url.to_owned(), brokers: "127.0.0.1:1".to_owned() }
+    }
+
+    async fn empty() -> Self {
+        Self::at(&embedded_postgres::test::database().await.url)
+    }
+
+    async fn migrated() -> Self {
+        let place = Self::empty().await;
+        let mut connection = place.connection().await;
+        staging::migrate(&mut connection).await.unwrap();
+        consolidate::migrate(&mut connection).await.unwrap();
+        place
+    }
+
+    fn options(&self) -> PgConnectOptions {
+        self.url.parse().unwrap()
+    }
+
+    async fn connection(&self) -> PgConnection {
+        staging::connect(&self.options()).await.unwrap()
+    }
+
+    fn status(&self, arguments: &[&str]) -> Assert {
+        let mut command = Command::cargo_bin("c360").unwrap();
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("C360") || name == "DATABASE_URL") {
+            command.env_remove(name);
+        }
+        command.current_dir(&self.directory).arg("status").args(arguments).env_remove("RUST_LOG");
+        command.env("DATABASE_URL", &self.url).env("C360__SOURCES__HOME_DELIVERY__BROKERS", &self.brokers).assert()
+    }
+
+    fn json(&self, code: i32) -> Value {
+        serde_json::from_str(&stdout(&self.status(&["--json", "--check"]).code(code))).unwrap()
+    }
+
+    /// What ingesters of a running daemon say.
+    async fn say(&self, words: &[(&str, Value)]) {
+        let mut connection = self.connection().await;
+        for (source, word) in words {
+            staging::health::report(&mut connection, source, word, Utc::now()).await.unwrap();
+        }
+    }
+
+    async fn say_all_is_well(&self) {
+        let kafka = json!({"lag": 0, "lag_seconds": 0, "oldest_unlanded_seconds": 0, "stopped": []});
+        let rest = json!({"breaker": "closed", "stopped": [], "polls_due": 0, "oldest_unlanded_seconds": 0.0});
+        let csv = json!({"oldest_unlanded_seconds": 0, "stopped": []});
+        self.say(&[("home_delivery", kafka), ("loyalty", csv), ("online_store", rest)]).await;
+    }
+}
+
+fn stdout(assert: &Assert) -> String {
+    String::from_utf8_lossy(&assert.get_output().stdout).into_owned()
+}
+
+fn stderr(assert: &Assert) -> String {
+    String::from_utf8_lossy(&assert.get_output().stderr).into_owned()
+}
+
+fn seal() -> Seal {
+    Seal::new(&InstallationKey::new([7; 32]))
+}
+
+fn record(offset: i64, email: Option<&str>) -> Record {
+    let log = LogPosition { file: 3, pos: offset.unsigned_abs(), streamed: true, row: 0 };
+    Record {
+        operation: Operation::Upsert,
+        mapped: Mapped {
+            entity: Entity::Customer,
+            external_id: ExternalId::from_parts(offset.to_string(), true),
+            email: email.map(str::to_owned),
+            credential: None,
+            attributes: "{}".to_owned(),
+        },
+        position: Position::kafka(0, log, offset),
+        observed_at: Utc::now(),
+        moved_to: None,
+        payload: None,
+    }
+}
+
+/// Lands two records, of which one has no email, and a dead letter, `ago`.
+async fn land(place: &Place, ago: TimeDelta) {
+    let mut batch = Batch::new("home_delivery", TTL);
+    batch.push(&record(0, Some("person@example.com")));
+    batch.push(&record(1, None));
+    let reject = Reject::new(Reason::NotJson, "value ends too early");
+    batch.push_dead_letter(DeadLetter::new(json!({"topic": TOPIC, "partition": 0, "offset": 2}), reject, b"["));
+    let advance = Advance { topic: TOPIC.to_owned(), partition: 0, expected: None, next_offset: 3, log_position: None };
+    let origin = json!({"topic": TOPIC, "partition": 0, "first_offset": 0, "last_offset": 2});
+    let mut lander = Lander::new(place.options(), seal(), DEFAULT_PARTITION_WIDTH);
+    lander.land(&mut batch, &origin, &Checkpoint::Kafka(advance), Utc::now() - ago).await.unwrap();
+}
+
+async fn consolidated(place: &Place) {
+    let rules = Rules {
+        survivorship: model::Survivorship::default(),
+        guards: Guards::new(&["n/a".to_owned()], 10).unwrap(),
+        polled_sources: vec!["online_store".to_owned()],
+    };
+    consolidate::catch_up(&rules, &seal(), &place.options(), &CancellationToken::new()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_database_that_is_not_migrated_is_said_to_be_and_left_alone() {
+    let place = Place::empty().await;
+    let document = place.json(1);
+    assert_eq!((&document["ready"], &document["sources"]["loyalty"]["kind"]), (&json!(false), &json!("csv")));
+    assert!(document.get("backlog").is_none());
+    let page = stdout(&place.status(&[]).code(0));
+    assert!(page.contains("not migrated yet: run `c360 run` or `c360 migrate`"), "{page}");
+    let schemas: i64 =
+        sqlx::query_scalar("select count(*) from pg_namespace where nspname in ('staging', 'customer360')")
+            .fetch_one(&mut place.connection().await)
+            .await
+            .unwrap();
+    assert_eq!(schemas, 0);
+    assert_eq!(std::fs::read_dir(&place.directory).unwrap().count(), 1, "only the configuration: no key, no cluster");
+}
+
+#[test]
+fn an_embedded_database_that_was_never_made_is_not_made() {
+    let place = Place::at("");
+    let mut command = Command::cargo_bin("c360").unwrap();
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("C360") || name == "DATABASE_URL") {
+        command.env_remove(name);
+    }
+    let text: String =
+        SHIPPED.lines().filter(|line| !line.starts_with("url")).map(|line| format!("{line}\n")).collect();
+    std::fs::write(place.directory.path().join("c360.toml"), text).unwrap();
+    let page = stdout(&command.current_dir(&place.directory).arg("status").assert().code(0));
+    assert!(page.contains("not migrated yet"), "{page}");
+    assert_eq!(std::fs::read_dir(&place.directory).unwrap().count(), 1);
+}
+
+#[test]
+fn a_database_out_of_reach_exits_with_69_and_the_document_says_so() {
+    let place = Place::at("postgres://c360@127.0.0.1:1/c360");
+    let document = place.json(69);
+    assert_eq!((&document["ready"], document["looks"].as_array().unwrap().len()), (&json!(false), 1));
+    let status = place.status(&[]).code(69);
+    assert_eq!(stdout(&status), "");
+    assert!(stderr(&status).contains("the database cannot be reached"), "{}", stderr(&status));
+}
+
+#[tokio::test]
+async fn where_a_daemon_is_well_nothing_needs_attention() {
+    let place = Place::migrated().await;
+    place.say_all_is_well().await;
+    let document = place.json(0);
+    assert_eq!((&document["ready"], &document["looks"]), (&json!(true), &json!([])));
+    assert_eq!(document["backlog"], json!({"batches": 0, "records": 0, "oldest_seconds": 0}));
+    assert_eq!(document["unmatched"], json!({}));
+    assert_eq!((&document["expiry"]["held_back_seconds"], &document["expiry"]["partitions"]), (&json!(0), &json!(0)));
+    let kafka = &document["sources"]["home_delivery"];
+    assert_eq!((&kafka["kind"], &kafka["lag"], &kafka["stopped"]), (&json!("kafka"), &json!(0), &json!([])));
+    assert_eq!(document["sources"]["online_store"]["polls_due"], 0);
+    assert_eq!(document["sources"]["online_store"]["breaker"], "closed");
+    assert!(stdout(&place.status(&["--check"]).code(0)).starts_with("Nothing needs attention.\n"));
+}
+
+#[tokio::test]
+async fn what_is_landed_shows_until_it_is_consolidated_and_what_matches_nobody_from_then_on() {
+    let place = Place::migrated().await;
+    land(&place, TimeDelta::minutes(7)).await;
+    place.say_all_is_well().await;
+    let document = place.json(1);
+    let backlog = &document["backlog"];
+    assert_eq!((&backlog["batches"], &backlog["records"]), (&json!(1), &json!(2)));
+    assert!((420..480).contains(&backlog["oldest_seconds"].as_i64().unwrap()), "{backlog}");
+    assert_eq!(document["sources"]["home_delivery"]["dead_letters"], json!({"not_json": 1}));
+    let page = stdout(&place.status(&["--check"]).code(1));
+    for part in [
+        "2 things need a look:",
+        "Consolidation is behind: 2 records to do, the oldest landed 7 min ago, and nobody consolidates.\n",
+        "$ c360 run --once\n",
+        "home_delivery: 1 dead letter within a day: not_json 1.\n",
+    ] {
+        assert!(page.contains(part), "{part}\n{page}");
+    }
+    place.status(&[]).code(0);
+
+    consolidated(&place).await;
+    let document = place.json(1);
+    assert_eq!((&document["backlog"]["batches"], &document["unmatched"]), (&json!(0), &json!({"no_email": 1})));
+    assert_eq!(document["sources"]["online_store"]["polls_due"], 1, "the one known email");
+    sqlx::raw_sql("update staging.dead_letters set state = 'discarded'")
+        .execute(&mut place.connection().await)
+        .await
+        .unwrap();
+    let document = place.json(0);
+    assert_eq!((&document["looks"], &document["sources"]["home_delivery"]["dead_letters"]), (&json!([]), &json!({})));
+}
+
+#[tokio::test]
+async fn a_refused_file_is_shown_and_needs_a_look() {
+    let place = Place::migrated().await;
+    place.say_all_is_well().await;
+    let file = File {
+        source: "loyalty".to_owned(),
+        file_name: "loyalty_members_2026-03-01.csv".to_owned(),
+        as_of: "2026-03-01T00:00:00Z".parse().unwrap(),
+        mtime: Utc::now(),
+        dated: true,
+        full_export: true,
+        sha256: "00".to_owned(),
+    };
+    let mut connection = place.connection().await;
+    let import_id = imports::begin(&mut connection, &file, Utc::now()).await.unwrap();
+    imports::refuse(&mut connection, import_id, "the export has no rows", Utc::now()).await.unwrap();
+    let document = place.json(1);
+    let last = &document["sources"]["loyalty"]["last_file"];
+    assert_eq!((&last["file"], &last["state"]), (&json!(file.file_name), &json!("refused")));
+    assert_eq!((&last["as_of"], &last["reason"]), (&json!("2026-03-01T00:00:00Z"), &json!("the export has no rows")));
+    assert_eq!(document["looks"][0]["source"], "loyalty");
+    assert_eq!(
+        document["looks"][0]["command"],
+        "c360 import loyalty drop/loyalty/loyalty_members_2026-03-01.csv --accept"
+    );
+}
+
+#[tokio::test]
+async fn without_a_daemon_brokers_are_asked_and_not_waited_for() {
+    let mut place = Place::migrated().await;
+    let since = Instant::now();
+    let document = place.json(1);
+    assert!(since.elapsed() < Duration::from_secs(15), "{:?}", since.elapsed());
+    let kafka = &document["sources"]["home_delivery"];
+    assert!(kafka.get("lag").is_none() && kafka["lag_unknown"].as_str().unwrap().contains("127.0.0.1:1"), "{kafka}");
+    assert_eq!((&document["daemon"]["running"], &document["ready"]), (&json!(false), &json!(true)));
+
+    let brokers: MockCluster<'_, DefaultProducerContext> = MockCluster::new(1).unwrap();
+    brokers.create_topic(TOPIC, 1, 1).unwrap();
+    place.brokers = brokers.bootstrap_servers();
+    let producer: ThreadedProducer<DefaultProducerContext> =
+        rdkafka::ClientConfig::new().set("bootstrap.servers", &place.brokers).create().unwrap();
+    for _ in 0..5 {
+        producer.send(BaseRecord::<(), _>::to(TOPIC).payload("{}")).map_err(|(error, _)| error).unwrap();
+    }
+    producer.flush(Duration::from_secs(10)).unwrap();
+    let document = place.json(1);
+    assert_eq!(document["sources"]["home_delivery"]["lag"], 5);
+    assert_eq!(document["looks"][0]["command"], "c360 run");
+    land(&place, TimeDelta::zero()).await;
+    assert_eq!(place.json(1)["sources"]["home_delivery"]["lag"], 2);
+}
+
+#[tokio::test]
+async fn a_stopped_partition_makes_it_not_ready() {
+    let place = Place::migrated().await;
+    place.say_all_is_well().await;
+    let stopped = json!([{"topic": TOPIC, "partition": 0, "reason": "retention has passed it"}]);
+    place.say(&[("home_delivery", json!({"lag": 7, "stopped": stopped}))]).await;
+    let document = place.json(1);
+    assert_eq!(document["ready"], false);
+    assert_eq!(document["sources"]["home_delivery"]["stopped"], stopped);
+}

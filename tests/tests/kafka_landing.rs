@@ -1,0 +1,199 @@
+//! Landing from a real broker: what the mock cluster of the crate's own tests cannot show.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use c360_tests::stack::{Broker, Outgoing};
+use ingest_kafka::{DEFAULT_PLACEHOLDER, Error, Format, Settings};
+use model::mapping::{Columns, Context, CustomerMapping, Mapping};
+use model::{Credentials, InstallationKey, Limits};
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::config::ClientConfig;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use sqlx::PgPool;
+use sqlx::postgres::PgConnectOptions;
+use staging::{DEFAULT_PARTITION_WIDTH, Lander, Seal};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+const NEXT: &str = "select coalesce(sum(next_offset), 0)::bigint from staging.kafka_offsets";
+
+struct World {
+    broker: Broker,
+    pool: PgPool,
+    database: PgConnectOptions,
+    topic: &'static str,
+}
+
+impl World {
+    async fn new(topic: &'static str, partitions: u16) -> Self {
+        let broker = Broker::start().await.unwrap();
+        broker.create_topic(topic, partitions).await.unwrap();
+        let database = embedded_postgres::test::database().await;
+        let pool = database.pool().await;
+        staging::migrate(&mut pool.acquire().await.unwrap()).await.unwrap();
+        Self { broker, pool, database: database.url.parse().unwrap(), topic }
+    }
+
+    fn settings(&self) -> Settings {
+        let column = |name: &str| Columns::One(name.to_owned());
+        let attributes = [("name", "name"), ("city", "city"), ("phone", "phonenumber")];
+        let customer = CustomerMapping {
+            topics: Vec::new(),
+            request: None,
+            external_id: column("id"),
+            email: Some(column("email")),
+            credential: Some("password".to_owned()),
+            version: None,
+            attributes: attributes.into_iter().map(|(ours, theirs)| (ours.to_owned(), column(theirs))).collect(),
+        };
+        Settings {
+            name: "home_delivery".to_owned(),
+            brokers: self.broker.bootstrap(),
+            topics: vec![self.topic.to_owned()],
+            group_id: "c360".to_owned(),
+            format: Format::Debezium,
+            mappings: vec![Mapping::Customer(customer)],
+            context: Context {
+                credentials: Credentials::digest(&InstallationKey::new([7; 32])),
+                timezone: "UTC".parse().unwrap(),
+            },
+            limits: Limits::default(),
+            ttl: Duration::from_hours(168),
+            placeholder: DEFAULT_PLACEHOLDER.to_owned(),
+            properties: BTreeMap::new(),
+        }
+    }
+
+    fn lander(&self) -> Lander {
+        Lander::new(self.database.clone(), Seal::new(&InstallationKey::new([7; 32])), DEFAULT_PARTITION_WIDTH)
+    }
+
+    fn run(&self) -> (CancellationToken, JoinHandle<Result<(), Error>>) {
+        let cancel = CancellationToken::new();
+        let daemon = ingest_kafka::run(self.settings(), self.database.clone(), self.lander(), cancel.clone());
+        (cancel, tokio::spawn(daemon))
+    }
+
+    async fn produce(&self, partitions: i32, ids: impl Iterator<Item = u32>) {
+        let events: Vec<(i32, String, String)> =
+            ids.map(|id| (i32::try_from(id).unwrap() % partitions, format!(r#"{{"id":{id}}}"#), insert(id))).collect();
+        let message = |(partition, key, value): &'_ (i32, String, String)| (*partition, key.clone(), value.clone());
+        let owned: Vec<_> = events.iter().map(message).collect();
+        let outgoing = owned.iter().map(|(partition, key, value)| Outgoing {
+            topic: self.topic,
+            partition: Some(*partition),
+            key: Some(key.as_bytes()),
+            value: Some(value.as_bytes()),
+            ..Outgoing::default()
+        });
+        self.broker.producer().unwrap().send_all(outgoing).await.unwrap();
+    }
+
+    async fn until(&self, sql: &'static str, expected: i64) {
+        let deadline = Instant::now() + Duration::from_secs(40);
+        loop {
+            let count: i64 = sqlx::query_scalar(sql).fetch_one(&self.pool).await.unwrap();
+            if count == expected {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{sql}: {count} instead of {expected}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    async fn ids(&self) -> Vec<u32> {
+        let ids: Vec<String> =
+            sqlx::query_scalar("select external_id from staging.records order by external_id::integer")
+                .fetch_all(&self.pool)
+                .await
+                .unwrap();
+        ids.iter().map(|id| id.parse().unwrap()).collect()
+    }
+}
+
+fn insert(id: u32) -> String {
+    format!(
+        r#"{{"before":null,"after":{{"id":{id},"name":"Ann {id}","email":"ann{id}@example.org","password":"p{id}","address_line_1":"600 Sporer Curve","address_line_2":"Suite 528","city":"West Evertchester","state":"NH","zipcode":"04006","phonenumber":"811.128.4320 x4808"}},"source":{{"version":"3.5.0.Final","connector":"mariadb","name":"dbserver1","ts_ms":1795247517000,"snapshot":"false","db":"inventory","sequence":null,"ts_us":1795247517000000,"ts_ns":1795247517000000000,"table":"customers","server_id":223344,"gtid":"0-223344-22","file":"mysql-bin.000001","pos":{},"row":0,"thread":null,"query":null}},"transaction":null,"op":"c","ts_ms":1795247517393,"ts_us":1795247517393763,"ts_ns":1795247517393763944}}"#,
+        1000 + u64::from(id)
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_consumers_share_added_partitions_and_hand_over_without_loss_or_doubling() {
+    let world = World::new("customers", 2).await;
+    let one = world.run();
+    world.produce(2, 0..2_000).await;
+    let other = world.run();
+    world.produce(2, 2_000..4_000).await;
+
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", world.broker.bootstrap());
+    let admin: AdminClient<DefaultClientContext> = config.create().unwrap();
+    admin.create_partitions(&[NewPartitions::new("customers", 4)], &AdminOptions::new()).await.unwrap();
+    world.produce(4, 4_000..8_000).await;
+    world.until(NEXT, 8_000).await;
+
+    one.0.cancel();
+    world.produce(4, 8_000..10_000).await;
+    one.1.await.unwrap().unwrap();
+    world.until(NEXT, 10_000).await;
+    other.0.cancel();
+    other.1.await.unwrap().unwrap();
+    assert_eq!(world.ids().await, (0..10_000).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn aborted_transactions_are_never_landed_and_progress_passes_over_them() {
+    let world = World::new("orders", 1).await;
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", world.broker.bootstrap()).set("transactional.id", "test");
+    let producer: BaseProducer = config.create().unwrap();
+    let timeout = Duration::from_secs(20);
+    producer.init_transactions(timeout).unwrap();
+    for (first, commits) in [(0, true), (100, false), (200, true), (300, false)] {
+        producer.begin_transaction().unwrap();
+        for id in first..first + 100 {
+            producer
+                .send(BaseRecord::<(), String>::to("orders").partition(0).payload(&insert(id)))
+                .map_err(|(error, _)| error)
+                .unwrap();
+        }
+        producer.flush(timeout).unwrap();
+        if commits {
+            producer.commit_transaction(timeout).unwrap()
+        } else {
+            producer.abort_transaction(timeout).unwrap()
+        }
+    }
+    let cancel = CancellationToken::new();
+    let done = ingest_kafka::catch_up(world.settings(), world.database.clone(), world.lander(), cancel).await.unwrap();
+    assert_eq!(done.records, 200);
+    assert_eq!(world.ids().await, (0..100).chain(200..300).collect::<Vec<_>>());
+    let lag = ingest_kafka::lag(&world.settings(), &world.database).await.unwrap();
+    assert_eq!((lag[0].high, lag[0].next_offset, lag[0].lag), (404, Some(404), 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_made_again_stops_with_an_alarm_while_the_daemon_runs() {
+    let world = World::new("customers", 1).await;
+    let daemon = world.run();
+    world.produce(1, 0..100).await;
+    world.until(NEXT, 100).await;
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", world.broker.bootstrap());
+    let admin: AdminClient<DefaultClientContext> = config.create().unwrap();
+    admin.delete_topics(&["customers"], &AdminOptions::new()).await.unwrap();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while world.broker.create_topic("customers", 1).await.is_err() {
+        assert!(Instant::now() < deadline, "the topic is not deleted");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    world.produce(1, 1_000..1_010).await;
+    world.until("select count(*) from staging.sources where health->'stopped'->0->>'topic' = 'customers'", 1).await;
+    world.until(NEXT, 100).await;
+    daemon.0.cancel();
+    daemon.1.await.unwrap().unwrap();
+    assert_eq!(world.ids().await, (0..100).collect::<Vec<_>>());
+}

@@ -26,11 +26,14 @@ whole_pipeline() {
 }
 mapfile -t targets < <(whole_pipeline)
 
+# Always the whole workspace, or nearly: with fewer packages come fewer features of the libraries, and another build of them.
 step cargo fmt --all --check
 step cargo clippy --workspace --all-targets --locked -- --deny warnings
-step cargo test --workspace --exclude c360-tests --locked
-# One at a time: each of these may start a Kafka, a MariaDB and a Connect of its own. They are chosen by name and not by
-# --package, because with other packages come other features of the libraries, and another build of them.
+step cargo test --workspace --locked --lib --bins
+step cargo test --workspace --locked --exclude c360-tests --test '*'
+# One at a time: each of these may start a Kafka, a Connect and a MariaDB of its own.
 step cargo test --workspace --locked "${targets[@]}" -- --test-threads=1
-step env RUSTDOCFLAGS='--deny warnings' cargo doc --workspace --no-deps --locked
+step cargo test --workspace --locked --doc
+# There are no examples; naming them makes cargo use the libraries as clippy has them.
+step env RUSTDOCFLAGS='--deny warnings' cargo doc --workspace --locked --no-deps --lib --examples
 printf '\nAll is well, after %d s.\n' "$SECONDS"

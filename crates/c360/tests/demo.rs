@@ -116,10 +116,11 @@ fn standard_output_is_customers_and_then_orders_one_document_a_line() {
     assert!(customers > 250, "{customers} customers");
     let orders = &all[customers..];
     assert!(orders.iter().all(|order| order["OrderId"].is_number()), "{orders:?}");
-    let first = orders.iter().find(|order| order["OrderId"] == 1).unwrap();
-    assert_eq!((&first["CustomerId"], &first["PurchaseDate"]), (&json!(1), &json!("2019-04-25T15:15:5800838522")));
-    assert!(orders.iter().any(|order| order["OrderId"] == 2 && order["CustomerId"] == 1));
     assert!(orders.len() > 200, "{} orders", orders.len());
+    let his: Vec<&Value> = orders.iter().filter(|order| order["CustomerId"] == 1).collect();
+    assert_eq!(his.iter().map(|order| &order["OrderId"]).collect::<Vec<_>>(), [&json!(1), &json!(2)]);
+    // As received, with the dot missing.
+    assert_eq!(his[0]["PurchaseDate"], "2019-04-25T15:15:5800838522");
 }
 
 #[test]

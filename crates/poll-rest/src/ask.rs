@@ -7,6 +7,7 @@ use reqwest::Url;
 use secrecy::ExposeSecret;
 use staging::polls::{Poll, State, Subject};
 
+use crate::BreakerState;
 use crate::answer::{One, Reader, no_email, same_email};
 use crate::client::{Content, Requester};
 use crate::draft::{Answer, Draft};
@@ -93,6 +94,13 @@ impl Asker {
         };
         let now = Utc::now();
         Ok(draft.finish(&poll, state, external_id, self.settings.refresh_every, now))
+    }
+
+    /// What becomes of a poll that took too long: it is failing, unless it only waited for the breaker.
+    pub(crate) fn give_up(&self, poll: &Poll) -> Option<Answer> {
+        let has_asked = self.requester.gate().state() == BreakerState::Closed;
+        let draft = Draft::new(poll, &self.rules);
+        has_asked.then(|| draft.finish(poll, State::Failing, None, self.settings.refresh_every, Utc::now()))
     }
 
     async fn ask_customer(&self, poll: &Poll, draft: &mut Draft) -> Result<(State, Option<String>), Failure> {

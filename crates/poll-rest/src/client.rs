@@ -14,8 +14,10 @@ use crate::error::{ConfigError, Failure};
 use crate::gate::Gate;
 use crate::{Auth, Settings, body, metrics};
 
-/// How often a request that may be retried is retried.
+/// How often a request that may be retried is retried...
 const RETRIES: usize = 3;
+/// ... unless it has taken this long already.
+const RETRY_WITHIN: Duration = Duration::from_secs(20);
 
 /// An answer of the source.
 #[derive(Debug)]
@@ -91,6 +93,7 @@ impl Requester {
             .with_max_times(RETRIES)
             .with_jitter()
             .build();
+        let asked_at = Instant::now();
         loop {
             self.gate.enter().await?;
             let started = Instant::now();
@@ -104,7 +107,7 @@ impl Requester {
             metrics::requested(&self.source, request, word, started.elapsed());
             self.gate.note(outcome.as_ref().err());
             match outcome {
-                Err(failure) if failure.is_retryable() => match pauses.next() {
+                Err(failure) if failure.is_retryable() && asked_at.elapsed() < RETRY_WITHIN => match pauses.next() {
                     // What the source asks for is waited for at the gate, by all requests.
                     Some(pause) => sleep(pause).await,
                     None => return Err(failure),

@@ -17,10 +17,12 @@ use crate::ask::Asker;
 use crate::draft::Answer;
 use crate::land::Landings;
 
-/// How long a poller has polls for itself. Longer than asking takes, mostly; after a crash they wait as long.
+/// How long a poller has polls for itself, at least; after a crash they wait as long.
 pub(crate) const LEASE: Duration = Duration::from_mins(2);
-/// A poll with less of its lease left is not begun.
-const LEASE_RESERVE: Duration = Duration::from_secs(45);
+/// A poll that has waited for its turn longer than this is not begun, but leased anew.
+const LONGEST_WAIT: Duration = Duration::from_mins(1);
+/// What is kept of a lease for landing.
+const TO_LAND: Duration = Duration::from_secs(15);
 /// How often to look for what has become due, beside being woken for what is new.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
@@ -110,7 +112,8 @@ impl Pipeline<'_> {
     }
 
     async fn try_lease(&self) -> Result<Vec<Poll>, staging::Error> {
-        let limit = i64::try_from((self.asker.settings.concurrency * 8).max(32)).unwrap_or(i64::MAX);
+        // Few, so that they do not wait long: leasing is much faster than asking.
+        let limit = i64::try_from(self.asker.settings.concurrency * 2).unwrap_or(i64::MAX);
         let mut polls = self.lease_of(Subject::Customer, limit).await?;
         let room = limit - i64::try_from(polls.len()).unwrap_or(limit);
         if room > 0 && self.asker.asks_products() {
@@ -126,7 +129,11 @@ impl Pipeline<'_> {
             Until::Dry { due_at } => due_at,
         };
         let source = &self.asker.settings.source;
-        polls::lease(self.database, subject, source, limit, (now, due_before), now + LEASE).await
+        polls::lease(self.database, subject, source, limit, (now, due_before), now + self.lease_time()).await
+    }
+
+    fn lease_time(&self) -> Duration {
+        LEASE.max(LONGEST_WAIT + TO_LAND + self.asker.settings.timeout * 2)
     }
 
     async fn ask_all(
@@ -153,21 +160,29 @@ impl Pipeline<'_> {
         stop: &CancellationToken,
         unasked: &Mutex<Vec<Poll>>,
     ) -> bool {
-        if Utc::now() + LEASE_RESERVE > poll.leased_until {
-            // The breaker was open, or the source slow: the poll is due again when its lease ends.
+        let left = (poll.leased_until - Utc::now()).to_std().unwrap_or_default();
+        if left + LONGEST_WAIT < self.lease_time() {
+            self.release(vec![poll]).await;
             return false;
         }
         let keep = poll.clone();
         let answer = tokio::select! {
-            answer = self.asker.ask(poll) => answer,
+            // What takes longer than the lease would not be landed, and asked again and again.
+            answer = timeout(left.saturating_sub(TO_LAND), self.asker.ask(poll)) => {
+                answer.unwrap_or_else(|_| self.asker.give_up(&keep).ok_or(keep))
+            }
             () = self.cancel.cancelled() => Err(keep),
         };
         match answer {
             Ok(answer) => answers.send(answer).await.is_ok(),
             Err(poll) => {
-                unasked.lock().await.push(poll);
-                if matches!(self.until, Until::Dry { .. }) {
-                    stop.cancel();
+                match self.until {
+                    Until::Cancelled => self.release(vec![poll]).await,
+                    // Given back at the end only, or it would be leased again at once.
+                    Until::Dry { .. } => {
+                        unasked.lock().await.push(poll);
+                        stop.cancel();
+                    }
                 }
                 false
             }

@@ -110,8 +110,8 @@ pub async fn poll_due(
         let until = Until::Dry { due_at: Utc::now() };
         let pipeline = Pipeline { asker: &asker, database: &pool, wake: &wake, cancel: &cancel, until };
         // What one round lands can make products due, for the next.
-        let asked = pipeline.run(&mut landings).await?;
-        if asked > 0 {
+        let done = pipeline.run(&mut landings).await?;
+        if done > 0 {
             continue;
         }
         let is_open = asker.requester.gate().state() != BreakerState::Closed;

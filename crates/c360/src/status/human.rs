@@ -80,6 +80,9 @@ fn state(source: &Source) -> String {
     if !source.stopped.is_empty() {
         return "stopped".to_owned();
     }
+    if source.trouble.is_some() {
+        return "in trouble".to_owned();
+    }
     match (source.breaker.as_deref(), source.running, source.reported_seconds_ago) {
         (Some("open"), ..) => "breaker open".to_owned(),
         (Some("half_open"), ..) => "breaker half open".to_owned(),

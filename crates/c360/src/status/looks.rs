@@ -17,7 +17,7 @@ use super::words::{age, count, shell_word};
 use crate::config::{Config, SourceKind};
 
 /// Nothing waits this long where everything works.
-const LATE: TimeDelta = TimeDelta::minutes(5);
+const LATE: TimeDelta = TimeDelta::minutes(50);
 
 /// Something that needs a look.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -60,6 +60,14 @@ pub(super) fn out_of_reach() -> Look {
     )
 }
 
+fn trouble(trouble: &str) -> Look {
+    Look::new(
+        format!("{trouble}."),
+        "Nothing new of it is landed meanwhile; it tries again by itself.",
+        "c360 config print",
+    )
+}
+
 /// Everything that needs a look, the worst first.
 pub(super) fn looks(
     config: &Config,
@@ -73,6 +81,7 @@ pub(super) fn looks(
     looks.extend(eyes.nobody_works());
     for (name, source) in sources {
         looks.extend(source.stopped.iter().map(|stopped| eyes.stopped(name, source, stopped).of(name)));
+        looks.extend(source.trouble.as_deref().map(|trouble| self::trouble(trouble).of(name)));
         looks.extend(eyes.breaker(source).map(|look| look.of(name)));
         looks.extend(eyes.silent(name, source).map(|look| look.of(name)));
         looks.extend(eyes.refused_file(name).map(|look| look.of(name)));

@@ -60,6 +60,9 @@ pub struct Source {
     pub dead_letters: BTreeMap<String, i64>,
     /// What waits for an operator: partitions of Kafka, refused credentials, a directory that cannot be read.
     pub stopped: Vec<Value>,
+    /// What keeps its ingester from going on at the moment, by its last word; it tries again by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
     /// REST: `closed`, `open` or `half_open`, by the last word of the poller.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub breaker: Option<String>,
@@ -171,7 +174,7 @@ impl Report {
             staging: Some(Staging { bytes: facts.staging_bytes }),
             daemon: Some(daemon),
             looks: looks::looks(config, facts, &sources, daemon, now),
-            ready: sources.values().all(|source| source.stopped.is_empty()),
+            ready: true,
             sources,
         }
     }
@@ -219,6 +222,7 @@ fn source(name: &str, config: &Config, facts: &Facts, lags: &Lags, now: DateTime
             oldest_seconds: seconds_since(backlog.oldest, now),
         }),
         reported_seconds_ago: facts.heard(name, now).map(|ago| ago.num_seconds()),
+        trouble: said("trouble").filter(|_| running).and_then(Value::as_str).map(str::to_owned),
         running,
         ..Source::default()
     };

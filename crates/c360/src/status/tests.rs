@@ -206,6 +206,18 @@ fn what_is_stopped_names_the_command() {
 }
 
 #[test]
+fn trouble_that_an_ingester_speaks_of_needs_a_look_while_it_speaks() {
+    let mut facts = calm();
+    let word = json!({"lag": 0, "stopped": [], "trouble": "no broker answers"});
+    say(&mut facts, "home_delivery", 1, word.clone());
+    assert_eq!(only(&looks(&facts)), "home_delivery: no broker answers. $ c360 config print");
+    assert!(report(&facts).ready);
+    facts.consolidator_since = None;
+    say(&mut facts, "home_delivery", 100, word);
+    assert_eq!(looks(&facts), [""; 0]);
+}
+
+#[test]
 fn an_open_breaker_needs_a_look() {
     let mut facts = calm();
     for (state, needs_a_look) in [("open", true), ("half_open", true), ("closed", false)] {

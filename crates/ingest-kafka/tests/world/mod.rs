@@ -66,7 +66,7 @@ impl World {
             ttl: Duration::from_hours(168),
             placeholder: DEFAULT_PLACEHOLDER.to_owned(),
             // The mock cluster makes a group that lost a member wait for a whole session.
-            properties: [("session.timeout.ms", "1000"), ("heartbeat.interval.ms", "300")]
+            properties: [("session.timeout.ms", "6000"), ("heartbeat.interval.ms", "500")]
                 .map(|(property, value)| (property.to_owned(), value.to_owned()))
                 .into(),
         }

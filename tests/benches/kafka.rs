@@ -45,7 +45,10 @@ async fn main() -> Result<()> {
         ensure!(done.records == u64::from(events), "{done:?}");
         let middle = memory.get(memory.len() / 2).copied().unwrap_or_default();
         let most = memory.iter().copied().max().unwrap_or_default();
-        println!("{round}: landed  {:>7} rows/s; resident {middle} MiB in the middle, {most} at most", rate(events, began));
+        println!(
+            "{round}: landed  {:>7} rows/s; resident {middle} MiB in the middle, {most} at most",
+            rate(events, began)
+        );
 
         let began = copy(&database.url)?;
         println!("{round}: \\copy   {:>7} rows/s", rate(events, began));

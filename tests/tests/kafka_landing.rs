@@ -1,5 +1,7 @@
 //! Landing from a real broker: what the mock cluster of the crate's own tests cannot show.
 
+#![expect(clippy::unwrap_used, reason = "a test without its world can only fail")]
+
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -79,9 +81,7 @@ impl World {
     async fn produce(&self, partitions: i32, ids: impl Iterator<Item = u32>) {
         let events: Vec<(i32, String, String)> =
             ids.map(|id| (i32::try_from(id).unwrap() % partitions, format!(r#"{{"id":{id}}}"#), insert(id))).collect();
-        let message = |(partition, key, value): &'_ (i32, String, String)| (*partition, key.clone(), value.clone());
-        let owned: Vec<_> = events.iter().map(message).collect();
-        let outgoing = owned.iter().map(|(partition, key, value)| Outgoing {
+        let outgoing = events.iter().map(|(partition, key, value)| Outgoing {
             topic: self.topic,
             partition: Some(*partition),
             key: Some(key.as_bytes()),
@@ -162,9 +162,9 @@ async fn aborted_transactions_are_never_landed_and_progress_passes_over_them() {
         }
         producer.flush(timeout).unwrap();
         if commits {
-            producer.commit_transaction(timeout).unwrap()
+            producer.commit_transaction(timeout).unwrap();
         } else {
-            producer.abort_transaction(timeout).unwrap()
+            producer.abort_transaction(timeout).unwrap();
         }
     }
     let cancel = CancellationToken::new();

@@ -157,10 +157,8 @@ async fn consolidate(
     on_step: &mut (dyn FnMut(Step<'_>) + Send),
 ) -> anyhow::Result<()> {
     let drained = consolidate::catch_up(rules, &installation.seal(), &installation.database, cancel).await;
-    let drained = drained.map_err(|error| match error.is_transient() {
-        true => Exit::OutOfReach.because(error),
-        false => error.into(),
-    })?;
+    let drained =
+        drained.map_err(|error| if error.is_transient() { Exit::OutOfReach.because(error) } else { error.into() })?;
     on_step(Step::Consolidated(&drained));
     Ok(())
 }

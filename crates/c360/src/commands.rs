@@ -18,7 +18,7 @@ use crate::telemetry;
 /// # Errors
 /// What the operator must know. [`Exit::of`] has the code for it.
 pub async fn run(cli: Cli) -> anyhow::Result<Exit> {
-    telemetry::log(cli.global.log_format)?;
+    telemetry::log(cli.global.log_format, matches!(cli.command, Command::Demo(_)))?;
     match cli.command {
         Command::Run(args) => run::run(args, configured(&cli.global)?).await,
         Command::Demo(args) => crate::demo::run(args).await,

@@ -1,8 +1,8 @@
 //! `c360 demo`: the reference scenario on embedded parts. Nothing but Postgres' programs has to be there: the fixtures are
 //! in this binary, and all that is made is gone at the end.
 //!
-//! The pipeline is the real one, under the shipped `c360.toml`; only what it talks to is embedded ([`world`]). Progress goes
-//! to standard error ([`narrator`], [`arrivals`]), the result to standard output ([`results`] reads it, [`print`] writes it).
+//! The pipeline is the real one, under the shipped `c360.toml`; only what it talks to is embedded (`world`). Progress goes
+//! to standard error (`narrator`, `arrivals`), the result to standard output (`results` reads it, `print` writes it).
 
 mod arrivals;
 mod fixtures;
@@ -18,16 +18,15 @@ use std::net::{SocketAddr, TcpListener};
 use crate::cli;
 use crate::exit::Exit;
 use crate::{daemon, stop};
-use narrator::Narrator;
+use narrator::tell;
 use world::World;
 
 /// Runs the demo: on a terminal until Ctrl-C, otherwise and with `--once` until the result is printed.
 pub async fn run(args: cli::Demo) -> anyhow::Result<Exit> {
     let cancel = stop::on_signal()?;
-    let narrator = Narrator::new();
-    narrator.tell("The reference scenario: one retailer, three systems that do not know each other.\n");
-    let (world, mut installation) = World::open(&narrator).await?;
-    let exit = arrivals::all(&mut installation, &narrator, &cancel).await?;
+    tell("The reference scenario: one retailer, three systems that do not know each other.\n");
+    let (world, mut installation) = World::open().await?;
+    let exit = Box::pin(arrivals::all(&mut installation, &cancel)).await?;
     anyhow::ensure!(!cancel.is_cancelled(), "stopped before everything had arrived");
 
     let mut database = staging::connect(&installation.database).await?;
@@ -46,9 +45,9 @@ pub async fn run(args: cli::Demo) -> anyhow::Result<Exit> {
 
     let wanted = installation.config.http.listen;
     installation.config.http.listen = free(wanted);
-    world.invite(&installation, &narrator);
+    world.invite(&installation);
     // The world must be there as long as the daemon: it ends after it.
-    daemon::run(installation, true, cancel).await
+    Box::pin(daemon::run(installation, true, cancel)).await
 }
 
 /// `wanted`, or a free port beside it when somebody else has it. Somebody may still take it before the daemon does.

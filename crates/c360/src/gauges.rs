@@ -77,9 +77,12 @@ async fn measured(
     Ok(gauges)
 }
 
-/// Values by name and labels.
+/// A gauge by its name and labels.
+type Key = (&'static str, Vec<(&'static str, String)>);
+
+/// What every gauge shows.
 #[derive(Debug, Default, PartialEq)]
-struct Gauges(BTreeMap<(&'static str, Vec<(&'static str, String)>), f64>);
+struct Gauges(BTreeMap<Key, f64>);
 
 #[expect(clippy::cast_precision_loss, reason = "gauges are floats")]
 impl Gauges {

@@ -36,14 +36,14 @@ pub enum LogFormat {
 }
 
 /// Starts logging. The filter is `C360_LOG`, else `RUST_LOG`, in the syntax of `tracing`'s `EnvFilter`
-/// (`debug`, `c360=debug,sqlx=info`).
-pub fn log(format: LogFormat) -> anyhow::Result<()> {
+/// (`debug`, `c360=debug,sqlx=info`), else ours; where a command tells its story itself, only warnings.
+pub fn log(format: LogFormat, tells_itself: bool) -> anyhow::Result<()> {
     let named = ["C360_LOG", "RUST_LOG"].into_iter().find_map(|name| Some((name, std::env::var(name).ok()?)));
     let filter = match named.filter(|(_, filter)| !filter.is_empty()) {
         Some((name, filter)) => EnvFilter::try_new(&filter)
             .with_context(|| format!("{name} is not a log filter such as `info` or `warn,c360=debug`"))
             .map_err(|error| Exit::Configuration.because(error))?,
-        None => EnvFilter::new(DEFAULT_FILTER),
+        None => EnvFilter::new(if tells_itself { "warn" } else { DEFAULT_FILTER }),
     };
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(BoxMakeWriter::new(std::io::stderr));
     let started = match format {

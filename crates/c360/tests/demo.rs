@@ -14,15 +14,15 @@ const OURS: &str = "warn,c360=trace,model=trace,staging=trace,ingest_kafka=trace
 
 /// Runs the demo in an empty directory, where the environment names a database that is not there: it must not be used.
 fn demo(arguments: &[&str], log: &str) -> Output {
-    let empty = tempfile::tempdir().unwrap();
-    let mut command = Command::cargo_bin("c360").unwrap();
+    let empty = tempfile::tempdir().expect("a directory");
+    let mut command = Command::cargo_bin("c360").expect("the program is built");
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("C360_") && name != "C360_PG_BIN") {
         command.env_remove(name);
     }
     let nowhere = "postgres://nobody@127.0.0.1:1/none";
     command.env("DATABASE_URL", nowhere).env("C360__DATABASE__URL", nowhere).env("C360_LOG", log);
     let ran = command.current_dir(&empty).arg("demo").args(arguments).assert().code(0);
-    assert_eq!(std::fs::read_dir(&empty).unwrap().count(), 0, "the demo leaves nothing behind");
+    assert_eq!(std::fs::read_dir(&empty).expect("a directory").count(), 0, "the demo leaves nothing behind");
     ran.get_output().clone()
 }
 
@@ -34,14 +34,14 @@ fn json_demo() -> &'static Output {
 
 /// Standard output, which is JSON documents and nothing else.
 fn documents(output: &Output) -> Vec<Value> {
-    let text = std::str::from_utf8(&output.stdout).unwrap();
+    let text = std::str::from_utf8(&output.stdout).expect("UTF-8");
     text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
 }
 
 /// Takes the passes out of a customer's document.
 fn without_passes(mut document: Value) -> Value {
     for xref in document["xrefs"].as_array_mut().into_iter().flatten() {
-        xref.as_object_mut().unwrap().remove("pass");
+        xref.as_object_mut().expect("an object").remove("pass");
     }
     document
 }
@@ -66,15 +66,16 @@ fn strings(value: &Value, keys: &[&str], found: &mut Vec<String>) {
 fn secrets() -> Vec<String> {
     let keys = ["email", "password", "Email", "Password"];
     let mut found = Vec::new();
-    let store = std::fs::read(format!("{FIXTURES}/online_store.json")).unwrap();
-    strings(&serde_json::from_slice(&store).unwrap(), &keys, &mut found);
-    for line in std::fs::read_to_string(format!("{FIXTURES}/home_delivery/customers.jsonl")).unwrap().lines() {
-        let message: Value = serde_json::from_str(line).unwrap();
+    let store = std::fs::read(format!("{FIXTURES}/online_store.json")).expect("a fixture");
+    strings(&serde_json::from_slice(&store).expect("JSON"), &keys, &mut found);
+    for line in std::fs::read_to_string(format!("{FIXTURES}/home_delivery/customers.jsonl")).expect("a fixture").lines()
+    {
+        let message: Value = serde_json::from_str(line).expect("JSON");
         if let Some(value) = message["value"].as_str() {
-            strings(&serde_json::from_str(value).unwrap(), &keys, &mut found);
+            strings(&serde_json::from_str(value).expect("JSON"), &keys, &mut found);
         }
     }
-    let night = std::fs::read(format!("{FIXTURES}/loyalty/loyalty_members_2026-11-19.csv")).unwrap();
+    let night = std::fs::read(format!("{FIXTURES}/loyalty/loyalty_members_2026-11-19.csv")).expect("a fixture");
     for row in String::from_utf8_lossy(&night).lines().skip(1) {
         found.extend(row.split(',').nth(1).map(str::to_owned));
         found.extend(row.split(',').filter(|cell| cell.contains('@')).map(str::to_owned));

@@ -165,9 +165,8 @@ fn an_embedded_database_that_was_never_made_is_not_made() {
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("C360") || name == "DATABASE_URL") {
         command.env_remove(name);
     }
-    let text: String =
-        SHIPPED.lines().filter(|line| !line.starts_with("url")).map(|line| format!("{line}\n")).collect();
-    std::fs::write(place.directory.path().join("c360.toml"), text).unwrap();
+    let lines: Vec<&str> = SHIPPED.lines().filter(|line| !line.starts_with("url")).collect();
+    std::fs::write(place.directory.path().join("c360.toml"), lines.join("\n")).unwrap();
     let page = stdout(&command.current_dir(&place.directory).arg("status").assert().code(0));
     assert!(page.contains("not migrated yet"), "{page}");
     assert_eq!(std::fs::read_dir(&place.directory).unwrap().count(), 1);

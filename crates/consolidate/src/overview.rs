@@ -13,7 +13,7 @@ pub async fn unmatched(executor: impl PgExecutor<'_>) -> Result<BTreeMap<String,
     let rows = sqlx::query(
         "select unmatched_reason, count(*)
          from customer360.xrefs
-         where unmatched_reason is not null
+         where unmatched_reason is not null and deleted_at is null
          group by unmatched_reason",
     )
     .fetch_all(executor)

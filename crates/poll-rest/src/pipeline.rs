@@ -169,7 +169,10 @@ impl Pipeline<'_> {
         let answer = tokio::select! {
             // What takes longer than the lease would not be landed, and asked again and again.
             answer = timeout(left.saturating_sub(TO_LAND), self.asker.ask(poll)) => {
-                answer.unwrap_or_else(|_| self.asker.give_up(&keep).ok_or(keep))
+                match answer {
+                    Ok(answer) => answer,
+                    Err(_) => self.asker.give_up(&keep).ok_or(keep),
+                }
             }
             () = self.cancel.cancelled() => Err(keep),
         };

@@ -94,7 +94,7 @@ pub async fn backlog(executor: impl PgExecutor<'_>) -> Result<Vec<Backlog>, Erro
                 min(published_at),
                 (array_agg(last_error order by attempts desc, batch_id) filter (where last_error is not null))[1]
          from staging.batches
-         where consolidated_at is null
+         where consolidated_at is null and abandoned_at is null
          group by source
          order by source",
     )

@@ -1,8 +1,8 @@
 //! Consolidating staged records, into empty tables and again with everything known, beside bare SQL statements that write
 //! the same rows from the same staged records.
 //!
-//! ROWS records (1,000,000) of ROWS / 5 people: each has a home_delivery and a loyalty id with two records, and an
-//! online_store id with one.
+//! ROWS records (1,000,000) of ROWS / 5 people: each has a home-delivery and a loyalty id with two records, and an
+//! online-store id with one.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -21,6 +21,7 @@ use staging::{Batch, Checkpoint, Lander, Seal};
 use support::{cluster, database, report, rows, runs, timed};
 use tokio_util::sync::CancellationToken;
 
+const TTL: Duration = Duration::from_hours(7 * 24);
 const SYSTEMS: [(&str, u64); 3] = [("home_delivery", 2), ("loyalty", 2), ("online_store", 1)];
 
 fn main() -> Result<()> {
@@ -56,9 +57,9 @@ async fn bench() -> Result<()> {
             ours[run], bare[run], ours_again[run], bare_again[run]
         );
     }
-    let speed_up = support::median(ours.clone()) / support::median(ours_again.clone());
-    report("consolidate into empty", rows, ours, "bare SQL", bare, "goal 0.85, at least 0.6");
-    report("consolidate again", rows, ours_again, "bare SQL", bare_again, "no goal");
+    let speed_up = support::median(&ours) / support::median(&ours_again);
+    report("consolidate into empty", rows, &ours, "bare SQL", &bare, "goal 0.85, at least 0.6");
+    report("consolidate again", rows, &ours_again, "bare SQL", &bare_again, "no goal");
     println!("a replay in which nothing changed: {speed_up:.1} times as fast as the first (at least 3)");
     Ok(())
 }
@@ -70,9 +71,9 @@ async fn stage(options: &PgConnectOptions, rows: usize, round: i64) -> Result<()
     let now = Utc::now();
     let people = rows as u64 / SYSTEMS.iter().map(|(_, records)| records).sum::<u64>();
     for (system, versions) in SYSTEMS {
-        let mut batch = Batch::new(system, Duration::from_secs(7 * 86_400));
-        let mut landed = round * 1_000_000_000;
-        let mut covered = landed;
+        let mut batch = Batch::new(system, TTL);
+        let mut stored = round * 1_000_000_000;
+        let mut covered = stored;
         for version in 0..versions {
             for person in 0..people {
                 batch.push(&record(system, person, version, now));
@@ -81,13 +82,13 @@ async fn stage(options: &PgConnectOptions, rows: usize, round: i64) -> Result<()
                     let advance = staging::offsets::Advance {
                         topic: format!("t{round}"),
                         partition: 0,
-                        expected: (landed != round * 1_000_000_000).then_some(landed),
+                        expected: (stored != round * 1_000_000_000).then_some(stored),
                         next_offset: covered,
                         log_position: None,
                     };
                     lander.land(&mut batch, &json!({}), &Checkpoint::Kafka(advance), now).await?;
-                    batch = Batch::new(system, Duration::from_secs(7 * 86_400));
-                    landed = covered;
+                    batch = Batch::new(system, TTL);
+                    stored = covered;
                 }
             }
         }
@@ -114,7 +115,7 @@ fn record(system: &str, person: u64, version: u64, now: DateTime<Utc>) -> Record
             entity: Entity::Customer,
             external_id: ExternalId::from_parts((person + 1).to_string(), system != "loyalty"),
             email: Some(email),
-            credential: Some(format!("{:064x}", person)),
+            credential: Some(format!("{person:064x}")),
             attributes: attributes.to_string(),
         },
         position: Position::kafka(0, log, 0),

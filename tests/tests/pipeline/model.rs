@@ -11,7 +11,7 @@ const HOME: [(&str, usize); 7] =
     [("name", 1), ("address1", 4), ("address2", 5), ("city", 6), ("state", 7), ("zipcode", 8), ("phone", 9)];
 
 /// One customer: match key to profile and (system, external id) of its cross-references.
-pub type Customers = BTreeMap<String, (Value, BTreeSet<(String, String)>)>;
+pub(crate) type Customers = BTreeMap<String, (Value, BTreeSet<(String, String)>)>;
 
 struct Xref {
     system: &'static str,
@@ -21,7 +21,7 @@ struct Xref {
 
 /// The customers that these sources make. `home_delivery` are rows of ten columns as the `mariadb` client prints them,
 /// `loyalty` is a file, `store` the sample store's data.
-pub fn customers(home_delivery: &str, loyalty: &[u8], store: &Value) -> Result<Customers> {
+pub(crate) fn customers(home_delivery: &str, loyalty: &[u8], store: &Value) -> Result<Customers> {
     let mut by_key: BTreeMap<String, Vec<Xref>> = BTreeMap::new();
     for line in home_delivery.lines() {
         let cells: Vec<&str> = line.split('\t').collect();

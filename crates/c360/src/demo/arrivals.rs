@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use ingest_csv::FileReport;
 use tokio_util::sync::CancellationToken;
 
-use super::narrator::Narrator;
+use super::narrator::{doing, tell};
 use super::results;
 use crate::catch_up::{self, Step};
 use crate::exit::Exit;
@@ -30,32 +30,28 @@ struct Arrival {
 
 /// Catches up with one source after the other, each as if it had just been added to the configuration, and leaves the
 /// installation with all of them.
-pub(super) async fn all(
-    installation: &mut Installation,
-    narrator: &Narrator,
-    cancel: &CancellationToken,
-) -> anyhow::Result<Exit> {
+pub(super) async fn all(installation: &mut Installation, cancel: &CancellationToken) -> anyhow::Result<Exit> {
     let sources = installation.config.sources.clone();
     let mut exit = Exit::Done;
     for (number, (name, what)) in (1..).zip(ORDER) {
         let Some(source) = sources.get(name) else { continue };
-        narrator.tell(&format!("{number}. {name}: {what}"));
+        tell(&format!("{number}. {name}: {what}"));
         installation.config.sources = BTreeMap::from([(name.to_owned(), source.clone())]);
         let mut arrival = Arrival::default();
-        let doing = narrator.doing(&format!("{name} arrives"));
+        let arriving = doing(&format!("{name} arrives"));
         let outcome = catch_up::everything(installation, cancel, &mut |step| arrival.note(&step)).await?;
-        drop(doing);
+        drop(arriving);
         exit = exit.and(outcome.exit(cancel));
         let mut database = staging::connect(&installation.database).await?;
         let customers = results::customers(&mut database).await?;
         for line in arrival.lines(customers) {
-            narrator.tell(&format!("   {line}"));
+            tell(&format!("   {line}"));
         }
         if cancel.is_cancelled() {
             break;
         }
     }
-    narrator.tell("");
+    tell("");
     installation.config.sources = sources;
     Ok(exit)
 }

@@ -1,4 +1,4 @@
-//! What is told while the demo runs: lines on standard error, and on a terminal a spinner for what takes its time.
+//! What is told while the demo runs: plain lines on standard error, and on a terminal a spinner for what takes its time.
 
 use std::io::{IsTerminal, Write};
 use std::time::Duration;
@@ -7,35 +7,23 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 const TICK: Duration = Duration::from_millis(100);
 
-/// Tells what happens. Plain lines, without colours; a spinner only on a terminal.
-pub(super) struct Narrator {
-    is_terminal: bool,
+/// A line that stays. That nobody reads it is no reason to stop.
+pub(super) fn tell(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
-impl Narrator {
-    pub(super) fn new() -> Self {
-        Self { is_terminal: std::io::stderr().is_terminal() }
-    }
-
-    /// A line that stays. That nobody reads it is no reason to stop.
-    pub(super) fn tell(&self, line: &str) {
-        let _ = writeln!(std::io::stderr(), "{line}");
-    }
-
-    /// Shows what is being done, until the answer is dropped.
-    pub(super) fn doing(&self, what: &str) -> Doing {
-        Doing(self.is_terminal.then(|| {
-            let style = ProgressStyle::with_template("{spinner} {msg} ({elapsed})");
-            let spinner =
-                ProgressBar::new_spinner().with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
-            spinner.set_message(what.to_owned());
-            spinner.enable_steady_tick(TICK);
-            spinner
-        }))
-    }
+/// Shows on a terminal what is being done, until the answer is dropped.
+pub(super) fn doing(what: &str) -> Doing {
+    Doing(std::io::stderr().is_terminal().then(|| {
+        let style = ProgressStyle::with_template("{spinner} {msg} ({elapsed})");
+        let spinner = ProgressBar::new_spinner().with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+        spinner.set_message(what.to_owned());
+        spinner.enable_steady_tick(TICK);
+        spinner
+    }))
 }
 
-/// Something that is being done; the spinner goes when it is dropped.
+/// Something that is being done; the spinner goes when it is dropped. Tell nothing meanwhile.
 pub(super) struct Doing(Option<ProgressBar>);
 
 impl Drop for Doing {

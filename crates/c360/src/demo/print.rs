@@ -34,7 +34,7 @@ fn write_order(out: &mut impl Write, order: &Order) -> io::Result<()> {
     let unknown = || "?".to_owned();
     let at = order.purchased_at.clone().unwrap_or_else(unknown);
     writeln!(out)?;
-    writeln!(out, "  order {} of {}, {at}", order.order_id, order.system)?;
+    writeln!(out, "  order {} of {}, {at}", order.id, order.system)?;
     for line in &order.lines {
         let product_id = line.product_id.clone().unwrap_or_else(unknown);
         let product = line.product.clone().unwrap_or_else(|| format!("product {product_id}"));

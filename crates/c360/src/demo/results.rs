@@ -28,7 +28,7 @@ struct Xref {
 #[derive(Debug, FromRow)]
 pub(super) struct Order {
     pub(super) system: String,
-    pub(super) order_id: String,
+    pub(super) id: String,
     pub(super) purchased_at: Option<String>,
     pub(super) total: Option<String>,
     #[sqlx(skip)]
@@ -84,7 +84,7 @@ pub(super) async fn reference(database: &mut PgConnection) -> anyhow::Result<(Do
             .await?;
     let document = document.context("the reference customer has not arrived")?;
     let mut orders: Vec<Order> = sqlx::query_as(
-        "select o.system, o.order_id, o.total::text,
+        "select o.system, o.order_id as id, o.total::text,
                 to_char(o.purchased_at at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS') as purchased_at
          from customer360.orders o
          join customer360.customers c using (customer_id)
@@ -110,7 +110,7 @@ async fn lines(database: &mut PgConnection, order: &Order) -> sqlx::Result<Vec<L
          order by l.line_no",
     )
     .bind(&order.system)
-    .bind(&order.order_id)
+    .bind(&order.id)
     .fetch_all(database)
     .await
 }

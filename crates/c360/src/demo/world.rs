@@ -13,7 +13,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::fixtures::{self, NightlyFile};
 use super::mock_kafka::MockKafka;
-use super::narrator::Narrator;
+use super::narrator::{doing, tell};
 use crate::config::{Config, Environment};
 use crate::installation::Installation;
 use crate::sample_store::{Store, serve};
@@ -36,31 +36,31 @@ pub(super) struct World {
 
 impl World {
     /// Starts everything and opens an installation on it, with the shipped configuration.
-    pub(super) async fn open(narrator: &Narrator) -> anyhow::Result<(Self, Installation)> {
-        let world = Self::start(narrator).await?;
+    pub(super) async fn open() -> anyhow::Result<(Self, Installation)> {
+        let world = Self::start().await?;
         let config = Config::parse(fixtures::CONFIGURATION, None, &world.environment())?;
         let installation = Installation::open(config).await?;
         installation.prepare_soon().await?;
         Ok((world, installation))
     }
 
-    async fn start(narrator: &Narrator) -> anyhow::Result<Self> {
-        let doing = narrator.doing("starting a Postgres of our own");
+    async fn start() -> anyhow::Result<Self> {
+        let starting = doing("starting a Postgres of our own");
         let cluster = tokio::task::spawn_blocking(|| Cluster::start(&Options::temporary())).await??;
         cluster.create_database(DATABASE).await?;
-        drop(doing);
-        narrator.tell("  Postgres      a throw-away cluster");
+        drop(starting);
+        tell("  Postgres      a throw-away cluster");
 
         let directory = tempfile::Builder::new().prefix("c360-demo-").tempdir().context("cannot make a directory")?;
         let kafka = MockKafka::fed_with(&fixtures::messages()?).await?;
-        narrator.tell(&format!(
+        tell(&format!(
             "  mock Kafka    librdkafka's in-process mock, for demos only: {} change events of home_delivery, two of them damaged",
             kafka.messages()
         ));
         drop_files(&loyalty_directory(directory.path()))?;
-        narrator.tell(&format!("  directory     {} nightly files of loyalty", fixtures::LOYALTY.len()));
+        tell(&format!("  directory     {} nightly files of loyalty", fixtures::LOYALTY.len()));
         let (store, store_runs) = open_store().await?;
-        narrator.tell(&format!("  sample store  the REST API of online_store, on http://{store}\n"));
+        tell(&format!("  sample store  the REST API of online_store, on http://{store}\n"));
         Ok(Self { store, _store_runs: store_runs, kafka, cluster, directory })
     }
 
@@ -82,8 +82,8 @@ impl World {
     }
 
     /// Says what can be tried while the daemon runs.
-    pub(super) fn invite(&self, installation: &Installation, narrator: &Narrator) {
-        narrator.tell(&format!(
+    pub(super) fn invite(&self, installation: &Installation) {
+        tell(&format!(
             "\nThe daemon runs until Ctrl-C; then all of this is gone.\n\
              \x20 dashboard and API  http://{}\n\
              \x20 database           psql '{}'\n\

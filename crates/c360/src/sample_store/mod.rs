@@ -15,7 +15,7 @@
 //! made of its content, and a request that already has it (`If-None-Match`) gets 304. It never writes anything and never
 //! logs what it is asked.
 //!
-//! Start at [`Store::load`] and [`serve`]; a test that wants a store to misbehave injects a [`Fault`].
+//! Start at [`Store::load`] and [`serve()`]; a test that wants a store to misbehave injects a [`Fault`].
 
 mod catalog;
 mod endpoint;

@@ -76,10 +76,9 @@ pub(super) async fn ask(database: &PgConnectOptions) -> anyhow::Result<Asked> {
         .await
         .map_err(|error| Exit::OutOfReach.because(error))
         .context("the database cannot be reached")?;
-    read(&mut connection).await.map_err(|error| match error.is_transient() {
-        true => Exit::OutOfReach.because(error),
-        false => error.into(),
-    })
+    read(&mut connection)
+        .await
+        .map_err(|error| if error.is_transient() { Exit::OutOfReach.because(error) } else { error.into() })
 }
 
 async fn read(connection: &mut PgConnection) -> Result<Asked, consolidate::Error> {

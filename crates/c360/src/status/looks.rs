@@ -17,7 +17,7 @@ use super::words::{age, count, shell_word};
 use crate::config::{Config, SourceKind};
 
 /// Nothing waits this long where everything works.
-const LATE: TimeDelta = TimeDelta::minutes(50);
+const LATE: TimeDelta = TimeDelta::minutes(5);
 
 /// Something that needs a look.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -68,6 +68,37 @@ fn trouble(trouble: &str) -> Look {
     )
 }
 
+/// For the last word of an ingester that is gone.
+fn said_ago(source: &Source) -> String {
+    source.reported_seconds_ago.map_or_else(String::new, |seconds| format!(" (said {} ago)", age(seconds)))
+}
+
+fn stopped(name: &str, source: &Source, stopped: &Value) -> Look {
+    let said = if source.running { String::new() } else { said_ago(source) };
+    let (Some(reason), name) = (stopped.get("reason").and_then(Value::as_str), shell_word(name)) else {
+        let reason = stopped.as_str().map_or_else(|| stopped.to_string(), str::to_owned);
+        let (effect, command) = match source.kind {
+            Some("csv") => {
+                ("No file of it is imported; it goes on by itself once that is mended.", "c360 config print")
+            }
+            Some("rest") => (
+                "Polling rests; after new credentials in the configuration, start the daemon again.",
+                "c360 config print",
+            ),
+            _ => ("Nothing of it is landed.", "c360 config print"),
+        };
+        return Look::new(format!("{reason}{said}."), effect, command);
+    };
+    let place = |key: &str| stopped.get(key).map(|value| value.as_str().map_or(value.to_string(), str::to_owned));
+    let (topic, partition) = (place("topic").unwrap_or_default(), place("partition").unwrap_or_default());
+    Look::new(
+        format!("partition {partition} of {topic} is stopped{said}: {reason}."),
+        "What comes on it is not landed; other partitions go on. Say from which offset to go on, with --new-epoch if \
+         the source's log has begun again.",
+        format!("c360 replay {name} --partition {partition} --from-offset OFFSET"),
+    )
+}
+
 /// Everything that needs a look, the worst first.
 pub(super) fn looks(
     config: &Config,
@@ -80,7 +111,7 @@ pub(super) fn looks(
     let mut looks = Vec::new();
     looks.extend(eyes.nobody_works());
     for (name, source) in sources {
-        looks.extend(source.stopped.iter().map(|stopped| eyes.stopped(name, source, stopped).of(name)));
+        looks.extend(source.stopped.iter().map(|stopped| self::stopped(name, source, stopped).of(name)));
         looks.extend(source.trouble.as_deref().map(|trouble| self::trouble(trouble).of(name)));
         looks.extend(eyes.breaker(source).map(|look| look.of(name)));
         looks.extend(eyes.silent(name, source).map(|look| look.of(name)));
@@ -151,40 +182,10 @@ impl Eyes<'_> {
         ))
     }
 
-    fn stopped(&self, name: &str, source: &Source, stopped: &Value) -> Look {
-        let said = if source.running { String::new() } else { self.said_ago(source) };
-        let (Some(reason), name) = (stopped.get("reason").and_then(Value::as_str), shell_word(name)) else {
-            let reason = stopped.as_str().map_or_else(|| stopped.to_string(), str::to_owned);
-            let (effect, command) = match source.kind {
-                Some("csv") => {
-                    ("No file of it is imported; it goes on by itself once that is mended.", "c360 config print")
-                }
-                Some("rest") => (
-                    "Polling rests; after new credentials in the configuration, start the daemon again.",
-                    "c360 config print",
-                ),
-                _ => ("Nothing of it is landed.", "c360 config print"),
-            };
-            return Look::new(format!("{reason}{said}."), effect, command);
-        };
-        let place = |key: &str| stopped.get(key).map(|value| value.as_str().map_or(value.to_string(), str::to_owned));
-        let (topic, partition) = (place("topic").unwrap_or_default(), place("partition").unwrap_or_default());
-        Look::new(
-            format!("partition {partition} of {topic} is stopped{said}: {reason}."),
-            "What comes on it is not landed; other partitions go on. Say from which offset to go on, with --new-epoch if \
-             the source's log has begun again.",
-            format!("c360 replay {name} --partition {partition} --from-offset OFFSET"),
-        )
-    }
-
-    fn said_ago(&self, source: &Source) -> String {
-        source.reported_seconds_ago.map_or_else(String::new, |seconds| format!(" (said {} ago)", age(seconds)))
-    }
-
     /// Refused credentials open the breaker too, and are said as stopped.
     fn breaker(&self, source: &Source) -> Option<Look> {
         let state = source.breaker.as_deref().filter(|state| *state != "closed" && source.stopped.is_empty())?;
-        let said = if source.running { String::new() } else { self.said_ago(source) };
+        let said = if source.running { String::new() } else { said_ago(source) };
         let problem = match state {
             "half_open" => {
                 format!("the circuit breaker is half open{said}: the source failed, and is being tried again.")

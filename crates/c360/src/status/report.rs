@@ -174,7 +174,7 @@ impl Report {
             staging: Some(Staging { bytes: facts.staging_bytes }),
             daemon: Some(daemon),
             looks: looks::looks(config, facts, &sources, daemon, now),
-            ready: true,
+            ready: sources.values().all(|source| source.stopped.is_empty()),
             sources,
         }
     }

@@ -2,6 +2,7 @@
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 use serde_json::Value;
@@ -9,6 +10,7 @@ use sqlx::postgres::PgConnectOptions;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) struct Server {
@@ -51,8 +53,13 @@ impl Server {
     }
 }
 
-/// Everything until the server closes, or resets because it does not want the rest of what we sent.
+/// Everything until the server closes, or resets because it does not want the rest of what we sent. A minute is for ever,
+/// on the clock that the test has.
 pub(crate) async fn read_to_end(stream: &mut TcpStream) -> Vec<u8> {
+    timeout(Duration::from_mins(1), read_on(stream)).await.expect("the server closes the connection")
+}
+
+async fn read_on(stream: &mut TcpStream) -> Vec<u8> {
     let (mut bytes, mut chunk) = (Vec::new(), [0; 4096]);
     loop {
         match stream.read(&mut chunk).await {

@@ -106,8 +106,8 @@ pub async fn poll_due(
     let wake = Notify::new();
     let mut landings = landings(&asker, lander, &pool, &cancel);
     let last_look = Instant::now() + LEASE;
+    let until = Until::Dry { due_at: Utc::now() };
     while !cancel.is_cancelled() {
-        let until = Until::Dry { due_at: Utc::now() };
         let pipeline = Pipeline { asker: &asker, database: &pool, wake: &wake, cancel: &cancel, until };
         // What one round lands can make products due, for the next.
         let done = pipeline.run(&mut landings).await?;

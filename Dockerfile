@@ -11,8 +11,7 @@ FROM rust:1.95.0-bookworm AS build
 # The toolchain of the image is the one rust-toolchain.toml names; saying so keeps rustup from fetching rustfmt and
 # clippy as well.
 ENV RUSTUP_TOOLCHAIN=1.95.0 \
-    CARGO_TERM_COLOR=never \
-    SQLX_OFFLINE=true
+    CARGO_TERM_COLOR=never
 
 WORKDIR /src
 COPY . .

@@ -17,7 +17,7 @@ use crate::{Error, Rules, metrics, migrate};
 /// Records that one claim takes.
 const CLAIM_RECORDS: i64 = 20_000;
 /// Under a backlog, step 1 goes on this long before step 2 has its turn: each profile is folded less often.
-const MERGE_FOR: Duration = Duration::from_secs(5);
+const MERGE_FOR: Duration = Duration::from_secs(30);
 /// How often a process that stands by asks whether it may take over, and one at work looks without being woken.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
+use model::MatchKey;
 use sqlx::{PgConnection, Row};
 
 use crate::Error;
@@ -12,12 +13,12 @@ use crate::error::database;
 /// Keys that one look at the marks takes; a mark is taken whole, so it can be more.
 const LIMIT_KEYS: i64 = 250_000;
 
-/// Marks that were read. They stand until they are removed, in the transaction of the last fold that they asked for.
+/// Marks that were read. They stand until all that they ask for is folded.
 #[derive(Default)]
 pub(crate) struct Marks {
     ids: Vec<i64>,
     /// Match keys, each with the cause of its first mark.
-    pub(crate) keys: BTreeMap<String, String>,
+    pub(crate) keys: BTreeMap<MatchKey, String>,
 }
 
 /// Marks match keys.
@@ -59,7 +60,7 @@ pub(crate) async fn read(connection: &mut PgConnection) -> Result<Marks, Error> 
         marks.ids.push(row.get(0));
         let cause: String = row.get(2);
         for key in row.get::<Vec<String>, _>(1) {
-            marks.keys.entry(key).or_insert_with(|| cause.clone());
+            marks.keys.entry(MatchKey::from_stored(key)).or_insert_with(|| cause.clone());
         }
     }
     Ok(marks)

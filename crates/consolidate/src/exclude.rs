@@ -2,8 +2,9 @@
 
 use chrono::{DateTime, Utc};
 use sqlx::{Connection, PgConnection};
-use staging::{ClaimedBatch, Seal, StagedRecord};
+use staging::{Seal, StagedRecord};
 
+use crate::consolidator::Claim;
 use crate::error::database;
 use crate::merge::apply;
 use crate::{Error, Rules, metrics};
@@ -14,12 +15,11 @@ pub(crate) async fn exclude_refused(
     connection: &mut PgConnection,
     rules: &Rules,
     seal: &Seal,
-    batch: &ClaimedBatch,
+    batch: &Claim,
     now: DateTime<Utc>,
 ) -> Result<usize, Error> {
-    let records = staging::read(&mut *connection, &[batch.batch_id]).await?;
     let mut refused = Vec::new();
-    let mut open = vec![records.as_slice()];
+    let mut open = vec![batch.records.as_slice()];
     while let Some(part) = open.pop() {
         match (attempt(connection, rules, batch, part, now).await, part) {
             (Ok(()), _) => {}
@@ -44,12 +44,12 @@ pub(crate) async fn exclude_refused(
 async fn attempt(
     connection: &mut PgConnection,
     rules: &Rules,
-    batch: &ClaimedBatch,
+    batch: &Claim,
     records: &[StagedRecord],
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
     let mut transaction = connection.begin().await.map_err(database("trying records one by one"))?;
-    let outcome = apply(&mut transaction, rules, std::slice::from_ref(batch), records, now).await.map(|_| ());
+    let outcome = apply(&mut transaction, rules, &batch.batches, records, now).await;
     transaction.rollback().await.map_err(database("trying records one by one"))?;
     outcome
 }

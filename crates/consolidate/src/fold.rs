@@ -1,28 +1,29 @@
 //! Step 2: dirty match keys into profiles.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use chrono::{DateTime, Utc};
+use futures::future::join_all;
 use model::{Contributor, Decisions, Edit, MatchKey, Profile, Unmatched};
 use sqlx::types::Uuid;
 use sqlx::{Connection, PgConnection, Row};
 use tokio_util::sync::CancellationToken;
 
 use crate::customers::{self, Target};
-use crate::dirty;
+use crate::dirty::{self, Marks};
 use crate::error::database;
-use crate::matching::{self, Stray};
-use crate::merge::namespace;
-use crate::{Error, Rules, decisions, interactions, metrics, orders, redirects};
+use crate::matching::{self, Matching, Stray};
+use crate::{Error, Rules, interactions, metrics, orders, redirects};
 
 /// What a fold did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Folded {
+pub(crate) struct Folded {
     /// Dirty keys taken.
-    pub keys: usize,
+    pub(crate) keys: usize,
     /// Profiles that were written.
-    pub profiles: usize,
+    pub(crate) profiles: usize,
 }
 
 /// A living cross-reference, as it is stored.
@@ -40,113 +41,137 @@ struct Living {
     belongs_to: Result<Uuid, Unmatched>,
 }
 
-/// Keys that one transaction folds.
-const FOLD_KEYS: usize = 10_000;
-
-/// Folds the dirty keys that are marked now, in transactions of some thousand keys. Folding is a pure function of what is
-/// stored, so a fold that is cut short by `cancel` or a crash is simply done again.
-pub async fn fold(connection: &mut PgConnection, rules: &Rules, cancel: &CancellationToken) -> Result<Folded, Error> {
-    let marks = dirty::read(connection).await?;
-    let mut folded = Folded { keys: marks.keys.len(), profiles: 0 };
-    let keys: Vec<(&String, &String)> = marks.keys.iter().collect();
-    let parts: Vec<_> = keys.chunks(FOLD_KEYS).collect();
-    for (index, part) in parts.iter().enumerate() {
-        if cancel.is_cancelled() {
-            break;
-        }
-        let started = Instant::now();
-        let mut transaction = connection.begin().await.map_err(database("folding"))?;
-        folded.profiles += fold_keys(&mut transaction, rules, part, Utc::now()).await?;
-        if index + 1 == parts.len() {
-            dirty::remove(&mut transaction, &marks).await?;
-        }
-        transaction.commit().await.map_err(database("folding"))?;
-        ::metrics::histogram!(metrics::FOLD_SECONDS).record(started.elapsed());
-    }
-    ::metrics::counter!(metrics::PROFILES_WRITTEN).increment(folded.profiles as u64);
-    Ok(folded)
+/// A marked match key, or one that leads to the same customer, with the cause of the mark.
+pub(crate) struct Marked<'m> {
+    pub(crate) key: MatchKey,
+    pub(crate) cause: &'m str,
 }
 
-/// Folds match keys, each with the cause of its mark, in the caller's transaction; returns how many profiles it wrote.
-async fn fold_keys(
+/// Keys that one transaction folds.
+const FOLD_KEYS: usize = 5_000;
+
+/// Folds the keys that are marked now, part by part, by as many lanes as there are. Folding is a pure function of what is
+/// stored, so a fold that is cut short by `cancel` or a crash is simply done again: the marks stand until all is folded.
+pub(crate) async fn fold(
     connection: &mut PgConnection,
+    lanes: &mut [PgConnection],
     rules: &Rules,
-    keys: &[(&String, &String)],
+    cancel: &CancellationToken,
+) -> Result<Folded, Error> {
+    let started = Instant::now();
+    let marks = dirty::read(connection).await?;
+    if marks.keys.is_empty() {
+        return Ok(Folded::default());
+    }
+    let matching = Matching::read(connection, rules).await?;
+    let parts = parts(&marks, &matching.decisions);
+    let next = AtomicUsize::new(0);
+    let folding = lanes.iter_mut().map(async |lane| {
+        let mut profiles = 0;
+        while let (Some(part), false) = (parts.get(next.fetch_add(1, Ordering::Relaxed)), cancel.is_cancelled()) {
+            let mut transaction = lane.begin().await.map_err(database("folding"))?;
+            profiles += fold_part(&mut transaction, &matching, part, Utc::now()).await?;
+            transaction.commit().await.map_err(database("folding"))?;
+        }
+        Ok(profiles)
+    });
+    let profiles = join_all(folding).await.into_iter().sum::<Result<usize, Error>>()?;
+    if !cancel.is_cancelled() {
+        dirty::remove(connection, &marks).await?;
+    }
+    ::metrics::histogram!(metrics::FOLD_SECONDS).record(started.elapsed());
+    ::metrics::counter!(metrics::PROFILES_WRITTEN).increment(profiles as u64);
+    Ok(Folded { keys: marks.keys.len(), profiles })
+}
+
+/// Marked keys and all others that lead to the same customers, in parts that share no customer.
+fn parts<'m>(marks: &'m Marks, decisions: &Decisions) -> Vec<Vec<Marked<'m>>> {
+    let mut done = HashSet::new();
+    let mut parts = vec![Vec::new()];
+    for (marked, cause) in &marks.keys {
+        let leads_to = decisions.resolve(marked);
+        if !done.insert(leads_to) {
+            continue;
+        }
+        if parts.last().is_some_and(|part| part.len() >= FOLD_KEYS) {
+            parts.push(Vec::new());
+        }
+        let with_cause = |key: MatchKey| Marked { cause: marks.keys.get(&key).unwrap_or(cause), key };
+        let keys = decisions.leading_to(leads_to).into_iter().map(with_cause);
+        if let Some(part) = parts.last_mut() {
+            part.extend(keys);
+        }
+    }
+    parts
+}
+
+/// Folds one part in the caller's transaction; returns how many profiles it wrote.
+async fn fold_part(
+    connection: &mut PgConnection,
+    matching: &Matching<'_>,
+    part: &[Marked<'_>],
     now: DateTime<Utc>,
 ) -> Result<usize, Error> {
-    let decisions = decisions::standing(connection).await?;
-    let namespace = namespace(connection).await?;
-    let mut causes = BTreeMap::new();
-    for (match_key, cause) in keys {
-        with_all_that_lead_to_its_customer(MatchKey::from_stored((*match_key).clone()), cause, &decisions, &mut causes);
-    }
-    let mut strays = matching::newly_matched(connection, rules, &decisions, &causes).await?;
-    let mut living = loop {
-        matching::write(connection, &strays).await?;
-        let living = read_living(connection, causes.keys()).await?;
-        strays = find_strays(&living, rules, &decisions);
-        if strays.is_empty() {
-            break living;
-        }
-        for stray in &strays {
-            if let (Ok(key), Some(cause)) = (&stray.key, causes.get(&stray.found_by).cloned()) {
-                with_all_that_lead_to_its_customer(key.clone(), &cause, &decisions, &mut causes);
-            }
-        }
-    };
-    assign(&mut living, rules, &decisions, namespace);
+    let found = matching::newly_matched(connection, matching, part).await?;
+    matching::write(connection, &found).await?;
+    let mut living = read_living(connection, part).await?;
+    let strays = take_strays(&mut living, matching);
+    matching::write(connection, &strays).await?;
+    mark_again(connection, &strays, part, now).await?;
+    assign(&mut living, matching);
 
-    let targets = targets(&causes, &living, rules, namespace);
+    let targets = targets(part, &living, matching);
     let ids: Vec<Uuid> = targets.iter().map(|target| target.customer_id).collect();
     let known = customers::read(connection, &ids).await?;
     let profiles = customers::write(connection, &targets, &known, now).await?;
     move_xrefs(connection, &living, now).await?;
-    let owners: Vec<(&str, &str, Option<Uuid>)> =
-        living.iter().map(|x| (x.system.as_str(), x.external_id.as_str(), x.belongs_to.ok())).collect();
     orders::attach(
         connection,
-        &owners.iter().map(|owner| owner.0).collect::<Vec<_>>(),
-        &owners.iter().map(|owner| owner.1).collect::<Vec<_>>(),
-        &owners.iter().map(|owner| owner.2).collect::<Vec<_>>(),
+        &living.iter().map(|xref| xref.system.as_str()).collect::<Vec<_>>(),
+        &living.iter().map(|xref| xref.external_id.as_str()).collect::<Vec<_>>(),
+        &living.iter().map(|xref| xref.belongs_to.ok()).collect::<Vec<_>>(),
     )
     .await?;
-    attach_participants(connection, &targets, &decisions, namespace).await?;
-    offer_for_polling(connection, &causes, &living, rules, now).await?;
+    attach_participants(connection, &targets, matching).await?;
+    offer_for_polling(connection, part, &living, matching.rules, now).await?;
     Ok(profiles)
 }
 
-/// Adds a key, where it leads, and all other keys that lead there, each with its cause.
-fn with_all_that_lead_to_its_customer(
-    key: MatchKey,
-    cause: &str,
-    decisions: &Decisions,
-    causes: &mut BTreeMap<MatchKey, String>,
-) {
-    for leading in decisions.leading_to(decisions.resolve(&key)) {
-        causes.entry(leading).or_insert_with(|| cause.to_owned());
-    }
-    causes.insert(key, cause.to_owned());
-}
-
-/// Those whose match key is another one since a decision or a rule has changed.
-fn find_strays(living: &[Living], rules: &Rules, decisions: &Decisions) -> Vec<Stray> {
-    let stray = |xref: &Living| {
-        let key = matching::match_key(&xref.system, &xref.external_id, xref.email.as_deref(), rules, decisions);
-        (key.as_ref() != Ok(&xref.match_key)).then(|| Stray {
-            system: xref.system.clone(),
-            external_id: xref.external_id.clone(),
-            key,
-            found_by: xref.match_key.clone(),
-        })
+/// Takes out those whose match key is another one since a decision or a rule has changed.
+fn take_strays(living: &mut Vec<Living>, matching: &Matching<'_>) -> Vec<Stray> {
+    let key = |xref: &Living| matching.key(&xref.system, &xref.external_id, xref.email.as_deref());
+    let strays = living.extract_if(.., |xref| key(xref).as_ref() != Ok(&xref.match_key));
+    let stray = |xref: Living| Stray {
+        key: key(&xref),
+        system: xref.system,
+        external_id: xref.external_id,
+        found_by: xref.match_key,
     };
-    living.iter().filter_map(stray).collect()
+    strays.map(stray).collect()
 }
 
-async fn read_living(
+/// Marks the keys that strays have now, with the cause that found them: another fold takes them from there.
+async fn mark_again(
     connection: &mut PgConnection,
-    keys: impl Iterator<Item = &MatchKey>,
-) -> Result<Vec<Living>, Error> {
-    let keys: Vec<&str> = keys.map(MatchKey::as_str).collect();
+    strays: &[Stray],
+    part: &[Marked<'_>],
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    let mut keys: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for stray in strays {
+        let found_by = part.iter().find(|marked| marked.key == stray.found_by);
+        if let (Ok(key), Some(marked)) = (&stray.key, found_by) {
+            keys.entry(marked.cause).or_default().insert(key.as_str());
+        }
+    }
+    for (cause, keys) in keys {
+        dirty::mark(connection, &keys.into_iter().collect::<Vec<_>>(), cause, now).await?;
+    }
+    Ok(())
+}
+
+async fn read_living(connection: &mut PgConnection, part: &[Marked<'_>]) -> Result<Vec<Living>, Error> {
+    let keys: Vec<&str> = part.iter().map(|marked| marked.key.as_str()).collect();
     let rows = sqlx::query(
         "select x.system, x.external_id, x.match_key, x.email, x.attributes::text, x.observed_at, x.customer_id,
                 x.unmatched_reason, e.edits::text
@@ -186,44 +211,41 @@ fn read_edits(json: &str) -> BTreeMap<String, Edit> {
 }
 
 /// Decides to whom each cross-reference belongs: nobody, if too many of its system share its match key.
-fn assign(living: &mut [Living], rules: &Rules, decisions: &Decisions, namespace: Uuid) {
+fn assign(living: &mut [Living], matching: &Matching<'_>) {
     let mut counts: HashMap<(MatchKey, String), usize> = HashMap::new();
     for xref in living.iter().filter(|xref| !xref.match_key.is_split()) {
         *counts.entry((xref.match_key.clone(), xref.system.clone())).or_default() += 1;
     }
     for xref in living {
         let count = counts.get(&(xref.match_key.clone(), xref.system.clone())).copied().unwrap_or_default();
-        let crowded = count > rules.guards.max_xrefs_per_system && !decisions.is_allowed(&xref.match_key);
-        xref.belongs_to = if crowded {
-            Err(Unmatched::Crowded)
-        } else {
-            Ok(decisions.resolve(&xref.match_key).customer_id(namespace))
-        };
+        let crowded =
+            count > matching.rules.guards.max_xrefs_per_system && !matching.decisions.is_allowed(&xref.match_key);
+        xref.belongs_to = if crowded { Err(Unmatched::Crowded) } else { Ok(matching.customer_id(&xref.match_key)) };
     }
 }
 
 /// What the customers of all these keys are to be. A key that was merged away has a customer too, an empty one.
-fn targets(causes: &BTreeMap<MatchKey, String>, living: &[Living], rules: &Rules, namespace: Uuid) -> Vec<Target> {
+fn targets(part: &[Marked<'_>], living: &[Living], matching: &Matching<'_>) -> Vec<Target> {
     let mut contributors: HashMap<Uuid, Vec<&Living>> = HashMap::new();
     for xref in living {
         if let Ok(customer_id) = xref.belongs_to {
             contributors.entry(customer_id).or_default().push(xref);
         }
     }
-    let target = |(key, cause): (&MatchKey, &String)| {
-        let customer_id = key.customer_id(namespace);
+    let target = |marked: &Marked<'_>| {
+        let customer_id = marked.key.customer_id(matching.namespace);
         let xrefs = contributors.get(&customer_id).map(Vec::as_slice).unwrap_or_default();
         let folded: Vec<Contributor<'_>> = xrefs.iter().map(|xref| xref.contributor()).collect();
         Target {
             customer_id,
-            match_key: key.as_str().to_owned(),
-            email: email_of(key, xrefs, rules),
-            profile: if xrefs.is_empty() { Profile::default() } else { rules.survivorship.fold(&folded) },
+            match_key: marked.key.as_str().to_owned(),
+            email: email_of(&marked.key, xrefs, matching.rules),
+            profile: if xrefs.is_empty() { Profile::default() } else { matching.rules.survivorship.fold(&folded) },
             living: !xrefs.is_empty(),
-            cause: cause.clone(),
+            cause: marked.cause.to_owned(),
         }
     };
-    causes.iter().map(target).collect()
+    part.iter().map(target).collect()
 }
 
 /// The match key's email; of a split cross-reference its own, if that is usable. What operators block is usable here: it
@@ -284,12 +306,11 @@ async fn move_xrefs(connection: &mut PgConnection, living: &[Living], now: DateT
 async fn attach_participants(
     connection: &mut PgConnection,
     targets: &[Target],
-    decisions: &Decisions,
-    namespace: Uuid,
+    matching: &Matching<'_>,
 ) -> Result<(), Error> {
     let living: BTreeSet<Uuid> = targets.iter().filter(|target| target.living).map(|t| t.customer_id).collect();
     let customer = |target: &Target| {
-        let customer_id = decisions.resolve(&MatchKey::from_stored(target.match_key.clone())).customer_id(namespace);
+        let customer_id = matching.customer_id(&MatchKey::from_stored(target.match_key.clone()));
         living.contains(&customer_id).then_some(customer_id)
     };
     let keys: Vec<&str> = targets.iter().map(|target| target.match_key.as_str()).collect();
@@ -300,7 +321,7 @@ async fn attach_participants(
 /// Tells the pollers which emails there are to ask about: those of living cross-references, as the newest writes it.
 async fn offer_for_polling(
     connection: &mut PgConnection,
-    causes: &BTreeMap<MatchKey, String>,
+    part: &[Marked<'_>],
     living: &[Living],
     rules: &Rules,
     now: DateTime<Utc>,
@@ -324,9 +345,9 @@ async fn offer_for_polling(
     let emails: Vec<String> =
         newest.values().map(|xref| xref.email.as_deref().unwrap_or_default().trim().to_owned()).collect();
     let offered = staging::polls::offer(&mut *connection, &rules.polled_sources, &keys, &emails, now).await?;
-    let gone: BTreeSet<&MatchKey> = causes.keys().filter(|key| !key.is_split() && !newest.contains_key(key)).collect();
+    let gone = part.iter().map(|marked| &marked.key).filter(|key| !key.is_split() && !newest.contains_key(key));
+    let gone: Vec<String> = gone.map(|key| key.as_str().to_owned()).collect();
     if !gone.is_empty() {
-        let gone: Vec<String> = gone.iter().map(|key| key.as_str().to_owned()).collect();
         staging::polls::withdraw(&mut *connection, &gone).await?;
     }
     if offered > 0 {

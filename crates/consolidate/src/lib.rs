@@ -10,8 +10,9 @@
 //! any arrival order, any repetition and any batching of the same records gives the same rows. Writes that would change
 //! nothing are not made. One consolidator works at a time per database; others stand by and take over.
 //!
-//! It knows nothing of where records came from beyond their source's name. Start with [`run`] and [`drain`].
+//! It knows nothing of where records came from beyond their source's name. Start with [`run`] and [`Consolidator`].
 
+mod consolidator;
 mod customers;
 mod decisions;
 mod dirty;
@@ -31,10 +32,9 @@ mod rules;
 mod worker;
 mod xrefs;
 
+pub use consolidator::{Consolidator, Drained};
 pub use dirty::mark;
 pub use error::Error;
-pub use fold::{Folded, fold};
-pub use merge::{Merged, merge};
 pub use migrate::{migrate, missing_migrations};
 pub use rules::Rules;
-pub use worker::{Drained, catch_up, drain, run};
+pub use worker::{catch_up, run};

@@ -1,26 +1,46 @@
 //! Matching: which match key a cross-reference has under the rules and decisions in force, and what happens to one whose
 //! key is no longer that.
 
-use std::collections::BTreeMap;
+use std::collections::HashSet;
 
 use model::{Decisions, MatchKey, Unmatched};
+use sqlx::types::Uuid;
 use sqlx::{PgConnection, Row};
 
 use crate::error::database;
-use crate::{Error, Rules, orders};
+use crate::fold::Marked;
+use crate::{Error, Rules, decisions, orders};
 
-/// The match key of a living cross-reference, or why it has none: its own after a split, else that of its email.
-pub(crate) fn match_key(
-    system: &str,
-    external_id: &str,
-    email: Option<&str>,
-    rules: &Rules,
-    decisions: &Decisions,
-) -> Result<MatchKey, Unmatched> {
-    if decisions.is_split(system, external_id) {
-        return Ok(MatchKey::of_split(system, external_id));
+/// What is in force: rules, standing decisions, and the namespace of this installation's customer ids.
+pub(crate) struct Matching<'r> {
+    pub(crate) rules: &'r Rules,
+    pub(crate) decisions: Decisions,
+    pub(crate) namespace: Uuid,
+}
+
+impl<'r> Matching<'r> {
+    /// Reads decisions and namespace.
+    pub(crate) async fn read(connection: &mut PgConnection, rules: &'r Rules) -> Result<Self, Error> {
+        let decisions = decisions::standing(connection).await?;
+        let namespace = sqlx::query_scalar("select namespace from customer360.installation")
+            .fetch_one(connection)
+            .await
+            .map_err(database("reading the installation's namespace"))?;
+        Ok(Self { rules, decisions, namespace })
     }
-    MatchKey::of_email(email.unwrap_or_default(), &rules.guards, decisions)
+
+    /// The match key of a living cross-reference, or why it has none: its own after a split, else that of its email.
+    pub(crate) fn key(&self, system: &str, external_id: &str, email: Option<&str>) -> Result<MatchKey, Unmatched> {
+        if self.decisions.is_split(system, external_id) {
+            return Ok(MatchKey::of_split(system, external_id));
+        }
+        MatchKey::of_email(email.unwrap_or_default(), &self.rules.guards, &self.decisions)
+    }
+
+    /// The customer to whom a match key leads.
+    pub(crate) fn customer_id(&self, key: &MatchKey) -> Uuid {
+        self.decisions.resolve(key).customer_id(self.namespace)
+    }
 }
 
 /// A living cross-reference whose stored match key is not the one that it has now.
@@ -36,10 +56,10 @@ pub(crate) struct Stray {
 /// block is undone. They have no match key to be found by; the blocked ones are looked at one by one, once per undone block.
 pub(crate) async fn newly_matched(
     connection: &mut PgConnection,
-    rules: &Rules,
-    decisions: &Decisions,
-    marked: &BTreeMap<MatchKey, String>,
+    matching: &Matching<'_>,
+    marked: &[Marked<'_>],
 ) -> Result<Vec<Stray>, Error> {
+    let keys: Vec<&str> = marked.iter().map(|marked| marked.key.as_str()).collect();
     let rows = sqlx::query(
         "with undone as materialized (
              select count(*) as blocks from customer360.decisions
@@ -59,14 +79,15 @@ pub(crate) async fn newly_matched(
          join customer360.xrefs x on x.system = s.system and x.external_id = s.external_id
          where x.match_key is null and x.deleted_at is null",
     )
-    .bind(marked.keys().map(MatchKey::as_str).collect::<Vec<_>>())
+    .bind(&keys)
     .fetch_all(connection)
     .await
     .map_err(database("reading unmatched cross-references"))?;
+    let keys: HashSet<&str> = keys.into_iter().collect();
     let matched = rows.iter().filter_map(|row| {
         let (system, external_id): (String, String) = (row.get(0), row.get(1));
-        let key = match_key(&system, &external_id, row.get(2), rules, decisions).ok()?;
-        marked.contains_key(&key).then(|| Stray { system, external_id, found_by: key.clone(), key: Ok(key) })
+        let key = matching.key(&system, &external_id, row.get(2)).ok()?;
+        keys.contains(key.as_str()).then(|| Stray { system, external_id, found_by: key.clone(), key: Ok(key) })
     });
     Ok(matched.collect())
 }

@@ -1,75 +1,122 @@
 //! Step 1: batches into cross-references, orders, products and interactions.
 
 use std::collections::BTreeSet;
+use std::hash::{BuildHasher, RandomState};
 use std::time::Instant;
 
 use chrono::{DateTime, Utc};
-use model::{CustomerFields, Decisions, Entity, Operation, Position, Unmatched, Write};
-use sqlx::types::Uuid;
+use futures::future::join_all;
+use model::{CustomerFields, Entity, Operation, Position, Unmatched, Write};
 use sqlx::{Connection, PgConnection};
 use staging::{ClaimedBatch, Seal, StagedRecord};
 
+use crate::consolidator::Claim;
 use crate::error::database;
-use crate::matching::match_key;
+use crate::matching::Matching;
 use crate::xrefs::{Slot, Slots};
-use crate::{Error, Rules, decisions, dirty, exclude, interactions, metrics, orders, products};
+use crate::{Error, Rules, dirty, exclude, interactions, metrics, orders, products};
+
+/// With fewer records for each lane, a second transaction costs more than it saves.
+const FEW_RECORDS: usize = 500;
 
 /// What a merge did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Merged {
+pub(crate) struct Merged {
     /// Batches finished.
-    pub batches: usize,
+    pub(crate) batches: usize,
     /// Records read from them.
-    pub records: usize,
+    pub(crate) records: usize,
     /// Records that could not be merged and are dead letters now.
-    pub excluded: usize,
+    pub(crate) excluded: usize,
 }
 
 /// Why a record cannot be merged, in words without values.
 pub(crate) type Unreadable = String;
 
-/// Merges claimed batches in one transaction: all of it is written and the batches are finished, or nothing is.
-pub async fn merge(
-    connection: &mut PgConnection,
+/// Merges a claim: its customers by lanes, each in a transaction of its own, then all else and the end of the batches in
+/// one. If that is not reached, the batches are merged again: merging is idempotent, so the lanes that were done find
+/// nothing to write.
+pub(crate) async fn merge(
+    lanes: &mut [PgConnection],
     rules: &Rules,
     seal: &Seal,
-    batches: &[ClaimedBatch],
+    claim: &Claim,
     now: DateTime<Utc>,
 ) -> Result<Merged, Error> {
     let started = Instant::now();
-    let batch_ids: Vec<i64> = batches.iter().map(|batch| batch.batch_id).collect();
-    let mut transaction = connection.begin().await.map_err(database("merging"))?;
-    let records = staging::read(&mut *transaction, &batch_ids).await?;
-    let mut merged = Merged { batches: batches.len(), records: records.len(), excluded: 0 };
-    let unreadable = apply(&mut transaction, rules, batches, &records, now).await?;
-    for (record, detail) in unreadable {
-        staging::exclude(&mut transaction, seal, record, &detail, now).await?;
+    let matching = Matching::read(&mut lanes[0], rules).await?;
+    let parts = by_lane(claim, lanes.len());
+    let merging = lanes.iter_mut().zip(&parts).map(async |(lane, customers)| {
+        let mut transaction = lane.begin().await.map_err(database("merging"))?;
+        let unreadable = merge_customers(&mut transaction, &matching, &claim.batches, customers, now).await?;
+        transaction.commit().await.map_err(database("merging"))?;
+        Ok(unreadable)
+    });
+    // All of them end before an error is returned: none is left in the middle of a statement.
+    let unreadable: Vec<Vec<_>> = join_all(merging).await.into_iter().collect::<Result<_, Error>>()?;
+
+    let mut transaction = lanes[0].begin().await.map_err(database("merging"))?;
+    let mut unreadable: Vec<(&StagedRecord, Unreadable)> = unreadable.into_iter().flatten().collect();
+    unreadable.extend(merge_others(&mut transaction, rules, &claim.records, now).await?);
+    for (record, detail) in &unreadable {
+        staging::exclude(&mut transaction, seal, record, detail, now).await?;
         exclude::count(&record.source);
-        merged.excluded += 1;
     }
-    staging::finish(&mut *transaction, &batch_ids, now).await?;
+    staging::finish(&mut *transaction, &claim.batch_ids(), now).await?;
     transaction.commit().await.map_err(database("merging"))?;
-    for batch in batches {
+    for batch in &claim.batches {
         let count = u64::from(batch.record_count.unsigned_abs());
         ::metrics::counter!(metrics::RECORDS_CONSOLIDATED, "source" => batch.source.clone()).increment(count);
     }
     ::metrics::histogram!(metrics::MERGE_SECONDS).record(started.elapsed());
-    Ok(merged)
+    Ok(Merged { batches: claim.batches.len(), records: claim.records.len(), excluded: unreadable.len() })
 }
 
-/// Applies records in the caller's transaction and returns those that cannot be read.
-pub(crate) async fn apply<'r>(
+/// Merges records of batches in the caller's transaction, to see whether the database takes them.
+pub(crate) async fn apply(
     connection: &mut PgConnection,
     rules: &Rules,
     batches: &[ClaimedBatch],
+    records: &[StagedRecord],
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    let matching = Matching::read(connection, rules).await?;
+    merge_customers(connection, &matching, batches, &customers(records).collect::<Vec<_>>(), now).await?;
+    merge_others(connection, rules, records, now).await?;
+    Ok(())
+}
+
+fn customers(records: &[StagedRecord]) -> impl Iterator<Item = &StagedRecord> {
+    records.iter().filter(|record| record.entity == Entity::Customer)
+}
+
+/// Customer records by the lane that merges them: those of one cross-reference stay together. What can concern the
+/// cross-references of several lanes goes through one: a change of primary key, the end of a full export.
+fn by_lane(claim: &Claim, lanes: usize) -> Vec<Vec<&StagedRecord>> {
+    let few = claim.records.len() < lanes * FEW_RECORDS;
+    let moves = claim.records.iter().any(|record| record.moved_to.is_some());
+    let completes = claim.batches.iter().any(|batch| batch.import.as_ref().is_some_and(|import| import.completes));
+    if few || moves || completes {
+        return vec![customers(&claim.records).collect()];
+    }
+    let hasher = RandomState::new();
+    let mut parts = vec![Vec::new(); lanes];
+    for record in customers(&claim.records) {
+        let hash = hasher.hash_one((&record.source, record.external_id.as_str()));
+        parts[usize::try_from(hash % lanes as u64).unwrap_or_default()].push(record);
+    }
+    parts
+}
+
+/// Orders, products and interactions.
+async fn merge_others<'r>(
+    connection: &mut PgConnection,
+    rules: &Rules,
     records: &'r [StagedRecord],
     now: DateTime<Utc>,
 ) -> Result<Vec<(&'r StagedRecord, Unreadable)>, Error> {
-    let decisions = decisions::standing(connection).await?;
-    let mut unreadable = Vec::new();
-    merge_customers(connection, rules, &decisions, batches, records, &mut unreadable, now).await?;
     let of = |entity: Entity| records.iter().filter(move |record| record.entity == entity);
-    unreadable.extend(orders::merge(connection, of(Entity::Order)).await?);
+    let mut unreadable = orders::merge(connection, of(Entity::Order)).await?;
     unreadable.extend(products::merge(connection, of(Entity::Product)).await?);
     unreadable.extend(interactions::merge(connection, rules, of(Entity::Interaction), now).await?);
     Ok(unreadable)
@@ -77,23 +124,21 @@ pub(crate) async fn apply<'r>(
 
 async fn merge_customers<'r>(
     connection: &mut PgConnection,
-    rules: &Rules,
-    decisions: &Decisions,
+    matching: &Matching<'_>,
     batches: &[ClaimedBatch],
-    records: &'r [StagedRecord],
-    unreadable: &mut Vec<(&'r StagedRecord, Unreadable)>,
+    customers: &[&'r StagedRecord],
     now: DateTime<Utc>,
-) -> Result<(), Error> {
-    let customers = || records.iter().filter(|record| record.entity == Entity::Customer);
+) -> Result<Vec<(&'r StagedRecord, Unreadable)>, Error> {
+    let mut unreadable = Vec::new();
     let mut ids: BTreeSet<(&str, &str)> = BTreeSet::new();
-    for record in customers() {
+    for record in customers {
         ids.insert((&record.source, record.external_id.as_str()));
         ids.extend(record.moved_to.iter().map(|id| (record.source.as_str(), id.as_str())));
     }
     let departures = departures(connection, batches, &ids).await?;
     ids.extend(departures.iter().map(|departure| (departure.system, departure.external_id.as_str())));
     if ids.is_empty() {
-        return Ok(());
+        return Ok(unreadable);
     }
     let ids: Vec<_> = ids.into_iter().collect();
     let mut slots = Slots::read(connection, &ids).await?;
@@ -102,9 +147,9 @@ async fn merge_customers<'r>(
         .filter(|batch| batch.import.as_ref().is_some_and(|import| import.full_export))
         .map(|batch| batch.batch_id)
         .collect();
-    for record in customers() {
+    for record in customers {
         if let Err(detail) = merge_customer(&mut slots, record, full_exports.contains(&record.batch_id), now) {
-            unreadable.push((record, detail));
+            unreadable.push((*record, detail));
         }
     }
     for departure in departures {
@@ -115,17 +160,17 @@ async fn merge_customers<'r>(
             slots.apply(departure.system, &id, write, now);
         }
     }
-    let namespace = namespace(connection).await?;
     let mut touched = BTreeSet::new();
     for (system, slot) in slots.changed_mut() {
-        match_up(system, slot, rules, decisions, namespace);
+        match_up(system, slot, matching);
         touched.extend(slot.old_match_key.clone());
         touched.extend(slot.match_key.clone());
     }
     slots.write(connection).await?;
     orders::detach(connection, &slots.lost_customer()).await?;
     let touched: Vec<&str> = touched.iter().map(String::as_str).collect();
-    dirty::mark(connection, &touched, "record", now).await
+    dirty::mark(connection, &touched, "record", now).await?;
+    Ok(unreadable)
 }
 
 /// Applies one record; `Err` says why it cannot be read.
@@ -166,19 +211,19 @@ fn merge_customer(
 
 /// Gives a changed cross-reference its match key. One that begins gets its customer's id at once, so that step 2 has
 /// nothing to write to it; one that moves keeps the old one, by which step 2 sees where it came from.
-fn match_up(system: &str, slot: &mut Slot, rules: &Rules, decisions: &Decisions, namespace: Uuid) {
+fn match_up(system: &str, slot: &mut Slot, matching: &Matching<'_>) {
     let begins = slot.begins();
     if !slot.xref.is_living() {
         slot.match_key = None;
         slot.unmatched_reason = None;
         return;
     }
-    match match_key(system, slot.xref.external_id.as_str(), slot.xref.email.as_deref(), rules, decisions) {
+    match matching.key(system, slot.xref.external_id.as_str(), slot.xref.email.as_deref()) {
         Ok(key) => {
             // Whether a crowded key is still crowded is for step 2 to see.
             let crowded = slot.unmatched_reason.as_deref() == Some(Unmatched::Crowded.as_str());
             if begins || slot.customer_id.is_none() && !crowded {
-                slot.customer_id = Some(decisions.resolve(&key).customer_id(namespace));
+                slot.customer_id = Some(matching.customer_id(&key));
                 slot.unmatched_reason = None;
             }
             slot.match_key = Some(key.as_str().to_owned());
@@ -240,12 +285,4 @@ async fn departures<'b>(
         }));
     }
     Ok(departures)
-}
-
-/// The namespace of this installation's customer ids.
-pub(crate) async fn namespace(connection: &mut PgConnection) -> Result<Uuid, Error> {
-    sqlx::query_scalar("select namespace from customer360.installation")
-        .fetch_one(connection)
-        .await
-        .map_err(database("reading the installation's namespace"))
 }

@@ -25,14 +25,14 @@ pub async fn unmatched(executor: impl PgExecutor<'_>) -> Result<BTreeMap<String,
 /// Since when the process that consolidates has been connected; `None` while nobody does. A command that consolidates for
 /// a moment counts, too.
 pub async fn consolidator_since(executor: impl PgExecutor<'_>) -> Result<Option<DateTime<Utc>>, Error> {
-    // A lock taken by one number shows as its two halves. Of another role's session the start may be hidden.
+    // The lock of the first lane. Of another role's session the start may be hidden.
     sqlx::query_scalar(
         "select coalesce(a.backend_start, 'epoch')
          from pg_locks l
          join pg_stat_activity a on a.pid = l.pid
          join pg_database d on d.oid = l.database
-         where l.locktype = 'advisory' and l.granted and d.datname = current_database() and l.objsubid = 1
-           and (l.classid::bigint << 32) | l.objid::bigint = hashtext('c360.consolidator')::bigint",
+         where l.locktype = 'advisory' and l.granted and d.datname = current_database() and l.objsubid = 2
+           and l.classid::bigint = hashtext('c360.consolidator')::bigint & 4294967295 and l.objid = 0",
     )
     .fetch_optional(executor)
     .await
@@ -72,8 +72,8 @@ mod tests {
         let options: PgConnectOptions = database.url.parse().unwrap();
         let mut looker = staging::connect(&options).await.unwrap();
         assert_eq!(consolidator_since(&mut looker).await.unwrap(), None);
-        let mut consolidator = staging::connect(&options).await.unwrap();
-        assert!(crate::worker::try_lock(&mut consolidator).await.unwrap());
+        let mut consolidator = crate::Consolidator::connect(&options).await.unwrap();
+        assert!(consolidator.try_begin().await.unwrap());
         assert!(consolidator_since(&mut looker).await.unwrap().is_some());
     }
 }

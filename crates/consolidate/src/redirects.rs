@@ -19,6 +19,11 @@ pub(crate) async fn note(
     if moves.is_empty() {
         return Ok(());
     }
+    // Two lanes may each take a cross-reference from one customer: the second has to see that the first is gone.
+    sqlx::query("select pg_advisory_xact_lock(hashtext('c360.redirects'))")
+        .execute(&mut *connection)
+        .await
+        .map_err(database("waiting to note redirects"))?;
     let (old, new): (Vec<Uuid>, Vec<Uuid>) = moves.iter().unzip();
     sqlx::query(
         "with moves as materialized (

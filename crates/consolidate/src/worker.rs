@@ -1,38 +1,17 @@
 //! The consolidator: one at work per database, woken by notification and by a timer.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
-use staging::{ClaimedBatch, LANDED_CHANNEL, Seal};
+use staging::{LANDED_CHANNEL, Seal};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::database;
-use crate::exclude::exclude_refused;
-use crate::fold::fold;
-use crate::merge::{Merged, merge};
-use crate::{Error, Rules, metrics, migrate};
+use crate::{Consolidator, Drained, Error, Rules, metrics};
 
-/// Records that one claim takes.
-const CLAIM_RECORDS: i64 = 20_000;
-/// Under a backlog, step 1 goes on this long before step 2 has its turn: each profile is folded less often.
-const MERGE_FOR: Duration = Duration::from_secs(30);
 /// How often a process that stands by asks whether it may take over, and one at work looks without being woken.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-
-/// What there was to do.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Drained {
-    /// Batches merged.
-    pub batches: usize,
-    /// Records read from them.
-    pub records: usize,
-    /// Records that are dead letters now.
-    pub excluded: usize,
-    /// Profiles written.
-    pub profiles: usize,
-}
 
 /// Consolidates until `cancel`: as the one at work, or standing by to take over. Database outages are waited out.
 pub async fn run(
@@ -44,14 +23,14 @@ pub async fn run(
     let mut listener = None;
     while !cancel.is_cancelled() {
         let connected = staging::persist(cancel, "consolidating: connecting to the database", async || {
-            staging::connect(database).await
+            Consolidator::connect(database).await
         });
-        let mut connection = match connected.await {
-            Ok(connection) => connection,
+        let mut consolidator = match connected.await {
+            Ok(consolidator) => consolidator,
             Err(staging::Error::Cancelled) => return Ok(()),
             Err(error) => return Err(error.into()),
         };
-        if let Err(error) = work(&mut connection, &mut listener, rules, seal, database, cancel).await {
+        if let Err(error) = work(&mut consolidator, &mut listener, rules, seal, database, cancel).await {
             ::metrics::counter!(metrics::FAILURES).increment(1);
             tracing::warn!(%error, "consolidating failed, trying again");
             pause(cancel, LOOK_EVERY).await;
@@ -61,16 +40,16 @@ pub async fn run(
     Ok(())
 }
 
-/// Works as long as the connection holds. The lock belongs to the connection, so it is free when this process dies.
+/// Stands by, then works as long as the connections hold.
 async fn work(
-    connection: &mut PgConnection,
+    consolidator: &mut Consolidator,
     listener: &mut Option<PgListener>,
     rules: &Rules,
     seal: &Seal,
     database: &PgConnectOptions,
     cancel: &CancellationToken,
 ) -> Result<(), Error> {
-    while !try_lock(connection).await? {
+    while !consolidator.try_begin().await? {
         pause(cancel, LOOK_EVERY).await;
         if cancel.is_cancelled() {
             return Ok(());
@@ -78,13 +57,13 @@ async fn work(
     }
     ::metrics::gauge!(metrics::CONSOLIDATOR_ACTIVE).set(1.0);
     tracing::info!("this process consolidates");
-    offer_known_keys(connection, rules).await?;
+    offer_known_keys(consolidator.connection(), rules).await?;
     while !cancel.is_cancelled() {
         // Listening comes before looking, so that nothing can land unnoticed in between.
         if listener.is_none() {
             *listener = listen(database).await;
         }
-        drain(connection, rules, seal, cancel).await?;
+        consolidator.drain(rules, seal, cancel).await?;
         let woken = async {
             match listener.as_mut() {
                 Some(listener) => listener.recv().await.is_ok(),
@@ -108,97 +87,18 @@ pub async fn catch_up(
     database: &PgConnectOptions,
     cancel: &CancellationToken,
 ) -> Result<Drained, Error> {
-    let mut connection = staging::connect(database).await?;
-    let mut drained = Drained::default();
+    let mut consolidator = Consolidator::connect(database).await?;
     while !cancel.is_cancelled() {
-        if try_lock(&mut connection).await? {
-            offer_known_keys(&mut connection, rules).await?;
-            drained = drain(&mut connection, rules, seal, cancel).await?;
-            break;
+        if consolidator.try_begin().await? {
+            offer_known_keys(consolidator.connection(), rules).await?;
+            return consolidator.drain(rules, seal, cancel).await;
         }
-        if nothing_left(&mut connection).await? {
+        if nothing_left(consolidator.connection()).await? {
             break;
         }
         pause(cancel, Duration::from_millis(100)).await;
     }
-    Ok(drained)
-}
-
-/// Runs both steps until nothing is left. The caller holds the consolidator's lock on this connection.
-pub async fn drain(
-    connection: &mut PgConnection,
-    rules: &Rules,
-    seal: &Seal,
-    cancel: &CancellationToken,
-) -> Result<Drained, Error> {
-    let mut drained = Drained::default();
-    migrate::ensure_change_partitions(connection, Utc::now()).await?;
-    while !cancel.is_cancelled() {
-        let before = drained;
-        let started = Instant::now();
-        loop {
-            let batches = staging::claim(&mut *connection, CLAIM_RECORDS).await?;
-            let batches = up_to_a_completed_file(&batches);
-            if batches.is_empty() {
-                break;
-            }
-            let merged = merge_or_exclude(connection, rules, seal, batches, Utc::now()).await?;
-            drained.batches += merged.batches;
-            drained.records += merged.records;
-            drained.excluded += merged.excluded;
-            if started.elapsed() > MERGE_FOR || cancel.is_cancelled() {
-                break;
-            }
-        }
-        loop {
-            let folded = fold(connection, rules, cancel).await?;
-            drained.profiles += folded.profiles;
-            if folded.keys == 0 || cancel.is_cancelled() {
-                break;
-            }
-        }
-        if drained == before {
-            break;
-        }
-    }
-    Ok(drained)
-}
-
-/// A merge ends with the batch that completes a full export: who is missing from it is looked up in the table, which must
-/// hold everything that came before.
-fn up_to_a_completed_file(batches: &[ClaimedBatch]) -> &[ClaimedBatch] {
-    let completes = |batch: &ClaimedBatch| batch.import.as_ref().is_some_and(|import| import.completes);
-    batches.iter().position(completes).map_or(batches, |last| &batches[..=last])
-}
-
-/// Merges batches together; if the database refuses data, one by one, and of a batch that it refuses all but the culprits.
-async fn merge_or_exclude(
-    connection: &mut PgConnection,
-    rules: &Rules,
-    seal: &Seal,
-    batches: &[ClaimedBatch],
-    now: DateTime<Utc>,
-) -> Result<Merged, Error> {
-    let error = match merge(connection, rules, seal, batches, now).await {
-        Err(error) if error.is_data() => error,
-        outcome => return outcome,
-    };
-    let mut total = Merged::default();
-    for batch in batches {
-        let alone = std::slice::from_ref(batch);
-        staging::fail(&mut *connection, &[batch.batch_id], &error.to_string()).await?;
-        let merged = match merge(connection, rules, seal, alone, now).await {
-            Err(error) if error.is_data() => {
-                total.excluded += exclude_refused(connection, rules, seal, batch, now).await?;
-                merge(connection, rules, seal, alone, now).await?
-            }
-            outcome => outcome?,
-        };
-        total.batches += merged.batches;
-        total.records += merged.records;
-        total.excluded += merged.excluded;
-    }
-    Ok(total)
+    Ok(Drained::default())
 }
 
 /// A source that is polled for the first time, or again after a pause, is offered the emails that became known without it:
@@ -235,20 +135,13 @@ async fn offer_known_keys(connection: &mut PgConnection, rules: &Rules) -> Resul
 }
 
 async fn nothing_left(connection: &mut PgConnection) -> Result<bool, Error> {
-    if !staging::claim(&mut *connection, 1).await?.is_empty() {
+    if !staging::claim(&mut *connection, 1, &[]).await?.is_empty() {
         return Ok(false);
     }
     sqlx::query_scalar("select count(*) = 0 from customer360.dirty_marks")
         .fetch_one(connection)
         .await
         .map_err(database("looking for marked match keys"))
-}
-
-pub(crate) async fn try_lock(connection: &mut PgConnection) -> Result<bool, Error> {
-    sqlx::query_scalar("select pg_try_advisory_lock(hashtext('c360.consolidator'))")
-        .fetch_one(connection)
-        .await
-        .map_err(database("asking for the consolidator's lock"))
 }
 
 /// `None` when listening does not work now; the timer does without.

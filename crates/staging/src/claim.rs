@@ -70,8 +70,13 @@ pub struct StagedRecord {
     pub payload: Option<String>,
 }
 
-/// The oldest published batches that are not consolidated, together about `max_records`, at least one if there is one.
-pub async fn claim(executor: impl PgExecutor<'_>, max_records: i64) -> Result<Vec<ClaimedBatch>, Error> {
+/// The oldest published batches that are not consolidated, together about `max_records`, at least one if there is one;
+/// `without` those that are being merged.
+pub async fn claim(
+    executor: impl PgExecutor<'_>,
+    max_records: i64,
+    without: &[i64],
+) -> Result<Vec<ClaimedBatch>, Error> {
     let rows = sqlx::query(
         "with waiting as (
              -- published, oldest first, with the count of records before each
@@ -79,6 +84,7 @@ pub async fn claim(executor: impl PgExecutor<'_>, max_records: i64) -> Result<Ve
              from (
                  select * from staging.batches
                  where consolidated_at is null and abandoned_at is null and published_at is not null
+                   and batch_id <> all ($2)
                  order by landed_at, batch_id
                  limit 1000
              ) b
@@ -91,6 +97,7 @@ pub async fn claim(executor: impl PgExecutor<'_>, max_records: i64) -> Result<Ve
          order by w.landed_at, w.batch_id",
     )
     .bind(max_records)
+    .bind(without)
     .fetch_all(executor)
     .await
     .map_err(Error::database("claiming batches"))?;
@@ -113,7 +120,7 @@ pub async fn claim(executor: impl PgExecutor<'_>, max_records: i64) -> Result<Ve
 
 /// The records of batches, in the order landed, without those that were excluded.
 pub async fn read(executor: impl PgExecutor<'_>, batch_ids: &[i64]) -> Result<Vec<StagedRecord>, Error> {
-    let rows = sqlx::query(
+    let mut records = sqlx::query(
         "select r.batch_id, r.ordinal, r.source, r.entity, r.operation, r.external_id, r.id_is_number, r.email,
                 r.credential, r.position, r.observed_at, r.attributes::text, r.moved_to::text,
                 case when r.entity in ('order', 'interaction') then r.payload end
@@ -124,24 +131,23 @@ pub async fn read(executor: impl PgExecutor<'_>, batch_ids: &[i64]) -> Result<Ve
            and not (r.ordinal = any (b.excluded))",
     )
     .bind(batch_ids)
+    .try_map(|row| staged_record(&row))
     .fetch_all(executor)
     .await
     .map_err(Error::database("reading staged records"))?;
     let place: std::collections::HashMap<i64, usize> = batch_ids.iter().copied().zip(0..).collect();
-    let mut records: Vec<StagedRecord> = rows.iter().filter_map(staged_record).collect();
     records.sort_by_key(|record| (place.get(&record.batch_id).copied(), record.ordinal));
     Ok(records)
 }
 
-/// `None` only for words that no version of this program has written.
-fn staged_record(row: &PgRow) -> Option<StagedRecord> {
+fn staged_record(row: &PgRow) -> Result<StagedRecord, sqlx::Error> {
     let moved_to: Option<&str> = row.get(12);
-    Some(StagedRecord {
+    Ok(StagedRecord {
         batch_id: row.get(0),
         ordinal: row.get(1),
         source: row.get(2),
-        entity: Entity::parse(row.get(3))?,
-        operation: Operation::parse(row.get(4))?,
+        entity: Entity::parse(row.get(3)).ok_or_else(unknown_word)?,
+        operation: Operation::parse(row.get(4)).ok_or_else(unknown_word)?,
         external_id: ExternalId::from_parts(row.get(5), row.get(6)),
         email: row.get(7),
         credential: row.get(8),
@@ -154,6 +160,13 @@ fn staged_record(row: &PgRow) -> Option<StagedRecord> {
         }),
         payload: row.get(13),
     })
+}
+
+/// Waits in staging until a program comes that knows the word.
+fn unknown_word() -> sqlx::Error {
+    sqlx::Error::Decode(
+        "a newer c360 landed an entity or operation that this one does not know; update this one".into(),
+    )
 }
 
 /// Marks batches as consolidated; belongs into the transaction that wrote their effect.

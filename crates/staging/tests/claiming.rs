@@ -49,7 +49,7 @@ async fn a_failed_batch_says_so_and_stays_claimable() {
     let batch_id = staged.land(0, 1, TTL, noon()).await;
     staging::fail(&staged.pool, &[batch_id], "SQLSTATE 22003").await.unwrap();
     staging::fail(&staged.pool, &[batch_id], "SQLSTATE 22P02").await.unwrap();
-    let claimed = staging::claim(&staged.pool, 10).await.unwrap();
+    let claimed = staging::claim(&staged.pool, 10, &[]).await.unwrap();
     assert_eq!((claimed[0].batch_id, claimed[0].attempts), (batch_id, 2));
     assert_eq!(staged.ask::<String>("select last_error from staging.batches").await, "SQLSTATE 22P02");
     staged.finish(&[batch_id], noon()).await;

@@ -40,7 +40,7 @@ async fn nothing_of_a_file_is_claimed_before_all_of_it_is_published() {
     let early = imports::publish(&mut connection, import_id, 6, TTL, noon()).await.unwrap();
     assert!(!early, "the ledger has seven rows");
     assert!(imports::publish(&mut connection, import_id, 7, TTL, noon()).await.unwrap());
-    let claimed = staging::claim(&staged.pool, 100).await.unwrap();
+    let claimed = staging::claim(&staged.pool, 100, &[]).await.unwrap();
     let completes: Vec<bool> = claimed.iter().map(|batch| batch.import.as_ref().unwrap().completes).collect();
     assert_eq!(completes, [false, true]);
     let ledger = imports::finished_with(&staged.pool, SOURCE, "00").await.unwrap();

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use chrono::{DateTime, Utc};
+use consolidate::Consolidator;
 use model::{
     Entity, ExternalId, Guards, InstallationKey, LogPosition, Mapped, Operation, Position, Record, Survivorship,
 };
@@ -35,9 +36,9 @@ async fn bench() -> Result<()> {
     for run in 0..runs {
         let (options, mut connection) = database(&cluster, &format!("ours_{run}")).await?;
         stage(&options, rows, 0).await?;
-        ours.push(timed(async || drain(&mut connection).await).await?.0);
+        ours.push(timed(async || drain(&options).await).await?.0);
         stage(&options, rows, 1).await?;
-        ours_again.push(timed(async || drain(&mut connection).await).await?.0);
+        ours_again.push(timed(async || drain(&options).await).await?.0);
         let profiles: i64 =
             sqlx::query_scalar("select count(*) from customer360.customers").fetch_one(&mut connection).await?;
         drop(connection);
@@ -125,7 +126,7 @@ fn record(system: &str, person: u64, version: u64, now: DateTime<Utc>) -> Record
     }
 }
 
-async fn drain(connection: &mut PgConnection) -> Result<()> {
+async fn drain(database: &PgConnectOptions) -> Result<()> {
     let rules = consolidate::Rules {
         survivorship: Survivorship {
             prefer: ["home_delivery", "online_store", "loyalty"].map(str::to_owned).to_vec(),
@@ -136,7 +137,9 @@ async fn drain(connection: &mut PgConnection) -> Result<()> {
         polled_sources: vec![],
     };
     let seal = Seal::new(&InstallationKey::new([1; 32]));
-    consolidate::drain(connection, &rules, &seal, &CancellationToken::new()).await?;
+    let mut consolidator = Consolidator::connect(database).await?;
+    while !consolidator.try_begin().await? {}
+    consolidator.drain(&rules, &seal, &CancellationToken::new()).await?;
     Ok(())
 }
 

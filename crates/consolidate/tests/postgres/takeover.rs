@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use consolidate::{Consolidator, Drained};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
@@ -13,8 +14,7 @@ async fn holders(pool: &PgPool) -> Vec<i32> {
     sqlx::query_scalar(
         "select pid from pg_locks
          where locktype = 'advisory' and granted and database = (select oid from pg_database where datname = current_database())
-           and classid = case when hashtext('c360.consolidator') < 0 then 4294967295 else 0 end::oid
-           and objid = (hashtext('c360.consolidator')::bigint & 4294967295)::oid",
+           and classid = (hashtext('c360.consolidator')::bigint & 4294967295)::oid and objid = 0 and objsubid = 2",
     )
     .fetch_all(pool)
     .await
@@ -88,19 +88,15 @@ async fn kill_the_active_one() {
 async fn whoever_catches_up_waits_for_the_one_at_work_instead_of_working_beside_it() {
     let mut world = World::new().await;
     world.land("store", &[customer(1, 1).email("ann@x.example")]).await;
-    let mut other = staging::connect(&world.options).await.unwrap();
-    let locked: bool = sqlx::query_scalar("select pg_try_advisory_lock(hashtext('c360.consolidator'))")
-        .fetch_one(&mut other)
-        .await
-        .unwrap();
-    assert!(locked);
+    let mut other = Consolidator::connect(&world.options).await.unwrap();
+    assert!(other.try_begin().await.unwrap());
     {
         let mut catching_up = std::pin::pin!(world.catch_up());
         let waited = tokio::time::timeout(Duration::from_millis(300), &mut catching_up).await;
         assert!(waited.is_err(), "there is something left, and it is not ours to do");
         assert_eq!(world.value("select count(*) from customer360.xrefs").await, 0);
-        consolidate::drain(&mut other, &world.rules, &world.seal, &CancellationToken::new()).await.unwrap();
-        assert_eq!(catching_up.await, consolidate::Drained::default());
+        other.drain(&world.rules, &world.seal, &CancellationToken::new()).await.unwrap();
+        assert_eq!(catching_up.await, Drained::default());
     }
     assert!(world.document("ann@x.example").await.is_some());
 }

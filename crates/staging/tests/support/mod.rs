@@ -91,7 +91,7 @@ impl Staged {
 
     /// The claimable batches.
     pub(crate) async fn claimed(&self, max_records: i64) -> Vec<i64> {
-        let batches = staging::claim(&self.pool, max_records).await.unwrap();
+        let batches = staging::claim(&self.pool, max_records, &[]).await.unwrap();
         batches.iter().map(|batch| batch.batch_id).collect()
     }
 }

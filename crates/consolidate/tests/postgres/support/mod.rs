@@ -8,11 +8,11 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use consolidate::{Drained, Rules};
+use consolidate::{Consolidator, Drained, Rules};
 use model::{Guards, InstallationKey, Record, Survivorship};
 use serde_json::{Value, json};
+use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{PgConnection, PgPool};
 use staging::offsets::Advance;
 use staging::{Batch, Checkpoint, DEFAULT_PARTITION_WIDTH, DeadLetter, Lander, Landing, Seal};
 use tokio_util::sync::CancellationToken;
@@ -26,7 +26,6 @@ pub(crate) struct World {
     pub(crate) options: PgConnectOptions,
     pub(crate) rules: Rules,
     pub(crate) seal: Seal,
-    connection: PgConnection,
     lander: Lander,
     next_offsets: HashMap<String, i64>,
 }
@@ -64,7 +63,6 @@ impl World {
             options,
             rules,
             seal,
-            connection,
             next_offsets: HashMap::new(),
         }
     }
@@ -137,7 +135,12 @@ impl World {
 
     /// Both steps until nothing is left.
     pub(crate) async fn consolidate(&mut self) -> Drained {
-        consolidate::drain(&mut self.connection, &self.rules, &self.seal, &CancellationToken::new()).await.unwrap()
+        let mut consolidator = Consolidator::connect(&self.options).await.unwrap();
+        while !consolidator.try_begin().await.unwrap() {
+            // The last one's connections are being closed.
+            tokio::task::yield_now().await;
+        }
+        consolidator.drain(&self.rules, &self.seal, &CancellationToken::new()).await.unwrap()
     }
 
     /// The same through the door of the commands, which takes the lock and offers known emails to new sources first.

@@ -1,0 +1,201 @@
+//! The consolidator at work: its connections, both steps in turn, and what happens when the database refuses data.
+
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+use sqlx::postgres::PgConnectOptions;
+use staging::{ClaimedBatch, Seal, StagedRecord};
+use tokio_util::sync::CancellationToken;
+
+use crate::error::database;
+use crate::exclude::exclude_refused;
+use crate::fold::fold;
+use crate::merge::{Merged, merge};
+use crate::{Error, Rules, migrate};
+
+/// Connections that write side by side.
+const LANES: usize = 3;
+/// Records that one claim takes.
+const CLAIM_RECORDS: i64 = 20_000;
+/// Under a backlog, step 1 goes on this long before step 2 has its turn: each profile is folded less often.
+const MERGE_FOR: Duration = Duration::from_secs(30);
+
+/// What there was to do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Drained {
+    /// Batches merged.
+    pub batches: usize,
+    /// Records read from them.
+    pub records: usize,
+    /// Records that are dead letters now.
+    pub excluded: usize,
+    /// Profiles written.
+    pub profiles: usize,
+}
+
+/// The one consolidator of a database, or one that stands by.
+///
+/// It writes through lanes: connections that work side by side on rows that no other one touches. Each holds a lock of its
+/// own, so that whoever takes over begins when nothing that its predecessor sent can still commit.
+pub struct Consolidator {
+    reader: PgConnection,
+    lanes: Vec<PgConnection>,
+}
+
+/// Batches that are merged together, with their records.
+#[derive(Default)]
+pub(crate) struct Claim {
+    pub(crate) batches: Vec<ClaimedBatch>,
+    pub(crate) records: Vec<StagedRecord>,
+}
+
+impl Consolidator {
+    /// Connects, and stands by.
+    pub async fn connect(database: &PgConnectOptions) -> Result<Self, staging::Error> {
+        let mut lanes = Vec::with_capacity(LANES);
+        for _ in 0..LANES {
+            lanes.push(staging::connect(database).await?);
+        }
+        Ok(Self { reader: staging::connect(database).await?, lanes })
+    }
+
+    /// Becomes the one at work, unless another process is. The locks belong to the connections, so they are free when this
+    /// process dies.
+    pub async fn try_begin(&mut self) -> Result<bool, Error> {
+        for (number, lane) in (0_i32..).zip(&mut self.lanes) {
+            let locked: bool = sqlx::query_scalar("select pg_try_advisory_lock(hashtext('c360.consolidator'), $1)")
+                .bind(number)
+                .fetch_one(lane)
+                .await
+                .map_err(database("asking for the consolidator's lock"))?;
+            if !locked {
+                self.stand_by().await?;
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    async fn stand_by(&mut self) -> Result<(), Error> {
+        for lane in &mut self.lanes {
+            sqlx::query("select pg_advisory_unlock_all()")
+                .execute(lane)
+                .await
+                .map_err(database("giving the consolidator's lock back"))?;
+        }
+        Ok(())
+    }
+
+    /// A connection for statements beside the two steps.
+    pub(crate) fn connection(&mut self) -> &mut PgConnection {
+        &mut self.reader
+    }
+
+    /// Runs both steps until nothing is left. Only for the one at work.
+    pub async fn drain(&mut self, rules: &Rules, seal: &Seal, cancel: &CancellationToken) -> Result<Drained, Error> {
+        let mut drained = Drained::default();
+        migrate::ensure_change_partitions(&mut self.reader, Utc::now()).await?;
+        while !cancel.is_cancelled() {
+            let before = drained;
+            self.merge_claims(rules, seal, cancel, &mut drained).await?;
+            loop {
+                let folded = fold(&mut self.reader, &mut self.lanes, rules, cancel).await?;
+                drained.profiles += folded.profiles;
+                if folded.keys == 0 || cancel.is_cancelled() {
+                    break;
+                }
+            }
+            if drained == before {
+                break;
+            }
+        }
+        Ok(drained)
+    }
+
+    /// Step 1 for a while. The next claim is read while one is merged.
+    async fn merge_claims(
+        &mut self,
+        rules: &Rules,
+        seal: &Seal,
+        cancel: &CancellationToken,
+        drained: &mut Drained,
+    ) -> Result<(), Error> {
+        let started = Instant::now();
+        let mut claim = Claim::next(&mut self.reader, &[]).await?;
+        while !claim.batches.is_empty() {
+            let read_ahead = async {
+                if started.elapsed() > MERGE_FOR || cancel.is_cancelled() {
+                    return Ok(Claim::default());
+                }
+                Claim::next(&mut self.reader, &claim.batch_ids()).await
+            };
+            let merging = merge_or_exclude(&mut self.lanes, rules, seal, &claim, Utc::now());
+            let (merged, next) = tokio::join!(merging, read_ahead);
+            let merged = merged?;
+            drained.batches += merged.batches;
+            drained.records += merged.records;
+            drained.excluded += merged.excluded;
+            claim = next?;
+        }
+        Ok(())
+    }
+}
+
+impl Claim {
+    /// Reads the oldest batches that wait, without these, which are being merged.
+    async fn next(connection: &mut PgConnection, without: &[i64]) -> Result<Self, Error> {
+        let mut batches = staging::claim(&mut *connection, CLAIM_RECORDS, without).await?;
+        // It ends with the batch that completes a full export: who is missing from it is looked up in the table, which must
+        // hold everything that came before.
+        let completes = |batch: &ClaimedBatch| batch.import.as_ref().is_some_and(|import| import.completes);
+        if let Some(last) = batches.iter().position(completes) {
+            batches.truncate(last + 1);
+        }
+        Self::of(connection, batches).await
+    }
+
+    /// Reads the records of batches.
+    pub(crate) async fn of(connection: &mut PgConnection, batches: Vec<ClaimedBatch>) -> Result<Self, Error> {
+        let mut claim = Self { batches, records: Vec::new() };
+        if !claim.batches.is_empty() {
+            claim.records = staging::read(connection, &claim.batch_ids()).await?;
+        }
+        Ok(claim)
+    }
+
+    pub(crate) fn batch_ids(&self) -> Vec<i64> {
+        self.batches.iter().map(|batch| batch.batch_id).collect()
+    }
+}
+
+/// Merges batches together; if the database refuses data, one by one, and of a batch that it refuses all but the culprits.
+async fn merge_or_exclude(
+    lanes: &mut [PgConnection],
+    rules: &Rules,
+    seal: &Seal,
+    claim: &Claim,
+    now: DateTime<Utc>,
+) -> Result<Merged, Error> {
+    let error = match merge(lanes, rules, seal, claim, now).await {
+        Err(error) if error.is_data() => error,
+        outcome => return outcome,
+    };
+    let mut total = Merged::default();
+    for batch in &claim.batches {
+        staging::fail(&mut lanes[0], &[batch.batch_id], &error.to_string()).await?;
+        let alone = Claim::of(&mut lanes[0], vec![batch.clone()]).await?;
+        let merged = match merge(lanes, rules, seal, &alone, now).await {
+            Err(error) if error.is_data() => {
+                total.excluded += exclude_refused(&mut lanes[0], rules, seal, &alone, now).await?;
+                let rest = Claim::of(&mut lanes[0], alone.batches).await?;
+                merge(lanes, rules, seal, &rest, now).await?
+            }
+            outcome => outcome?,
+        };
+        total.batches += merged.batches;
+        total.records += merged.records;
+        total.excluded += merged.excluded;
+    }
+    Ok(total)
+}

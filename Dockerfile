@@ -18,7 +18,7 @@ COPY . .
 # The caches outlive this step and are no part of the image; the binary has to leave them in the same step.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
-    cargo build --release --locked --package c360 \
+    cargo build --release --locked --package c360 --features kafka-tls \
     && install -D --strip target/release/c360 /out/c360
 
 # ---- run -------------------------------------------------------------------------------------------------------------

@@ -13,9 +13,10 @@ test: ## Install what is missing and check everything: format, lints, all tests,
 	@scripts/setup.sh test
 	@scripts/check.sh
 
-bench: ## Measure. NAME=consolidate for one benchmark, ROWS=100000 for another size
+# What is set on the command line of make is in the environment of the benchmarks.
+bench: ## Measure. NAME=kafka for one benchmark, ROWS=100000 RUNS=5 for another size
 	@scripts/setup.sh test
-	ROWS=$(ROWS) EVENTS=$(ROWS) cargo bench --locked --workspace --bench '$(or $(NAME),*)' -- $(ROWS)
+	cargo bench --locked --workspace --bench '$(or $(NAME),*)'
 
 secrets: ## Make the passwords and the installation key that docker-compose.yml hands out
 	@scripts/secrets.sh

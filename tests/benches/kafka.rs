@@ -1,119 +1,139 @@
-//! How fast a backlog is landed from a real broker, against `\copy` of the same rows: `cargo bench -p c360-tests --bench
-//! kafka`. `EVENTS` and `PARTITIONS` change the size. Prints rates and the memory of this process.
+//! How fast a backlog is landed from a real broker, beside `\copy` of the same rows by psql, and beside consuming the same
+//! topic and doing nothing with it.
+//!
+//! ROWS events (1,000,000) on PARTITIONS partitions (1). Landing and both limits take turns, RUNS times (3). Everything but
+//! landing is done by processes of their own, so that the memory of this one is that of landing.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use c360_tests::bench::{Resident, Watch, cluster, database, number, produce, report, rows, runs, timed};
 use c360_tests::stack::Broker;
 use ingest_kafka::{DEFAULT_PLACEHOLDER, Format, Settings};
 use model::mapping::{Columns, Context, CustomerMapping, Mapping};
 use model::{Credentials, InstallationKey, Limits};
 use rdkafka::config::ClientConfig;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::{Offset, TopicPartitionList};
+use sqlx::Executor;
 use sqlx::postgres::PgConnectOptions;
 use staging::{DEFAULT_PARTITION_WIDTH, Lander, Seal};
 use tokio_util::sync::CancellationToken;
 
 const TOPIC: &str = "customers";
-/// Tells the child process that it is one, and where the broker is.
-const PRODUCE_TO: &str = "KAFKA_BENCH_PRODUCE_TO";
+const DATABASE: &str = "landed";
+/// What decides how a consumer fetches, as `crates/ingest-kafka/src/client.rs` has it.
+const FETCHING: [(&str, &str); 7] = [
+    ("queued.max.messages.kbytes", "16384"),
+    ("fetch.max.bytes", "8388608"),
+    ("fetch.queue.backoff.ms", "10"),
+    ("fetch.wait.max.ms", "100"),
+    ("isolation.level", "read_committed"),
+    ("enable.auto.commit", "false"),
+    ("enable.auto.offset.store", "false"),
+];
+/// How long the broker may stay silent.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let number = |name: &str, default: u32| std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(default);
-    let (events, partitions) = (number("EVENTS", 1_000_000), number("PARTITIONS", 1));
-    if let Ok(brokers) = std::env::var(PRODUCE_TO) {
-        return produce(&brokers, events, partitions);
+    let (rows, partitions) = (rows(1_000_000), number("PARTITIONS", 1));
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["produce", brokers] => produce(brokers, TOPIC, rows, partitions),
+        ["consume", brokers, group] => consume(brokers, group, rows),
+        _ => bench(rows, partitions).await,
     }
+}
+
+async fn bench(rows: usize, partitions: usize) -> Result<()> {
     let broker = Broker::start().await?;
     broker.create_topic(TOPIC, u16::try_from(partitions)?).await?;
-    // In a process of its own, so that its buffers are not counted as memory of landing.
-    let produced = Command::new(std::env::current_exe()?).env(PRODUCE_TO, broker.bootstrap()).status()?;
-    ensure!(produced.success(), "producing failed");
+    this_program(&["produce", &broker.bootstrap()])?;
+    let cluster = cluster()?;
+    let (options, mut connection) = database(&cluster, DATABASE).await?;
+    let url = cluster.url_for(DATABASE);
+    let directory = tempfile::tempdir()?;
+    let text = directory.path().join("records");
 
-    let database = embedded_postgres::test::database().await;
-    let pool = database.pool().await;
-    staging::migrate(&mut *pool.acquire().await?).await?;
-    let options: PgConnectOptions = database.url.parse()?;
-    for round in 1..=3 {
-        let lander = Lander::new(options.clone(), Seal::new(&InstallationKey::new([7; 32])), DEFAULT_PARTITION_WIDTH);
-        let began = Instant::now();
-        let landing = ingest_kafka::catch_up(settings(&broker), options.clone(), lander, CancellationToken::new());
-        let landing = tokio::spawn(landing);
-        let mut memory = Vec::new();
-        while !landing.is_finished() {
-            memory.push(resident_mib()?);
-            tokio::time::sleep(Duration::from_millis(100)).await;
+    let (mut landed, mut copied, mut consumed) = (vec![], vec![], vec![]);
+    for run in 0..runs(3) {
+        connection.execute("checkpoint").await?;
+        let (seconds, resident) = timed(async || land(&broker, &options, rows).await).await?;
+        landed.push(seconds);
+        if run == 0 {
+            psql(&url, &format!("\\copy (select * from staging.records) to '{}'", text.display()))?;
         }
-        let done = landing.await??;
-        ensure!(done.records == u64::from(events), "{done:?}");
-        let first = memory.first().copied().unwrap_or_default();
-        let middle = memory.get(memory.len() / 2).copied().unwrap_or_default();
-        let most = memory.iter().copied().max().unwrap_or_default();
+        connection.execute("truncate staging.kafka_offsets, staging.batches, staging.records").await?;
+
+        let (brokers, group) = (broker.bootstrap(), format!("nothing_{run}"));
+        consumed.push(timed(async || this_program(&["consume", &brokers, &group])).await?.0);
+
+        // As landing makes its partitions.
+        connection.execute("drop table if exists copied").await?;
+        connection.execute("create table copied (like staging.records including all)").await?;
+        connection.execute("checkpoint").await?;
+        copied.push(timed(async || copy(&url, &text)).await?.0);
         println!(
-            "{round}: landed  {:>7} rows/s; resident {first} MiB, {middle} in the middle, {most} at most",
-            rate(events, began)
+            "run {run}: landed {seconds:.2} s, \\copy {:.2} s, consumed {:.2} s; {resident}",
+            copied[run], consumed[run]
         );
-
-        let began = copy(&database.url)?;
-        println!("{round}: \\copy   {:>7} rows/s", rate(events, began));
-        sqlx::query("truncate staging.kafka_offsets, staging.batches, staging.records").execute(&pool).await?;
     }
+    let what = format!("landing {rows} events, partitions: {partitions}");
+    report(&what, rows, &landed, "\\copy", &copied, "no goal");
+    report(&what, rows, &landed, "consuming alone", &consumed, "no goal");
     Ok(())
 }
 
-/// Copies the landed rows into a table of the same kind by psql, as text; when it began.
-fn copy(url: &str) -> Result<Instant> {
-    let file = tempfile::NamedTempFile::new()?;
-    let psql = |command: &str| {
-        let done = Command::new("psql").args(["-qX", url, "-c", command]).status().context("psql")?;
-        ensure!(done.success(), "psql {command}");
-        Ok(())
-    };
-    psql(&format!("\\copy (select * from staging.records) to '{}'", file.path().display()))?;
-    psql("drop table if exists copied; create table copied (like staging.records)")?;
-    psql("create index on copied (batch_id)")?;
-    let began = Instant::now();
-    psql(&format!("\\copy copied from '{}'", file.path().display()))?;
-    Ok(began)
+/// Lands the backlog; the memory of this process meanwhile.
+async fn land(broker: &Broker, options: &PgConnectOptions, rows: usize) -> Result<Resident> {
+    let lander = Lander::new(options.clone(), Seal::new(&InstallationKey::new([7; 32])), DEFAULT_PARTITION_WIDTH);
+    let watch = Watch::begin(std::process::id());
+    let landing = ingest_kafka::catch_up(settings(broker), options.clone(), lander, CancellationToken::new());
+    let done = tokio::spawn(landing).await??;
+    ensure!(done.records == rows as u64, "{done:?}");
+    watch.end()
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate to be read")]
-fn rate(events: u32, began: Instant) -> u64 {
-    (f64::from(events) / began.elapsed().as_secs_f64()) as u64
+/// Does a part of the work in a process of its own.
+fn this_program(words: &[&str]) -> Result<()> {
+    let done = Command::new(std::env::current_exe()?).args(words).status()?;
+    ensure!(done.success(), "{words:?} failed");
+    Ok(())
 }
 
-fn resident_mib() -> Result<u64> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-    Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? / 1024)
-}
-
-fn produce(brokers: &str, events: u32, partitions: u32) -> Result<()> {
+/// Reads the topic from its start to its end and does nothing with the messages.
+fn consume(brokers: &str, group: &str, rows: usize) -> Result<()> {
     let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", brokers).set("linger.ms", "50").set("batch.size", "1000000");
-    let producer: BaseProducer = config.create()?;
-    for id in 0..events {
-        let (key, value) = (format!(r#"{{"id":{id}}}"#), event(id));
-        let mut next = BaseRecord::to(TOPIC).partition(i32::try_from(id % partitions)?).key(&key).payload(&value);
-        while let Err((error, back)) = producer.send(next) {
-            ensure!(error == KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), error);
-            producer.poll(Duration::from_millis(10));
-            next = back;
-        }
+    config.set("bootstrap.servers", brokers).set("group.id", group);
+    for (property, value) in FETCHING {
+        config.set(property, value);
     }
-    producer.flush(Duration::from_mins(1))?;
+    let consumer: BaseConsumer = config.create()?;
+    let metadata = consumer.fetch_metadata(Some(TOPIC), PATIENCE)?;
+    let mut partitions = TopicPartitionList::new();
+    for partition in metadata.topics().iter().flat_map(rdkafka::metadata::MetadataTopic::partitions) {
+        partitions.add_partition_offset(TOPIC, partition.id(), Offset::Beginning)?;
+    }
+    consumer.assign(&partitions)?;
+    for read in 0..rows {
+        consumer.poll(PATIENCE).with_context(|| format!("nothing came after {read} messages"))??;
+    }
     Ok(())
 }
 
-fn event(id: u32) -> String {
-    format!(
-        r#"{{"before":null,"after":{{"id":{id},"name":"Matthew Groves {id}","email":"matthew.groves{id}@couchbase.com","password":"edzchzmatv{id}","address_line_1":"600 Sporer Curve","address_line_2":"Suite 528","city":"West Evertchester","state":"NH","zipcode":"04006","phonenumber":"811.128.4320 x4808"}},"source":{{"version":"3.5.0.Final","connector":"mariadb","name":"dbserver1","ts_ms":1795247517000,"snapshot":"false","db":"inventory","sequence":null,"ts_us":1795247517000000,"ts_ns":1795247517000000000,"table":"customers","server_id":223344,"gtid":"0-223344-22","file":"mysql-bin.000001","pos":{},"row":0,"thread":null,"query":null}},"transaction":{{"id":"0-223344-22","total_order":1,"data_collection_order":1}},"op":"c","ts_ms":1795247517393,"ts_us":1795247517393763,"ts_ns":1795247517393763944}}"#,
-        1000 + u64::from(id)
-    )
+/// Copies the landed rows, as text, into a table like a partition of theirs.
+fn copy(url: &str, text: &Path) -> Result<()> {
+    psql(url, &format!("\\copy copied from '{}'", text.display()))
+}
+
+fn psql(url: &str, command: &str) -> Result<()> {
+    let done = Command::new("psql").args(["-qX", url, "-c", command]).status().context("psql")?;
+    ensure!(done.success(), "psql {command}");
+    Ok(())
 }
 
 fn settings(broker: &Broker) -> Settings {

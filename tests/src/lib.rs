@@ -1,7 +1,8 @@
 //! Whole-pipeline tests on real parts: Kafka, Kafka Connect with Debezium, MariaDB.
 //!
 //! [`stack`] starts and stops the parts; nothing in it is a stand-in. [`people`] is the cast: the same three hundred
-//! customers in every fixture, so that what three systems say about one of them can be compared.
+//! customers in every fixture, so that what three systems say about one of them can be compared. [`program`] is c360 itself, as
+//! a process. [`bench`] is what the benchmarks share.
 //!
 //! What this guarantees: everything listens on 127.0.0.1, on free ports, and keeps its data in a temporary directory of
 //! its own. It is killed when its handle is dropped, and also when the test process dies without dropping anything.
@@ -10,6 +11,7 @@
 //! `scripts/setup.sh test` installs what this needs. `cargo run -p c360-tests --bin record` records `fixtures/home_delivery`
 //! anew from a real stack.
 
+pub mod bench;
 pub mod people;
 pub mod program;
 pub mod stack;

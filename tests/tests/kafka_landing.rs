@@ -191,7 +191,9 @@ async fn a_topic_made_again_stops_with_an_alarm_while_the_daemon_runs() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     world.produce(1, 1_000..1_010).await;
-    world.until("select count(*) from staging.sources where health->'stopped'->0->>'topic' = 'customers'", 1).await;
+    let alarm = "select count(*) from staging.sources
+        where health->'partitions'->'customers/0'->'stopped'->>'topic' = 'customers'";
+    world.until(alarm, 1).await;
     world.until(NEXT, 100).await;
     daemon.0.cancel();
     daemon.1.await.unwrap().unwrap();

@@ -92,6 +92,8 @@ fn rest(name: &str, source: &Source, rest: &Rest, context: Context) -> anyhow::R
     let bearer = rest.bearer_token.clone().map(poll_rest::Auth::Bearer);
     let basic = rest.basic.clone().map(|basic| poll_rest::Auth::Basic { user: basic.user, password: basic.password });
     Ok(poll_rest::Settings {
+        source: name.to_owned(),
+        base_url: rest.base_url.clone().into(),
         headers: rest.headers.clone(),
         auth: bearer.or(basic),
         requests_per_second: rest.requests_per_second,
@@ -103,10 +105,12 @@ fn rest(name: &str, source: &Source, rest: &Rest, context: Context) -> anyhow::R
         max_body_bytes: rest.max_body_bytes,
         breaker_failures: rest.breaker_failures,
         breaker_cooldown: rest.breaker_cooldown,
+        customer,
         order: source.settings.order.clone(),
         product: source.settings.product.clone(),
         interaction: source.settings.interaction.clone(),
+        context,
+        limits: Limits::default(),
         ttl: source.ttl(),
-        ..poll_rest::Settings::new(name, &rest.base_url, customer, context)
     })
 }

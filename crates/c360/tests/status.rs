@@ -285,6 +285,19 @@ async fn without_a_daemon_brokers_are_asked_and_not_waited_for() {
 }
 
 #[tokio::test]
+async fn brokers_that_do_not_answer_need_a_look_until_they_do() {
+    let place = Place::migrated().await;
+    place.say_all_is_well().await;
+    place.say(&[("home_delivery", json!({"trouble": "no broker answers"}))]).await;
+    let kafka = &place.json(1)["sources"]["home_delivery"];
+    assert_eq!((&kafka["trouble"], kafka.get("lag")), (&json!("no broker answers"), None), "the lag is of before");
+    let page = stdout(&place.status(&["--check"]).code(1));
+    assert!(page.contains("home_delivery: no broker answers.\n") && page.contains("in trouble"), "{page}");
+    place.say(&[("home_delivery", json!({"trouble": null}))]).await;
+    assert_eq!(place.json(0)["sources"]["home_delivery"]["lag"], 0);
+}
+
+#[tokio::test]
 async fn a_stopped_partition_makes_it_not_ready() {
     let place = Place::migrated().await;
     place.say_all_is_well().await;

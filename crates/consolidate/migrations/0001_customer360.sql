@@ -61,7 +61,8 @@ create table customer360.xrefs (
     last_seen_at timestamptz not null,
     deleted_at timestamptz,
     constraint xrefs_pkey primary key (system, external_id)
-) with (fillfactor = 80);
+-- Room for a second version of every row: without it a replay that changes all of them writes four index entries each.
+) with (fillfactor = 50);
 
 create index xrefs_match_key on customer360.xrefs (match_key) where match_key is not null;
 create index xrefs_customer on customer360.xrefs (customer_id) where customer_id is not null;
@@ -89,6 +90,7 @@ create table customer360.orders (
 );
 
 create index orders_customer_external on customer360.orders (system, customer_external_id);
+create index orders_waiting on customer360.orders (system) where customer_id is null and customer_external_id is not null;
 create index orders_customer on customer360.orders (customer_id, purchased_at desc);
 
 create table customer360.order_lines (

@@ -19,7 +19,7 @@ const LANES: usize = 3;
 /// Records that one claim takes.
 const CLAIM_RECORDS: i64 = 20_000;
 /// Under a backlog, step 1 goes on this long before step 2 has its turn: each profile is folded less often.
-const MERGE_FOR: Duration = Duration::from_secs(30);
+const MERGE_FOR: Duration = Duration::from_mins(1);
 
 /// What there was to do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

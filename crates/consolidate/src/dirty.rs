@@ -2,23 +2,27 @@
 //! thousands of keys, and a row for each would cost as much as the fold.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use futures::TryStreamExt;
 use model::MatchKey;
 use sqlx::{PgConnection, Row};
 
 use crate::Error;
 use crate::error::database;
 
-/// Keys that one look at the marks takes; a mark is taken whole, so it can be more.
-const LIMIT_KEYS: i64 = 250_000;
+/// Keys that one look at the marks takes, each once; a mark is taken whole, so it can be more.
+const LIMIT_KEYS: usize = 250_000;
+/// Keys that one look reads for that, each as often as it is marked.
+const LIMIT_MENTIONS: i64 = 2_000_000;
 
 /// Marks that were read. They stand until all that they ask for is folded.
 #[derive(Default)]
 pub(crate) struct Marks {
     ids: Vec<i64>,
     /// Match keys, each with the cause of its first mark.
-    pub(crate) keys: BTreeMap<MatchKey, String>,
+    pub(crate) keys: BTreeMap<MatchKey, Arc<str>>,
 }
 
 /// Marks match keys.
@@ -43,7 +47,7 @@ pub async fn mark(
 
 /// Reads the oldest marks. Whoever marks a key meanwhile adds a mark of their own, which stands after these.
 pub(crate) async fn read(connection: &mut PgConnection) -> Result<Marks, Error> {
-    let rows = sqlx::query(
+    let mut rows = sqlx::query(
         "with waiting as (
              -- oldest first, with the count of keys before each
              select *, sum(cardinality(match_keys)) over (order by mark_id) - cardinality(match_keys) as keys_before
@@ -51,16 +55,17 @@ pub(crate) async fn read(connection: &mut PgConnection) -> Result<Marks, Error> 
          )
          select mark_id, match_keys, cause from waiting where keys_before < $1 order by mark_id",
     )
-    .bind(LIMIT_KEYS)
-    .fetch_all(connection)
-    .await
-    .map_err(database("reading marked match keys"))?;
+    .bind(LIMIT_MENTIONS)
+    .fetch(connection);
     let mut marks = Marks::default();
-    for row in &rows {
+    while let Some(row) = rows.try_next().await.map_err(database("reading marked match keys"))? {
         marks.ids.push(row.get(0));
-        let cause: String = row.get(2);
+        let cause: Arc<str> = row.get::<&str, _>(2).into();
         for key in row.get::<Vec<String>, _>(1) {
-            marks.keys.entry(MatchKey::from_stored(key)).or_insert_with(|| cause.clone());
+            marks.keys.entry(MatchKey::from_stored(key)).or_insert_with(|| Arc::clone(&cause));
+        }
+        if marks.keys.len() >= LIMIT_KEYS {
+            break;
         }
     }
     Ok(marks)

@@ -125,13 +125,6 @@ async fn fold_part(
     let known = customers::read(connection, &ids).await?;
     let profiles = customers::write(connection, &targets, &known, now).await?;
     move_xrefs(connection, &living, now).await?;
-    orders::attach(
-        connection,
-        &living.iter().map(|xref| xref.system.as_str()).collect::<Vec<_>>(),
-        &living.iter().map(|xref| xref.external_id.as_str()).collect::<Vec<_>>(),
-        &living.iter().map(|xref| xref.belongs_to.ok()).collect::<Vec<_>>(),
-    )
-    .await?;
     attach_participants(connection, &targets, matching).await?;
     offer_for_polling(connection, part, &living, matching.rules, now).await?;
     Ok(profiles)
@@ -271,7 +264,7 @@ impl Living {
     }
 }
 
-/// Writes to whom cross-references belong, where that has changed, and where they came from.
+/// Writes to whom cross-references belong, where that has changed, with their orders, and where they came from.
 async fn move_xrefs(connection: &mut PgConnection, living: &[Living], now: DateTime<Utc>) -> Result<(), Error> {
     let reason = |xref: &Living| xref.belongs_to.err().map(Unmatched::as_str);
     let misplaced: Vec<&Living> = living
@@ -294,6 +287,8 @@ async fn move_xrefs(connection: &mut PgConnection, living: &[Living], now: DateT
     .execute(&mut *connection)
     .await
     .map_err(database("moving cross-references"))?;
+    let owners = misplaced.iter().map(|xref| (xref.system.as_str(), xref.external_id.as_str(), xref.belongs_to.ok()));
+    orders::attach(connection, owners).await?;
     let moves: BTreeMap<Uuid, Uuid> = misplaced
         .iter()
         .filter_map(|xref| Some((xref.customer_id?, xref.belongs_to.ok()?)))

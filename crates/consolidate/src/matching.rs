@@ -114,10 +114,6 @@ pub(crate) async fn write(connection: &mut PgConnection, strays: &[Stray]) -> Re
     .execute(&mut *connection)
     .await
     .map_err(database("matching cross-references anew"))?;
-    let unmatched: Vec<(&str, &str)> = strays
-        .iter()
-        .filter(|stray| stray.key.is_err())
-        .map(|stray| (stray.system.as_str(), stray.external_id.as_str()))
-        .collect();
-    orders::detach(connection, &unmatched).await
+    let unmatched = strays.iter().filter(|stray| stray.key.is_err());
+    orders::attach(connection, unmatched.map(|stray| (stray.system.as_str(), stray.external_id.as_str(), None))).await
 }

@@ -13,7 +13,7 @@ use staging::{ClaimedBatch, Seal, StagedRecord};
 use crate::consolidator::Claim;
 use crate::error::database;
 use crate::matching::Matching;
-use crate::xrefs::{Slot, Slots};
+use crate::xrefs::{Named, Slot, Slots};
 use crate::{Error, Rules, dirty, exclude, interactions, metrics, orders, products};
 
 /// With fewer records for each lane, a second transaction costs more than it saves.
@@ -130,26 +130,24 @@ async fn merge_customers<'r>(
     now: DateTime<Utc>,
 ) -> Result<Vec<(&'r StagedRecord, Unreadable)>, Error> {
     let mut unreadable = Vec::new();
-    let mut ids: BTreeSet<(&str, &str)> = BTreeSet::new();
-    for record in customers {
-        ids.insert((&record.source, record.external_id.as_str()));
-        ids.extend(record.moved_to.iter().map(|id| (record.source.as_str(), id.as_str())));
-    }
+    let mut ids = named(customers);
     let departures = departures(connection, batches, &ids).await?;
-    ids.extend(departures.iter().map(|departure| (departure.system, departure.external_id.as_str())));
+    ids.extend(departures.iter().map(|departure| ((departure.system, departure.external_id.as_str()), None)));
     if ids.is_empty() {
         return Ok(unreadable);
     }
-    let ids: Vec<_> = ids.into_iter().collect();
     let mut slots = Slots::read(connection, &ids).await?;
     let full_exports: BTreeSet<i64> = batches
         .iter()
         .filter(|batch| batch.import.as_ref().is_some_and(|import| import.full_export))
         .map(|batch| batch.batch_id)
         .collect();
-    for record in customers {
+    for record in customers.iter().copied() {
+        if slots.is_settled(&record.source, record.external_id.as_str()) {
+            continue;
+        }
         if let Err(detail) = merge_customer(&mut slots, record, full_exports.contains(&record.batch_id), now) {
-            unreadable.push((*record, detail));
+            unreadable.push((record, detail));
         }
     }
     for departure in departures {
@@ -167,10 +165,27 @@ async fn merge_customers<'r>(
         touched.extend(slot.match_key.clone());
     }
     slots.write(connection).await?;
-    orders::detach(connection, &slots.lost_customer()).await?;
+    let newcomers = orders::waiting(connection).await?;
+    let owners = slots.other_owners(newcomers);
+    let owners = owners.iter().map(|(system, slot)| (*system, slot.xref.external_id.as_str(), slot.customer_id));
+    orders::attach(connection, owners).await?;
     let touched: Vec<&str> = touched.iter().map(String::as_str).collect();
     dirty::mark(connection, &touched, "record", now).await?;
     Ok(unreadable)
+}
+
+/// The cross-references that records are about.
+fn named<'r>(customers: &[&'r StagedRecord]) -> Named<'r> {
+    let mut named = Named::new();
+    for record in customers {
+        let alone = record.moved_to.is_none().then_some(&record.position);
+        named
+            .entry((&record.source, record.external_id.as_str()))
+            .and_modify(|position| *position = position.filter(|position| Some(*position) == alone))
+            .or_insert(alone);
+        named.extend(record.moved_to.iter().map(|id| ((record.source.as_str(), id.as_str()), None)));
+    }
+    named
 }
 
 /// Applies one record; `Err` says why it cannot be read.
@@ -249,7 +264,7 @@ struct Departure<'b> {
 async fn departures<'b>(
     connection: &mut PgConnection,
     batches: &'b [ClaimedBatch],
-    named: &BTreeSet<(&str, &str)>,
+    named: &Named<'_>,
 ) -> Result<Vec<Departure<'b>>, Error> {
     let mut departures = Vec::new();
     for batch in batches {
@@ -258,7 +273,7 @@ async fn departures<'b>(
         };
         let position = Position::csv_end(import.as_of, import.mtime);
         staging::note_members(connection, import.import_id).await?;
-        let named = named.iter().filter(|(system, _)| *system == batch.source).map(|(_, external_id)| *external_id);
+        let named = named.keys().filter(|(system, _)| *system == batch.source).map(|(_, external_id)| *external_id);
         let gone: Vec<String> = sqlx::query_scalar(
             "with candidates as materialized (
                  select external_id from customer360.xrefs

@@ -244,22 +244,33 @@ async fn sum_kept_lines(connection: &mut PgConnection, changes: &[Change<'_>]) -
     Ok(())
 }
 
-/// Takes the orders of cross-references that match nobody any more from the customers that they had.
-pub(crate) async fn detach(connection: &mut PgConnection, owners: &[(&str, &str)]) -> Result<(), Error> {
-    if owners.is_empty() {
-        return Ok(());
-    }
-    let (systems, external_ids): (Vec<&str>, Vec<&str>) = owners.iter().copied().unzip();
-    attach(connection, &systems, &external_ids, &vec![None; owners.len()]).await
+/// Whether there are orders whose customer's cross-reference is not known, or matches nobody.
+pub(crate) async fn waiting(connection: &mut PgConnection) -> Result<bool, Error> {
+    sqlx::query_scalar(
+        "select exists (
+             select from customer360.orders where customer_id is null and customer_external_id is not null
+         )",
+    )
+    .fetch_one(connection)
+    .await
+    .map_err(database("looking for waiting orders"))
 }
 
-/// Lets orders follow their customers' cross-references: `systems`, `external_ids` and `customers` go together.
-pub(crate) async fn attach(
+/// Lets orders follow their customers' cross-references (system, external id, customer): whoever gives a cross-reference
+/// another customer, or none, has to take its orders along.
+pub(crate) async fn attach<'x>(
     connection: &mut PgConnection,
-    systems: &[&str],
-    external_ids: &[&str],
-    customers: &[Option<Uuid>],
+    owners: impl Iterator<Item = (&'x str, &'x str, Option<Uuid>)>,
 ) -> Result<(), Error> {
+    let (mut systems, mut external_ids, mut customers) = (Vec::new(), Vec::new(), Vec::new());
+    for (system, external_id, customer) in owners {
+        systems.push(system);
+        external_ids.push(external_id);
+        customers.push(customer);
+    }
+    if systems.is_empty() {
+        return Ok(());
+    }
     sqlx::query(
         "update customer360.orders o
          set customer_id = owner.customer_id

@@ -1,8 +1,9 @@
 //! Cross-references in memory and in `customer360.xrefs`: read as a set, written as a set.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
+use futures::TryStreamExt;
 use model::{ExternalId, Outcome, Position, Write, Xref};
 use sqlx::postgres::PgRow;
 use sqlx::types::Uuid;
@@ -28,9 +29,17 @@ pub(crate) struct Slot {
     changed: bool,
 }
 
+/// Ids (system, external id) to be read, each with the position that is all there is to merge into it; `None` where there
+/// is more.
+pub(crate) type Named<'r> = BTreeMap<(&'r str, &'r str), Option<&'r Position>>;
+
 /// Cross-references by system and external id.
 #[derive(Default)]
-pub(crate) struct Slots(HashMap<String, HashMap<String, Slot>>);
+pub(crate) struct Slots {
+    slots: HashMap<String, HashMap<String, Slot>>,
+    /// Those that are where the named position would bring them: nothing is read of them, and nothing can change them.
+    settled: HashMap<String, HashSet<String>>,
+}
 
 impl Slot {
     /// Whether it came into being, or to life again, by this merge.
@@ -41,37 +50,49 @@ impl Slot {
 
 impl Slots {
     /// Reads those of these ids that are known.
-    pub(crate) async fn read(connection: &mut PgConnection, ids: &[(&str, &str)]) -> Result<Self, Error> {
-        let (systems, external_ids): (Vec<&str>, Vec<&str>) = ids.iter().copied().unzip();
-        let rows = sqlx::query(
+    pub(crate) async fn read(connection: &mut PgConnection, ids: &Named<'_>) -> Result<Self, Error> {
+        let mut rows = sqlx::query(
             "select x.system, x.external_id, jsonb_typeof(x.external_id_json) = 'number', x.customer_id, x.match_key,
-                    x.email, x.attributes::text, x.credential, x.position, x.attribute_positions::text,
-                    x.tombstone_position, x.observed_at, x.first_seen_at, x.last_seen_at, x.unmatched_reason
-             from unnest($1::text[], $2::text[]) as named (system, external_id)
+                    x.email, case when x.position is distinct from named.position then x.attributes::text end,
+                    x.credential, x.position, x.attribute_positions::text, x.tombstone_position, x.observed_at,
+                    x.first_seen_at, x.last_seen_at, x.unmatched_reason
+             from unnest($1::text[], $2::text[], $3::bytea[]) as named (system, external_id, position)
              join customer360.xrefs x on x.system = named.system and x.external_id = named.external_id",
         )
-        .bind(systems)
-        .bind(external_ids)
-        .fetch_all(connection)
-        .await
-        .map_err(database("reading cross-references"))?;
+        .bind(ids.keys().map(|(system, _)| *system).collect::<Vec<_>>())
+        .bind(ids.keys().map(|(_, external_id)| *external_id).collect::<Vec<_>>())
+        .bind(ids.values().map(|position| position.map(Position::as_bytes)).collect::<Vec<_>>())
+        .fetch(connection);
         let mut slots = Self::default();
-        for row in &rows {
-            slots.0.entry(row.get(0)).or_default().insert(row.get(1), slot(row));
+        while let Some(row) = rows.try_next().await.map_err(database("reading cross-references"))? {
+            let (system, external_id) = (row.get(0), row.get(1));
+            match row.get::<Option<&str>, _>(6) {
+                Some(attributes) => {
+                    slots.slots.entry(system).or_default().insert(external_id, slot(&row, attributes));
+                }
+                None => {
+                    slots.settled.entry(system).or_default().insert(external_id);
+                }
+            }
         }
         Ok(slots)
     }
 
+    /// Whether this id is where the position that was named for it would bring it.
+    pub(crate) fn is_settled(&self, system: &str, external_id: &str) -> bool {
+        self.settled.get(system).is_some_and(|settled| settled.contains(external_id))
+    }
+
     /// The cross-reference of an id.
     pub(crate) fn get(&self, system: &str, external_id: &str) -> Option<&Slot> {
-        self.0.get(system)?.get(external_id)
+        self.slots.get(system)?.get(external_id)
     }
 
     /// Applies a write to the cross-reference of an id, which begins with it if it is not known.
     pub(crate) fn apply(&mut self, system: &str, external_id: &ExternalId, write: Write, now: DateTime<Utc>) {
-        let of_system = match self.0.get_mut(system) {
+        let of_system = match self.slots.get_mut(system) {
             Some(of_system) => of_system,
-            None => self.0.entry(system.to_owned()).or_default(),
+            None => self.slots.entry(system.to_owned()).or_default(),
         };
         if let Some(slot) = of_system.get_mut(external_id.as_str()) {
             if slot.xref.apply(external_id, write) == Outcome::Changed {
@@ -98,21 +119,23 @@ impl Slots {
 
     /// The cross-references that this merge changed, new ones included.
     pub(crate) fn changed_mut(&mut self) -> impl Iterator<Item = (&str, &mut Slot)> {
-        self.0.iter_mut().flat_map(|(system, slots)| {
+        self.slots.iter_mut().flat_map(|(system, slots)| {
             slots.values_mut().filter(|slot| slot.changed).map(|slot| (system.as_str(), slot))
         })
     }
 
-    /// Cross-references that live, had a customer before, and match nobody now.
-    pub(crate) fn lost_customer(&self) -> Vec<(&str, &str)> {
-        let lost = self
-            .changed(false)
-            .filter(|(_, slot)| slot.xref.is_living() && slot.customer_id.is_none() && slot.old_customer_id.is_some());
-        lost.map(|(system, slot)| (system, slot.xref.external_id.as_str())).collect()
+    /// Living cross-references that have another customer now, or none; of the new ones only if `newcomers`.
+    pub(crate) fn other_owners(&self, newcomers: bool) -> Vec<(&str, &Slot)> {
+        let other = |slot: &Slot| slot.xref.is_living() && slot.customer_id != slot.old_customer_id;
+        let mut owners: Vec<_> = self.changed(false).filter(|(_, slot)| other(slot)).collect();
+        if newcomers {
+            owners.extend(self.changed(true).filter(|(_, slot)| other(slot)));
+        }
+        owners
     }
 
     fn changed(&self, new: bool) -> impl Iterator<Item = (&str, &Slot)> {
-        self.0.iter().flat_map(move |(system, slots)| {
+        self.slots.iter().flat_map(move |(system, slots)| {
             slots.values().filter(move |slot| slot.changed && slot.is_new == new).map(|slot| (system.as_str(), slot))
         })
     }
@@ -120,7 +143,7 @@ impl Slots {
     /// Writes what changed: new ones by COPY, the others by one update.
     pub(crate) async fn write(&self, connection: &mut PgConnection) -> Result<(), Error> {
         let mut rows = Rows::default();
-        for (system, slot) in self.changed(true) {
+        for (system, slot) in in_order(self.changed(true)) {
             push(&mut rows, system, slot);
         }
         rows.copy(
@@ -134,7 +157,7 @@ impl Slots {
     }
 
     async fn update(&self, connection: &mut PgConnection) -> Result<(), Error> {
-        let slots: Vec<(&str, &Slot)> = self.changed(false).collect();
+        let slots = in_order(self.changed(false));
         if slots.is_empty() {
             return Ok(());
         }
@@ -161,13 +184,20 @@ impl Slots {
     }
 }
 
-fn slot(row: &PgRow) -> Slot {
+/// Neighbours in the table are neighbours in its indexes, too.
+fn in_order<'s>(slots: impl Iterator<Item = (&'s str, &'s Slot)>) -> Vec<(&'s str, &'s Slot)> {
+    let mut slots: Vec<_> = slots.collect();
+    slots.sort_unstable_by_key(|(system, slot)| (*system, slot.xref.external_id.as_str()));
+    slots
+}
+
+fn slot(row: &PgRow, attributes: &str) -> Slot {
     let positions: Option<&str> = row.get(9);
     let xref = Xref {
         external_id: ExternalId::from_parts(row.get(1), row.get(2)),
         email: row.get(5),
         // Our own jsonb object: it parses.
-        attributes: serde_json::from_str(row.get(6)).unwrap_or_default(),
+        attributes: serde_json::from_str(attributes).unwrap_or_default(),
         credential: row.get(7),
         position: Position::from(row.get::<Vec<u8>, _>(8)),
         attribute_positions: positions.map(read_positions).unwrap_or_default(),

@@ -8,7 +8,8 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 
 use crate::binaries::Binaries;
 use crate::error::{Error, io};
@@ -129,7 +130,9 @@ impl Cluster {
     /// Makes `name` unless there is one. `true` when it is new.
     pub async fn create_database(&self, name: &str) -> Result<bool, Error> {
         let fail = |source| Error::Sql { action: format!("create the database {name}"), source };
-        let mut connection = PgConnection::connect(&self.url()).await.map_err(fail)?;
+        // Copying the template takes seconds on a slow disk, which is no slow statement to warn of.
+        let options: PgConnectOptions = self.url().parse().map_err(fail)?;
+        let mut connection = options.disable_statement_logging().connect().await.map_err(fail)?;
         let quoted = name.replace('"', "\"\"");
         let created =
             sqlx::query(AssertSqlSafe(format!("create database \"{quoted}\""))).execute(&mut connection).await;

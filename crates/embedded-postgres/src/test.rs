@@ -52,7 +52,9 @@ pub async fn database() -> TestDatabase {
     // The process id keeps apart the test processes that share a server by C360_TEST_DATABASE_URL.
     let name = format!("test_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
     let server: PgConnectOptions = server_url().parse().expect("a Postgres URL");
-    let mut connection = server.connect().await.expect("the test server answers");
+    // Tests that begin together wait for each other here: no slow statement to warn of.
+    let quiet = server.clone().disable_statement_logging();
+    let mut connection = quiet.connect().await.expect("the test server answers");
     let create = format!("create database {name}");
     sqlx::query(AssertSqlSafe(create)).execute(&mut connection).await.expect("may create databases");
     connection.close().await.expect("the test server answers");

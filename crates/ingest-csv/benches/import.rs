@@ -1,6 +1,6 @@
 //! How fast a file is imported, publishing included, beside the same staging rows by one text COPY as `psql` does it.
 //!
-//! `cargo bench -p ingest-csv --bench import [-- ROWS]` on a throw-away cluster that waits for the disk like a real one.
+//! ROWS rows (1,000,000), RUNS times (3), on a throw-away cluster that waits for the disk like a real one.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark says what it measured, or panics")]
 
@@ -16,12 +16,9 @@ use sqlx::{Connection, PgConnection};
 use staging::{DEFAULT_PARTITION_WIDTH, Lander, Seal};
 use tokio_util::sync::CancellationToken;
 
-const ROUNDS: usize = 3;
-
 #[tokio::main]
 async fn main() {
-    // cargo itself passes `--bench`.
-    let rows: u64 = std::env::args().find_map(|word| word.parse().ok()).unwrap_or(1_000_000);
+    let (rows, runs) = (number("ROWS", 1_000_000), number("RUNS", 3));
     let durable = Options::temporary().durable(true).setting("wal_level", "replica").setting("max_wal_size", "8GB");
     let cluster = Cluster::start(&durable).unwrap();
     let options: PgConnectOptions = cluster.url().parse().unwrap();
@@ -35,7 +32,7 @@ async fn main() {
     import(&options, &directory, rows).await;
     let text = copied_out(&mut connection).await;
     let (mut importing, mut copying) = (Vec::new(), Vec::new());
-    for _ in 0..ROUNDS {
+    for _ in 0..runs {
         empty(&mut connection).await;
         copying.push(copy_in(&mut connection, &text).await);
         empty(&mut connection).await;
@@ -98,6 +95,12 @@ async fn copy_in(connection: &mut PgConnection, text: &[u8]) -> f64 {
 async fn empty(connection: &mut PgConnection) {
     let sql = "truncate staging.records, staging.batches, staging.dead_letters, staging.csv_imports; checkpoint";
     sqlx::raw_sql(sql).execute(connection).await.unwrap();
+}
+
+/// The number in a variable, or this one where there is none.
+fn number(name: &str, default: u64) -> u64 {
+    let text = std::env::var(name).unwrap_or_default();
+    if text.is_empty() { default } else { text.parse().unwrap() }
 }
 
 fn median(mut seconds: Vec<f64>) -> f64 {

@@ -45,7 +45,7 @@ pub async fn catch_up(
         Session { settings: &settings, database: &database, lander: &mut lander, board: &board, cancel: &cancel };
     Box::pin(session.run(|settings, client| targets(settings, client).map(Plan::Alone))).await?;
     let (records, dead_letters, skipped) = board.totals.read();
-    Ok(CaughtUp { records, dead_letters, skipped, stopped: board.read().stopped })
+    Ok(CaughtUp { records, dead_letters, skipped, stopped: board.read().stopped() })
 }
 
 /// All partitions of the source's topics with their bounds. A topic that is named must exist; a pattern may match nothing.

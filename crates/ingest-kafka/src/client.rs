@@ -61,6 +61,10 @@ pub(crate) fn connect(settings: &Settings) -> Result<Client, Error> {
     } else {
         config.remove("session.timeout.ms");
     }
+    // Our own OpenSSL looks for certificates where it was built, not where this system keeps them.
+    if cfg!(feature = "tls") {
+        config.set("ssl.ca.location", "probe");
+    }
     for (property, value) in &settings.properties {
         config.set(property, value);
     }
@@ -106,7 +110,7 @@ pub(crate) struct Ear {
 #[derive(Debug, Default)]
 struct Heard {
     rebalances: VecDeque<Rebalance>,
-    bounds: Option<HashMap<(String, i32), Bounds>>,
+    statistics: Option<Statistics>,
     closing: bool,
 }
 
@@ -124,9 +128,9 @@ impl Ear {
         self.heard().rebalances.pop_front()
     }
 
-    /// The latest bounds of all partitions, once.
-    pub(crate) fn bounds(&self) -> Option<HashMap<(String, i32), Bounds>> {
-        self.heard().bounds.take()
+    /// The latest statistics, once.
+    pub(crate) fn statistics(&self) -> Option<Statistics> {
+        self.heard().statistics.take()
     }
 
     /// From now on rebalances are answered at once: the loop has ended.
@@ -154,7 +158,7 @@ impl ClientContext for Ear {
 
     fn stats_raw(&self, statistics: &[u8]) {
         match serde_json::from_slice::<Statistics>(statistics) {
-            Ok(statistics) => self.heard().bounds = Some(statistics.bounds()),
+            Ok(statistics) => self.heard().statistics = Some(statistics),
             Err(error) => tracing::debug!(source = %self.source, %error, "unreadable statistics of librdkafka"),
         }
     }
@@ -216,19 +220,26 @@ pub(crate) fn names(partitions: &TopicPartitionList) -> Vec<(String, i32)> {
 }
 
 /// What is read of librdkafka's statistics.
-#[derive(Deserialize)]
-struct Statistics {
+#[derive(Debug, Deserialize)]
+pub(crate) struct Statistics {
+    #[serde(default)]
+    brokers: HashMap<String, BrokerStatistics>,
     #[serde(default)]
     topics: HashMap<String, TopicStatistics>,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
+struct BrokerStatistics {
+    state: String,
+}
+
+#[derive(Debug, Deserialize)]
 struct TopicStatistics {
     #[serde(default)]
     partitions: HashMap<String, PartitionStatistics>,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 struct PartitionStatistics {
     partition: i32,
     lo_offset: i64,
@@ -237,7 +248,13 @@ struct PartitionStatistics {
 }
 
 impl Statistics {
-    fn bounds(self) -> HashMap<(String, i32), Bounds> {
+    /// Whether a connection to any broker works, so that fetching or at least asking for metadata does.
+    pub(crate) fn is_any_broker_up(&self) -> bool {
+        self.brokers.values().any(|broker| ["UP", "REAUTH"].contains(&broker.state.as_str()))
+    }
+
+    /// First and last offsets of all partitions that are read.
+    pub(crate) fn bounds(self) -> HashMap<(String, i32), Bounds> {
         let partitions = self.topics.into_iter().flat_map(|(topic, statistics)| {
             statistics.partitions.into_values().map(move |partition| (topic.clone(), partition))
         });

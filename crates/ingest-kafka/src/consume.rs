@@ -91,8 +91,8 @@ pub(crate) struct Reader<'c> {
     check_ranges: bool,
     /// When each kind of trouble was last logged.
     told: Vec<(RDKafkaErrorCode, Instant)>,
-    /// Why and since when no broker answers.
-    unreachable: Option<(KafkaError, Instant)>,
+    /// Since when no broker answers.
+    unreachable_since: Option<Instant>,
     records: Vec<Record>,
 }
 
@@ -125,7 +125,7 @@ pub(crate) fn consume(
         rechecked_at: now,
         check_ranges: false,
         told: Vec::new(),
-        unreachable: None,
+        unreachable_since: None,
         records: Vec::new(),
     };
     reader.begin(plan)?;
@@ -176,7 +176,7 @@ impl<'c> Reader<'c> {
     }
 
     fn take(&mut self, message: &BorrowedMessage<'c>, now: DateTime<Utc>) {
-        self.unreachable = None;
+        self.note_brokers(true);
         let Some(index) = self.find(message.topic(), message.partition()) else { return };
         self.current = index;
         let partition = &mut self.partitions[index];
@@ -339,9 +339,7 @@ impl<'c> Reader<'c> {
                 self.check_ranges = true;
                 return Ok(());
             }
-            RDKafkaErrorCode::AllBrokersDown => {
-                self.unreachable.get_or_insert_with(|| (error.clone(), Instant::now()));
-            }
+            RDKafkaErrorCode::AllBrokersDown => self.note_brokers(false),
             _ => {}
         }
         let now = Instant::now();
@@ -351,5 +349,14 @@ impl<'c> Reader<'c> {
             tracing::warn!(source = %self.settings.name, %error, "Kafka is in trouble, trying again until it works");
         }
         Ok(())
+    }
+
+    /// Errors say when brokers go, and never that they are back: statistics and messages do.
+    fn note_brokers(&mut self, answer: bool) {
+        if !answer {
+            self.unreachable_since.get_or_insert_with(Instant::now);
+        } else if let Some(since) = self.unreachable_since.take() {
+            tracing::info!(source = %self.settings.name, seconds = since.elapsed().as_secs(), "Kafka answers again");
+        }
     }
 }

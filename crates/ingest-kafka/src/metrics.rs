@@ -2,6 +2,8 @@
 
 use metrics::{counter, gauge, histogram};
 
+use crate::status::Progress;
+
 /// Records landed.
 pub const RECORDS: &str = "c360_kafka_records_total";
 /// Messages that became dead letters.
@@ -47,8 +49,11 @@ pub(crate) fn paused(source: &str) {
     clippy::cast_precision_loss,
     reason = "gauges are floats, and nobody reads 2^53 messages of lag to the last digit"
 )]
-pub(crate) fn progress(source: &str, lag: i64, oldest_unlanded_seconds: i64, stopped: usize) {
+pub(crate) fn progress(source: &str, progress: &Progress) {
+    let partitions = || progress.partitions.values();
+    let lag: i64 = partitions().map(|partition| partition.lag).sum();
+    let oldest_unlanded_seconds = partitions().map(|partition| partition.oldest_unlanded_seconds).max().unwrap_or(0);
     gauge!(LAG, "source" => source.to_owned()).set(lag as f64);
     gauge!(OLDEST_UNLANDED, "source" => source.to_owned()).set(oldest_unlanded_seconds as f64);
-    gauge!(STOPPED, "source" => source.to_owned()).set(stopped as f64);
+    gauge!(STOPPED, "source" => source.to_owned()).set(progress.stopped().len() as f64);
 }

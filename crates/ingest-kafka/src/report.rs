@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use chrono::Utc;
-use serde_json::{Value, json};
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde_json::{Map, Value, json};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::metrics;
-use crate::status::{Board, Progress};
+use crate::status::{Board, PartitionProgress, Progress};
 
 const INTERVAL: Duration = Duration::from_secs(1);
 /// What has not changed is said again after this long, so that readers can tell that somebody lives.
@@ -23,13 +23,11 @@ pub(crate) async fn report(source: &str, options: &PgConnectOptions, board: &Boa
     loop {
         ticks.tick().await;
         let progress = board.read();
-        metrics::progress(source, progress.lag, progress.oldest_unlanded_seconds, progress.stopped.len());
+        metrics::progress(source, &progress);
         if said.as_ref().is_some_and(|(before, at)| *before == progress && at.elapsed() < AGAIN) {
             continue;
         }
-        let before = said.as_ref().map(|(before, _)| before);
-        let health = health(source, &progress, before);
-        match tell(&mut connection, options, source, &health).await {
+        match tell(&mut connection, options, source, &progress).await {
             Ok(()) => said = Some((progress, Instant::now())),
             Err(error) => tracing::debug!(source, %error, "reporting health"),
         }
@@ -40,32 +38,31 @@ async fn tell(
     connection: &mut Option<PgConnection>,
     options: &PgConnectOptions,
     source: &str,
-    health: &Value,
+    progress: &Progress,
 ) -> Result<(), staging::Error> {
     let mut open = match connection.take() {
         Some(open) => open,
         None => staging::connect(options).await?,
     };
-    staging::health::report(&mut open, source, health, Utc::now()).await?;
+    let now = Utc::now();
+    staging::health::report(&mut open, source, &health(source, progress, now), now).await?;
     *connection = Some(open);
     Ok(())
 }
 
-/// The keys that only the ingester knows. Several processes may share a source, each with partitions of its own: one that
-/// has nothing stopped does not wipe out what another has said, except when it was its own word.
-fn health(source: &str, progress: &Progress, before: Option<&Progress>) -> Value {
-    let mut health = json!({
-        "kind": "kafka",
-        "lag": progress.lag,
-        "lag_seconds": progress.lag_seconds,
-        "oldest_unlanded_seconds": progress.oldest_unlanded_seconds,
-    });
-    if !progress.stopped.is_empty() || before.is_none_or(|before| !before.stopped.is_empty()) {
-        health["stopped"] = json!(progress.stopped);
-    }
+/// The keys that only the ingester knows. Processes that share a source speak each of its own partitions; what is said of
+/// all of it (`trouble`) is the word of the last one.
+fn health(source: &str, progress: &Progress, now: DateTime<Utc>) -> Value {
+    let partition = |((topic, number), partition): (&(String, i32), &PartitionProgress)| {
+        let mut word = json!(partition);
+        word["at"] = json!(now);
+        (format!("{topic}/{number}"), word)
+    };
+    let partitions: Map<String, Value> = progress.partitions.iter().map(partition).collect();
+    let mut health = json!({"kind": "kafka", "trouble": progress.trouble, "partitions": partitions});
     if !progress.truncated.is_empty() {
-        let alarm = |(topic, at): (&String, &chrono::DateTime<Utc>)| {
-            let at = at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
+        let alarm = |(topic, at): (&String, &DateTime<Utc>)| {
+            let at = at.to_rfc3339_opts(SecondsFormat::Millis, true);
             json!({"topic": topic, "at": at, "alarm": format!(
                 "the table behind {topic} was emptied: c360 source retire {source} --before {at} retires what it held"
             )})

@@ -42,14 +42,30 @@ pub struct StoppedPartition {
 /// The last word of the consuming loop.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Progress {
-    /// Messages behind the ends of this process's partitions.
+    /// What keeps it from reading at the moment.
+    pub(crate) trouble: Option<&'static str>,
+    /// This process's partitions, by topic and number.
+    pub(crate) partitions: BTreeMap<(String, i32), PartitionProgress>,
+    /// When the tables behind topics were emptied.
+    pub(crate) truncated: BTreeMap<String, DateTime<Utc>>,
+}
+
+/// How one partition is.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub(crate) struct PartitionProgress {
+    /// Messages between what is landed and its end.
     pub(crate) lag: i64,
     /// Age of the last landed message where there is lag, else 0.
     pub(crate) lag_seconds: i64,
     pub(crate) oldest_unlanded_seconds: i64,
-    pub(crate) stopped: Vec<StoppedPartition>,
-    /// When the tables behind topics were emptied.
-    pub(crate) truncated: BTreeMap<String, DateTime<Utc>>,
+    pub(crate) stopped: Option<StoppedPartition>,
+}
+
+impl Progress {
+    /// Partitions that wait for an operator.
+    pub(crate) fn stopped(&self) -> Vec<StoppedPartition> {
+        self.partitions.values().filter_map(|partition| partition.stopped.clone()).collect()
+    }
 }
 
 /// Where the loop leaves its last word for whoever asks.

@@ -162,7 +162,8 @@ async fn progress_beyond_the_end_stops_the_partition_with_an_alarm_and_no_other(
     assert_eq!((done.records, done.stopped.len(), done.stopped[0].partition), (10, 1, 1));
 
     let daemon = world.run();
-    let alarm = "select count(*) from staging.sources where health->'stopped'->0->>'partition' = '1'";
+    let alarm =
+        "select count(*) from staging.sources where health->'partitions'->'customers/1'->'stopped'->>'partition' = '1'";
     world.until(alarm, 1).await;
     // The operator decides, and the daemon goes on.
     sqlx::query("update staging.kafka_offsets set next_offset = 0 where partition = 1")
@@ -170,7 +171,25 @@ async fn progress_beyond_the_end_stops_the_partition_with_an_alarm_and_no_other(
         .await
         .unwrap();
     world.until(RECORDS, 20).await;
-    world.until("select jsonb_array_length(health->'stopped')::bigint from staging.sources", 0).await;
+    world.until(alarm, 0).await;
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn brokers_that_do_not_answer_are_told_until_they_do() {
+    let world = World::new(1).await;
+    world.produce_inserts(0, 0..10).await;
+    let daemon = world.run();
+    world.until(NEXT, 10).await;
+    let in_trouble = "select count(*) from staging.sources where health->>'trouble' = 'no broker answers'";
+    assert_eq!(world.count(in_trouble).await, 0);
+    world.cluster.broker_down(1).unwrap();
+    world.until(in_trouble, 1).await;
+    // No message comes that would show it.
+    world.cluster.broker_up(1).unwrap();
+    world.until(in_trouble, 0).await;
+    world.produce_inserts(0, 10..20).await;
+    world.until(RECORDS, 20).await;
     daemon.stop().await;
 }
 
@@ -198,4 +217,18 @@ async fn a_wrong_property_is_an_error_of_the_configuration() {
     let refused = tokio::time::timeout(Duration::from_secs(10), daemon.end()).await.unwrap();
     assert!(refused.is_configuration(), "{refused}");
     assert!(refused.to_string().contains("fetch.max.byte"), "{refused}");
+}
+
+#[cfg(feature = "tls")]
+#[tokio::test]
+async fn a_build_with_tls_reads_brokers_without_it_and_tries_it_where_it_is_told_to() {
+    let world = World::new(1).await;
+    world.produce_inserts(0, 0..10).await;
+    assert_eq!(world.catch_up().await.unwrap().records, 10);
+    let mut settings = world.settings();
+    settings.properties.insert("security.protocol".to_owned(), "ssl".to_owned());
+    // The mock cluster knows no TLS: that the client is made, and tries, is all that can be seen here.
+    let daemon = world.run_with(settings);
+    world.until("select count(*) from staging.sources where health->>'trouble' is not null", 1).await;
+    daemon.stop().await;
 }

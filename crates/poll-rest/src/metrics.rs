@@ -10,9 +10,7 @@ use crate::breaker::BreakerState;
 const REQUESTS: &str = "c360_rest_requests_total";
 /// How long requests took, from sending to the end of the answer.
 const REQUEST_SECONDS: &str = "c360_rest_request_seconds";
-/// Polls that are due and not asked yet.
-const POLLS_DUE: &str = "c360_rest_polls_due";
-/// Since when the oldest of them is due; 0 when there is none.
+/// For how long the oldest poll has been due; 0 when none is.
 const OLDEST_UNLANDED_SECONDS: &str = "c360_rest_oldest_unlanded_seconds";
 /// 0 closed, 1 half open, 2 open.
 const BREAKER_STATE: &str = "c360_rest_breaker_state";
@@ -36,9 +34,7 @@ pub(crate) fn breaker(source: &str, state: BreakerState) {
     metrics::gauge!(BREAKER_STATE, "source" => source.to_owned()).set(value);
 }
 
-pub(crate) fn due(source: &str, polls: i64, oldest_seconds: f64) {
-    #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
-    metrics::gauge!(POLLS_DUE, "source" => source.to_owned()).set(polls as f64);
+pub(crate) fn due(source: &str, oldest_seconds: f64) {
     metrics::gauge!(OLDEST_UNLANDED_SECONDS, "source" => source.to_owned()).set(oldest_seconds);
 }
 

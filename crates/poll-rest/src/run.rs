@@ -194,7 +194,7 @@ async fn say(asker: &Asker, pool: &PgPool) -> bool {
         let (due, oldest) = polls::due(pool, source, now).await?;
         #[expect(clippy::cast_precision_loss, reason = "seconds of waiting")]
         let oldest_seconds = oldest.map_or(0.0, |oldest| (now - oldest).num_milliseconds() as f64 / 1000.0);
-        metrics::due(source, due, oldest_seconds);
+        metrics::due(source, oldest_seconds);
         let words = json!({
             "breaker": gate.state().as_str(),
             "stopped": gate.alarm().into_iter().collect::<Vec<_>>(),

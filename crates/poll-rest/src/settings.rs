@@ -73,31 +73,3 @@ impl fmt::Debug for Settings {
         f.debug_struct("Settings").field("source", &self.source).finish_non_exhaustive()
     }
 }
-
-impl Settings {
-    /// A source with the default of everything that has one.
-    pub fn new(source: &str, base_url: &str, customer: CustomerMapping, context: Context) -> Self {
-        Self {
-            source: source.to_owned(),
-            base_url: base_url.to_owned().into(),
-            headers: BTreeMap::new(),
-            auth: None,
-            requests_per_second: 50.0,
-            concurrency: 8,
-            refresh_every: Duration::from_hours(24),
-            connect_timeout: Duration::from_secs(5),
-            read_timeout: Duration::from_secs(15),
-            timeout: Duration::from_secs(30),
-            max_body_bytes: 8 << 20,
-            breaker_failures: 5,
-            breaker_cooldown: Duration::from_secs(30),
-            customer,
-            order: None,
-            product: None,
-            interaction: None,
-            context,
-            limits: Limits::default(),
-            ttl: Duration::from_hours(25),
-        }
-    }
-}

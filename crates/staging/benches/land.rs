@@ -1,7 +1,7 @@
 //! How fast records land, beside the same rows by text COPY as `psql` does it: one statement, one commit, rendered ahead.
 //!
-//! `cargo bench -p staging --bench land [-- RECORDS]` on a throw-away cluster that waits for the disk like a real one.
-//! Landing pays for encoding, the batch row, the offset and a commit for each batch; the text COPY pays for none of it.
+//! ROWS records (200,000), RUNS times (3), on a throw-away cluster that waits for the disk like a real one. Landing pays for
+//! encoding, the batch row, the offset and a commit for each batch; the text COPY pays for none of it.
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark says what it measured, or panics")]
 
@@ -17,27 +17,25 @@ use staging::offsets::Advance;
 use staging::{Batch, Checkpoint, DEFAULT_PARTITION_WIDTH, Lander, Landing, Seal};
 
 const SOURCE: &str = "bench";
-const ROUNDS: usize = 3;
 const TTL: Duration = Duration::from_hours(25);
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
-    // cargo itself passes `--bench`.
-    let records = std::env::args().find_map(|word| word.parse().ok()).unwrap_or(200_000);
+    let (rows, runs) = (number("ROWS", 200_000), number("RUNS", 3));
     let durable = Options::temporary().durable(true).setting("wal_level", "replica").setting("max_wal_size", "4GB");
     let cluster = Cluster::start(&durable).unwrap();
     let options: PgConnectOptions = cluster.url().parse().unwrap();
     let mut connection = staging::connect(&options).await.unwrap();
     staging::migrate(&mut connection).await.unwrap();
 
-    let records: Vec<Record> = (0..records).map(record).collect();
+    let records: Vec<Record> = (0..i64::try_from(rows).unwrap()).map(record).collect();
     let bytes: usize = records.iter().map(|record| record.payload.as_ref().unwrap().len()).sum();
     println!("{} records, {} bytes of payload each", records.len(), bytes / records.len());
     land(&options, &records).await;
     let text = copied_out(&options).await;
 
     let (mut landing, mut copying) = (Vec::new(), Vec::new());
-    for _ in 0..ROUNDS {
+    for _ in 0..runs {
         empty(&mut connection).await;
         copying.push(copy_in(&mut connection, &text).await);
         empty(&mut connection).await;
@@ -133,6 +131,12 @@ async fn copy_in(connection: &mut PgConnection, text: &[u8]) -> f64 {
 async fn empty(connection: &mut PgConnection) {
     let sql = "truncate staging.records, staging.batches, staging.kafka_offsets; checkpoint";
     sqlx::raw_sql(sql).execute(connection).await.unwrap();
+}
+
+/// The number in a variable, or this one where there is none.
+fn number(name: &str, default: usize) -> usize {
+    let text = std::env::var(name).unwrap_or_default();
+    if text.is_empty() { default } else { text.parse().unwrap() }
 }
 
 fn median(mut seconds: Vec<f64>) -> f64 {

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use sqlx::migrate::MigrateError;
+use sqlx::postgres::PgDatabaseError;
 
 /// An error of schema `staging`.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +28,9 @@ pub enum Error {
     /// A dead letter does not open under this key.
     #[error("the dead letter does not open: it was sealed under another key or is damaged")]
     Sealed,
+    /// A batch was given with a checkpoint that compares nothing, so that whoever lands it again would double it.
+    #[error("a batch of answers without the poll that it answers cannot be landed")]
+    NothingToCompare,
     /// The program is stopping.
     #[error("stopping")]
     Cancelled,
@@ -115,7 +119,16 @@ pub fn is_transient(error: &sqlx::Error) -> bool {
             // A transaction that was open for too long, because this process was frozen, is ended by Postgres.
             ["08", "28", "3D", "40", "53", "57", "58"].contains(&class)
                 || ["55P03", "25006", "25P03", "25P04"].contains(&&*code)
+                || is_stale_plan(&**error)
         }
         _ => false,
     }
+}
+
+/// "cached plan must not change result type": a statement prepared before somebody migrated the schema, which the next
+/// connection prepares anew. Its code is that of everything Postgres cannot do, its message is in the server's language;
+/// the routine that raises it is its own.
+fn is_stale_plan(error: &dyn sqlx::error::DatabaseError) -> bool {
+    let error = error.try_downcast_ref::<PgDatabaseError>();
+    error.is_some_and(|error| error.code() == "0A000" && error.routine() == Some("RevalidateCachedQuery"))
 }

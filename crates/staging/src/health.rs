@@ -1,7 +1,8 @@
 //! What ingesters say of themselves, so that `status` can be asked from another process.
 
 use chrono::{DateTime, Utc};
-use serde_json::Value;
+use serde_json::{Value, json};
+use sqlx::postgres::PgRow;
 use sqlx::{PgExecutor, Row};
 
 use crate::Error;
@@ -19,6 +20,10 @@ pub struct Health {
 }
 
 /// Notes what an ingester says of itself: an object whose keys replace those said before.
+///
+/// Where several processes share a source, each says under the key `partitions` how those that it reads are: `{NAME:
+/// {"lag", "lag_seconds", "oldest_unlanded_seconds", "stopped": {...} | null, "at"}}`. These are replaced one by one, and
+/// forgotten when nobody has spoken of them for a minute while others are spoken of; [`all`] adds them up.
 pub async fn report(
     executor: impl PgExecutor<'_>,
     source: &str,
@@ -28,7 +33,14 @@ pub async fn report(
     sqlx::query(
         "insert into staging.sources as known (source, health, health_at) values ($1, $2, $3)
          on conflict on constraint sources_pkey do update set
-             health = known.health || excluded.health, health_at = excluded.health_at",
+             health = known.health || excluded.health || case when excluded.health ? 'partitions' then
+                 jsonb_build_object('partitions', (
+                     select coalesce(jsonb_object_agg(name, word), '{}')
+                     from jsonb_each(known.health->'partitions') as partitions (name, word)
+                     where (word->>'at')::timestamptz > $3 - interval '1 minute'
+                 ) || (excluded.health->'partitions'))
+             else '{}' end,
+             health_at = excluded.health_at",
     )
     .bind(source)
     .bind(health)
@@ -45,5 +57,20 @@ pub async fn all(executor: impl PgExecutor<'_>) -> Result<Vec<Health>, Error> {
         .fetch_all(executor)
         .await
         .map_err(Error::database("reading health"))?;
-    Ok(rows.iter().map(|row| Health { source: row.get(0), health: row.get(1), said_at: row.get(2) }).collect())
+    let health = |row: &PgRow| Health { source: row.get(0), health: added_up(row.get(1)), said_at: row.get(2) };
+    Ok(rows.iter().map(health).collect())
+}
+
+/// One word of all partitions in place of one of each.
+fn added_up(mut health: Value) -> Value {
+    let partitions = health.as_object_mut().and_then(|health| health.remove("partitions"));
+    let Some(Value::Object(partitions)) = partitions else { return health };
+    let numbers = |key: &'static str| partitions.values().filter_map(move |word| word.get(key)?.as_i64());
+    health["lag"] = json!(numbers("lag").sum::<i64>());
+    for key in ["lag_seconds", "oldest_unlanded_seconds"] {
+        health[key] = json!(numbers(key).max().unwrap_or(0));
+    }
+    let stopped = partitions.values().filter_map(|word| word.get("stopped")).filter(|stopped| !stopped.is_null());
+    health["stopped"] = stopped.cloned().collect();
+    health
 }

@@ -32,7 +32,7 @@ pub enum Checkpoint {
         /// Rows that this batch covers.
         rows: i64,
     },
-    /// REST: what became of polls. The batch is claimable at once.
+    /// REST: what became of polls, at least of one. The batch is claimable at once.
     Rest(Vec<Polled>),
 }
 
@@ -73,6 +73,9 @@ impl Lander {
         checkpoint: &Checkpoint,
         now: DateTime<Utc>,
     ) -> Result<Landing, Error> {
+        if matches!(checkpoint, Checkpoint::Rest(polled) if polled.is_empty()) {
+            return Err(Error::NothingToCompare);
+        }
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => connect(&self.options).await?,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use staging::{Landing, Seal, offsets};
+use staging::{Checkpoint, Error, Landing, Seal, offsets};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::proxy::{Loss, Proxy};
@@ -57,6 +57,14 @@ async fn two_first_landers_land_once() {
     let landings = [one.unwrap(), other.unwrap()];
     assert!(landings.contains(&Landing::Fenced), "{landings:?}");
     assert_eq!((staged.count("batches").await, staged.count("records").await), (1, 3));
+}
+
+#[tokio::test]
+async fn answers_without_a_poll_have_nothing_to_be_fenced_by_and_are_not_landed() {
+    let staged = staged().await;
+    let landing = staged.lander().land(&mut batch(0, 3, TTL), &origin(0), &Checkpoint::Rest(Vec::new()), noon()).await;
+    assert!(matches!(landing, Err(Error::NothingToCompare)), "{landing:?}");
+    assert_eq!((staged.count("batches").await, staged.count("records").await), (0, 0));
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ mod landing;
 mod outages;
 mod overview;
 mod partitions;
+mod reporting;
 mod sealing;
 mod secrecy;
 mod support;

@@ -78,6 +78,28 @@ async fn a_transaction_that_idled_for_too_long_is_a_transient_error() {
     assert!(staging::is_transient(&error), "{error}");
 }
 
+/// A daemon goes on while a newer one migrates.
+#[tokio::test]
+async fn a_statement_prepared_before_a_migration_is_a_transient_error_and_what_postgres_cannot_do_is_not() {
+    let staged = staged().await;
+    let mut connection = staged.connection().await;
+    sqlx::query("select * from staging.sources").fetch_all(&mut connection).await.unwrap();
+    staged.run("alter table staging.sources add column later text").await;
+    let error = sqlx::query("select * from staging.sources").fetch_all(&mut connection).await.unwrap_err();
+    assert_eq!(error.as_database_error().and_then(DatabaseError::code).as_deref(), Some("0A000"));
+    assert!(staging::is_transient(&error), "{error}");
+    let mut anew = staged.connection().await;
+    sqlx::query("select * from staging.sources").fetch_all(&mut anew).await.unwrap();
+
+    let error =
+        sqlx::query("select no_such_database.pg_catalog.pg_class.oid from no_such_database.pg_catalog.pg_class")
+            .fetch_all(&mut anew)
+            .await
+            .unwrap_err();
+    assert_eq!(error.as_database_error().and_then(DatabaseError::code).as_deref(), Some("0A000"));
+    assert!(!staging::is_transient(&error), "{error}");
+}
+
 #[tokio::test]
 async fn a_row_that_somebody_keeps_locked_is_a_transient_error() {
     let staged = staged().await;

@@ -4,12 +4,10 @@
 //! ROWS records (1,000,000) of ROWS / 5 people: each has a home-delivery and a loyalty id with two records, and an
 //! online-store id with one.
 
-#[path = "../support/mod.rs"]
-mod support;
-
 use std::time::Duration;
 
 use anyhow::Result;
+use c360_tests::bench::{cluster, database, report, rows, runs, timed};
 use chrono::{DateTime, Utc};
 use consolidate::Consolidator;
 use model::{
@@ -19,7 +17,6 @@ use serde_json::json;
 use sqlx::PgConnection;
 use sqlx::postgres::PgConnectOptions;
 use staging::{Batch, Checkpoint, Lander, Seal};
-use support::{cluster, database, report, rows, runs, timed};
 use tokio_util::sync::CancellationToken;
 
 const TTL: Duration = Duration::from_hours(7 * 24);
@@ -58,7 +55,7 @@ async fn bench() -> Result<()> {
             ours[run], bare[run], ours_again[run], bare_again[run]
         );
     }
-    let speed_up = support::median(&ours) / support::median(&ours_again);
+    let speed_up = c360_tests::bench::median(&ours) / c360_tests::bench::median(&ours_again);
     report("consolidate into empty", rows, &ours, "bare SQL", &bare, "goal 0.85, at least 0.6");
     report("consolidate again", rows, &ours_again, "bare SQL", &bare_again, "no goal");
     println!("a replay in which nothing changed: {speed_up:.1} times as fast as the first (at least 3)");

@@ -102,11 +102,14 @@ Exit codes:
   78  the configuration cannot be used";
 
 pub(super) const STATUS: &str = "\
-Shows how far every source is (lag, age of the oldest record not yet landed, last file, polls that are due, state of the \
-circuit breaker), how much waits to be consolidated, how many dead letters there are and why, how many records match no \
-customer and why, and whether expiry is held back.
+Shows first what needs a look: each with what it does and the command to type. Then, of every source, whether it runs, is \
+stopped or in trouble (or its circuit breaker open), what waits to be landed (messages, polls or a file, and for how \
+long), what waits to be consolidated, its dead letters and its last file. Then, of the whole, whether a daemon runs, the \
+backlog, dead letters by reason, cross-references that belong to no customer by reason, how late expiry is, and whether \
+c360 is ready (the database is migrated and no source is stopped).
 
-It reads the database only, so it works with and without a daemon. Words that need an operator name the command to run.";
+All of it is read from the database, so it works with and without a daemon and from any machine. Only the lag of a Kafka \
+source that nobody reads at the moment is asked of its brokers, for 3 seconds at most. Nothing is changed.";
 pub(super) const STATUS_END: &str = "\
 Examples:
   c360 status

@@ -67,6 +67,15 @@ fn kafka_sources_are_kept_a_week_and_others_as_long_as_staging_says() {
 }
 
 #[test]
+fn a_rest_source_that_says_nothing_is_asked_as_fast_as_the_shipped_one() {
+    let rest = |text: &str, source: &str| match &parse(text, &[]).unwrap().sources[source].kind {
+        SourceKind::Rest(rest) => (rest.requests_per_second, rest.concurrency, rest.refresh_every),
+        _ => panic!(),
+    };
+    assert_eq!(rest(SMALL, "shop"), rest(include_str!("../../../../c360.toml"), "online_store"));
+}
+
+#[test]
 fn variables_find_their_key_whatever_its_case() {
     let variables = [
         ("C360__HTTP__LISTEN", "0.0.0.0:80"),

@@ -228,8 +228,9 @@ fn source(name: &str, config: &Config, facts: &Facts, lags: &Lags, now: DateTime
     };
     match configured.map(|source| &source.kind) {
         Some(SourceKind::Kafka(_)) => {
-            source.lag = fresh("lag");
-            source.lag_seconds = fresh("lag_seconds");
+            // Where no broker answers, the last numbers are of before.
+            let current = |key: &str| fresh(key).filter(|_| source.trouble.is_none());
+            (source.lag, source.lag_seconds) = (current("lag"), current("lag_seconds"));
             match lags.get(name) {
                 Some(Ok(lag)) => {
                     source.lag = Some(*lag);

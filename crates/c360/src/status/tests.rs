@@ -211,7 +211,10 @@ fn trouble_that_an_ingester_speaks_of_needs_a_look_while_it_speaks() {
     let word = json!({"lag": 0, "stopped": [], "trouble": "no broker answers"});
     say(&mut facts, "home_delivery", 1, word.clone());
     assert_eq!(only(&looks(&facts)), "home_delivery: no broker answers. $ c360 config print");
-    assert!(report(&facts).ready);
+    let report = report(&facts);
+    assert_eq!((report.ready, report.sources["home_delivery"].lag), (true, None), "what was the lag is not known now");
+    let page = human::page(&report, now());
+    assert!(page.contains("home_delivery  kafka  in trouble  unknown"), "{page}");
     facts.consolidator_since = None;
     say(&mut facts, "home_delivery", 100, word);
     assert_eq!(looks(&facts), [""; 0]);

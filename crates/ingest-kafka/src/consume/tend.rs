@@ -4,13 +4,14 @@ use std::time::{Duration, Instant};
 
 use chrono::Utc;
 use rdkafka::consumer::{CommitMode, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::Reader;
 use crate::Error;
 use crate::client::{ALONE_PATIENCE, Bounds};
 use crate::partition::{Name, Partition};
-use crate::status::{Progress, StoppedPartition};
+use crate::status::{PartitionProgress, Progress, StoppedPartition};
 
 const INTERVAL: Duration = Duration::from_secs(1);
 /// Somebody waits for the end of [`super::Plan::Alone`].
@@ -25,8 +26,9 @@ impl Reader<'_> {
             return Ok(());
         }
         self.tended_at = Instant::now();
-        if let Some(bounds) = self.client.context().bounds() {
-            self.bounds = bounds;
+        if let Some(statistics) = self.client.context().statistics() {
+            self.note_brokers(statistics.is_any_broker_up());
+            self.bounds = statistics.bounds();
             self.check_ranges |= self.partitions.iter().any(|partition| self.seems_beyond_the_end(partition));
         }
         self.check_ranges();
@@ -40,13 +42,11 @@ impl Reader<'_> {
             self.rechecked_at = Instant::now();
             self.recheck_stopped();
         }
-        if self.targets.is_some()
-            && let Some((error, _)) = self.unreachable.as_ref().filter(|(_, since)| since.elapsed() > ALONE_PATIENCE)
-        {
+        if self.targets.is_some() && self.unreachable_since.is_some_and(|since| since.elapsed() > ALONE_PATIENCE) {
             return Err(Error::Unreachable {
                 from: self.settings.name.clone(),
                 brokers: self.settings.brokers.clone(),
-                error: Box::new(error.clone()),
+                error: Box::new(KafkaError::MessageConsumption(RDKafkaErrorCode::AllBrokersDown)),
             });
         }
         self.pass_over_gaps();
@@ -122,22 +122,24 @@ impl Reader<'_> {
     fn progress(&self) -> Progress {
         let now_ms = Utc::now().timestamp_millis();
         let age = |ms: Option<i64>| ms.map_or(0, |ms| (now_ms - ms).max(0) / 1_000);
-        let mut progress = Progress { truncated: self.truncated.clone(), ..Progress::default() };
-        for partition in &self.partitions {
-            let topic = partition.name.0.to_string();
-            if let Some(bounds) = self.bounds.get(&(topic.clone(), partition.name.1)) {
-                let lag = (bounds.high - partition.landed.unwrap_or(bounds.low)).max(0);
-                progress.lag += lag;
-                let behind = age(partition.oldest_unlanded_ms().or(partition.landed_until_ms));
-                progress.lag_seconds = progress.lag_seconds.max(if lag > 0 { behind } else { 0 });
-            }
-            progress.oldest_unlanded_seconds =
-                progress.oldest_unlanded_seconds.max(age(partition.oldest_unlanded_ms()));
-            if let Some(reason) = &partition.stopped {
-                let reason = reason.clone();
-                progress.stopped.push(StoppedPartition { topic, partition: partition.name.1, reason });
-            }
+        let one = |partition: &Partition| {
+            let name = (partition.name.0.to_string(), partition.name.1);
+            let lag = self.bounds.get(&name).map_or(0, |bounds| bounds.high - partition.landed.unwrap_or(bounds.low));
+            let behind = age(partition.oldest_unlanded_ms().or(partition.landed_until_ms));
+            let stopped =
+                |reason: &String| StoppedPartition { topic: name.0.clone(), partition: name.1, reason: reason.clone() };
+            let progress = PartitionProgress {
+                lag: lag.max(0),
+                lag_seconds: if lag > 0 { behind } else { 0 },
+                oldest_unlanded_seconds: age(partition.oldest_unlanded_ms()),
+                stopped: partition.stopped.as_ref().map(stopped),
+            };
+            (name, progress)
+        };
+        Progress {
+            trouble: self.unreachable_since.map(|_| "no broker answers"),
+            partitions: self.partitions.iter().map(one).collect(),
+            truncated: self.truncated.clone(),
         }
-        progress
     }
 }

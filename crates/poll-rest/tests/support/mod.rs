@@ -3,12 +3,13 @@
 #![expect(dead_code, reason = "every test binary uses a part of it")]
 #![expect(clippy::unwrap_used, reason = "what does not work here is a failed test")]
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use embedded_postgres::test::TestDatabase;
 use model::mapping::{Columns, Context, CustomerMapping, LinesMapping, OrderMapping, ProductMapping};
-use model::{Credentials, InstallationKey};
+use model::{Credentials, InstallationKey, Limits};
 use poll_rest::{Settings, Summary};
 use serde_json::{Value, json};
 use sqlx::postgres::PgConnectOptions;
@@ -204,11 +205,26 @@ pub(crate) fn settings(base_url: &str) -> Settings {
     let context =
         Context { credentials: Credentials::digest(&InstallationKey::new([7; 32])), timezone: chrono_tz::Tz::UTC };
     Settings {
+        source: SOURCE.to_owned(),
+        base_url: base_url.to_owned().into(),
+        headers: BTreeMap::new(),
+        auth: None,
+        requests_per_second: 1000.0,
+        concurrency: 8,
+        refresh_every: Duration::from_hours(24),
+        connect_timeout: Duration::from_secs(5),
+        read_timeout: Duration::from_secs(15),
+        timeout: Duration::from_secs(30),
+        max_body_bytes: 8 << 20,
+        breaker_failures: 1000,
+        breaker_cooldown: Duration::from_secs(30),
+        customer,
         order: Some(order),
         product: Some(product),
-        requests_per_second: 1000.0,
-        breaker_failures: 1000,
-        ..Settings::new(SOURCE, base_url, customer, context)
+        interaction: None,
+        context,
+        limits: Limits::default(),
+        ttl: Duration::from_hours(25),
     }
 }
 

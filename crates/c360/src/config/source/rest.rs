@@ -56,8 +56,8 @@ impl Default for Rest {
     fn default() -> Self {
         Self {
             base_url: String::new(),
-            requests_per_second: 10.0,
-            concurrency: 4,
+            requests_per_second: 50.0,
+            concurrency: 8,
             refresh_every: Duration::from_hours(24),
             headers: Properties::new(),
             bearer_token: None,

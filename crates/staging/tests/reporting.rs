@@ -1,0 +1,58 @@
+//! What ingesters say of themselves, alone and as several processes of one source.
+
+use chrono::TimeDelta;
+use serde_json::{Value, json};
+use staging::health;
+
+use crate::support::{SOURCE, Staged, noon, staged};
+
+#[tokio::test]
+async fn a_key_stays_as_it_was_said_until_it_is_said_again() {
+    let staged = staged().await;
+    say(&staged, 0, &json!({"breaker": "open", "trouble": "no broker answers"})).await;
+    say(&staged, 9, &json!({"trouble": null})).await;
+    assert_eq!(word(&staged).await, json!({"breaker": "open", "trouble": null}));
+}
+
+#[tokio::test]
+async fn two_processes_of_a_source_add_up_and_do_not_overwrite_each_other() {
+    let staged = staged().await;
+    say(&staged, 0, &json!({"partitions": {"t/0": partition(0, 5, 7, None), "t/1": partition(0, 1, 2, None)}})).await;
+    say(&staged, 1, &json!({"partitions": {"t/2": partition(1, 30, 3, Some("gone"))}})).await;
+    let said = word(&staged).await;
+    assert_eq!(
+        (&said["lag"], &said["lag_seconds"], &said["oldest_unlanded_seconds"]),
+        (&json!(36), &json!(7), &json!(7))
+    );
+    assert_eq!(said["stopped"], json!([{"topic": "t", "reason": "gone"}]));
+    // A partition changes hands.
+    say(&staged, 2, &json!({"partitions": {"t/1": partition(2, 0, 0, None), "t/2": partition(2, 0, 0, None)}})).await;
+    let said = word(&staged).await;
+    assert_eq!((&said["lag"], &said["lag_seconds"], &said["stopped"]), (&json!(5), &json!(7), &json!([])));
+}
+
+#[tokio::test]
+async fn a_partition_that_nobody_speaks_of_any_more_is_forgotten_while_others_are_spoken_of() {
+    let staged = staged().await;
+    say(&staged, 0, &json!({"partitions": {"t/0": partition(0, 5, 7, None)}})).await;
+    say(&staged, 59, &json!({"partitions": {}})).await;
+    assert_eq!(word(&staged).await["lag"], 5);
+    say(&staged, 61, &json!({"partitions": {"t/1": partition(61, 2, 0, None)}})).await;
+    assert_eq!(word(&staged).await["lag"], 2);
+}
+
+async fn say(staged: &Staged, seconds: i64, word: &Value) {
+    health::report(&staged.pool, SOURCE, word, noon() + TimeDelta::seconds(seconds)).await.unwrap();
+}
+
+async fn word(staged: &Staged) -> Value {
+    let said = health::all(&staged.pool).await.unwrap();
+    assert_eq!(said.len(), 1);
+    said[0].health.clone()
+}
+
+fn partition(at: i64, lag: i64, seconds: i64, stopped: Option<&str>) -> Value {
+    let stopped = stopped.map(|reason| json!({"topic": "t", "reason": reason}));
+    let at = noon() + TimeDelta::seconds(at);
+    json!({"lag": lag, "lag_seconds": seconds, "oldest_unlanded_seconds": seconds, "stopped": stopped, "at": at})
+}

@@ -29,11 +29,11 @@ mapfile -t targets < <(whole_pipeline)
 # Always the whole workspace, or nearly: with fewer packages come fewer features of the libraries, and another build of them.
 step cargo fmt --all --check
 step cargo clippy --workspace --all-targets --locked -- --deny warnings
+# There are no examples; naming them makes cargo use the libraries as clippy has them.
+step env RUSTDOCFLAGS='--deny warnings' cargo doc --workspace --locked --no-deps --lib --examples
 step cargo test --workspace --locked --lib --bins
 step cargo test --workspace --locked --exclude c360-tests --test '*'
 # One at a time: each of these may start a Kafka, a Connect and a MariaDB of its own.
 step cargo test --workspace --locked "${targets[@]}" -- --test-threads=1
 step cargo test --workspace --locked --doc
-# There are no examples; naming them makes cargo use the libraries as clippy has them.
-step env RUSTDOCFLAGS='--deny warnings' cargo doc --workspace --locked --no-deps --lib --examples
 printf '\nAll is well, after %d s.\n' "$SECONDS"

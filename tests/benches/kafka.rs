@@ -27,8 +27,8 @@ const TOPIC: &str = "customers";
 const DATABASE: &str = "landed";
 /// What decides how a consumer fetches, as `crates/ingest-kafka/src/client.rs` has it.
 const FETCHING: [(&str, &str); 7] = [
-    ("queued.max.messages.kbytes", "16384"),
-    ("fetch.max.bytes", "8388608"),
+    ("queued.max.messages.kbytes", "8192"),
+    ("fetch.max.bytes", "4194304"),
     ("fetch.queue.backoff.ms", "10"),
     ("fetch.wait.max.ms", "100"),
     ("isolation.level", "read_committed"),

@@ -17,7 +17,7 @@ use crate::{Error, Rules, migrate};
 /// Connections that write side by side.
 const LANES: usize = 3;
 /// Records that one claim takes.
-const CLAIM_RECORDS: i64 = 20_000;
+const CLAIM_RECORDS: i64 = 8_000;
 /// Under a backlog, step 1 goes on this long before step 2 has its turn: each profile is folded less often.
 const MERGE_FOR: Duration = Duration::from_mins(1);
 

@@ -12,18 +12,17 @@ use sqlx::{PgConnection, Row};
 use crate::Error;
 use crate::error::database;
 
-/// Keys that one look at the marks takes, each once; a mark is taken whole, so it can be more.
-const LIMIT_KEYS: usize = 250_000;
-/// Keys that one look reads for that, each as often as it is marked.
+/// Keys that are read together.
+const WINDOW_KEYS: usize = 100_000;
+/// Keys of the marks that are taken together, each as often as it is marked; a mark is taken whole, so it can be more.
 const LIMIT_MENTIONS: i64 = 2_000_000;
 
-/// Marks that were read. They stand until all that they ask for is folded.
-#[derive(Default)]
-pub(crate) struct Marks {
-    ids: Vec<i64>,
-    /// Match keys, each with the cause of its first mark.
-    pub(crate) keys: BTreeMap<MatchKey, Arc<str>>,
-}
+/// Marks that are being folded. They stand until all that they ask for is done. Whoever marks a key meanwhile adds a mark
+/// of their own.
+pub(crate) struct Marks(Vec<i64>);
+
+/// Marked match keys, each with the cause of its first mark.
+pub(crate) type Window = BTreeMap<MatchKey, Arc<str>>;
 
 /// Marks match keys.
 pub async fn mark(
@@ -45,38 +44,64 @@ pub async fn mark(
     Ok(())
 }
 
-/// Reads the oldest marks. Whoever marks a key meanwhile adds a mark of their own, which stands after these.
-pub(crate) async fn read(connection: &mut PgConnection) -> Result<Marks, Error> {
-    let mut rows = sqlx::query(
-        "with waiting as (
-             -- oldest first, with the count of keys before each
-             select *, sum(cardinality(match_keys)) over (order by mark_id) - cardinality(match_keys) as keys_before
-             from customer360.dirty_marks
-         )
-         select mark_id, match_keys, cause from waiting where keys_before < $1 order by mark_id",
-    )
-    .bind(LIMIT_MENTIONS)
-    .fetch(connection);
-    let mut marks = Marks::default();
-    while let Some(row) = rows.try_next().await.map_err(database("reading marked match keys"))? {
-        marks.ids.push(row.get(0));
-        let cause: Arc<str> = row.get::<&str, _>(2).into();
-        for key in row.get::<Vec<String>, _>(1) {
-            marks.keys.entry(MatchKey::from_stored(key)).or_insert_with(|| Arc::clone(&cause));
-        }
-        if marks.keys.len() >= LIMIT_KEYS {
-            break;
-        }
-    }
-    Ok(marks)
-}
-
-/// Removes marks whose keys are folded.
-pub(crate) async fn remove(connection: &mut PgConnection, marks: &Marks) -> Result<(), Error> {
-    sqlx::query("delete from customer360.dirty_marks where mark_id = any ($1)")
-        .bind(&marks.ids)
-        .execute(connection)
+impl Marks {
+    /// Takes the oldest marks.
+    pub(crate) async fn take(connection: &mut PgConnection) -> Result<Self, Error> {
+        let ids = sqlx::query_scalar(
+            "with waiting as (
+                 -- oldest first, with the count of keys before each
+                 select mark_id, sum(cardinality(match_keys)) over (order by mark_id) - cardinality(match_keys) as keys_before
+                 from customer360.dirty_marks
+             )
+             select mark_id from waiting where keys_before < $1 order by mark_id",
+        )
+        .bind(LIMIT_MENTIONS)
+        .fetch_all(connection)
         .await
-        .map_err(database("removing marks"))?;
-    Ok(())
+        .map_err(database("looking for marked match keys"))?;
+        Ok(Self(ids))
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The first keys after this one, in their own order: a key that is marked many times comes once. Empty after the last.
+    pub(crate) async fn window(
+        &self,
+        connection: &mut PgConnection,
+        after: Option<&MatchKey>,
+    ) -> Result<Window, Error> {
+        let mut rows = sqlx::query(
+            "select match_keys, cause from customer360.dirty_marks where mark_id = any ($1) order by mark_id",
+        )
+        .bind(&self.0)
+        .fetch(connection);
+        let mut window = Window::new();
+        while let Some(row) = rows.try_next().await.map_err(database("reading marked match keys"))? {
+            let cause: Arc<str> = row.get::<&str, _>(1).into();
+            for key in row.get::<Vec<String>, _>(0).into_iter().map(MatchKey::from_stored) {
+                let full = window.len() == WINDOW_KEYS;
+                let beyond = full && window.last_key_value().is_some_and(|(last, _)| *last < key);
+                if beyond || after.is_some_and(|after| key <= *after) {
+                    continue;
+                }
+                window.entry(key).or_insert_with(|| Arc::clone(&cause));
+                if window.len() > WINDOW_KEYS {
+                    window.pop_last();
+                }
+            }
+        }
+        Ok(window)
+    }
+
+    /// Removes the marks: all that they ask for is done.
+    pub(crate) async fn remove(self, connection: &mut PgConnection) -> Result<(), Error> {
+        sqlx::query("delete from customer360.dirty_marks where mark_id = any ($1)")
+            .bind(&self.0)
+            .execute(connection)
+            .await
+            .map_err(database("removing marks"))?;
+        Ok(())
+    }
 }

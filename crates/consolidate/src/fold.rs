@@ -12,7 +12,7 @@ use sqlx::{Connection, PgConnection, Row};
 use tokio_util::sync::CancellationToken;
 
 use crate::customers::{self, Target};
-use crate::dirty::{self, Marks};
+use crate::dirty::{self, Marks, Window};
 use crate::error::database;
 use crate::matching::{self, Matching, Stray};
 use crate::{Error, Rules, interactions, metrics, orders, redirects};
@@ -48,47 +48,66 @@ pub(crate) struct Marked<'m> {
 }
 
 /// Keys that one transaction folds.
-const FOLD_KEYS: usize = 5_000;
+const FOLD_KEYS: usize = 2_000;
 
-/// Folds the keys that are marked now, part by part, by as many lanes as there are. Folding is a pure function of what is
-/// stored, so a fold that is cut short by `cancel` or a crash is simply done again: the marks stand until all is folded.
+/// Folds the keys that are marked now. Folding is a pure function of what is stored, so a fold that is cut short by `cancel`
+/// or a crash is simply done again: the marks stand until all is folded.
 pub(crate) async fn fold(
     connection: &mut PgConnection,
     lanes: &mut [PgConnection],
     rules: &Rules,
     cancel: &CancellationToken,
 ) -> Result<Folded, Error> {
-    let started = Instant::now();
-    let marks = dirty::read(connection).await?;
-    if marks.keys.is_empty() {
-        return Ok(Folded::default());
+    let mut folded = Folded::default();
+    let marks = Marks::take(connection).await?;
+    if marks.is_empty() {
+        return Ok(folded);
     }
     let matching = Matching::read(connection, rules).await?;
-    let parts = parts(&marks, &matching.decisions);
+    let mut window = marks.window(connection, None).await?;
+    while let Some((last, _)) = window.last_key_value() {
+        let started = Instant::now();
+        let profiles = fold_window(lanes, &matching, &window, cancel).await?;
+        if cancel.is_cancelled() {
+            return Ok(folded);
+        }
+        folded.keys += window.len();
+        folded.profiles += profiles;
+        ::metrics::histogram!(metrics::FOLD_SECONDS).record(started.elapsed());
+        ::metrics::counter!(metrics::PROFILES_WRITTEN).increment(profiles as u64);
+        window = marks.window(connection, Some(last)).await?;
+    }
+    marks.remove(connection).await?;
+    Ok(folded)
+}
+
+/// Folds keys part by part, by as many lanes as there are; returns how many profiles were written.
+async fn fold_window(
+    lanes: &mut [PgConnection],
+    matching: &Matching<'_>,
+    window: &Window,
+    cancel: &CancellationToken,
+) -> Result<usize, Error> {
+    let parts = parts(window, &matching.decisions);
     let next = AtomicUsize::new(0);
     let folding = lanes.iter_mut().map(async |lane| {
         let mut profiles = 0;
         while let (Some(part), false) = (parts.get(next.fetch_add(1, Ordering::Relaxed)), cancel.is_cancelled()) {
             let mut transaction = lane.begin().await.map_err(database("folding"))?;
-            profiles += fold_part(&mut transaction, &matching, part, Utc::now()).await?;
+            profiles += fold_part(&mut transaction, matching, part, Utc::now()).await?;
             transaction.commit().await.map_err(database("folding"))?;
         }
         Ok(profiles)
     });
-    let profiles = join_all(folding).await.into_iter().sum::<Result<usize, Error>>()?;
-    if !cancel.is_cancelled() {
-        dirty::remove(connection, &marks).await?;
-    }
-    ::metrics::histogram!(metrics::FOLD_SECONDS).record(started.elapsed());
-    ::metrics::counter!(metrics::PROFILES_WRITTEN).increment(profiles as u64);
-    Ok(Folded { keys: marks.keys.len(), profiles })
+    // All of them end before an error is returned: none is left in the middle of a statement.
+    join_all(folding).await.into_iter().sum()
 }
 
 /// Marked keys and all others that lead to the same customers, in parts that share no customer.
-fn parts<'m>(marks: &'m Marks, decisions: &Decisions) -> Vec<Vec<Marked<'m>>> {
+fn parts<'m>(window: &'m Window, decisions: &Decisions) -> Vec<Vec<Marked<'m>>> {
     let mut done = HashSet::new();
     let mut parts = vec![Vec::new()];
-    for (marked, cause) in &marks.keys {
+    for (marked, cause) in window {
         let leads_to = decisions.resolve(marked);
         if !done.insert(leads_to) {
             continue;
@@ -96,7 +115,7 @@ fn parts<'m>(marks: &'m Marks, decisions: &Decisions) -> Vec<Vec<Marked<'m>>> {
         if parts.last().is_some_and(|part| part.len() >= FOLD_KEYS) {
             parts.push(Vec::new());
         }
-        let with_cause = |key: MatchKey| Marked { cause: marks.keys.get(&key).unwrap_or(cause), key };
+        let with_cause = |key: MatchKey| Marked { cause: window.get(&key).unwrap_or(cause), key };
         let keys = decisions.leading_to(leads_to).into_iter().map(with_cause);
         if let Some(part) = parts.last_mut() {
             part.extend(keys);

@@ -1,8 +1,8 @@
 //! Schema `customer360`: merges staged records into golden records.
 //!
-//! Two steps, one mechanism. **Step 1** ([`merge`]) takes batches: reads the cross-references that they name in one set read,
+//! Two steps, one mechanism. **Step 1** (`merge`) takes batches: reads the cross-references that they name in one set read,
 //! applies the records in memory, writes the changed ones back in one set write, and marks the match keys touched, old and
-//! new, as dirty. **Step 2** ([`fold`]) takes dirty keys: reads their living cross-references, edits and decisions, folds
+//! new, as dirty. **Step 2** (`fold`) takes dirty keys: reads their living cross-references, edits and decisions, folds
 //! them into profiles, and writes customers, changes, redirects and the customers of orders. Whatever else can change a
 //! profile (decisions, edits, new rules, a rebuild) only marks keys dirty.
 //!

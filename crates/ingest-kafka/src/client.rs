@@ -22,12 +22,13 @@ pub(crate) const ASK_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a command that somebody waits for keeps trying to reach a broker.
 pub(crate) const ALONE_PATIENCE: Duration = Duration::from_secs(30);
 
-/// Defaults over those of librdkafka. Memory: what is fetched and not yet decoded stays below 16 MiB, plus one answer of a
-/// broker; once there is room again, fetching goes on at once and not after a second. Metadata: new topics and partitions are found within seconds instead of minutes.
+/// Defaults over those of librdkafka. Memory: what is fetched and not yet decoded stays below 8 MiB, plus one answer of a
+/// broker; once there is room again, fetching goes on at once and not after a second. Metadata: new topics and partitions
+/// are found within seconds instead of minutes.
 const DEFAULTS: [(&str, &str); 12] = [
     ("client.id", "c360"),
-    ("queued.max.messages.kbytes", "16384"),
-    ("fetch.max.bytes", "8388608"),
+    ("queued.max.messages.kbytes", "8192"),
+    ("fetch.max.bytes", "4194304"),
     ("fetch.queue.backoff.ms", "10"),
     ("fetch.wait.max.ms", "100"),
     ("topic.metadata.refresh.interval.ms", "5000"),

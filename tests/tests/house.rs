@@ -32,12 +32,14 @@ const TESTS: &str = "c360-tests";
 const IMPURE: [&str; 4] = ["sqlx", "tokio", "reqwest", "rdkafka"];
 
 /// Whose statements may not name the tables of which schemas.
-const NO_TABLES_OF: [(&str, &[&str]); 6] = [
+const NO_TABLES_OF: [(&str, &[&str]); 8] = [
     ("staging", &["customer360"]),
     ("ingest-kafka", &["customer360"]),
     ("ingest-csv", &["customer360"]),
     ("poll-rest", &["customer360"]),
+    ("consolidate", &["staging"]),
     ("serve", &["customer360", "staging"]),
+    ("c360", &["staging"]),
     ("embedded-postgres", &["customer360", "staging"]),
 ];
 

@@ -2,16 +2,20 @@
 
 use std::time::Duration;
 
+use chrono::Utc;
+use model::MatchKey;
 use sqlx::PgConnection;
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use staging::{LANDED_CHANNEL, Seal};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::database;
-use crate::{Consolidator, Drained, Error, Rules, metrics};
+use crate::{Consolidator, Drained, Error, Rules, dirty, metrics};
 
 /// How often a process that stands by asks whether it may take over, and one at work looks without being woken.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Known emails that are looked up together when a source is polled for the first time.
+const OFFER_KEYS: i64 = 10_000;
 
 /// Consolidates until `cancel`: as the one at work, or standing by to take over. Database outages are waited out.
 pub async fn run(
@@ -107,31 +111,25 @@ async fn offer_known_keys(connection: &mut PgConnection, rules: &Rules) -> Resul
     if rules.polled_sources.is_empty() {
         return Ok(());
     }
-    sqlx::query(
-        "with keys as materialized (
-             -- a split key is no email to ask about
-             select distinct match_key from customer360.xrefs
-             where match_key is not null and deleted_at is null and match_key not like '#%'
-         ),
-         offered as materialized (
-             -- to how many of the sources
-             select match_key, count(*) as sources from staging.polls where source = any ($1) group by match_key
-         )
-         insert into customer360.dirty_marks (match_keys, cause, marked_at)
-         select array_agg(match_key), 'poll', now()
-         from (
-             select k.match_key, row_number() over () / 10000 as part
-             from keys k
-             left join offered o on o.match_key = k.match_key
-             where coalesce(o.sources, 0) < cardinality($1::text[])
-         ) missing
-         group by part",
-    )
-    .bind(&rules.polled_sources)
-    .execute(connection)
-    .await
-    .map_err(database("offering known emails to a new source"))?;
-    Ok(())
+    let mut after = String::new();
+    loop {
+        let keys: Vec<String> = sqlx::query_scalar(
+            "select distinct match_key from customer360.xrefs
+             where match_key > $1 and deleted_at is null order by match_key limit $2",
+        )
+        .bind(&after)
+        .bind(OFFER_KEYS)
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(database("looking for known emails"))?;
+        let Some(last) = keys.last() else { return Ok(()) };
+        after.clone_from(last);
+        let emails: Vec<MatchKey> = keys.into_iter().map(MatchKey::from_stored).filter(|key| !key.is_split()).collect();
+        let emails: Vec<&str> = emails.iter().map(MatchKey::as_str).collect();
+        let new = staging::polls::not_offered(&mut *connection, &rules.polled_sources, &emails).await?;
+        let new: Vec<&str> = new.iter().map(String::as_str).collect();
+        dirty::mark(connection, &new, "poll", Utc::now()).await?;
+    }
 }
 
 async fn nothing_left(connection: &mut PgConnection) -> Result<bool, Error> {

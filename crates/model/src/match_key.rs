@@ -98,9 +98,10 @@ impl MatchKey {
         &self.0
     }
 
-    /// Whether an operator made this key by a split; it is no email then.
+    /// Whether an operator made this key by a split; it is no email then. An email may begin with `#`, but has no colon
+    /// before its `@`.
     pub fn is_split(&self) -> bool {
-        self.0.starts_with('#')
+        self.0.strip_prefix('#').and_then(|rest| rest.find([':', '@']).map(|at| &rest[at..at + 1])) == Some(":")
     }
 
     /// The customer's id: stable over rebuilds, and not to be guessed without the installation's namespace.

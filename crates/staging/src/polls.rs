@@ -127,6 +127,30 @@ pub async fn offer(
     Ok(done.rows_affected())
 }
 
+/// Those of the match keys that not all of the sources were offered yet.
+pub async fn not_offered(
+    executor: impl PgExecutor<'_>,
+    sources: &[String],
+    keys: &[&str],
+) -> Result<Vec<String>, Error> {
+    sqlx::query_scalar(
+        "with offered as materialized (
+             -- to how many of the sources
+             select match_key, count(*) as sources from staging.polls
+             where source = any ($1) and match_key = any ($2) group by match_key
+         )
+         select k.match_key
+         from unnest($2::text[]) as k (match_key)
+         left join offered o on o.match_key = k.match_key
+         where coalesce(o.sources, 0) < cardinality($1::text[])",
+    )
+    .bind(sources)
+    .bind(keys)
+    .fetch_all(executor)
+    .await
+    .map_err(Error::database("looking for emails that a source was not offered"))
+}
+
 /// Takes match keys back that no living cross-reference has any more. An answer that is under way is then not landed.
 pub async fn withdraw(executor: impl PgExecutor<'_>, keys: &[String]) -> Result<(), Error> {
     sqlx::query("delete from staging.polls where match_key = any ($1)")

@@ -234,6 +234,7 @@ async fn three_systems_become_one_customer_on_real_parts() {
     assert_eq!(code, Some(0));
     assert!(took < Duration::from_secs(10), "{took:?}");
     no_secret_is_logged(&std::fs::read_to_string(installation.path().join("c360.log")).unwrap());
+    no_credential_is_stored(&pool).await.unwrap();
 
     // The same input once more, in another order and with kill -9 in the middle, into an empty database.
     let documents = documents(&pool).await.unwrap();
@@ -273,6 +274,29 @@ async fn documents(pool: &PgPool) -> Result<Vec<(String, Value)>> {
     let sql = "select email, document from customer360.documents
                union all select key, document from customer360.order_documents order by 1";
     Ok(sqlx::query_as(sql).fetch_all(pool).await?)
+}
+
+/// No password of anybody is in any table, whatever its type: rows are read as text.
+async fn no_credential_is_stored(pool: &PgPool) -> Result<()> {
+    let tables: Vec<String> = sqlx::query_scalar(
+        "select format('%I.%I', schemaname, tablename) from pg_tables where schemaname in ('staging', 'customer360')",
+    )
+    .fetch_all(pool)
+    .await?;
+    let systems = [people::System::HomeDelivery, people::System::Loyalty, people::System::OnlineStore];
+    let passwords: Vec<String> =
+        people::all().iter().flat_map(|person| systems.map(|system| person.password(system))).collect();
+    for table in &tables {
+        let found: i64 = sqlx::query_scalar(sqlx::AssertSqlSafe(format!(
+            "select count(*) from {table} t cross join unnest($1::text[]) as secret where strpos(t::text, secret) > 0"
+        )))
+        .bind(&passwords)
+        .fetch_one(pool)
+        .await?;
+        ensure!(found == 0, "{found} passwords in clear in {table}");
+    }
+    ensure!(tables.len() > 10, "only {} tables were looked at", tables.len());
+    Ok(())
 }
 
 /// No email of anybody and no password is in what c360 says.

@@ -32,7 +32,8 @@ fn drop_night(installation: &Installation, night: u32) {
     let text = format!(
         "id,firstName,lastName,email,password,points\n{night},Night,{night},night.{night}@example.com,secret,1\n,No,One,,,\n"
     );
-    std::fs::write(installation.path().join(format!("drop/loyalty/loyalty_members_2026-11-{night}.csv")), text).unwrap();
+    std::fs::write(installation.path().join(format!("drop/loyalty/loyalty_members_2026-11-{night}.csv")), text)
+        .unwrap();
 }
 
 /// Waits until this many members are customers; the database may be away meanwhile.

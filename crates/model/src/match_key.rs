@@ -101,7 +101,8 @@ impl MatchKey {
     /// Whether an operator made this key by a split; it is no email then. An email may begin with `#`, but has no colon
     /// before its `@`.
     pub fn is_split(&self) -> bool {
-        self.0.strip_prefix('#').and_then(|rest| rest.find([':', '@']).map(|at| &rest[at..at + 1])) == Some(":")
+        let before_at = self.0.split('@').next().unwrap_or_default();
+        before_at.starts_with('#') && before_at.contains(':')
     }
 
     /// The customer's id: stable over rebuilds, and not to be guessed without the installation's namespace.

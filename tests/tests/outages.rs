@@ -1,5 +1,7 @@
 //! What is down stops nothing else, and nothing for good: c360 as a process, with sources and a database that go away.
 
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
 use std::time::{Duration, Instant};
 
 use c360_tests::program::Installation;
@@ -7,7 +9,7 @@ use embedded_postgres::{Cluster, Options};
 use serde_json::Value;
 use sqlx::{Connection, PgConnection};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// Where nobody listens.
 const NOWHERE: &str = "127.0.0.1:1";
 

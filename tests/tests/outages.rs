@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use c360_tests::program::Installation;
@@ -87,12 +88,20 @@ fn is_troubled(sources: &Value, name: &str) -> bool {
     source["trouble"].is_string() || source["breaker"] == "open"
 }
 
+/// A cluster that can be started again: each start has a socket of its own, and the link leads to the last one.
+fn start(home: &Path) -> (Cluster, String) {
+    let cluster = Cluster::start(&Options::persistent(home.join("data"))).unwrap();
+    let (run, link) = (cluster.run_directory(), home.join("run"));
+    let _ = std::fs::remove_file(&link);
+    std::os::unix::fs::symlink(run, &link).unwrap();
+    let url = cluster.url().replace(run.to_str().unwrap(), link.to_str().unwrap());
+    (cluster, url)
+}
+
 #[tokio::test]
 async fn invariant_9_an_unreachable_database_stops_nothing_for_good() {
     let home = tempfile::tempdir().unwrap();
-    let options = Options::persistent(home.path());
-    let mut cluster = Cluster::start(&options).unwrap();
-    let url = cluster.url();
+    let (mut cluster, url) = start(home.path());
     let installation = installation(&url);
     let mut daemon = installation.start(&["run", "--no-http"], "c360.log").unwrap();
     drop_night(&installation, 10);
@@ -103,8 +112,7 @@ async fn invariant_9_an_unreachable_database_stops_nothing_for_good() {
         drop_night(&installation, night);
         tokio::time::sleep(Duration::from_secs(2)).await;
         assert!(daemon.is_running(), "it ends when the database does");
-        cluster = Cluster::start(&options).unwrap();
-        assert_eq!(cluster.url(), url);
+        cluster = start(home.path()).0;
         customers(&url, i64::from(night) - 9).await;
     }
     assert_eq!(daemon.terminate().unwrap().0, Some(0));

@@ -61,7 +61,7 @@ fn rows(summary: &Summary) -> Vec<(String, i64)> {
     rows.push(("products".to_owned(), summary.products));
     rows.push(("records without a customer".to_owned(), summary.unmatched.iter().map(|(_, count)| count).sum()));
     rows.extend(summary.unmatched.iter().map(|(reason, count)| (format!("  {reason}"), *count)));
-    rows.push(("dead letters".to_owned(), summary.dead_letters.iter().map(|(_, _, count)| count).sum()));
-    rows.extend(summary.dead_letters.iter().map(|(source, reason, count)| (format!("  {source}: {reason}"), *count)));
+    rows.push(("dead letters".to_owned(), summary.dead_letters.values().sum()));
+    rows.extend(summary.dead_letters.iter().map(|((source, reason), count)| (format!("  {source}: {reason}"), *count)));
     rows
 }

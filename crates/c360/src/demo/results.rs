@@ -1,5 +1,7 @@
 //! Reading the golden records that the sources became.
 
+use std::collections::BTreeMap;
+
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -53,8 +55,8 @@ pub(super) struct Summary {
     pub(super) by_systems: Vec<(i64, i64)>,
     /// Reason, and how many cross-references are without a customer because of it.
     pub(super) unmatched: Vec<(String, i64)>,
-    /// Source, reason and number.
-    pub(super) dead_letters: Vec<(String, String, i64)>,
+    /// How many, by source and reason.
+    pub(super) dead_letters: BTreeMap<(String, String), i64>,
     pub(super) orders: i64,
     /// Orders whose customer nobody knows yet.
     pub(super) waiting_orders: i64,
@@ -116,7 +118,7 @@ async fn lines(database: &mut PgConnection, order: &Order) -> sqlx::Result<Vec<L
 }
 
 /// Counts everybody.
-pub(super) async fn summary(database: &mut PgConnection) -> sqlx::Result<Summary> {
+pub(super) async fn summary(database: &mut PgConnection) -> anyhow::Result<Summary> {
     let by_systems = sqlx::query_as(
         "select systems, count(*)
          from (
@@ -133,12 +135,6 @@ pub(super) async fn summary(database: &mut PgConnection) -> sqlx::Result<Summary
          group by unmatched_reason
          order by unmatched_reason",
     );
-    let dead_letters = sqlx::query_as(
-        "select source, reason, count(*) from staging.dead_letters
-         where state = 'parked'
-         group by source, reason
-         order by source, reason",
-    );
     let orders = sqlx::query_as(
         "select count(*), count(*) filter (where customer_id is null) from customer360.orders where deleted_at is null",
     );
@@ -148,7 +144,7 @@ pub(super) async fn summary(database: &mut PgConnection) -> sqlx::Result<Summary
         customers: customers(database).await?,
         by_systems: by_systems.fetch_all(&mut *database).await?,
         unmatched: unmatched.fetch_all(&mut *database).await?,
-        dead_letters: dead_letters.fetch_all(&mut *database).await?,
+        dead_letters: staging::overview::parked(&mut *database).await?,
         orders,
         waiting_orders,
         products: products.fetch_one(database).await?,

@@ -150,6 +150,7 @@ fn settings(broker: &Broker) -> Settings {
     let customer = CustomerMapping {
         topics: Vec::new(),
         request: None,
+        records: None,
         external_id: column("id"),
         email: Some(column("email")),
         credential: Some("password".to_owned()),

@@ -23,15 +23,19 @@ mod directory;
 mod jvm;
 mod mariadb;
 mod ports;
+mod postgres;
 mod produce;
 mod read;
+mod shipped;
 
 pub use broker::Broker;
 pub use connect::Connect;
 pub use debezium::{CUSTOMERS_TOPIC, Schemas, debezium_mariadb_config, debezium_mariadb_config_as};
 pub use mariadb::MariaDb;
+pub use postgres::Postgres;
 pub use produce::{Outgoing, Producer};
 pub use read::{Message, Reader};
+pub use shipped::{Shape, put_over, shipped_mariadb, shipped_mysql, shipped_postgres};
 
 /// All three parts. The order of the fields is the order they are dropped in.
 pub struct Stack {

@@ -44,6 +44,7 @@ impl World {
         let customer = CustomerMapping {
             topics: Vec::new(),
             request: None,
+            records: None,
             external_id: column("id"),
             email: Some(column("email")),
             credential: Some("password".to_owned()),

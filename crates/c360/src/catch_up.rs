@@ -138,7 +138,12 @@ async fn import(
     let files = ingest_csv::import(settings, database, lander, &[], &options, &mut |_| {}, cancel.clone()).await;
     match files {
         Ok(files) => {
-            outcome.refused |= files.iter().any(|file| file.state == FileOutcome::Refused);
+            outcome.refused |=
+                files.iter().any(|file| matches!(file.state, FileOutcome::Refused | FileOutcome::Unreadable));
+            for file in files.iter().filter(|file| file.state == FileOutcome::Changing) {
+                let reason = file.reason.as_deref().unwrap_or_default();
+                tracing::warn!(source = name, file = ?file.file, reason, "the file is not finished; the next run takes it");
+            }
             on_step(Step::Csv { source: name, files: &files });
         }
         Err(error) => failed(outcome, name, &error),

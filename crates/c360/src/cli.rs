@@ -1,14 +1,23 @@
 //! The command line. Its words are frozen, because scripts use them; the pages behind `--help` are in `cli/help.rs`.
 
+mod dead_letters;
 mod help;
+mod refresh;
+mod source;
+pub mod time;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use chrono::{DateTime, Utc};
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::telemetry::LogFormat;
+
+pub use dead_letters::{DeadLetters, DeadLettersCommand, Discard, InState, List, Retry, Show, Which};
+pub use refresh::Refresh;
+pub use source::{Retire, Source, SourceCommand};
 
 /// Customer-360 ingestion: Kafka, CSV and REST into golden customer records in Postgres
 #[derive(Debug, Parser)]
@@ -46,9 +55,21 @@ pub enum Command {
     /// Import the files of a CSV source now
     #[command(long_about = help::IMPORT, after_long_help = help::IMPORT_END)]
     Import(Import),
+    /// Land messages of a Kafka source again
+    #[command(long_about = help::REPLAY, after_long_help = help::REPLAY_END)]
+    Replay(Replay),
+    /// Ask a REST source now
+    #[command(long_about = help::refresh::REFRESH, after_long_help = help::refresh::REFRESH_END)]
+    Refresh(Refresh),
     /// Show how far every source is and what needs a look
     #[command(long_about = help::STATUS, after_long_help = help::STATUS_END)]
     Status(Status),
+    /// List, show, retry or discard what could not be landed
+    #[command(long_about = help::dead_letters::DEAD_LETTERS, after_long_help = help::dead_letters::DEAD_LETTERS_END)]
+    DeadLetters(DeadLetters),
+    /// Take out what a source said before a time
+    #[command(long_about = help::source::SOURCE, after_long_help = help::source::SOURCE_END)]
+    Source(Source),
     /// Drop the staged records whose time is over
     #[command(long_about = help::EXPIRE, after_long_help = help::EXPIRE_END)]
     Expire,
@@ -105,6 +126,37 @@ pub struct Import {
     /// Import a file once more that has been imported before
     #[arg(long)]
     pub again: bool,
+}
+
+/// `c360 replay`
+#[derive(Debug, Clone, Args)]
+pub struct Replay {
+    /// The Kafka source, as it is called in the configuration
+    pub source: String,
+    /// Of this topic only
+    #[arg(long)]
+    pub topic: Option<String>,
+    /// Of this partition only
+    #[arg(long)]
+    pub partition: Option<i32>,
+    /// From the first message of this time on [default: from the first there is]
+    #[arg(long, value_name = "TIME", value_parser = time::parse, conflicts_with = "from_offset")]
+    pub from: Option<DateTime<Utc>>,
+    /// From this offset on
+    #[arg(long, value_name = "OFFSET")]
+    pub from_offset: Option<i64>,
+    /// Up to before the first message of this time [default: as far as the source is landed]
+    #[arg(long, value_name = "TIME", value_parser = time::parse, conflicts_with = "to_offset")]
+    pub to: Option<DateTime<Utc>>,
+    /// Up to before this offset
+    #[arg(long, value_name = "OFFSET")]
+    pub to_offset: Option<i64>,
+    /// The source's log has begun again: from here on everything is newer than all before
+    #[arg(long)]
+    pub new_epoch: bool,
+    /// Read and look what would change, and write nothing
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// `c360 status`

@@ -2,11 +2,16 @@
 
 mod completions;
 mod config;
+mod dead_letters;
 mod expire;
+mod foreseen;
 mod import;
 mod migrate;
+mod refresh;
+mod replay;
 mod run;
 mod sample_store;
+mod source;
 
 use crate::cli::{Cli, Command, Global};
 use crate::config::{Config, Environment};
@@ -23,7 +28,11 @@ pub async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Run(args) => run::run(args, configured(&cli.global)?).await,
         Command::Demo(args) => crate::demo::run(args).await,
         Command::Import(args) => import::run(args, configured(&cli.global)?).await,
+        Command::Replay(args) => replay::run(args, configured(&cli.global)?).await,
+        Command::Refresh(args) => refresh::run(args, configured(&cli.global)?).await,
         Command::Status(args) => crate::status::run(args, configured(&cli.global)?).await,
+        Command::DeadLetters(args) => dead_letters::run(args.command, configured(&cli.global)?).await,
+        Command::Source(args) => source::run(args.command, configured(&cli.global)?).await,
         Command::Expire => expire::run(configured(&cli.global)?).await,
         Command::Migrate => migrate::run(configured(&cli.global)?).await,
         Command::Config(args) => config::run(args.command, &cli.global),

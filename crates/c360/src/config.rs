@@ -36,7 +36,8 @@ pub use environment::Environment;
 pub use problem::{Error, Place, Problem};
 pub use sections::{Database, Http, Matching, Security, Staging, Survivorship};
 pub use source::{
-    Basic, CredentialPolicy, Csv, Kafka, KafkaFormat, OAuth2, Properties, Rest, Source, SourceKind, SourceSettings,
+    Basic, CredentialPolicy, Csv, Kafka, KafkaFormat, List, Lists, OAuth2, Properties, Rest, Source, SourceKind,
+    SourceSettings,
 };
 
 /// The file that is read when nobody names one.

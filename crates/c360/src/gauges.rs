@@ -4,10 +4,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use metrics::gauge;
+use serde_json::Value;
 use sqlx::PgConnection;
 use sqlx::postgres::PgConnectOptions;
+use staging::health::Health;
 use staging::overview;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -20,6 +22,16 @@ pub const BACKLOG_OLDEST_SECONDS: &str = "c360_backlog_oldest_seconds";
 pub const DEAD_LETTERS_PARKED: &str = "c360_dead_letters_parked";
 /// Living cross-references that belong to no customer, by `reason`.
 pub const UNMATCHED_XREFS: &str = "c360_unmatched_xrefs";
+/// Records that look old by position and new by time, so that nothing of them is taken: the log of this `source` has begun
+/// again. 0 from the next epoch on.
+pub const LOG_RESTART_RECORDS: &str = "c360_log_restart_records";
+/// What its ingester says is wrong with a `source`: partitions that are stopped, credentials that are refused, a directory or
+/// server that is out of reach.
+pub const SOURCE_TROUBLES: &str = "c360_source_troubles";
+/// 1 while the last file of a CSV `source` that was imported or refused was refused.
+pub const CSV_REFUSED_FILES: &str = "c360_csv_refused_files";
+/// The newest time that a CSV `source` has given files of, in seconds since 1970.
+pub const CSV_NEWEST_AS_OF_SECONDS: &str = "c360_csv_newest_as_of_seconds";
 /// Customers that a REST source is to be asked about now, by `source`.
 pub const POLLS_DUE: &str = "c360_polls_due";
 /// For how long a partition whose time is over has had to stay because of a batch that is not consolidated.
@@ -33,6 +45,8 @@ pub const GAUGES_MEASURED_AT_SECONDS: &str = "c360_gauges_measured_at_seconds";
 const EVERY: Duration = Duration::from_secs(5);
 /// ... unless it takes long: asking is to be at most this part of the time.
 const SHARE: u32 = 20;
+/// For how long a word of trouble counts: an ingester that lives repeats it.
+const TROUBLE_LASTS: TimeDelta = TimeDelta::minutes(2);
 /// A database that takes longer has other worries.
 const MEASURE_WITHIN: Duration = Duration::from_mins(1);
 
@@ -93,7 +107,20 @@ impl Gauges {
         gauges.set(BACKLOG_RECORDS, &[], backlog.iter().map(|backlog| backlog.records).sum::<i64>() as f64);
         // Sources without a backlog have one of age 0: no alert needs a rule for absence.
         for known in staging::health::all(&mut *connection).await? {
-            gauges.set(BACKLOG_OLDEST_SECONDS, &[("source", known.source)], 0.0);
+            gauges.set(LOG_RESTART_RECORDS, &[("source", known.source.clone())], 0.0);
+            gauges.set(BACKLOG_OLDEST_SECONDS, &[("source", known.source.clone())], 0.0);
+            gauges.set(SOURCE_TROUBLES, &[("source", known.source.clone())], troubles(&known, now) as f64);
+        }
+        for (source, as_of) in overview::newest_nights(&mut *connection).await? {
+            gauges.set(CSV_REFUSED_FILES, &[("source", source.clone())], 0.0);
+            gauges.set(CSV_NEWEST_AS_OF_SECONDS, &[("source", source)], as_of.timestamp() as f64);
+        }
+        for file in overview::refused_files(&mut *connection).await? {
+            gauges.set(CSV_REFUSED_FILES, &[("source", file.source)], 1.0);
+        }
+        for (source, restarts) in consolidate::overview::log_restarts(&mut *connection).await? {
+            let records: i64 = restarts.iter().map(|restart| restart.records).sum();
+            gauges.set(LOG_RESTART_RECORDS, &[("source", source)], records as f64);
         }
         for backlog in backlog {
             gauges.set(BACKLOG_OLDEST_SECONDS, &[("source", backlog.source)], seconds(backlog.oldest));
@@ -127,9 +154,18 @@ impl Gauges {
     }
 }
 
+/// What is stopped stays so until somebody looks; what is only out of reach, as long as somebody says so.
+fn troubles(known: &Health, now: DateTime<Utc>) -> usize {
+    let stopped = known.health.get("stopped").and_then(Value::as_array).map_or(0, Vec::len);
+    let is_fresh = known.said_at.is_some_and(|said_at| now - said_at < TROUBLE_LASTS);
+    let has_trouble = is_fresh && known.health.get("trouble").is_some_and(Value::is_string);
+    stopped + usize::from(has_trouble)
+}
+
 #[cfg(test)]
 mod tests {
     use metrics_exporter_prometheus::PrometheusBuilder;
+    use staging::imports::{self, File, State};
 
     use super::*;
 
@@ -159,9 +195,75 @@ mod tests {
         staging::health::report(&mut connection, "loyalty", &serde_json::json!({}), Utc::now()).await.unwrap();
         let gauges = Gauges::measure(&mut connection, Utc::now()).await.unwrap();
         let value = |name, labels: &[(&'static str, String)]| gauges.0.get(&(name, labels.to_vec())).copied();
+        assert_eq!(value(SOURCE_TROUBLES, &[("source", "loyalty".to_owned())]), Some(0.0));
         assert_eq!(value(BACKLOG_RECORDS, &[]), Some(0.0));
         assert_eq!(value(BACKLOG_OLDEST_SECONDS, &[("source", "loyalty".to_owned())]), Some(0.0));
         assert_eq!(value(EXPIRY_HELD_BACK_SECONDS, &[]), Some(0.0));
         assert!(value(STAGING_BYTES, &[]).unwrap() > 0.0);
+    }
+
+    #[tokio::test]
+    async fn a_log_that_has_begun_again_shows_until_the_next_epoch() {
+        let database = embedded_postgres::test::database().await;
+        let mut connection = staging::connect(&database.url.parse().unwrap()).await.unwrap();
+        staging::migrate(&mut connection).await.unwrap();
+        consolidate::migrate(&mut connection).await.unwrap();
+        staging::health::report(&mut connection, "loyalty", &serde_json::json!({}), Utc::now()).await.unwrap();
+        sqlx::raw_sql(
+            "insert into customer360.log_restarts
+                 (source, epoch, topic, partition, records, first_offset, first_observed_at, noticed_at, last_noticed_at)
+             values ('shop', 0, 't', 0, 3, 17, now(), now(), now()), ('shop', 0, 't', 1, 4, 18, now(), now(), now())",
+        )
+        .execute(&mut connection)
+        .await
+        .unwrap();
+        let label = |source: &str| vec![("source", source.to_owned())];
+        let gauges = Gauges::measure(&mut connection, Utc::now()).await.unwrap();
+        assert_eq!(gauges.0.get(&(LOG_RESTART_RECORDS, label("shop"))), Some(&7.0));
+        assert_eq!(gauges.0.get(&(LOG_RESTART_RECORDS, label("loyalty"))), Some(&0.0));
+        assert!(staging::replays::rewind(&mut connection, "shop", &[], true, Utc::now()).await.unwrap());
+        let gauges = Gauges::measure(&mut connection, Utc::now()).await.unwrap();
+        assert_eq!(gauges.0.get(&(LOG_RESTART_RECORDS, label("shop"))), Some(&0.0));
+    }
+
+    #[tokio::test]
+    async fn files_and_troubles_of_sources_are_shown_until_they_are_over() {
+        let database = embedded_postgres::test::database().await;
+        let mut connection = staging::connect(&database.url.parse().unwrap()).await.unwrap();
+        staging::migrate(&mut connection).await.unwrap();
+        consolidate::migrate(&mut connection).await.unwrap();
+        let now = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
+        let word = serde_json::json!({"stopped": ["a", "b"], "trouble": "no answer"});
+        staging::health::report(&mut connection, "loyalty", &word, now).await.unwrap();
+        let measure = async |connection: &mut PgConnection, now| {
+            let gauges = Gauges::measure(connection, now).await.unwrap();
+            let of = |name| gauges.0.get(&(name, vec![("source", "loyalty".to_owned())])).copied();
+            [SOURCE_TROUBLES, CSV_REFUSED_FILES, CSV_NEWEST_AS_OF_SECONDS].map(of)
+        };
+        assert_eq!(measure(&mut connection, now).await, [Some(3.0), None, None]);
+        assert_eq!(measure(&mut connection, now + TROUBLE_LASTS).await[0], Some(2.0), "nobody repeats it");
+        for (state, as_of, expected) in [
+            (State::Refused, 1_000, (Some(1.0), None)),
+            (State::Imported, 2_000, (Some(0.0), Some(2_000.0))),
+            (State::Refused, 3_000, (Some(1.0), Some(2_000.0))),
+            (State::Copy, 4_000, (Some(1.0), Some(4_000.0))),
+            (State::Imported, 1_500, (Some(0.0), Some(4_000.0))),
+        ] {
+            let as_of = DateTime::from_timestamp(as_of, 0).unwrap();
+            let (source, file_name, sha256) = ("loyalty".to_owned(), "f".to_owned(), "x".to_owned());
+            let file = File { source, file_name, as_of, mtime: as_of, dated: true, full_export: false, sha256 };
+            if state == State::Copy {
+                imports::note(&mut connection, &file, state, 0, now).await.unwrap();
+            } else {
+                let import_id = imports::begin(&mut connection, &file, now).await.unwrap();
+                let is_done = match state {
+                    State::Refused => imports::refuse(&mut connection, import_id, "why", now).await,
+                    _ => imports::publish(&mut connection, import_id, 0, Duration::from_hours(1), now).await,
+                };
+                assert!(is_done.unwrap());
+            }
+            let [_, refused, newest] = measure(&mut connection, now).await;
+            assert_eq!((refused, newest), expected, "{state:?}");
+        }
     }
 }

@@ -15,7 +15,7 @@ use sqlx::postgres::PgConnectOptions;
 use staging::{Lander, Seal};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, SourceKind};
+use crate::config::{Config, Source, SourceKind};
 use crate::exit::Exit;
 
 /// The embedded cluster's database.
@@ -97,7 +97,11 @@ impl Installation {
 
     /// The rules by which profiles are made.
     pub fn rules(&self) -> anyhow::Result<Rules> {
-        let polled = self.config.sources.iter().filter(|(_, source)| matches!(source.kind, SourceKind::Rest(_)));
+        let is_polled = |source: &Source| {
+            let asks = source.settings.customer.as_ref().is_some_and(|customer| customer.request.is_some());
+            matches!(source.kind, SourceKind::Rest(_)) && asks
+        };
+        let polled = self.config.sources.iter().filter(|(_, source)| is_polled(source));
         Ok(Rules {
             survivorship: self.config.survivorship.rules(),
             guards: self.config.matching.guards().map_err(|error| Exit::Configuration.because(error))?,

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use model::mapping::{Context, Mapping};
-use model::{InstallationKey, Limits};
+use model::{Entity, InstallationKey, Limits};
 use secrecy::ExposeSecret;
 
-use crate::config::{Csv, Kafka, KafkaFormat, Rest, Source, SourceKind};
+use crate::config::{Csv, Kafka, KafkaFormat, List, Rest, Source, SourceKind};
 use crate::exit::Exit;
 
 /// What an ingester is told.
@@ -24,7 +24,7 @@ pub fn ingester(name: &str, source: &Source, key: &InstallationKey) -> anyhow::R
     match &source.kind {
         SourceKind::Kafka(settings) => Ok(Ingester::Kafka(kafka(name, source, settings, context))),
         SourceKind::Csv(settings) => csv(name, source, settings, context).map(Ingester::Csv),
-        SourceKind::Rest(settings) => rest(name, source, settings, context).map(Ingester::Rest),
+        SourceKind::Rest(settings) => Ok(Ingester::Rest(rest(name, source, settings, context))),
     }
 }
 
@@ -83,19 +83,37 @@ fn csv(name: &str, source: &Source, csv: &Csv, context: Context) -> anyhow::Resu
     })
 }
 
-fn rest(name: &str, source: &Source, rest: &Rest, context: Context) -> anyhow::Result<poll_rest::Settings> {
-    let refuse = |problem: &str| Exit::Configuration.because(anyhow::anyhow!("sources.{name}.{problem}"));
-    if rest.oauth2.is_some() {
-        return Err(refuse("oauth2: not supported yet; use bearer_token, basic or headers"));
+fn list(rest: &Rest, entity: Entity, list: &List) -> poll_rest::List {
+    poll_rest::List {
+        entity,
+        request: list.request.clone(),
+        records: list.records.clone(),
+        next: list.next.clone(),
+        first_page: list.first_page,
+        every: list.every.unwrap_or(rest.refresh_every),
+        overlap: list.overlap,
+        since_format: list.since_format.clone(),
+        max_pages: list.max_pages,
     }
-    let customer = source.settings.customer.clone().ok_or_else(|| refuse("customer: a mapping is missing"))?;
+}
+
+fn rest(name: &str, source: &Source, rest: &Rest, context: Context) -> poll_rest::Settings {
     let bearer = rest.bearer_token.clone().map(poll_rest::Auth::Bearer);
     let basic = rest.basic.clone().map(|basic| poll_rest::Auth::Basic { user: basic.user, password: basic.password });
-    Ok(poll_rest::Settings {
+    let oauth2 = rest.oauth2.clone().map(|oauth2| {
+        poll_rest::Auth::OAuth2(poll_rest::OAuth2 {
+            token_url: oauth2.token_url.into(),
+            client_id: oauth2.client_id,
+            client_secret: oauth2.client_secret,
+            scope: oauth2.scope,
+        })
+    });
+    poll_rest::Settings {
         source: name.to_owned(),
         base_url: rest.base_url.clone().into(),
         headers: rest.headers.clone(),
-        auth: bearer.or(basic),
+        auth: bearer.or(basic).or(oauth2),
+        private_addresses: rest.private_addresses,
         requests_per_second: rest.requests_per_second,
         concurrency: rest.concurrency,
         refresh_every: rest.refresh_every,
@@ -105,12 +123,13 @@ fn rest(name: &str, source: &Source, rest: &Rest, context: Context) -> anyhow::R
         max_body_bytes: rest.max_body_bytes,
         breaker_failures: rest.breaker_failures,
         breaker_cooldown: rest.breaker_cooldown,
-        customer,
+        customer: source.settings.customer.clone(),
         order: source.settings.order.clone(),
         product: source.settings.product.clone(),
         interaction: source.settings.interaction.clone(),
+        lists: rest.list.each().map(|(entity, list)| self::list(rest, entity, list)).collect(),
         context,
         limits: Limits::default(),
         ttl: source.ttl(),
-    })
+    }
 }

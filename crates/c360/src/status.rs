@@ -14,7 +14,7 @@ mod looks;
 mod report;
 #[cfg(test)]
 mod tests;
-mod words;
+pub(crate) mod words;
 
 use std::io::Write;
 
@@ -25,8 +25,9 @@ use crate::config::Config;
 use crate::exit::Exit;
 use facts::Asked;
 
+pub(crate) use facts::{Opened, open};
 pub use looks::Look;
-pub use report::{Backlog, Daemon, Expiry, LastFile, Report, Source, Staging};
+pub use report::{Backlog, Daemon, Expiry, LastFile, List, Report, Source, Staging};
 
 /// Prints the status. With `--check`, whatever needs a look makes it [`Exit::Unexpected`]; a database out of reach is
 /// [`Exit::OutOfReach`] in any case, and the document says so too.

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use sqlx::PgConnection;
 use sqlx::postgres::PgConnectOptions;
 use staging::imports::{self, File};
-use staging::offsets::Advance;
+use staging::offsets::{Advance, Progress};
 use staging::{Batch, Checkpoint, DEFAULT_PARTITION_WIDTH, DeadLetter, Lander, Seal};
 use tokio_util::sync::CancellationToken;
 
@@ -126,7 +126,15 @@ async fn land(place: &Place, ago: TimeDelta) {
     batch.push(&record(1, None));
     let reject = Reject::new(Reason::NotJson, "value ends too early");
     batch.push_dead_letter(DeadLetter::new(json!({"topic": TOPIC, "partition": 0, "offset": 2}), reject, b"["));
-    let advance = Advance { topic: TOPIC.to_owned(), partition: 0, expected: None, next_offset: 3, log_position: None };
+    let advance = Advance {
+        progress: Progress::Source,
+        epoch: 0,
+        topic: TOPIC.to_owned(),
+        partition: 0,
+        expected: None,
+        next_offset: 3,
+        log_position: None,
+    };
     let origin = json!({"topic": TOPIC, "partition": 0, "first_offset": 0, "last_offset": 2});
     let mut lander = Lander::new(place.options(), seal(), DEFAULT_PARTITION_WIDTH);
     lander.land(&mut batch, &origin, &Checkpoint::Kafka(advance), Utc::now() - ago).await.unwrap();

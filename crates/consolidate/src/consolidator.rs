@@ -12,6 +12,8 @@ use crate::error::database;
 use crate::exclude::exclude_refused;
 use crate::fold::fold;
 use crate::merge::{Merged, merge};
+use crate::restarts::Clocks;
+use crate::retire::sweep;
 use crate::{Error, Rules, migrate};
 
 /// Connections that write side by side.
@@ -30,6 +32,8 @@ pub struct Drained {
     pub records: usize,
     /// Records that are dead letters now.
     pub excluded: usize,
+    /// Cross-references tombstoned by retirements.
+    pub retired: usize,
     /// Profiles written.
     pub profiles: usize,
 }
@@ -41,6 +45,8 @@ pub struct Drained {
 pub struct Consolidator {
     reader: PgConnection,
     lanes: Vec<PgConnection>,
+    /// Read when it first has work: before that another one may move them.
+    clocks: Option<Clocks>,
 }
 
 /// Batches that are merged together, with their records.
@@ -57,7 +63,7 @@ impl Consolidator {
         for _ in 0..LANES {
             lanes.push(staging::connect(database).await?);
         }
-        Ok(Self { reader: staging::connect(database).await?, lanes })
+        Ok(Self { reader: staging::connect(database).await?, lanes, clocks: None })
     }
 
     /// Becomes the one at work, unless another process is. The locks belong to the connections, so they are free when this
@@ -98,6 +104,8 @@ impl Consolidator {
         migrate::ensure_change_partitions(&mut self.reader, Utc::now()).await?;
         while !cancel.is_cancelled() {
             let before = drained;
+            let swept = sweep(&mut self.lanes[0], rules, cancel).await?;
+            drained.retired += swept.tombstoned;
             self.merge_claims(rules, seal, cancel, &mut drained).await?;
             loop {
                 let folded = fold(&mut self.reader, &mut self.lanes, rules, cancel).await?;
@@ -106,7 +114,7 @@ impl Consolidator {
                     break;
                 }
             }
-            if drained == before {
+            if drained == before && !swept.is_unfinished {
                 break;
             }
         }
@@ -122,6 +130,10 @@ impl Consolidator {
         drained: &mut Drained,
     ) -> Result<(), Error> {
         let started = Instant::now();
+        let clocks = match &mut self.clocks {
+            Some(clocks) => clocks,
+            none => none.insert(Clocks::read(&mut self.reader).await?),
+        };
         let mut claim = Claim::next(&mut self.reader, &[]).await?;
         while !claim.batches.is_empty() {
             let read_ahead = async {
@@ -130,7 +142,7 @@ impl Consolidator {
                 }
                 Claim::next(&mut self.reader, &claim.batch_ids()).await
             };
-            let merging = merge_or_exclude(&mut self.lanes, rules, seal, &claim, Utc::now());
+            let merging = merge_or_exclude(&mut self.lanes, rules, seal, clocks, &claim, Utc::now());
             let (merged, next) = tokio::join!(merging, read_ahead);
             let merged = merged?;
             drained.batches += merged.batches;
@@ -174,10 +186,11 @@ async fn merge_or_exclude(
     lanes: &mut [PgConnection],
     rules: &Rules,
     seal: &Seal,
+    clocks: &mut Clocks,
     claim: &Claim,
     now: DateTime<Utc>,
 ) -> Result<Merged, Error> {
-    let error = match merge(lanes, rules, seal, claim, now).await {
+    let error = match merge(lanes, rules, seal, clocks, claim, now).await {
         Err(error) if error.is_data() => error,
         outcome => return outcome,
     };
@@ -185,11 +198,11 @@ async fn merge_or_exclude(
     for batch in &claim.batches {
         staging::fail(&mut lanes[0], &[batch.batch_id], &error.to_string()).await?;
         let alone = Claim::of(&mut lanes[0], vec![batch.clone()]).await?;
-        let merged = match merge(lanes, rules, seal, &alone, now).await {
+        let merged = match merge(lanes, rules, seal, clocks, &alone, now).await {
             Err(error) if error.is_data() => {
                 total.excluded += exclude_refused(&mut lanes[0], rules, seal, &alone, now).await?;
                 let rest = Claim::of(&mut lanes[0], alone.batches).await?;
-                merge(lanes, rules, seal, &rest, now).await?
+                merge(lanes, rules, seal, clocks, &rest, now).await?
             }
             outcome => outcome?,
         };

@@ -104,7 +104,7 @@ async fn fold_window(
 }
 
 /// Marked keys and all others that lead to the same customers, in parts that share no customer.
-fn parts<'m>(window: &'m Window, decisions: &Decisions) -> Vec<Vec<Marked<'m>>> {
+pub(crate) fn parts<'m>(window: &'m Window, decisions: &Decisions) -> Vec<Vec<Marked<'m>>> {
     let mut done = HashSet::new();
     let mut parts = vec![Vec::new()];
     for (marked, cause) in window {
@@ -125,7 +125,7 @@ fn parts<'m>(window: &'m Window, decisions: &Decisions) -> Vec<Vec<Marked<'m>>> 
 }
 
 /// Folds one part in the caller's transaction; returns how many profiles it wrote.
-async fn fold_part(
+pub(crate) async fn fold_part(
     connection: &mut PgConnection,
     matching: &Matching<'_>,
     part: &[Marked<'_>],

@@ -10,6 +10,8 @@
 //! any arrival order, any repetition and any batching of the same records gives the same rows. Writes that would change
 //! nothing are not made. One consolidator works at a time per database; others stand by and take over.
 //!
+//! What a system said before a time can be taken out: [`retire`]. [`Preview`] says what records would change, without changing it.
+//!
 //! It knows nothing of where records came from beyond their source's name. Start with [`run`] and [`Consolidator`].
 
 mod consolidator;
@@ -26,8 +28,11 @@ mod metrics;
 mod migrate;
 mod orders;
 pub mod overview;
+mod preview;
 mod products;
 mod redirects;
+mod restarts;
+pub mod retire;
 mod rules;
 mod worker;
 mod xrefs;
@@ -36,5 +41,6 @@ pub use consolidator::{Consolidator, Drained};
 pub use dirty::mark;
 pub use error::Error;
 pub use migrate::{migrate, missing_migrations};
+pub use preview::{Change, Foreseen, Preview, ProfileChange};
 pub use rules::Rules;
 pub use worker::{catch_up, run};

@@ -1,8 +1,9 @@
 //! Matching: which match key a cross-reference has under the rules and decisions in force, and what happens to one whose
 //! key is no longer that.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
+use chrono::{DateTime, Utc};
 use model::{Decisions, MatchKey, Unmatched};
 use sqlx::types::Uuid;
 use sqlx::{PgConnection, Row};
@@ -11,22 +12,42 @@ use crate::error::database;
 use crate::fold::Marked;
 use crate::{Error, Rules, decisions, orders};
 
-/// What is in force: rules, standing decisions, and the namespace of this installation's customer ids.
+/// What is in force: rules, standing decisions, retirements, and the namespace of this installation's customer ids.
 pub(crate) struct Matching<'r> {
     pub(crate) rules: &'r Rules,
     pub(crate) decisions: Decisions,
     pub(crate) namespace: Uuid,
+    /// What each of these systems said before this time is dead.
+    retired: BTreeMap<String, DateTime<Utc>>,
 }
 
 impl<'r> Matching<'r> {
-    /// Reads decisions and namespace.
+    /// Reads decisions, retirements and namespace.
     pub(crate) async fn read(connection: &mut PgConnection, rules: &'r Rules) -> Result<Self, Error> {
         let decisions = decisions::standing(connection).await?;
-        let namespace = sqlx::query_scalar("select namespace from customer360.installation")
-            .fetch_one(connection)
-            .await
-            .map_err(database("reading the installation's namespace"))?;
-        Ok(Self { rules, decisions, namespace })
+        let row = sqlx::query(
+            "with retired as materialized (
+                 -- the latest time counts: it holds what the others would hold
+                 select system, max(retired_before) as retired_before from customer360.retirements group by system
+             ),
+             lists as materialized (
+                 select array_agg(system) as systems, array_agg(retired_before) as times from retired
+             )
+             select i.namespace, l.systems, l.times
+             from customer360.installation i
+             cross join lists l",
+        )
+        .fetch_one(connection)
+        .await
+        .map_err(database("reading the installation's namespace"))?;
+        let (systems, times): (Option<Vec<String>>, Option<Vec<DateTime<Utc>>>) = (row.get(1), row.get(2));
+        let retired = systems.unwrap_or_default().into_iter().zip(times.unwrap_or_default()).collect();
+        Ok(Self { rules, decisions, namespace: row.get(0), retired })
+    }
+
+    /// The time up to which a system is retired.
+    pub(crate) fn retired_before(&self, system: &str) -> Option<DateTime<Utc>> {
+        self.retired.get(system).copied()
     }
 
     /// The match key of a living cross-reference, or why it has none: its own after a split, else that of its email.

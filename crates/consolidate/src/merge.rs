@@ -13,6 +13,7 @@ use staging::{ClaimedBatch, Seal, StagedRecord};
 use crate::consolidator::Claim;
 use crate::error::database;
 use crate::matching::Matching;
+use crate::restarts::{Clocks, Older};
 use crate::xrefs::{Named, Slot, Slots};
 use crate::{Error, Rules, dirty, exclude, interactions, metrics, orders, products};
 
@@ -40,6 +41,7 @@ pub(crate) async fn merge(
     lanes: &mut [PgConnection],
     rules: &Rules,
     seal: &Seal,
+    clocks: &mut Clocks,
     claim: &Claim,
     now: DateTime<Utc>,
 ) -> Result<Merged, Error> {
@@ -48,22 +50,30 @@ pub(crate) async fn merge(
     let parts = by_lane(claim, lanes.len());
     let merging = lanes.iter_mut().zip(&parts).map(async |(lane, customers)| {
         let mut transaction = lane.begin().await.map_err(database("merging"))?;
-        let unreadable = merge_customers(&mut transaction, &matching, &claim.batches, customers, now).await?;
+        let met = merge_customers(&mut transaction, &matching, &claim.batches, customers, now).await?;
         transaction.commit().await.map_err(database("merging"))?;
-        Ok(unreadable)
+        Ok(met)
     });
     // All of them end before an error is returned: none is left in the middle of a statement.
-    let unreadable: Vec<Vec<_>> = join_all(merging).await.into_iter().collect::<Result<_, Error>>()?;
+    let met: Vec<Met<'_>> = join_all(merging).await.into_iter().collect::<Result<_, Error>>()?;
 
     let mut transaction = lanes[0].begin().await.map_err(database("merging"))?;
-    let mut unreadable: Vec<(&StagedRecord, Unreadable)> = unreadable.into_iter().flatten().collect();
+    let (mut unreadable, mut older) = (Vec::new(), Older::default());
+    for met in met {
+        unreadable.extend(met.unreadable);
+        older.add(met.older);
+    }
+    clocks.judge(&mut older);
     unreadable.extend(merge_others(&mut transaction, rules, &claim.records, now).await?);
     for (record, detail) in &unreadable {
         staging::exclude(&mut transaction, seal, record, detail, now).await?;
         exclude::count(&record.source);
     }
+    clocks.write(&mut transaction, &older, &claim.records, now).await?;
     staging::finish(&mut *transaction, &claim.batch_ids(), now).await?;
     transaction.commit().await.map_err(database("merging"))?;
+    clocks.advance(&claim.records);
+    older.count();
     for batch in &claim.batches {
         let count = u64::from(batch.record_count.unsigned_abs());
         ::metrics::counter!(metrics::RECORDS_CONSOLIDATED, "source" => batch.source.clone()).increment(count);
@@ -128,13 +138,59 @@ async fn merge_customers<'r>(
     batches: &[ClaimedBatch],
     customers: &[&'r StagedRecord],
     now: DateTime<Utc>,
-) -> Result<Vec<(&'r StagedRecord, Unreadable)>, Error> {
-    let mut unreadable = Vec::new();
+) -> Result<Met<'r>, Error> {
+    let Applied { slots, touched, met } = apply_customers(connection, matching, batches, customers, now).await?;
+    write(connection, &slots, &touched, "record", now).await?;
+    Ok(met)
+}
+
+/// Writes the cross-references that changed, lets their orders follow, and marks the match keys touched.
+pub(crate) async fn write(
+    connection: &mut PgConnection,
+    slots: &Slots,
+    touched: &BTreeSet<String>,
+    cause: &str,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    slots.write(connection).await?;
+    let newcomers = orders::waiting(connection).await?;
+    let owners = slots.other_owners(newcomers);
+    let owners = owners.iter().map(|(system, slot)| (*system, slot.xref.external_id.as_str(), slot.customer_id));
+    orders::attach(connection, owners).await?;
+    let touched: Vec<&str> = touched.iter().map(String::as_str).collect();
+    dirty::mark(connection, &touched, cause, now).await
+}
+
+/// What was met among customer records, beside what they say.
+#[derive(Default)]
+pub(crate) struct Met<'r> {
+    unreadable: Vec<(&'r StagedRecord, Unreadable)>,
+    older: Older<'r>,
+}
+
+/// Customer records, applied in memory.
+#[derive(Default)]
+pub(crate) struct Applied<'r> {
+    pub(crate) slots: Slots,
+    /// Match keys whose profiles may change.
+    pub(crate) touched: BTreeSet<String>,
+    met: Met<'r>,
+}
+
+/// Applies customer records to the cross-references that are stored, and writes nothing.
+pub(crate) async fn apply_customers<'r>(
+    connection: &mut PgConnection,
+    matching: &Matching<'_>,
+    batches: &[ClaimedBatch],
+    customers: &[&'r StagedRecord],
+    now: DateTime<Utc>,
+) -> Result<Applied<'r>, Error> {
+    let mut met = Met::default();
     let mut ids = named(customers);
     let departures = departures(connection, batches, &ids).await?;
     ids.extend(departures.iter().map(|departure| ((departure.system, departure.external_id.as_str()), None)));
     if ids.is_empty() {
-        return Ok(unreadable);
+        return Ok(Applied::default());
     }
     let mut slots = Slots::read(connection, &ids).await?;
     let full_exports: BTreeSet<i64> = batches
@@ -146,8 +202,9 @@ async fn merge_customers<'r>(
         if slots.is_settled(&record.source, record.external_id.as_str()) {
             continue;
         }
-        if let Err(detail) = merge_customer(&mut slots, record, full_exports.contains(&record.batch_id), now) {
-            unreadable.push((record, detail));
+        let full_export = full_exports.contains(&record.batch_id);
+        if let Err(detail) = merge_customer(&mut slots, matching, record, full_export, &mut met.older, now) {
+            met.unreadable.push((record, detail));
         }
     }
     for departure in departures {
@@ -158,20 +215,19 @@ async fn merge_customers<'r>(
             slots.apply(departure.system, &id, write, now);
         }
     }
+    let touched = match_up_all(&mut slots, matching);
+    Ok(Applied { slots, touched, met })
+}
+
+/// Gives all changed cross-references their match keys; returns those whose profiles may change, old and new.
+pub(crate) fn match_up_all(slots: &mut Slots, matching: &Matching<'_>) -> BTreeSet<String> {
     let mut touched = BTreeSet::new();
     for (system, slot) in slots.changed_mut() {
         match_up(system, slot, matching);
         touched.extend(slot.old_match_key.clone());
         touched.extend(slot.match_key.clone());
     }
-    slots.write(connection).await?;
-    let newcomers = orders::waiting(connection).await?;
-    let owners = slots.other_owners(newcomers);
-    let owners = owners.iter().map(|(system, slot)| (*system, slot.xref.external_id.as_str(), slot.customer_id));
-    orders::attach(connection, owners).await?;
-    let touched: Vec<&str> = touched.iter().map(String::as_str).collect();
-    dirty::mark(connection, &touched, "record", now).await?;
-    Ok(unreadable)
+    touched
 }
 
 /// The cross-references that records are about.
@@ -189,10 +245,12 @@ fn named<'r>(customers: &[&'r StagedRecord]) -> Named<'r> {
 }
 
 /// Applies one record; `Err` says why it cannot be read.
-fn merge_customer(
+fn merge_customer<'r>(
     slots: &mut Slots,
-    record: &StagedRecord,
+    matching: &Matching<'_>,
+    record: &'r StagedRecord,
     full_export: bool,
+    older: &mut Older<'r>,
     now: DateTime<Utc>,
 ) -> Result<(), Unreadable> {
     let upsert = match record.operation {
@@ -211,16 +269,20 @@ fn merge_customer(
     {
         return Ok(());
     }
+    if let Some(slot) = known.filter(|slot| record.position < slot.xref.position) {
+        older.note(record, &slot.xref);
+    }
+    let retired_before = matching.retired_before(&record.source);
     if let Some(new_id) = &record.moved_to {
         let carried =
             known.filter(|slot| slot.xref.position < record.position).and_then(|slot| slot.xref.living_fields());
         if carried.is_some() {
             let write = Write { position: record.position.carried(), observed_at: record.observed_at, upsert: carried };
-            slots.apply(&record.source, new_id, write, now);
+            slots.apply(&record.source, new_id, write.retired(retired_before), now);
         }
     }
     let write = Write { position: record.position.clone(), observed_at: record.observed_at, upsert };
-    slots.apply(&record.source, &record.external_id, write, now);
+    slots.apply(&record.source, &record.external_id, write.retired(retired_before), now);
     Ok(())
 }
 

@@ -4,6 +4,11 @@
 pub(crate) const RECORDS_CONSOLIDATED: &str = "c360_records_consolidated_total";
 /// Records that could not be merged and are dead letters now, by source.
 pub(crate) const RECORDS_EXCLUDED: &str = "c360_records_excluded_total";
+/// Customer records older, by position, than what their cross-reference knows, by source: what a replay repeats, and what
+/// comes late.
+pub(crate) const RECORDS_OLDER: &str = "c360_records_older_total";
+/// Those of them that are newer by their time than all that their source has ever said: its log has begun again.
+pub(crate) const RECORDS_OLDER_YET_NEW: &str = "c360_records_older_yet_new_total";
 /// Profiles written.
 pub(crate) const PROFILES_WRITTEN: &str = "c360_profiles_written_total";
 /// Seconds for step 1 of one claim.

@@ -1,9 +1,9 @@
-//! What matches nobody, and who consolidates, for `status` and the gauges. Reads only.
+//! What matches nobody, which logs have begun again, and who consolidates, for `status` and the gauges. Reads only.
 
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use sqlx::{PgExecutor, Row};
+use sqlx::{PgConnection, PgExecutor, Row};
 
 use crate::Error;
 use crate::error::database;
@@ -20,6 +20,59 @@ pub async fn unmatched(executor: impl PgExecutor<'_>) -> Result<BTreeMap<String,
     .await
     .map_err(database("counting unmatched cross-references"))?;
     Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+}
+
+/// A partition on which records look old by position and new by time: the log behind it has begun again.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct LogRestart {
+    /// The topic.
+    pub topic: String,
+    /// The partition.
+    pub partition: i32,
+    /// How many such records were met. There are others that cannot be told from late ones.
+    pub records: i64,
+    /// Offset of the first of them.
+    pub first_offset: i64,
+    /// Its time.
+    pub first_observed_at: DateTime<Utc>,
+    /// When it was met.
+    pub noticed_at: DateTime<Utc>,
+    /// When the last one was met.
+    pub last_noticed_at: DateTime<Utc>,
+}
+
+/// Logs that have begun again, by source, the partition first that was noticed first. What an operator has answered with a
+/// new epoch is not among them.
+pub async fn log_restarts(connection: &mut PgConnection) -> Result<BTreeMap<String, Vec<LogRestart>>, Error> {
+    let rows = sqlx::query(
+        "select source, epoch, topic, partition, records, first_offset, first_observed_at, noticed_at, last_noticed_at
+         from customer360.log_restarts
+         order by source, noticed_at, first_observed_at, topic, partition",
+    )
+    .fetch_all(&mut *connection)
+    .await
+    .map_err(database("reading which logs have begun again"))?;
+    let mut restarts: BTreeMap<String, Vec<LogRestart>> = BTreeMap::new();
+    if rows.is_empty() {
+        return Ok(restarts);
+    }
+    let stored = staging::overview::stored(connection).await?;
+    for row in rows {
+        let (source, epoch): (String, i32) = (row.get(0), row.get(1));
+        if stored.get(&source).is_some_and(|stored| stored.epoch > epoch.unsigned_abs()) {
+            continue;
+        }
+        restarts.entry(source).or_default().push(LogRestart {
+            topic: row.get(2),
+            partition: row.get(3),
+            records: row.get(4),
+            first_offset: row.get(5),
+            first_observed_at: row.get(6),
+            noticed_at: row.get(7),
+            last_noticed_at: row.get(8),
+        });
+    }
+    Ok(restarts)
 }
 
 /// Since when the process that consolidates has been connected; `None` while nobody does. A command that consolidates for

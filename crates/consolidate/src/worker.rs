@@ -10,7 +10,7 @@ use staging::{LANDED_CHANNEL, Seal};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::database;
-use crate::{Consolidator, Drained, Error, Rules, dirty, metrics};
+use crate::{Consolidator, Drained, Error, Rules, dirty, metrics, retire};
 
 /// How often a process that stands by asks whether it may take over, and one at work looks without being woken.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -136,6 +136,9 @@ async fn nothing_left(connection: &mut PgConnection) -> Result<bool, Error> {
     if !staging::claim(&mut *connection, 1, &[]).await?.is_empty() {
         return Ok(false);
     }
+    if !retire::open(&mut *connection).await?.is_empty() {
+        return Ok(false);
+    }
     sqlx::query_scalar("select count(*) = 0 from customer360.dirty_marks")
         .fetch_one(connection)
         .await
@@ -151,7 +154,7 @@ async fn listen(database: &PgConnectOptions) -> Option<PgListener> {
     Some(listener)
 }
 
-async fn pause(cancel: &CancellationToken, pause: Duration) {
+pub(crate) async fn pause(cancel: &CancellationToken, pause: Duration) {
     tokio::select! {
         () = tokio::time::sleep(pause) => {}
         () = cancel.cancelled() => {}

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use futures::TryStreamExt;
-use model::{ExternalId, Outcome, Position, Write, Xref};
+use model::{ExternalId, Outcome, Position, Write, Written, Xref};
 use sqlx::postgres::PgRow;
 use sqlx::types::Uuid;
 use sqlx::{PgConnection, Row};
@@ -29,6 +29,13 @@ pub(crate) struct Slot {
     changed: bool,
 }
 
+/// What is read of a row, before its attributes.
+const COLUMNS: &str =
+    "x.system, x.external_id, jsonb_typeof(x.external_id_json) = 'number', x.customer_id, x.match_key,
+    x.email, x.credential, x.position, x.attribute_positions::text, x.attribute_observed_at::text, x.tombstone_position,
+    x.observed_at, x.first_seen_at, x.last_seen_at, x.unmatched_reason";
+const ATTRIBUTES: usize = 15;
+
 /// Ids (system, external id) to be read, each with the position that is all there is to merge into it; `None` where there
 /// is more.
 pub(crate) type Named<'r> = BTreeMap<(&'r str, &'r str), Option<&'r Position>>;
@@ -51,22 +58,21 @@ impl Slot {
 impl Slots {
     /// Reads those of these ids that are known.
     pub(crate) async fn read(connection: &mut PgConnection, ids: &Named<'_>) -> Result<Self, Error> {
-        let mut rows = sqlx::query(
-            "select x.system, x.external_id, jsonb_typeof(x.external_id_json) = 'number', x.customer_id, x.match_key,
-                    x.email, case when x.position is distinct from named.position then x.attributes::text end,
-                    x.credential, x.position, x.attribute_positions::text, x.tombstone_position, x.observed_at,
-                    x.first_seen_at, x.last_seen_at, x.unmatched_reason
+        let sql = format!(
+            "select {COLUMNS}, case when x.position is distinct from named.position then x.attributes::text end
              from unnest($1::text[], $2::text[], $3::bytea[]) as named (system, external_id, position)
-             join customer360.xrefs x on x.system = named.system and x.external_id = named.external_id",
-        )
-        .bind(ids.keys().map(|(system, _)| *system).collect::<Vec<_>>())
-        .bind(ids.keys().map(|(_, external_id)| *external_id).collect::<Vec<_>>())
-        .bind(ids.values().map(|position| position.map(Position::as_bytes)).collect::<Vec<_>>())
-        .fetch(connection);
+             join customer360.xrefs x on x.system = named.system and x.external_id = named.external_id"
+        );
+        // The statement is put together from constants.
+        let mut rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+            .bind(ids.keys().map(|(system, _)| *system).collect::<Vec<_>>())
+            .bind(ids.keys().map(|(_, external_id)| *external_id).collect::<Vec<_>>())
+            .bind(ids.values().map(|position| position.map(Position::as_bytes)).collect::<Vec<_>>())
+            .fetch(connection);
         let mut slots = Self::default();
         while let Some(row) = rows.try_next().await.map_err(database("reading cross-references"))? {
             let (system, external_id) = (row.get(0), row.get(1));
-            match row.get::<Option<&str>, _>(6) {
+            match row.get::<Option<&str>, _>(ATTRIBUTES) {
                 Some(attributes) => {
                     slots.slots.entry(system).or_default().insert(external_id, slot(&row, attributes));
                 }
@@ -76,6 +82,49 @@ impl Slots {
             }
         }
         Ok(slots)
+    }
+
+    /// Reads the next living cross-references of a system, in the order of their ids, that may hold something from before a
+    /// time, and says which was the last; `None` if there is none.
+    pub(crate) async fn said_before(
+        connection: &mut PgConnection,
+        system: &str,
+        before: DateTime<Utc>,
+        after: &str,
+        limit: i64,
+    ) -> Result<Option<(Self, String)>, Error> {
+        let sql = format!(
+            "select {COLUMNS}, x.attributes::text
+             from customer360.xrefs x
+             where x.system = $1 and x.external_id > $2 and x.deleted_at is null
+               and (x.observed_at < $3 or x.attribute_observed_at is not null)
+             order by x.external_id
+             limit $4"
+        );
+        // The statement is put together from constants.
+        let mut rows =
+            sqlx::query(sqlx::AssertSqlSafe(sql)).bind(system).bind(after).bind(before).bind(limit).fetch(connection);
+        let mut of_system = HashMap::new();
+        let mut last = None;
+        while let Some(row) = rows.try_next().await.map_err(database("reading what is to be retired"))? {
+            let slot = slot(&row, row.get(ATTRIBUTES));
+            last = Some(slot.xref.external_id.as_str().to_owned());
+            of_system.insert(slot.xref.external_id.as_str().to_owned(), slot);
+        }
+        let slots = Self { slots: HashMap::from([(system.to_owned(), of_system)]), settled: HashMap::new() };
+        Ok(last.map(|last| (slots, last)))
+    }
+
+    /// Retires what was said before a time; returns how many cross-references are dead now.
+    pub(crate) fn retire(&mut self, before: DateTime<Utc>) -> usize {
+        let mut tombstoned = 0;
+        for slot in self.slots.values_mut().flat_map(HashMap::values_mut) {
+            if slot.xref.retire(before) == Outcome::Changed {
+                slot.changed = true;
+                tombstoned += usize::from(!slot.xref.is_living());
+            }
+        }
+        tombstoned
     }
 
     /// Whether this id is where the position that was named for it would bring it.
@@ -149,8 +198,8 @@ impl Slots {
         rows.copy(
             connection,
             "copy customer360.xrefs (system, external_id, customer_id, unmatched_reason, match_key, email, external_id_json,
-                 attributes, credential, position, attribute_positions, tombstone_position, observed_at, first_seen_at,
-                 last_seen_at, deleted_at) from stdin (format binary)",
+                 attributes, credential, position, attribute_positions, attribute_observed_at, tombstone_position, observed_at,
+                 first_seen_at, last_seen_at, deleted_at) from stdin (format binary)",
         )
         .await?;
         self.update(connection).await
@@ -173,6 +222,7 @@ impl Slots {
             .bind(slots.iter().map(|(_, slot)| slot.xref.credential.as_deref()).collect::<Vec<_>>())
             .bind(slots.iter().map(|(_, slot)| slot.xref.position.as_bytes()).collect::<Vec<_>>())
             .bind(slots.iter().map(|(_, slot)| positions_json(&slot.xref)).collect::<Vec<_>>())
+            .bind(slots.iter().map(|(_, slot)| times_json(&slot.xref)).collect::<Vec<_>>())
             .bind(slots.iter().map(|(_, slot)| tombstone(&slot.xref)).collect::<Vec<_>>())
             .bind(slots.iter().map(|(_, slot)| slot.xref.observed_at).collect::<Vec<_>>())
             .bind(slots.iter().map(|(_, slot)| slot.last_seen_at).collect::<Vec<_>>())
@@ -192,17 +242,18 @@ fn in_order<'s>(slots: impl Iterator<Item = (&'s str, &'s Slot)>) -> Vec<(&'s st
 }
 
 fn slot(row: &PgRow, attributes: &str) -> Slot {
-    let positions: Option<&str> = row.get(9);
+    let observed_at = row.get(11);
+    let older = |positions: &str| read_older(positions, row.get(9), observed_at);
     let xref = Xref {
         external_id: ExternalId::from_parts(row.get(1), row.get(2)),
         email: row.get(5),
         // Our own jsonb object: it parses.
         attributes: serde_json::from_str(attributes).unwrap_or_default(),
-        credential: row.get(7),
-        position: Position::from(row.get::<Vec<u8>, _>(8)),
-        attribute_positions: positions.map(read_positions).unwrap_or_default(),
+        credential: row.get(6),
+        position: Position::from(row.get::<Vec<u8>, _>(7)),
+        older: row.get::<Option<&str>, _>(8).map(older).unwrap_or_default(),
         tombstone_position: row.get::<Option<Vec<u8>>, _>(10).map(Position::from),
-        observed_at: row.get(11),
+        observed_at,
     };
     Slot {
         customer_id: row.get(3),
@@ -221,7 +272,7 @@ fn slot(row: &PgRow, attributes: &str) -> Slot {
 
 fn push(rows: &mut Rows, system: &str, slot: &Slot) {
     let xref = &slot.xref;
-    rows.row(16)
+    rows.row(17)
         .text(system)
         .text(xref.external_id.as_str())
         .uuid(slot.customer_id)
@@ -232,10 +283,12 @@ fn push(rows: &mut Rows, system: &str, slot: &Slot) {
         .jsonb(&json(&xref.attributes))
         .option(xref.credential.as_deref())
         .bytes(xref.position.as_bytes());
-    match positions_json(xref) {
-        Some(positions) => rows.jsonb(&positions),
-        None => rows.null(),
-    };
+    for json in [positions_json(xref), times_json(xref)] {
+        match json {
+            Some(json) => rows.jsonb(&json),
+            None => rows.null(),
+        };
+    }
     match tombstone(xref) {
         Some(position) => rows.bytes(position),
         None => rows.null(),
@@ -260,16 +313,32 @@ fn json(attributes: &BTreeMap<String, serde_json::Value>) -> String {
     serde_json::to_string(attributes).unwrap_or_else(|error| unreachable!("attributes are plain JSON: {error}"))
 }
 
-/// Attribute positions as they are stored: hex, null when there are none.
+/// Positions of older values as they are stored: hex, null when there are none.
 fn positions_json(xref: &Xref) -> Option<String> {
-    if xref.attribute_positions.is_empty() {
+    if xref.older.is_empty() {
         return None;
     }
-    let hex = xref.attribute_positions.iter().map(|(name, position)| (name, hex::encode(position.as_bytes())));
+    let hex = xref.older.iter().map(|(name, written)| (name, hex::encode(written.position.as_bytes())));
     serde_json::to_string(&hex.collect::<BTreeMap<_, _>>()).ok()
 }
 
-fn read_positions(json: &str) -> BTreeMap<String, Position> {
-    let hex: BTreeMap<String, String> = serde_json::from_str(json).unwrap_or_default();
-    hex.into_iter().filter_map(|(name, hex)| Some((name, Position::from(hex::decode(hex).ok()?)))).collect()
+/// Times of older values as they are stored; null when there are none.
+fn times_json(xref: &Xref) -> Option<String> {
+    if xref.older.is_empty() {
+        return None;
+    }
+    let times = xref.older.iter().map(|(name, written)| (name, written.observed_at));
+    serde_json::to_string(&times.collect::<BTreeMap<_, _>>()).ok()
+}
+
+/// Older values whose time was never noted have that of the row.
+fn read_older(positions: &str, times: Option<&str>, time_of_row: DateTime<Utc>) -> BTreeMap<String, Written> {
+    let positions: BTreeMap<String, String> = serde_json::from_str(positions).unwrap_or_default();
+    let times: BTreeMap<String, DateTime<Utc>> =
+        times.and_then(|times| serde_json::from_str(times).ok()).unwrap_or_default();
+    let written = |(name, hex): (String, String)| {
+        let observed_at = times.get(&name).copied().unwrap_or(time_of_row);
+        Some((name, Written { position: Position::from(hex::decode(hex).ok()?), observed_at }))
+    };
+    positions.into_iter().filter_map(written).collect()
 }

@@ -1,6 +1,7 @@
 //! Cells of one row: where they begin and end, and what is written in them.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use memchr::{memchr, memchr2, memchr2_iter, memchr3};
 
@@ -28,6 +29,11 @@ impl Cell {
             Form::Plain | Form::Quoted => Cow::Borrowed(&row[self.start..self.end]),
             Form::Odd => Cow::Owned(unquote(&row[self.start..self.end])),
         }
+    }
+
+    /// Where it is written in its row; of a plain or quoted cell what stands between the quotes.
+    pub(crate) fn place(&self) -> Range<usize> {
+        self.start..self.end
     }
 
     /// Whether there is nothing in it, not even quotes.

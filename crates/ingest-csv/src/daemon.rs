@@ -2,8 +2,9 @@
 //!
 //! The system's notifications only make it look sooner: they get lost on network drives and when too many come at once.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -30,6 +31,7 @@ pub async fn run(
     lander: Lander,
     cancel: CancellationToken,
 ) -> Result<(), Error> {
+    metrics::begin(&settings.source);
     let watchlist = Watchlist::new(settings.settle);
     let importer = Importer::new(settings, database, lander, cancel.clone())?;
     let mut daemon = Daemon {
@@ -73,6 +75,7 @@ impl Daemon {
     async fn watch(&mut self) -> Result<(), Error> {
         loop {
             self.look().await;
+            self.look_up_unmarked().await?;
             self.take_ready().await?;
             self.report().await;
             self.rest().await?;
@@ -142,6 +145,23 @@ impl Daemon {
                 tracing::debug!(source = self.importer.settings.source, %error, "no notifications; looking from time to time");
             }
         }
+    }
+
+    /// Files that wait for their marker, unless they are finished with and have lost it.
+    async fn look_up_unmarked(&mut self) -> Result<(), Error> {
+        for (candidate, why) in self.watchlist.not_looked_up() {
+            match self.importer.knows(&candidate.path).await {
+                Ok(true) => self.watchlist.done(&candidate),
+                Ok(false) => {
+                    let source = &self.importer.settings.source;
+                    tracing::warn!(source, file = ?candidate.path, why, "file is not taken yet");
+                }
+                // It only waits longer than it need be said to.
+                Err(Error::Staging(error)) if error.is_transient() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     async fn take_ready(&mut self) -> Result<(), Error> {
@@ -220,6 +240,10 @@ impl Daemon {
         if let Some(last_file) = &self.last_file {
             health["last_file"] = last_file.clone();
         }
+        // What is not said again stays said.
+        let waiting = self.watchlist.unmarked().into_iter().next();
+        health["waiting"] = waiting
+            .map_or(Value::Null, |(candidate, why)| json!({ "file": file_name(&candidate.path), "reason": why }));
         let is_news = self.reported.as_ref().is_none_or(|(said, at)| {
             let age = at.elapsed();
             (*said != health && age >= Duration::from_secs(1))
@@ -253,7 +277,7 @@ fn stopped(trouble: Option<&str>) -> Vec<String> {
 
 fn last_file(report: &FileReport) -> Value {
     json!({
-        "file": report.file.file_name().map(|name| name.to_string_lossy()),
+        "file": file_name(&report.file),
         "as_of": report.as_of,
         "state": report.state,
         "rows": report.rows,
@@ -261,6 +285,10 @@ fn last_file(report: &FileReport) -> Value {
         "skipped": report.skipped,
         "reason": report.reason,
     })
+}
+
+fn file_name(path: &Path) -> Cow<'_, str> {
+    path.file_name().unwrap_or_default().to_string_lossy()
 }
 
 fn is_close_after_write(kind: notify::EventKind) -> bool {

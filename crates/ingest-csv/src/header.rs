@@ -21,6 +21,8 @@ pub(crate) struct Header {
     pub(crate) written: Vec<String>,
     /// The line as it is.
     pub(crate) line: Vec<u8>,
+    /// How many of the columns that it should have it lacks; 0 unless an operator takes the file as it is.
+    missing: usize,
 }
 
 /// Why a file has no usable header.
@@ -38,17 +40,18 @@ impl From<io::Error> for Unusable {
 }
 
 /// Reads the header; rows come next. Without a configured delimiter it is the one under which the header has all mapped
-/// columns.
+/// columns. Of a file that `is_accepted` it is the one under which most of them are there, of several such the first;
+/// columns that are not there are as absent as an attribute that a record does not mention.
 pub(crate) fn read<R: Read>(
     rows: &mut RowReader<R>,
     mapping: &Mapping,
     configured: Option<u8>,
+    is_accepted: bool,
 ) -> Result<Header, Unusable> {
     let configured = skip_preamble(rows)?.or(configured);
-    let wanted = wanted(mapping);
     let candidates = configured.as_ref().map_or(&CANDIDATES[..], std::slice::from_ref);
-    let mut found: Vec<Header> = Vec::new();
-    let mut complaints = Vec::new();
+    let wanted = Wanted::of(mapping, is_accepted);
+    let (mut found, mut complaints): (Vec<Header>, Vec<Complaint>) = (Vec::new(), Vec::new());
     for delimiter in candidates {
         let Some(row) = rows.peek(*delimiter)? else { return Err(refused("the file is empty: it has no header")) };
         if row.fault.is_some() {
@@ -61,12 +64,12 @@ pub(crate) fn read<R: Read>(
             Err(complaint) => complaints.push(complaint),
         }
     }
-    if found.len() > 1 {
+    if found.len() > 1 && !is_accepted {
         return Err(refused(
             "ambiguous dialect: the header has the mapped columns under several delimiters; set `delimiter`",
         ));
     }
-    let Some(header) = found.pop() else {
+    let Some(header) = found.into_iter().min_by_key(|header| header.missing) else {
         let complaint = complaints.into_iter().min_by_key(|complaint| complaint.missing);
         return Err(Unusable::Refused(complaint.map(|complaint| complaint.message).unwrap_or_default()));
     };
@@ -112,16 +115,26 @@ struct Complaint {
 
 impl Header {
     /// The header of columns that are known; fails with what is missing.
-    pub(crate) fn of_columns(written: Vec<String>, delimiter: u8, mapping: &Mapping) -> Result<Self, String> {
-        let (names, aliases) = find(&written, &wanted(mapping)).map_err(|complaint| complaint.message)?;
-        Ok(Self { delimiter, names, aliases, written, line: Vec::new() })
+    pub(crate) fn of_columns(
+        written: Vec<String>,
+        delimiter: u8,
+        mapping: &Mapping,
+        is_accepted: bool,
+    ) -> Result<Self, String> {
+        let found = find(&written, &Wanted::of(mapping, is_accepted)).map_err(|complaint| complaint.message)?;
+        Ok(Self::new(found, delimiter, written, Vec::new()))
+    }
+
+    fn new(found: Named, delimiter: u8, written: Vec<String>, line: Vec<u8>) -> Self {
+        let Named { names, aliases, missing } = found;
+        Self { delimiter, names, aliases, written, line, missing }
     }
 
     fn of<R: Read>(
         rows: &RowReader<R>,
         row: Row,
         delimiter: u8,
-        wanted: &[Columns],
+        wanted: &Wanted,
     ) -> Result<Result<Self, Complaint>, Unusable> {
         let line = rows.raw(&row);
         let Ok(text) = std::str::from_utf8(line) else {
@@ -138,62 +151,84 @@ impl Header {
             return Err(Unusable::Refused(format!("the header has more than {MAX_COLUMNS} columns")));
         }
         let line = line.to_vec();
-        Ok(find(&written, wanted).map(|(names, aliases)| Self { delimiter, names, aliases, written, line }))
+        Ok(find(&written, wanted).map(|found| Self::new(found, delimiter, written, line)))
     }
 }
 
-type Named = (Vec<String>, Vec<(String, usize)>);
+/// Columns with the names that the mapping knows them by.
+struct Named {
+    names: Vec<String>,
+    aliases: Vec<(String, usize)>,
+    missing: usize,
+}
+
+/// What a header should have.
+struct Wanted {
+    /// The columns without which nobody knows whose row it is.
+    id: Columns,
+    /// All of them.
+    columns: Vec<Columns>,
+    /// Whether the others may be missing, or there more than once.
+    is_accepted: bool,
+}
 
 /// Gives the columns the names that the mapping knows them by.
-fn find(written: &[String], wanted: &[Columns]) -> Result<Named, Complaint> {
+fn find(written: &[String], wanted: &Wanted) -> Result<Named, Complaint> {
     let folded: Vec<String> = written.iter().map(|name| fold(name)).collect();
     let places = |name: &str| {
         let name = fold(name);
         folded.iter().enumerate().filter(move |(_, known)| **known == name).map(|(place, _)| place).collect::<Vec<_>>()
     };
     let is_there = |name: &String| !places(name).is_empty();
-    let mut missing: Vec<String> = Vec::new();
-    for columns in wanted {
-        match columns {
-            Columns::Any { any } if any.iter().any(is_there) => {}
-            Columns::Any { .. } => missing.push(columns.label().into_owned()),
-            _ => missing.extend(columns.names().iter().filter(|name| !is_there(name)).cloned()),
-        }
-    }
+    let missing_of = |columns: &Columns| match columns {
+        Columns::Any { any } if any.iter().any(is_there) => Vec::new(),
+        Columns::Any { .. } => vec![columns.label().into_owned()],
+        _ => columns.names().iter().filter(|name| !is_there(name)).cloned().collect(),
+    };
+    let mut missing: Vec<String> = wanted.columns.iter().flat_map(missing_of).collect();
     missing.sort();
     missing.dedup();
-    if !missing.is_empty() {
+    let may_be_missing = wanted.is_accepted && missing_of(&wanted.id).is_empty();
+    if !missing.is_empty() && !may_be_missing {
         let message = format!("required columns missing: {}", missing.join(", "));
         return Err(Complaint { missing: missing.len(), message });
     }
     let mut names = written.to_vec();
     let mut is_named = vec![false; written.len()];
     let mut aliases = Vec::new();
-    for name in wanted.iter().flat_map(Columns::names) {
+    for name in wanted.columns.iter().flat_map(Columns::names) {
         match places(name)[..] {
             [] => {}
-            [place] if is_named[place] && names[place] != *name => aliases.push((name.clone(), place)),
-            [place] => {
-                name.clone_into(&mut names[place]);
-                is_named[place] = true;
-            }
-            _ => {
+            [_, _, ..] if !wanted.is_accepted => {
                 let message = format!("ambiguous dialect: column {name} is there more than once");
                 return Err(Complaint { missing: 0, message });
+            }
+            [.., place] if is_named[place] && names[place] != *name => aliases.push((name.clone(), place)),
+            // As with keys that a JSON object has twice: the last one counts.
+            [.., place] => {
+                name.clone_into(&mut names[place]);
+                is_named[place] = true;
             }
         }
     }
     aliases.sort();
     aliases.dedup();
-    Ok((names, aliases))
+    Ok(Named { names, aliases, missing: missing.len() })
 }
 
-fn fold(name: &str) -> String {
+/// By what names are compared.
+pub(crate) fn fold(name: &str) -> String {
     name.trim().to_lowercase()
 }
 
+impl Wanted {
+    fn of(mapping: &Mapping, is_accepted: bool) -> Self {
+        Self { id: mapping.id_columns().clone(), columns: columns(mapping), is_accepted }
+    }
+}
+
 /// The columns without which a file is not what it should be.
-fn wanted(mapping: &Mapping) -> Vec<Columns> {
+fn columns(mapping: &Mapping) -> Vec<Columns> {
     let one = |name: &Option<String>| name.clone().map(Columns::One);
     let mut wanted = vec![mapping.id_columns().clone()];
     match mapping {

@@ -1,24 +1,28 @@
 //! Taking one file: what it is, landing it, publishing it as a whole.
 
 mod landing;
+mod passing;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use model::Position;
 use sqlx::postgres::PgConnectOptions;
 use staging::Lander;
 use staging::imports::{self, File, Import, State};
 use tokio_util::sync::CancellationToken;
 
+use crate::marker;
 use crate::name::Names;
 use crate::parse::{Counts, Origin};
 use crate::reading::{self, End, Event, Opened};
 use crate::session::Session;
 use crate::verdict::{self, Ledger, Verdict};
-use crate::{Error, FileReport, ImportOptions, Outcome, Progress, Settings, metrics};
+use crate::{Error, FileReport, ImportOptions, Outcome, Progress, Settings, Sighting, metrics};
 use landing::Landed;
+use passing::Judged;
 
 /// How often a file starts again because it changes or somebody takes it over.
 const MAX_ATTEMPTS: usize = 5;
@@ -94,6 +98,17 @@ impl Importer {
         Ok(Some(*report))
     }
 
+    /// Whether a file was finished with before; not, as far as anybody knows, if it cannot be read.
+    pub(crate) async fn knows(&mut self, path: &Path) -> Result<bool, Error> {
+        match self.open(path, false).await? {
+            Ok(opened) => {
+                let file = self.describe(path, &opened);
+                Ok(self.look_up(&file).await?.knows(&file))
+            }
+            Err(_) => Ok(false),
+        }
+    }
+
     /// Gives the lock back; after an error the next importer cleans up.
     async fn leave(&mut self, tried: Result<Tried, Error>, request: &Request<'_>) -> Result<Tried, Error> {
         match tried {
@@ -113,9 +128,7 @@ impl Importer {
     async fn attempt(&mut self, request: &Request<'_>, on_progress: OnProgress<'_>) -> Result<Tried, Error> {
         let started = Instant::now();
         let mut report = FileReport::new(request.path.to_owned(), request.options.dry_run);
-        let stop = self.cancel.child_token();
-        let _stop_hashing_when_dropped = stop.clone().drop_guard();
-        let opened = match reading::open(request.path.to_owned(), request.follow, stop).await? {
+        let opened = match self.open(request.path, request.follow).await? {
             Ok(opened) => opened,
             Err(end) => return Self::not_read(end, report),
         };
@@ -138,6 +151,15 @@ impl Importer {
         let state = match ledger.judge(&file, request.options.again) {
             Verdict::Import => {
                 step_past(&mut file, ledger.newest.as_ref());
+                let opened = if ledger.was_refused(&file) && !request.options.accept && !report.dry_run {
+                    match self.judge_again(request, &mut report, &file, opened, ledger.newest.as_ref()).await? {
+                        Judged::Import(opened) => opened,
+                        Judged::Refused => return Ok(Tried::Done(Box::new(report))),
+                        Judged::Not(end) => return Self::not_read(end, report),
+                    }
+                } else {
+                    opened
+                };
                 let tried = self.import(request, report, &file, opened, ledger.newest, on_progress).await?;
                 if let Tried::Done(report) = &tried
                     && !report.dry_run
@@ -147,10 +169,31 @@ impl Importer {
                 }
                 return Ok(tried);
             }
-            Verdict::Copy => State::Copy,
-            Verdict::Superseded => State::Superseded,
+            Verdict::Copy => {
+                report.rows = ledger.rival.as_ref().map_or(0, |rival| rival.row_count.unsigned_abs());
+                State::Copy
+            }
+            Verdict::Superseded => {
+                if let Some(noted) = ledger.noted(&file, State::Superseded) {
+                    report.rows = noted.row_count.unsigned_abs();
+                } else {
+                    match self.read_through(&mut report, &file, opened).await? {
+                        End::Whole(_) | End::Refused(_) => {}
+                        end => return Self::not_read(end, report),
+                    }
+                }
+                State::Superseded
+            }
         };
-        self.pass_over(report, &file, opened, state, ledger.has_noted(&file, state)).await
+        let is_noted = ledger.noted(&file, state).is_some();
+        self.pass_over(report, &file, state, is_noted).await
+    }
+
+    /// Opens and hashes a file, on a thread that stops when nobody waits for it any more.
+    async fn open(&self, path: &Path, follow: bool) -> Result<Result<Opened, End>, Error> {
+        let stop = self.cancel.child_token();
+        let _stop_hashing_when_dropped = stop.clone().drop_guard();
+        reading::open(path.to_owned(), follow, stop).await
     }
 
     fn describe(&self, path: &Path, opened: &Opened) -> File {
@@ -181,46 +224,6 @@ impl Importer {
         Ok(Ledger { rival, newest, same_content })
     }
 
-    /// A file of which nothing is landed; its rows are counted all the same.
-    async fn pass_over(
-        &mut self,
-        mut report: FileReport,
-        file: &File,
-        opened: Opened,
-        state: State,
-        is_noted: bool,
-    ) -> Result<Tried, Error> {
-        let (mut events, parsing) = reading::parse(opened, Arc::clone(&self.settings), origin_of(file));
-        while let Some(event) = events.recv().await {
-            if let Event::Dialect { delimiter, encoding } = event {
-                (report.delimiter, report.encoding) = (Some(delimiter), Some(encoding));
-            }
-            if self.cancel.is_cancelled() {
-                return Err(Error::Cancelled);
-            }
-        }
-        match parsing.await.map_err(|_| Error::Parser(file.file_name.clone()))? {
-            End::Whole(counts) => report.rows = counts.rows,
-            End::Refused(_) => {}
-            end => return Self::not_read(end, report),
-        }
-        report.skipped = report.rows;
-        report.state = if state == State::Copy { Outcome::Copy } else { Outcome::Superseded };
-        report.reason = Some(match state {
-            State::Copy => "the same content is imported already".to_owned(),
-            _ => "a newer full export is imported already".to_owned(),
-        });
-        if !report.dry_run && !is_noted {
-            let rows = i64::try_from(report.rows).unwrap_or(i64::MAX);
-            let mut connection = self.session.take().await?;
-            imports::note(&mut connection, file, state, rows, now()).await?;
-            self.session.keep(connection);
-            metrics::finished(&file.source, state, Duration::ZERO);
-        }
-        tracing::info!(source = file.source, file = ?file.file_name, state = state.as_str(), "file passed over");
-        Ok(Tried::Done(Box::new(report)))
-    }
-
     async fn import(
         &mut self,
         request: &Request<'_>,
@@ -230,20 +233,24 @@ impl Importer {
         last: Option<Import>,
         on_progress: OnProgress<'_>,
     ) -> Result<Tried, Error> {
-        let expected = self.rows_by_marker(request.path);
+        let expected = marker::rows(request.path, &self.names);
         let mut landed = Landed { import_id: None, rows: 0, size: opened.identity.size() };
         if !report.dry_run {
             let mut connection = self.session.take().await?;
             landed.import_id = Some(imports::begin(&mut connection, file, now()).await?);
             self.session.keep(connection);
         }
-        let (mut events, parsing) = reading::parse(opened, Arc::clone(&self.settings), origin_of(file));
+        let origin = origin_of(file, request.options);
+        see(request, || Sighting::Begins(request.path.to_owned())).await;
+        let (mut events, parsing) = reading::parse(opened, Arc::clone(&self.settings), origin);
         while let Some(event) = events.recv().await {
             match event {
                 Event::Dialect { delimiter, encoding } => {
                     (report.delimiter, report.encoding) = (Some(delimiter), Some(encoding));
                 }
-                Event::Part { part, bytes } => {
+                Event::Part { mut part, bytes } => {
+                    let rows = std::mem::take(&mut part.seen);
+                    see(request, || Sighting::Rows(rows)).await;
                     if !self.land(&mut landed, *part).await? {
                         return Ok(Tried::TakenOver);
                     }
@@ -275,6 +282,9 @@ impl Importer {
         (report.rows, report.dead_letters, report.skipped) = (counts.rows, counts.dead, counts.skipped);
         report.state = if refusal.is_some() { Outcome::Refused } else { Outcome::Imported };
         report.reason = refusal;
+        let is_published = report.state == Outcome::Imported;
+        let (end, as_of) = (Position::csv_end(file.as_of, file.mtime), file.as_of);
+        see(request, || Sighting::Ends { is_published, end, as_of }).await;
         if let Some(import_id) = landed.import_id
             && !self.settle(import_id, landed.rows, report.reason.as_deref()).await?
         {
@@ -294,23 +304,26 @@ impl Importer {
             End::Whole(_) | End::Refused(_) | End::Stopped => Err(Error::Cancelled),
         }
     }
+}
 
-    /// How many rows the marker says that the file has.
-    fn rows_by_marker(&self, path: &Path) -> Option<u64> {
-        const MAX_BYTES: u64 = 64;
-        let name = path.file_name()?.to_str()?;
-        let marker: PathBuf = path.with_file_name(self.names.marker_of(name)?);
-        let (file, identity) = crate::file::open(&marker, false).ok()?;
-        (identity.size() <= MAX_BYTES).then(|| std::io::read_to_string(file).ok())??.trim().parse().ok()
+/// Shows a dry run what would be landed; whoever does not look any more does not stop it.
+async fn see(request: &Request<'_>, sighting: impl FnOnce() -> Sighting) {
+    if let Some(sightings) = request.options.sightings.as_ref().filter(|_| request.options.dry_run) {
+        let _ = sightings.send(sighting()).await;
     }
 }
 
-fn origin_of(file: &File) -> Origin {
+fn origin_of(file: &File, options: &ImportOptions) -> Origin {
     Origin {
         file_name: file.file_name.clone(),
         as_of: file.as_of,
         mtime: file.mtime,
         observed_at: model::observed_at(file.as_of, now()),
+        is_accepted: options.accept,
+        // Until somebody has looked into it.
+        is_assumed_utf8: false,
+        mark: 0,
+        is_seen: options.dry_run && options.sightings.is_some(),
     }
 }
 
@@ -325,12 +338,15 @@ fn step_past(file: &mut File, newest: Option<&Import>) {
 
 fn log(report: &FileReport, file: &File) {
     let (rows, dead_letters, skipped) = (report.rows, report.dead_letters, report.skipped);
+    // Both are absent where the file was refused before they were found out.
+    let (delimiter, encoding) = (report.delimiter.map(String::from), report.encoding);
+    let (source, file) = (&file.source, &file.file_name);
     match &report.reason {
         Some(reason) => {
-            tracing::error!(source = file.source, file = ?file.file_name, rows, dead_letters, reason, "file refused");
+            tracing::error!(source, ?file, rows, dead_letters, delimiter, encoding, reason, "file refused");
         }
         None => {
-            tracing::info!(source = file.source, file = ?file.file_name, rows, dead_letters, skipped, "file imported");
+            tracing::info!(source, ?file, rows, dead_letters, skipped, delimiter, encoding, "file imported");
         }
     }
 }

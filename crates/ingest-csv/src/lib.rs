@@ -6,7 +6,7 @@
 //!   (`staging.csv_imports`) says `imported`, in one transaction. What an interrupted import has landed is abandoned, and
 //!   the file starts again.
 //! * Every row ends in exactly one of: a landed record, a dead letter, a counted skip. A bad row, a stray quote included,
-//!   never takes its neighbours with it.
+//!   never takes its neighbours with it. [`reread`] makes a record of a dead letter once it can be made.
 //! * One importer per source among all processes, by an advisory lock; one that only was asleep is fenced by the ledger.
 //! * One consistent version of a file: it is opened once, hashed, parsed, and published only if the bytes parsed are those
 //!   that were hashed.
@@ -26,6 +26,7 @@ mod file;
 mod header;
 mod import;
 mod importer;
+mod marker;
 mod metrics;
 mod name;
 mod parse;
@@ -45,6 +46,6 @@ pub use error::Error;
 pub use import::import;
 #[doc(hidden)]
 pub use parse::parse_only;
-pub use report::{FileReport, Outcome, Progress};
-pub use reread::reread;
+pub use report::{FileReport, Outcome, Progress, Rows, Sighting};
+pub use reread::{NamedCell, ReadRow, read_row, reread};
 pub use settings::{ImportOptions, Settings};

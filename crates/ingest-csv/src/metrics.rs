@@ -15,6 +15,16 @@ const IMPORT_SECONDS: &str = "c360_csv_import_seconds";
 /// Age of the oldest file that waits to be imported; 0 when there is none.
 const OLDEST_UNLANDED_SECONDS: &str = "c360_csv_oldest_unlanded_seconds";
 
+/// Shows the counters before anything has happened: of one that begins with 1 nobody can tell that it rose.
+pub(crate) fn begin(source: &str) {
+    for outcome in ["landed", "dead", "skipped"] {
+        metrics::counter!(ROWS, "source" => source.to_owned(), "outcome" => outcome).increment(0);
+    }
+    for state in [State::Imported, State::Copy, State::Superseded, State::Refused] {
+        metrics::counter!(FILES, "source" => source.to_owned(), "state" => state.as_str()).increment(0);
+    }
+}
+
 pub(crate) fn landed(batch: &Batch) {
     let counts =
         [("landed", batch.record_count()), ("dead", batch.dead_letter_count()), ("skipped", batch.skipped_count())];

@@ -9,11 +9,12 @@ use model::{Field, Fields, Operation, Position, Reason, Record, Reject};
 use serde_json::{Value, json};
 use staging::{Batch, DeadLetter};
 
-use crate::Settings;
 use crate::cells::Cell;
 use crate::header::{self, Header, Unusable};
+use crate::reread::Place;
 use crate::rows::{Fault, Row, RowReader};
 use crate::text::Damaged;
+use crate::{Rows, Settings};
 
 /// What is known of a file before it is read.
 #[derive(Clone, Debug)]
@@ -22,6 +23,14 @@ pub(crate) struct Origin {
     pub(crate) as_of: DateTime<Utc>,
     pub(crate) mtime: DateTime<Utc>,
     pub(crate) observed_at: DateTime<Utc>,
+    /// Whether an operator takes it even if its header lacks columns or fits in several ways.
+    pub(crate) is_accepted: bool,
+    /// Whether nothing said how it is encoded.
+    pub(crate) is_assumed_utf8: bool,
+    /// How many bytes stand before its text.
+    pub(crate) mark: u64,
+    /// Whether somebody wants to see the rows themselves.
+    pub(crate) is_seen: bool,
 }
 
 /// Rows to be landed together.
@@ -30,6 +39,8 @@ pub(crate) struct Part {
     pub(crate) origin: Value,
     /// Rows that the batch covers.
     pub(crate) rows: i64,
+    /// The rows themselves, if somebody wants to see them.
+    pub(crate) seen: Rows,
 }
 
 /// Counts of a file.
@@ -80,8 +91,8 @@ pub(crate) fn parse(
     on_header: impl FnOnce(u8),
     mut emit: impl FnMut(Part) -> ControlFlow<()>,
 ) -> Result<Counts, Stop> {
-    let mut rows = RowReader::new(text, settings.max_record_bytes);
-    let header = header::read(&mut rows, &settings.mapping, settings.delimiter)?;
+    let mut rows = RowReader::new(text, settings.max_record_bytes).starting_at(origin.mark);
+    let header = header::read(&mut rows, &settings.mapping, settings.delimiter, origin.is_accepted)?;
     on_header(header.delimiter);
     let mut parser = Parser::new(settings, origin, &header);
     while let Some(row) = rows.next()? {
@@ -100,7 +111,16 @@ pub(crate) fn parse(
 #[doc(hidden)]
 pub fn parse_only(text: Vec<u8>, settings: &Settings) -> (u64, u64, u64) {
     let as_of = DateTime::UNIX_EPOCH;
-    let origin = Origin { file_name: String::new(), as_of, mtime: as_of, observed_at: as_of };
+    let origin = Origin {
+        file_name: String::new(),
+        as_of,
+        mtime: as_of,
+        observed_at: as_of,
+        is_accepted: false,
+        is_assumed_utf8: true,
+        mark: 0,
+        is_seen: false,
+    };
     let counts = crate::text::Text::new(io::Cursor::new(text), settings.encoding)
         .map_err(Stop::from)
         .and_then(|text| parse(text, settings, &origin, |_| {}, |_| ControlFlow::Continue(())))
@@ -114,9 +134,11 @@ pub(crate) struct Parser<'a> {
     header: &'a Header,
     /// `"name":` of each column, as the payload has them.
     keys: Vec<String>,
-    credential: Option<usize>,
+    /// The columns that bear the credential's name.
+    credentials: Vec<usize>,
     batch: Batch,
     rows: i64,
+    seen: Rows,
     lines: (u64, u64),
     counts: Counts,
 }
@@ -134,19 +156,18 @@ impl<'a> Parser<'a> {
             let name = if name.is_empty() { format!("column {}", place + 1) } else { name.clone() };
             format!("{}:", Value::from(name))
         };
-        let credential = settings.mapping.credential_column().and_then(|column| {
-            let is_it = |name: &String| name == column;
-            let alias = || header.aliases.iter().find(|(name, _)| is_it(name)).map(|(_, place)| *place);
-            header.names.iter().position(is_it).or_else(alias)
-        });
+        let credential = settings.mapping.credential_column().map(header::fold);
+        let is_credential = |(_, name): &(usize, &String)| credential.as_ref() == Some(&header::fold(name));
+        let credentials = header.written.iter().enumerate().filter(is_credential).map(|(place, _)| place).collect();
         Self {
             settings,
             origin,
             header,
             keys: header.written.iter().enumerate().map(key).collect(),
-            credential,
+            credentials,
             batch: Batch::new(&settings.source, settings.ttl),
             rows: 0,
+            seen: Rows::default(),
             lines: (0, 0),
             counts: Counts::default(),
         }
@@ -171,7 +192,7 @@ impl<'a> Parser<'a> {
             "first_line": self.lines.0,
             "last_line": self.lines.1,
         });
-        Part { batch, origin, rows: std::mem::take(&mut self.rows) }
+        Part { batch, origin, rows: std::mem::take(&mut self.rows), seen: std::mem::take(&mut self.seen) }
     }
 
     fn take<R: Read>(&mut self, rows: &RowReader<R>, row: &Row) {
@@ -182,7 +203,12 @@ impl<'a> Parser<'a> {
         self.rows += 1;
         self.counts.rows += 1;
         match self.read(rows, row) {
-            Taken::Record(record) => self.batch.push(&record),
+            Taken::Record(record) => {
+                self.batch.push(&record);
+                if self.origin.is_seen {
+                    self.seen.records.push(*record);
+                }
+            }
             Taken::Nothing => {
                 self.batch.skip();
                 self.counts.skipped += 1;
@@ -190,20 +216,25 @@ impl<'a> Parser<'a> {
             Taken::Bad(reject, external_id) => {
                 self.counts.dead += 1;
                 self.counts.not_utf8 += u64::from(reject.reason == Reason::NotUtf8);
-                // The first three are for people, the others for `reread`.
                 let origin = json!({
                     "file": self.origin.file_name,
                     "line": row.line,
                     "byte_offset": row.byte_offset,
-                    "row": self.counts.rows,
-                    "as_of": self.origin.as_of,
-                    "mtime": self.origin.mtime,
-                    "delimiter": char::from(self.header.delimiter),
-                    "columns": self.header.written,
                 });
+                if self.origin.is_seen {
+                    self.seen.bad_ids.extend(external_id.clone());
+                }
                 let mut letter = DeadLetter::new(origin, reject, rows.raw(row)).with_external_id(external_id);
                 letter.truncated |= row.fault == Some(Fault::TooLarge { cut: true });
-                self.batch.push_dead_letter(letter);
+                self.batch.push_dead_letter(letter.with_context(&Place {
+                    row: self.counts.rows,
+                    as_of: self.origin.as_of,
+                    mtime: self.origin.mtime,
+                    delimiter: char::from(self.header.delimiter),
+                    columns: Cow::Borrowed(&self.header.written),
+                    is_accepted: self.origin.is_accepted,
+                    is_assumed_utf8: self.origin.is_assumed_utf8,
+                }));
             }
         }
     }
@@ -284,7 +315,7 @@ impl<'a> Parser<'a> {
             json.push(if place == 0 { '{' } else { ',' });
             json.push_str(key);
             match field {
-                _ if self.credential == Some(place) => match credential {
+                _ if self.credentials.contains(&place) => match credential {
                     Some(credential) if !credential.is_empty() => push_string(&mut json, credential),
                     _ => json.push_str("null"),
                 },

@@ -98,6 +98,7 @@ fn parse_file(
         Err(error) => return (Err(error.into()), String::new()),
     };
     let (bytes_read, sha256, encoding) = (text.bytes_read(), text.sha256(), text.encoding.name());
+    let origin = Origin { is_assumed_utf8: text.is_assumed, mark: text.mark, ..origin.clone() };
     let on_header = |delimiter: u8| {
         let dialect = Event::Dialect { delimiter: char::from(delimiter), encoding };
         // Whoever does not listen is noticed with the first part.
@@ -107,7 +108,7 @@ fn parse_file(
         let event = Event::Part { part: Box::new(part), bytes: bytes_read() };
         if sender.blocking_send(event).is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     };
-    let parsed = parse::parse(text, settings, origin, on_header, emit);
+    let parsed = parse::parse(text, settings, &origin, on_header, emit);
     (parsed, sha256())
 }
 

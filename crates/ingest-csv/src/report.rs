@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use chrono::{DateTime, Utc};
+use model::{Position, Record};
 use serde::Serialize;
 
 /// What became of a file. All but the last two are words of `csv_imports.state`.
@@ -50,6 +51,34 @@ pub struct FileReport {
     pub seconds: f64,
     /// Whether nothing was written.
     pub dry_run: bool,
+}
+
+/// What a dry run sees of the files that would be imported: of each its beginning, its rows, and its end. One that changes
+/// while it is read begins again.
+#[derive(Clone, Debug)]
+pub enum Sighting {
+    /// A file begins.
+    Begins(PathBuf),
+    /// Rows of it.
+    Rows(Rows),
+    /// It is read to its end.
+    Ends {
+        /// Whether it would be published.
+        is_published: bool,
+        /// The position behind its last row.
+        end: Position,
+        /// The time that its content is of.
+        as_of: DateTime<Utc>,
+    },
+}
+
+/// Rows of a file as they would be landed.
+#[derive(Clone, Debug, Default)]
+pub struct Rows {
+    /// The records, in their order.
+    pub records: Vec<Record>,
+    /// Ids of rows that would be dead letters: they are no records, and have not left.
+    pub bad_ids: Vec<String>,
 }
 
 /// How far the import of a file is.

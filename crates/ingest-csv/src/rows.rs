@@ -34,7 +34,8 @@ pub(crate) struct Row {
     pub(crate) line: u64,
     /// Last line of it.
     pub(crate) last_line: u64,
-    /// Offset of its first byte in the text.
+    /// Offset of its first byte in the file; of a packed file, in what it unpacks to; of another encoding than UTF-8, in
+    /// the text as UTF-8.
     pub(crate) byte_offset: u64,
     pub(crate) fault: Option<Fault>,
     start: usize,
@@ -73,6 +74,12 @@ impl<R: Read> RowReader<R> {
             width: 0,
             cells: Vec::new(),
         }
+    }
+
+    /// With text that begins so many bytes behind the beginning of its file.
+    pub(crate) fn starting_at(mut self, offset: u64) -> Self {
+        self.offset = offset;
+        self
     }
 
     /// From now on rows have this form.

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 
 use crate::file::Identity;
+use crate::marker;
 use crate::name::Names;
 
 /// A file that could be imported. The order is that of importing: the oldest night first.
@@ -48,6 +49,8 @@ impl PartialOrd for Candidate {
 #[derive(Debug, Default)]
 pub(crate) struct Found {
     pub(crate) candidates: Vec<Candidate>,
+    /// Files whose marker does not say that they are whole, and why.
+    pub(crate) unmarked: Vec<(Candidate, String)>,
     /// Names that are meant but no regular files: symlinks, FIFOs, devices, directories.
     pub(crate) odd: Vec<PathBuf>,
 }
@@ -67,9 +70,10 @@ pub(crate) fn scan(directory: &Path, names: &Names) -> io::Result<Found> {
             found.odd.push(entry.path());
             continue;
         }
-        let is_marked = names.marker_of(&name).is_none_or(|marker| directory.join(marker).is_file());
-        if is_marked {
-            found.candidates.push(Candidate::new(entry.path(), &metadata, names));
+        let candidate = Candidate::new(entry.path(), &metadata, names);
+        match marker::missing(directory, &name, &candidate.identity, names) {
+            None => found.candidates.push(candidate),
+            Some(why) => found.unmarked.push((candidate, why)),
         }
     }
     found.candidates.sort();
@@ -92,6 +96,8 @@ pub(crate) struct Watchlist {
 #[derive(Debug)]
 struct Seen {
     candidate: Candidate,
+    /// What is wrong with its marker.
+    unmarked: Option<String>,
     /// Since when it has been what it is.
     since: Instant,
     /// When it was last seen like that.
@@ -100,7 +106,16 @@ struct Seen {
     waiting_since: Instant,
     /// When to try again what could not be read.
     not_before: Option<Instant>,
+    /// Whether the ledger was asked about it while it had no marker.
+    is_asked: bool,
     is_done: bool,
+}
+
+impl Seen {
+    fn new(candidate: Candidate, unmarked: Option<String>, now: Instant, waiting_since: Instant) -> Self {
+        let (since, last) = (now, now);
+        Self { candidate, unmarked, since, last, waiting_since, not_before: None, is_asked: false, is_done: false }
+    }
 }
 
 impl Watchlist {
@@ -111,14 +126,16 @@ impl Watchlist {
     /// Takes in a look at the directory.
     pub(crate) fn look(&mut self, found: Found, now: Instant) {
         let mut before = std::mem::take(&mut self.seen);
-        for candidate in found.candidates {
+        let marked = found.candidates.into_iter().map(|candidate| (candidate, None));
+        let unmarked = found.unmarked.into_iter().map(|(candidate, why)| (candidate, Some(why)));
+        for (candidate, unmarked) in marked.chain(unmarked) {
             let seen = match before.remove(&candidate.path) {
-                Some(seen) if seen.candidate.identity == candidate.identity => Seen { last: now, ..seen },
+                Some(seen) if seen.candidate.identity == candidate.identity => Seen { last: now, unmarked, ..seen },
                 Some(seen) => {
                     let waiting_since = if seen.is_done { now } else { seen.waiting_since };
-                    Seen { candidate, since: now, last: now, waiting_since, not_before: None, is_done: false }
+                    Seen::new(candidate, unmarked, now, waiting_since)
                 }
-                None => Seen { candidate, since: now, last: now, waiting_since: now, not_before: None, is_done: false },
+                None => Seen::new(candidate, unmarked, now, now),
             };
             self.seen.insert(seen.candidate.path.clone(), seen);
         }
@@ -133,17 +150,42 @@ impl Watchlist {
             oldest_unsettled.is_none_or(|oldest| seen.candidate < *oldest) || now - seen.since > patience
         };
         let is_due = |seen: &&Seen| seen.not_before.is_none_or(|not_before| now >= not_before);
-        let ready = self.waiting().filter(|seen| self.is_settled(seen)).filter(is_due).filter(is_free);
+        let is_marked = |seen: &&Seen| seen.unmarked.is_none();
+        let settled = self.waiting().filter(|seen| self.is_settled(seen));
+        let ready = settled.filter(is_marked).filter(is_due).filter(is_free);
         let mut ready: Vec<Candidate> = ready.map(|seen| seen.candidate.clone()).collect();
         ready.sort();
         ready
     }
 
-    /// All files, settled or not, the oldest night first.
-    pub(crate) fn all(&self) -> Vec<Candidate> {
-        let mut all: Vec<Candidate> = self.waiting().map(|seen| seen.candidate.clone()).collect();
-        all.sort();
-        all
+    /// Files that wait for their marker, the oldest night first, and why it does not count.
+    pub(crate) fn unmarked(&self) -> Vec<(Candidate, String)> {
+        let why = |seen: &Seen| seen.unmarked.clone().map(|why| (seen.candidate.clone(), why));
+        let mut unmarked: Vec<_> = self.waiting().filter_map(why).collect();
+        unmarked.sort();
+        unmarked
+    }
+
+    /// [`Watchlist::unmarked`] that are still and that nobody has looked up in the ledger, each once: files that are finished
+    /// with may have lost their marker.
+    pub(crate) fn not_looked_up(&mut self) -> Vec<(Candidate, String)> {
+        let settle = self.settle;
+        let is_new = |seen: &&mut Seen| !seen.is_done && !seen.is_asked && seen.last - seen.since >= settle;
+        let ask = |seen: &mut Seen| {
+            let why = seen.unmarked.clone()?;
+            seen.is_asked = true;
+            Some((seen.candidate.clone(), why))
+        };
+        self.seen.values_mut().filter(is_new).filter_map(ask).collect()
+    }
+
+    /// Files that are not [`Watchlist::ready`] although they have their marker, the oldest night first.
+    pub(crate) fn unready(&self, now: Instant) -> Vec<Candidate> {
+        let ready = self.ready(now);
+        let unready = self.waiting().filter(|seen| seen.unmarked.is_none() && !ready.contains(&seen.candidate));
+        let mut unready: Vec<Candidate> = unready.map(|seen| seen.candidate.clone()).collect();
+        unready.sort();
+        unready
     }
 
     /// Notes that a file is finished with, as long as it stays what it is.

@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use encoding_rs::Encoding;
 use model::mapping::{Context, Mapping};
+use tokio::sync::mpsc;
+
+use crate::Sighting;
 
 /// A CSV source, as configured.
 #[derive(Clone, Debug)]
@@ -17,8 +20,9 @@ pub struct Settings {
     pub patterns: Vec<String>,
     /// File names that never count, as globs: what writers call a file that they have not finished.
     pub ignore: Vec<String>,
-    /// A file counts only once this one is there: `.done` and the like are put behind the file's name, any other text is
-    /// the name of a file in the directory. If it holds a number, the file must have that many rows.
+    /// A file counts only once this one is there and not older than it: `.done` and the like are put behind the file's name,
+    /// any other text is the name of a file in the directory. If it holds a number, by itself or as `rows` of a JSON object,
+    /// the file must have that many rows.
     pub marker: Option<String>,
     /// Whether a member that a file lacks has left.
     pub full_export: bool,
@@ -82,6 +86,8 @@ impl Settings {
 pub struct ImportOptions {
     /// Read, count and judge, but write nothing.
     pub dry_run: bool,
+    /// With `dry_run`: who wants to see what would be landed.
+    pub sightings: Option<mpsc::Sender<Sighting>>,
     /// Import what would be refused.
     pub accept: bool,
     /// Import what is imported already.

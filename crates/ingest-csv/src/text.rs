@@ -10,10 +10,8 @@ use flate2::read::MultiGzDecoder;
 use sha2::{Digest, Sha256};
 
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
-/// Unpacked text may be this much...
-const FREE_BYTES: u64 = 64 << 20;
-/// ... or this many times the packed bytes; CSV packs at 5 to 50.
-const MAX_RATIO: u64 = 200;
+/// How much a packed file may unpack to.
+const CAPS: Caps = Caps { free_bytes: 64 << 20, max_ratio: 200, max_bytes: 256 << 30 };
 /// What stands in the text for bytes that the encoding does not know: no UTF-8 either, so that their row is found out.
 const UNREADABLE: u8 = 0xff;
 
@@ -34,7 +32,22 @@ pub(crate) struct Text {
     input: Box<dyn Read>,
     /// In which encoding the file is.
     pub(crate) encoding: &'static Encoding,
+    /// Whether neither a mark nor the configuration said so: it is read as UTF-8 for want of anything better.
+    pub(crate) is_assumed: bool,
+    /// How many bytes stand before the first one of the text: a mark is none of it.
+    pub(crate) mark: u64,
     digest: Rc<Digested>,
+}
+
+/// Beyond these a packed file is taken for a bomb. What is not packed has none: it takes the disk that it takes.
+#[derive(Clone, Copy)]
+struct Caps {
+    /// Unpacked text may be this much...
+    free_bytes: u64,
+    /// ... or this many times the packed bytes (CSV packs at 5 to 50)...
+    max_ratio: u64,
+    /// ... and in no case more than this.
+    max_bytes: u64,
 }
 
 /// What went through.
@@ -54,7 +67,12 @@ impl Text {
         let is_packed = start == GZIP_MAGIC;
         let file = io::Cursor::new(start).chain(file);
         let mut input: Box<dyn Read> = if is_packed {
-            Box::new(Unpacking { inner: MultiGzDecoder::new(file), unpacked: 0, digest: Rc::clone(&digest) })
+            Box::new(Unpacking {
+                inner: MultiGzDecoder::new(file),
+                unpacked: 0,
+                caps: CAPS,
+                digest: Rc::clone(&digest),
+            })
         } else {
             Box::new(file)
         };
@@ -62,9 +80,12 @@ impl Text {
         input.by_ref().take(3).read_to_end(&mut start)?;
         let (encoding, mark) = Encoding::for_bom(&start).unwrap_or((configured.unwrap_or(UTF_8), 0));
         let input = io::Cursor::new(start.split_off(mark)).chain(input);
-        let input: Box<dyn Read> =
-            if encoding == UTF_8 { Box::new(input) } else { Box::new(Transcoding::new(input, encoding)) };
-        Ok(Self { input, encoding, digest })
+        let is_assumed = mark == 0 && configured.is_none();
+        if encoding == UTF_8 {
+            return Ok(Self { input: Box::new(input), encoding, is_assumed, mark: mark as u64, digest });
+        }
+        // Offsets are those of the text in UTF-8, which has no mark.
+        Ok(Self { input: Box::new(Transcoding::new(input, encoding)), encoding, is_assumed, mark: 0, digest })
     }
 
     /// How many bytes of the file were read so far.
@@ -103,6 +124,7 @@ impl<R: Read> Read for Hashing<R> {
 struct Unpacking<R> {
     inner: MultiGzDecoder<R>,
     unpacked: u64,
+    caps: Caps,
     digest: Rc<Digested>,
 }
 
@@ -111,12 +133,18 @@ impl<R: Read> Read for Unpacking<R> {
         let read = self.inner.read(buffer).map_err(|error| match error.kind() {
             _ if error.raw_os_error().is_some() => error,
             io::ErrorKind::Interrupted => error,
-            io::ErrorKind::UnexpectedEof => damaged("the gzip file is cut off"),
-            _ => damaged("the gzip file is damaged"),
+            io::ErrorKind::UnexpectedEof => damaged("the gzip file is cut off: have it sent again"),
+            _ => damaged("the gzip file is damaged: have it sent again"),
         })?;
         self.unpacked += read as u64;
-        if self.unpacked > FREE_BYTES && self.unpacked / MAX_RATIO > self.digest.bytes.get() {
-            return Err(damaged("the gzip file unpacks to more than 200 times its size"));
+        let Caps { free_bytes, max_ratio, max_bytes } = self.caps;
+        if self.unpacked > free_bytes && self.unpacked / max_ratio > self.digest.bytes.get() {
+            return Err(damaged(
+                "the gzip file unpacks to more than 200 times its size: if that is right, unpack it first",
+            ));
+        }
+        if self.unpacked > max_bytes {
+            return Err(damaged("the gzip file unpacks to more than 256 GiB: if that is right, unpack it first"));
         }
         Ok(read)
     }
@@ -186,5 +214,34 @@ impl<R: Read> Read for Transcoding<R> {
         let read = (&self.ready[self.ready_start..]).read(buffer)?;
         self.ready_start += read;
         Ok(read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn a_packed_file_unpacks_to_so_much_and_no_more() {
+        let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        // Of few repetitions, so that no ratio is suspicious.
+        let text: Vec<u8> = (0..100_000_u32).flat_map(|number| format!("{number},").into_bytes()).collect();
+        packer.write_all(&text).unwrap();
+        let file = packer.finish().unwrap();
+        let with_caps = |caps| {
+            let digest = Rc::new(Digested::default());
+            let bytes = Hashing { inner: io::Cursor::new(file.clone()), digest: Rc::clone(&digest) };
+            let mut reader = Unpacking { inner: MultiGzDecoder::new(bytes), unpacked: 0, caps, digest };
+            let mut read = Vec::new();
+            reader.read_to_end(&mut read).map(|_| read).map_err(|error| error.to_string())
+        };
+        let size = text.len() as u64;
+        assert_eq!(with_caps(Caps { free_bytes: 0, max_ratio: 200, max_bytes: size }).as_ref(), Ok(&text));
+        let over = with_caps(Caps { free_bytes: 0, max_ratio: 200, max_bytes: size - 1 }).unwrap_err();
+        assert!(over.contains("more than 256 GiB"), "{over}");
+        let suspicious = with_caps(Caps { free_bytes: 0, max_ratio: 1, max_bytes: size }).unwrap_err();
+        assert!(suspicious.contains("200 times its size"), "{suspicious}");
     }
 }

@@ -28,19 +28,23 @@ pub(crate) enum Verdict {
 }
 
 impl Ledger {
-    /// Whether this very file was finished with before, so that nobody needs to hear of it again. A refused file counts by
-    /// its content alone.
+    /// Whether this very file was finished with before, so that nobody needs to hear of it again. A refused one counts by
+    /// its content and its night, whatever its name: the same useless content on another night is another night missed.
     pub(crate) fn knows(&self, file: &File) -> bool {
-        self.same_content.iter().any(|known| {
-            known.state == State::Refused || (known.file_name == file.file_name && known.mtime == file.mtime)
-        })
+        let is_same_file = |known: &Import| known.file_name == file.file_name && known.mtime == file.mtime;
+        self.same_content.iter().any(is_same_file) || self.was_refused(file)
     }
 
-    /// Whether a copy or a superseded file is noted already.
-    pub(crate) fn has_noted(&self, file: &File, state: State) -> bool {
+    /// Whether this content was refused for this night.
+    pub(crate) fn was_refused(&self, file: &File) -> bool {
+        self.same_content.iter().any(|known| known.state == State::Refused && known.as_of == file.as_of)
+    }
+
+    /// The note of a copy or a superseded file, if it is noted already.
+    pub(crate) fn noted(&self, file: &File, state: State) -> Option<&Import> {
         let is_it =
-            |known: &Import| known.state == state && known.file_name == file.file_name && known.as_of == file.as_of;
-        self.same_content.iter().any(is_it)
+            |known: &&Import| known.state == state && known.file_name == file.file_name && known.as_of == file.as_of;
+        self.same_content.iter().find(is_it)
     }
 
     /// What the file is; `again` takes a copy for new.
@@ -49,8 +53,11 @@ impl Ledger {
         if is_copy && !again {
             return Verdict::Copy;
         }
-        let is_older =
-            |newest: &Import| (newest.as_of, newest.mtime) > (file.as_of, file.mtime) && newest.sha256 != file.sha256;
+        // Of one night, and of files without one, the newest import may be this very file.
+        let is_older = |newest: &Import| {
+            let may_be_this = newest.sha256 == file.sha256 && (newest.as_of == file.as_of || !file.dated);
+            (newest.as_of, newest.mtime) > (file.as_of, file.mtime) && !may_be_this
+        };
         if file.full_export && self.newest.as_ref().is_some_and(is_older) {
             return Verdict::Superseded;
         }

@@ -20,7 +20,9 @@ fn main() {
         r#"{},"__deleted":"false","__op":"c","__table":"customers","__source_ts_ms":1795247527000,"__source_file":"mysql-bin.000001","__source_pos":7658,"__source_row":0}}"#,
         row.trim_end_matches('}')
     );
+    let wrapped = format!(r#"{{"schema":{},"payload":{insert}}}"#, schema());
     measure("insert", Format::Debezium, &insert);
+    measure("wrapped", Format::Debezium, &wrapped);
     measure("update", Format::Debezium, &update);
     measure("flattened", Format::Debezium, &flattened);
     measure("json", Format::Json, row);
@@ -64,6 +66,33 @@ fn measure(name: &str, format: Format, value: &str) {
     );
 }
 
+/// The schema that Connect's JSON converter writes into every such message unless told otherwise.
+fn schema() -> String {
+    let column = |name: &str| format!(r#"{{"type":"string","optional":true,"field":"{name}"}}"#);
+    let number = |kind: &str, name: &str| format!(r#"{{"type":"{kind}","optional":true,"field":"{name}"}}"#);
+    let row = "name,email,password,address_line_1,address_line_2,city,state,zipcode,phonenumber";
+    let row: Vec<String> = std::iter::once(number("int32", "id")).chain(row.split(',').map(column)).collect();
+    let row = |field: &str| {
+        let fields = row.join(",");
+        format!(
+            r#"{{"type":"struct","fields":[{fields}],"optional":true,"name":"dbserver1.inventory.customers.Value","field":"{field}"}}"#
+        )
+    };
+    let source =
+        "version,connector,name,ts_ms,snapshot,db,sequence,ts_us,ts_ns,table,server_id,gtid,file,pos,row,thread,query";
+    let source: Vec<String> = source.split(',').map(column).collect();
+    let source = format!(
+        r#"{{"type":"struct","fields":[{}],"optional":false,"name":"io.debezium.connector.mariadb.Source","version":1,"field":"source"}}"#,
+        source.join(",")
+    );
+    let rest = ["op", "ts_ms", "ts_us", "ts_ns"].map(|name| number("int64", name)).join(",");
+    format!(
+        r#"{{"type":"struct","fields":[{},{},{source},{rest}],"optional":false,"name":"dbserver1.inventory.customers.Envelope","version":2}}"#,
+        row("before"),
+        row("after")
+    )
+}
+
 /// Processor time of this thread.
 fn clock() -> Duration {
     static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
@@ -92,6 +121,7 @@ fn settings(format: Format) -> Settings {
     let customer = CustomerMapping {
         topics: Vec::new(),
         request: None,
+        records: None,
         external_id: column("id"),
         email: Some(column("email")),
         credential: Some("password".to_owned()),

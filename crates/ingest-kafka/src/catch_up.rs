@@ -7,6 +7,7 @@ use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use sqlx::postgres::PgConnectOptions;
 use staging::Lander;
+use staging::offsets::Progress;
 use tokio_util::sync::CancellationToken;
 
 use crate::client::{ALONE_PATIENCE, ASK_TIMEOUT, Bounds, Client};
@@ -39,13 +40,24 @@ pub async fn catch_up(
     cancel: CancellationToken,
 ) -> Result<CaughtUp, Error> {
     settings.check()?;
-    let settings = Arc::new(settings);
     let board = Arc::new(Board::default());
-    let session =
-        Session { settings: &settings, database: &database, lander: &mut lander, board: &board, cancel: &cancel };
+    let session = Session {
+        settings: &Arc::new(settings),
+        database: &database,
+        lander: &mut lander,
+        board: &board,
+        progress: Progress::Source,
+        cancel: &cancel,
+    };
     Box::pin(session.run(|settings, client| targets(settings, client).map(Plan::Alone))).await?;
-    let (records, dead_letters, skipped) = board.totals.read();
-    Ok(CaughtUp { records, dead_letters, skipped, stopped: board.read().stopped() })
+    Ok(CaughtUp::of(&board))
+}
+
+impl CaughtUp {
+    pub(crate) fn of(board: &Board) -> Self {
+        let (records, dead_letters, skipped) = board.totals.read();
+        Self { records, dead_letters, skipped, stopped: board.read().stopped() }
+    }
 }
 
 /// All partitions of the source's topics with their bounds. A topic that is named must exist; a pattern may match nothing.

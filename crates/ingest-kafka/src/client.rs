@@ -8,11 +8,12 @@ use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::message::{BorrowedMessage, Headers, Message as _};
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
 use serde::Deserialize;
 
-use crate::{Error, Settings};
+use crate::{Error, Message, Settings};
 
 /// The consumer of this crate.
 pub(crate) type Client = BaseConsumer<Ear>;
@@ -61,6 +62,10 @@ pub(crate) fn connect(settings: &Settings) -> Result<Client, Error> {
         config.set("partition.assignment.strategy", "cooperative-sticky");
     } else {
         config.remove("session.timeout.ms");
+    }
+    // Otherwise a pattern finds `__consumer_offsets`, into which every commit writes a message to be read.
+    if !settings.asks_for_kafkas_own() {
+        config.set("topic.blacklist", "^__");
     }
     // Our own OpenSSL looks for certificates where it was built, not where this system keeps them.
     if cfg!(feature = "tls") {
@@ -207,6 +212,18 @@ pub(crate) fn give_back(client: &Client, partitions: &TopicPartitionList) -> Kaf
     match client.rebalance_protocol() {
         RebalanceProtocol::Cooperative => client.incremental_unassign(partitions),
         RebalanceProtocol::Eager | RebalanceProtocol::None => client.unassign(),
+    }
+}
+
+/// What the decoder sees of a message.
+pub(crate) fn view<'m>(message: &'m BorrowedMessage<'_>) -> Message<'m> {
+    let new_key = || message.headers()?.iter().find(|header| header.key == "__debezium.newkey")?.value;
+    Message {
+        offset: message.offset(),
+        timestamp_ms: message.timestamp().to_millis(),
+        key: message.key(),
+        value: message.payload(),
+        new_key: new_key(),
     }
 }
 

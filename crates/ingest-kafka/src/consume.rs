@@ -7,7 +7,7 @@ mod assign;
 mod range;
 mod tend;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -15,13 +15,13 @@ use chrono::{DateTime, Utc};
 use model::Record;
 use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Headers, Message as _};
+use rdkafka::message::{BorrowedMessage, Message as _};
+use staging::offsets::Progress;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{Sender, UnboundedSender};
 use tokio_util::sync::CancellationToken;
 
-use crate::client::{Bounds, Client};
-use crate::decode::Message;
+use crate::client::{self, Bounds, Client};
 use crate::land::Event;
 use crate::partition::{Name, Partition, Sealed, until};
 use crate::status::Board;
@@ -69,6 +69,7 @@ pub(crate) struct Lines {
 pub(crate) struct Reader<'c> {
     settings: &'c Settings,
     client: &'c Client,
+    progress: Progress,
     lines: Lines,
     board: &'c Board,
     /// With [`Plan::Alone`]: where to stop.
@@ -84,7 +85,6 @@ pub(crate) struct Reader<'c> {
     paused: bool,
     waiting: Waiting,
     bounds: HashMap<(String, i32), Bounds>,
-    truncated: BTreeMap<String, DateTime<Utc>>,
     tended_at: Instant,
     checked_at: Option<Instant>,
     rechecked_at: Instant,
@@ -101,6 +101,7 @@ pub(crate) fn consume(
     settings: &Settings,
     client: &Client,
     plan: Plan,
+    progress: Progress,
     lines: Lines,
     board: &Board,
 ) -> Result<(), Error> {
@@ -108,6 +109,7 @@ pub(crate) fn consume(
     let mut reader = Reader {
         settings,
         client,
+        progress,
         lines,
         board,
         targets: None,
@@ -119,7 +121,6 @@ pub(crate) fn consume(
         paused: false,
         waiting: Waiting::default(),
         bounds: HashMap::new(),
-        truncated: BTreeMap::new(),
         tended_at: now,
         checked_at: None,
         rechecked_at: now,
@@ -180,19 +181,7 @@ impl<'c> Reader<'c> {
         let Some(index) = self.find(message.topic(), message.partition()) else { return };
         self.current = index;
         let partition = &mut self.partitions[index];
-        let new_key = || message.headers()?.iter().find(|header| header.key == "__debezium.newkey")?.value;
-        let decoded = Message {
-            offset: message.offset(),
-            timestamp_ms: message.timestamp().to_millis(),
-            key: message.key(),
-            value: message.payload(),
-            new_key: new_key(),
-        };
-        if let Some(at) = partition.take(self.settings, &decoded, now, &mut self.records) {
-            let topic = message.topic();
-            tracing::warn!(source = %self.settings.name, topic, %at, "the table was emptied: see `c360 source retire`");
-            self.truncated.insert(topic.to_owned(), at);
-        }
+        partition.take(self.settings, &client::view(message), now, &mut self.records);
         if partition.is_full() {
             self.outbox = partition.seal();
         }

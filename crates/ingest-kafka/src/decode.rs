@@ -5,26 +5,33 @@
 mod key;
 mod members;
 mod payload;
+mod placeholder;
 mod position;
 mod shape;
 mod skip;
 #[cfg(test)]
 pub(crate) mod tests;
+mod types;
+mod wrapper;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use model::mapping::{Context, Mapping};
 use model::{
-    ExternalId, Fields, Limits, LogPosition, Mapped, Operation, Position, Reason, Record, Reject, inspect, observed_at,
+    ExternalId, Fields, Limits, LogPosition, Mapped, Operation, Position, Reason, Record, Reject, observed_at,
     parse_time,
 };
 
 use crate::settings::{Format, Settings};
 use key::Key;
 use payload::{Censor, Section};
+use placeholder::Placeholder;
 use position::Origin;
 use shape::{Envelope, Shape};
+use types::{Types, write_out_unnamed};
+use wrapper::{Opened, Wrapper};
 
 pub use skip::Skip;
 
@@ -67,10 +74,11 @@ pub enum Outcome {
 #[derive(Debug)]
 pub struct Decoder {
     format: Format,
-    mappings: Vec<Mapping>,
+    mappings: Arc<[Mapping]>,
     context: Context,
     limits: Limits,
-    placeholder: String,
+    placeholder: Placeholder,
+    wrapper: Wrapper,
     censor: Censor,
     heartbeats: bool,
     /// Whether a mapping takes columns that it does not name.
@@ -82,12 +90,23 @@ struct Coordinates<'a> {
     message: &'a Message<'a>,
     epoch: u32,
     now: DateTime<Utc>,
+    /// See [`Seen::deleted`].
+    after_delete: bool,
+}
+
+/// What a delete says of the row that was.
+struct Before<'a> {
+    row: &'a str,
+    types: Option<&'a Types>,
+    /// Whether it is the row as it was, whatever the table is set to. Postgres may send the key alone, and Debezium invents
+    /// the rest.
+    is_whole: bool,
 }
 
 impl Decoder {
     /// The decoder for a topic.
     pub fn new(settings: &Settings, topic: &str) -> Arc<Self> {
-        let mappings: Vec<Mapping> = settings.mappings_for(topic).cloned().collect();
+        let mappings: Arc<[Mapping]> = settings.mappings_for(topic).cloned().collect();
         let mut columns: Vec<String> =
             mappings.iter().filter_map(Mapping::credential_column).map(str::to_owned).collect();
         columns.dedup();
@@ -97,7 +116,8 @@ impl Decoder {
             censor: Censor::new(columns, settings.context.credentials.clone(), &placeholder),
             context: settings.context.clone(),
             limits: settings.limits,
-            placeholder,
+            placeholder: Placeholder::new(&placeholder),
+            wrapper: Wrapper::new(settings.limits, mappings.clone()),
             takes_whole_rows: mappings.iter().any(|mapping| matches!(mapping, Mapping::Product(_))),
             heartbeats: settings.format != Format::Json && topic.starts_with("__debezium-heartbeat"),
             mappings,
@@ -115,39 +135,38 @@ impl Decoder {
         records: &mut Vec<Record>,
     ) -> Outcome {
         records.clear();
-        let coordinates = Coordinates { message, epoch, now };
+        let after_delete = std::mem::take(&mut seen.deleted);
+        let coordinates = Coordinates { message, epoch, now, after_delete };
         let outcome = self.try_decode(&coordinates, seen, records);
-        let outcome = outcome.unwrap_or_else(|reject| {
+        outcome.unwrap_or_else(|reject| {
             records.clear();
             Outcome::Rejected(reject)
-        });
-        seen.deleted =
-            records.first().is_some_and(|record| record.operation == Operation::Delete && record.payload.is_some());
-        outcome
+        })
     }
 
     fn try_decode(&self, at: &Coordinates<'_>, seen: &mut Seen, records: &mut Vec<Record>) -> Result<Outcome, Reject> {
-        let text = inspect(at.message.value.unwrap_or_default(), self.limits)?;
+        let Opened { text, payload, repeated, types } = self.wrapper.open(at.message.value.unwrap_or_default())?;
         if shape::is_nothing(text) {
             return self.tombstone(at, !text.is_empty(), seen, records);
         }
-        serde_json::from_str::<serde::de::IgnoredAny>(text).map_err(|error| {
-            Reject::new(Reason::NotJson, format!("line {} column {}", error.line(), error.column()))
-        })?;
         if self.heartbeats {
             return Ok(Outcome::Skipped(Skip::Heartbeat));
         }
+        let types = types.as_deref();
         let shape = match self.format {
-            Format::Json => shape::of_plain(text)?,
-            Format::Debezium | Format::Avro => shape::of_debezium(text)?,
+            Format::Json => shape::of_plain(payload, repeated)?,
+            Format::Debezium | Format::Avro => shape::of_debezium(payload, repeated)?,
         };
         match shape {
             Shape::Tombstone => self.tombstone(at, true, seen, records),
-            Shape::Envelope(envelope) => self.envelope(at, text, &envelope, seen, records),
-            Shape::Row { row, sections } if self.format == Format::Json => {
-                self.plain_row(at, text, row, &sections, seen, records)
+            Shape::Envelope(envelope) => self.envelope(at, text, &envelope, types, seen, records),
+            Shape::Row { row, sections } => {
+                let skip = match self.format {
+                    Format::Json => self.plain_row(at, row, types, seen, records)?,
+                    Format::Debezium | Format::Avro => self.flattened(at, row, types, seen, records)?,
+                };
+                Ok(skip.map_or_else(|| self.keep_payload(text, &sections, Some(row), records), Outcome::Skipped))
             }
-            Shape::Row { row, sections } => self.flattened(at, text, row, &sections, seen, records),
             Shape::Skip(skip) => {
                 if let Skip::SchemaChange { position: Some(position) } = skip {
                     seen.position = Some(position);
@@ -162,6 +181,7 @@ impl Decoder {
         at: &Coordinates<'_>,
         text: &str,
         envelope: &Envelope<'_>,
+        types: Option<&Types>,
         seen: &mut Seen,
         records: &mut Vec<Record>,
     ) -> Result<Outcome, Reject> {
@@ -172,13 +192,14 @@ impl Decoder {
             "c" | "u" | "r" => {
                 let after = envelope.after.filter(|after| members::is_object(after));
                 let after = after.ok_or_else(|| Reject::new(Reason::UnknownShape, "after is not an object"))?;
-                let fields = self.fields(after)?;
-                self.upsert(at, &fields, |_| Ok(position), observed_at, records)?;
+                let written = self.written_out(after, types)?;
+                self.upsert(at, &self.fields(&written)?, |_| Ok(position), observed_at, records)?;
                 return Ok(self.keep_payload(text, &envelope.sections, Some(after), records));
             }
             "d" => {
+                seen.deleted = true;
                 let before = envelope.before.filter(|before| members::is_object(before));
-                let before = before.map(|before| self.fields(before)).transpose()?;
+                let before = before.map(|row| Before { row, types, is_whole: envelope.origin.is_of_a_binlog() });
                 self.delete(at, before.as_ref(), position, observed_at, true, records)?;
             }
             "t" => return Ok(Outcome::Skipped(Skip::Truncate { at: observed_at })),
@@ -191,50 +212,53 @@ impl Decoder {
     fn flattened(
         &self,
         at: &Coordinates<'_>,
-        text: &str,
         row: &str,
-        sections: &[Section<'_>],
+        types: Option<&Types>,
         seen: &mut Seen,
         records: &mut Vec<Record>,
-    ) -> Result<Outcome, Reject> {
+    ) -> Result<Option<Skip>, Reject> {
         let fields = self.fields(row)?;
         let origin = Origin::of_row(&fields);
         let position = seen.note(origin.log_position(false));
         let observed_at = at.observed_at(origin.time());
         let op = fields.get("__op").text();
+        let is_delete = op.as_deref() == Some("d") || fields.get("__deleted").text().as_deref() == Some("true");
         match op.as_deref() {
-            _ if fields.get("__deleted").text().is_some_and(|deleted| deleted == "true") => {
-                self.delete(at, Some(&fields), position, observed_at, true, records)?;
+            _ if is_delete => {
+                seen.deleted = true;
+                let before = Before { row, types, is_whole: origin.is_of_a_binlog() };
+                self.delete(at, Some(&before), position, observed_at, true, records)?;
             }
-            Some("d") => self.delete(at, Some(&fields), position, observed_at, true, records)?,
             None | Some("c" | "u" | "r") => {
+                let written = self.written_out(row, types)?;
+                let fields = if matches!(written, Cow::Borrowed(_)) { fields } else { self.fields(&written)? };
                 let fields = if self.takes_whole_rows { without_metadata(&fields) } else { fields };
                 self.upsert(at, &fields, |_| Ok(position), observed_at, records)?;
             }
-            Some("t") => return Ok(Outcome::Skipped(Skip::Truncate { at: observed_at })),
-            Some("m") => return Ok(Outcome::Skipped(Skip::LogicalMessage)),
+            Some("t") => return Ok(Some(Skip::Truncate { at: observed_at })),
+            Some("m") => return Ok(Some(Skip::LogicalMessage)),
             Some(_) => return Err(Reject::new(Reason::UnknownOperation, "__op is none of c, u, r, d, t, m")),
         }
-        Ok(self.keep_payload(text, sections, Some(row), records))
+        Ok(None)
     }
 
     fn plain_row(
         &self,
         at: &Coordinates<'_>,
-        text: &str,
         row: &str,
-        sections: &[Section<'_>],
+        types: Option<&Types>,
         seen: &mut Seen,
         records: &mut Vec<Record>,
-    ) -> Result<Outcome, Reject> {
-        let fields = self.fields(row)?;
+    ) -> Result<Option<Skip>, Reject> {
+        let written = self.written_out(row, types)?;
+        let fields = self.fields(&written)?;
         let observed_at = at.observed_at(None);
         let version = |mapping: &Mapping| match mapping.version_column() {
             Some(column) => self.version(&fields, column).inspect(|version| seen.position = Some(*version)),
             None => Ok(at.timestamp()),
         };
         self.upsert(at, &fields, version, observed_at, records)?;
-        Ok(self.keep_payload(text, sections, Some(row), records))
+        Ok(None)
     }
 
     /// `says_so` tells the deletes of flattened streams, whose value is the text `null`, from Kafka's own tombstones.
@@ -245,7 +269,7 @@ impl Decoder {
         seen: &mut Seen,
         records: &mut Vec<Record>,
     ) -> Result<Outcome, Reject> {
-        let key = Key::read(at.message.key, self.limits)?;
+        let key = Key::read(at.message.key, self.limits, &self.mappings)?;
         if matches!(key, Key::Absent) {
             return Ok(Outcome::Skipped(Skip::TombstoneWithoutKey));
         }
@@ -253,8 +277,14 @@ impl Decoder {
             Format::Json => self.plain_tombstone(at, *seen),
             Format::Debezium | Format::Avro => seen.note(None),
         };
-        let moves = says_so || !seen.deleted;
-        self.delete(at, None, position, at.observed_at(None), moves, records)?;
+        let says_it_again = at.after_delete && !says_so;
+        match self.delete(at, None, position, at.observed_at(None), !says_it_again, records) {
+            // The delete has named the row by a column that the key does not hold.
+            Err(reject) if says_it_again && reject.reason == Reason::NoExternalId => {
+                return Ok(Outcome::Skipped(Skip::TombstoneWithoutKey));
+            }
+            deleted => deleted?,
+        }
         Ok(if records.is_empty() { Outcome::Skipped(Skip::Unmapped) } else { Outcome::Records })
     }
 
@@ -267,7 +297,7 @@ impl Decoder {
         observed_at: DateTime<Utc>,
         records: &mut Vec<Record>,
     ) -> Result<(), Reject> {
-        for mapping in &self.mappings {
+        for mapping in self.mappings.iter() {
             let mapped = mapping.map(fields, &self.context)?;
             let position = position(mapping)?;
             records.push(at.record(Operation::Upsert, mapped, position, observed_at));
@@ -279,23 +309,29 @@ impl Decoder {
     fn delete(
         &self,
         at: &Coordinates<'_>,
-        before: Option<&Fields<'_>>,
+        before: Option<&Before<'_>>,
         position: LogPosition,
         observed_at: DateTime<Utc>,
         moves: bool,
         records: &mut Vec<Record>,
     ) -> Result<(), Reject> {
-        let key = Key::read(at.message.key, self.limits);
+        let key = Key::read(at.message.key, self.limits, &self.mappings);
         let by_key = |mapping: &Mapping| key.as_ref().map_err(Clone::clone)?.external_id(mapping);
-        let by_before =
-            |mapping: &Mapping, unknown: Reject| before.map_or(Err(unknown), |before| mapping.external_id(before));
+        let by_before = |mapping: &Mapping, unknown: Reject| self.id_before(mapping, before.ok_or(unknown)?);
+        let is_move = at.message.new_key.is_some();
         let mut unnamed = None;
-        for mapping in &self.mappings {
-            match by_key(mapping).or_else(|unknown| by_before(mapping, unknown)) {
-                Ok(external_id) => {
+        for mapping in self.mappings.iter() {
+            let named = by_key(mapping).map(|id| (id, true));
+            match named.or_else(|unknown| by_before(mapping, unknown).map(|id| (id, false))) {
+                Ok((external_id, is_in_key)) => {
                     let mapped = Mapped::bare(mapping.entity(), external_id);
                     let mut record = at.record(Operation::Delete, mapped, position, observed_at);
                     record.moved_to = if moves { self.moved_to(at, mapping) } else { None };
+                    if is_move && !is_in_key {
+                        // The row lives on under another key and the same id. Its create has the same place in the log and
+                        // may lie in another partition, where offsets do not compare: it is the newer one.
+                        record.position = record.position.carried();
+                    }
                     records.push(record);
                 }
                 Err(reject) => unnamed = Some(reject),
@@ -304,12 +340,36 @@ impl Decoder {
         unnamed.filter(|_| records.is_empty()).map_or(Ok(()), Err)
     }
 
+    /// The id that the row had, where the key does not hold it.
+    fn id_before(&self, mapping: &Mapping, before: &Before<'_>) -> Result<ExternalId, Reject> {
+        let written = self.written_out(before.row, before.types)?;
+        let external_id = mapping.external_id(&self.fields(&written)?)?;
+        if !before.is_whole && external_id.as_str() == "0" {
+            // Of a table without REPLICA IDENTITY FULL there is nothing but the key: 0 is what Debezium writes for the
+            // value of a column that may not be null. Somebody else may have that id.
+            let detail = format!("column {} is 0 before, which may be invented", mapping.id_columns().label());
+            return Err(Reject::new(Reason::NoExternalId, detail));
+        }
+        Ok(external_id)
+    }
+
     fn moved_to(&self, at: &Coordinates<'_>, mapping: &Mapping) -> Option<ExternalId> {
-        Key::read(Some(at.message.new_key?), self.limits).ok()?.external_id(mapping).ok()
+        Key::read(Some(at.message.new_key?), self.limits, &self.mappings).ok()?.external_id(mapping).ok()
     }
 
     fn fields<'a>(&self, row: &'a str) -> Result<Fields<'a>, Reject> {
-        Fields::from_json(row, Some(&self.placeholder)).map_err(|_| Reject::new(Reason::NotJson, "in the row"))
+        let fields = Fields::from_json(row, Some(self.placeholder.text()));
+        let fields = fields.map_err(|_| Reject::new(Reason::NotJson, "in the row"))?;
+        Ok(self.placeholder.tell_apart(fields))
+    }
+
+    /// A row with the values whose meaning is in the schema written out; without a schema those that say themselves what
+    /// they are.
+    fn written_out<'a>(&self, row: &'a str, types: Option<&Types>) -> Result<Cow<'a, str>, Reject> {
+        match types {
+            Some(types) => types.write_out(row, |raw| self.placeholder.is_json(raw)),
+            None => Ok(write_out_unnamed(row)),
+        }
     }
 
     /// Gives the raw text, without credentials, to the records of the message.

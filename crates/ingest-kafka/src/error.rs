@@ -39,6 +39,20 @@ pub enum Error {
         /// What it says.
         error: Box<KafkaError>,
     },
+    /// What was asked for cannot be replayed.
+    #[error("source {from}: {problem}")]
+    Replay {
+        /// The source.
+        from: String,
+        /// Why not, and what can be asked for.
+        problem: String,
+    },
+    /// Stored progress has changed while a replay was thought through.
+    #[error("source {from}: its progress has moved meanwhile: give the command once more")]
+    Moved {
+        /// The source.
+        from: String,
+    },
     /// The database refused for good.
     #[error(transparent)]
     Staging(#[from] staging::Error),

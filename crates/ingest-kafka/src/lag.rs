@@ -1,6 +1,7 @@
 //! How far behind stored progress is, asked of the brokers.
 
 use sqlx::postgres::PgConnectOptions;
+use staging::offsets::Progress;
 
 use crate::catch_up::targets;
 use crate::client;
@@ -31,7 +32,7 @@ pub async fn lag(settings: &Settings, database: &PgConnectOptions) -> Result<Vec
     let asking = tokio::task::spawn_blocking(move || targets(&asked, &client::connect(&asked)?));
     let targets =
         asking.await.map_err(|error| Error::Thread { from: settings.name.clone(), problem: error.to_string() })??;
-    let stored = Ledger::new(&settings.name, database).try_read().await?;
+    let stored = Ledger::new(&settings.name, database, Progress::Source).try_read().await?;
     let lag = |target: crate::consume::Target| {
         let next_offset = stored.start(&target.topic, target.partition).next_offset;
         let (low, high) = (target.bounds.low, target.bounds.high);

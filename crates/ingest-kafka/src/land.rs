@@ -7,14 +7,15 @@ use std::time::{Duration, Instant};
 use chrono::Utc;
 use model::{Reason, Reject};
 use serde_json::{Value, json};
+use staging::offsets::Progress;
 use staging::{Checkpoint, Lander, Landing, Patience};
 use tokio::sync::mpsc::{Receiver, UnboundedReceiver};
 use tokio_util::sync::CancellationToken;
 
 use crate::ledger::{Ledger, Start, Stored};
-use crate::metrics;
 use crate::partition::{Name, Sealed};
 use crate::status::Totals;
+use crate::{metrics, report};
 
 /// A landing that takes longer than this is given up and tried again on another connection.
 const LAND_TIMEOUT: Duration = Duration::from_mins(1);
@@ -73,12 +74,18 @@ impl Landings<'_> {
         let origin = json!({
             "topic": &*name.0, "partition": name.1, "first_offset": first_offset, "last_offset": next_offset - 1,
         });
+        if let Some(at) = sealed.emptied_at.filter(|_| sealed.advance.progress == Progress::Source) {
+            let topic = &*name.0;
+            tracing::warn!(source = self.source, topic, %at, "the table was emptied: see `c360 source retire`");
+            // Before the batch: the message is not read again once it is landed.
+            self.ledger.report_emptied(&report::emptied(self.source, topic, at), &self.cancel).await?;
+        }
         match self.persist(&mut sealed, &origin).await {
             Ok(Landing::Landed { .. }) => {}
             Ok(Landing::Fenced) => {
                 let start = self.start(&name).await?;
                 // The reply to a COMMIT was lost, or somebody else landed exactly this.
-                if start.next_offset != Some(next_offset) {
+                if start.next_offset != Some(next_offset) || start.epochs.current() != sealed.advance.epoch {
                     metrics::fenced(self.source);
                     tracing::info!(
                         source = self.source,

@@ -1,27 +1,28 @@
 //! Reading stored progress, on a connection of its own.
 
 use model::LogPosition;
+use serde_json::Value;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use staging::Patience;
-use staging::offsets::StoredOffset;
+use staging::offsets::{Epochs, PartitionEpochs, Progress, StoredOffset};
 use tokio_util::sync::CancellationToken;
 
 /// Where a partition is to be read from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Start {
     /// Offset of the first message that is not landed; `None` when nothing is stored.
     pub(crate) next_offset: Option<i64>,
     /// The last log position before it.
     pub(crate) log_position: Option<LogPosition>,
-    /// The source's epoch.
-    pub(crate) epoch: u32,
+    /// Of which epoch its messages are.
+    pub(crate) epochs: PartitionEpochs,
 }
 
 /// All that is stored of a source.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Stored {
     offsets: Vec<StoredOffset>,
-    epoch: u32,
+    epochs: Epochs,
 }
 
 impl Stored {
@@ -30,7 +31,7 @@ impl Stored {
         Start {
             next_offset: found.map(|offset| offset.next_offset),
             log_position: found.and_then(|offset| offset.log_position),
-            epoch: self.epoch,
+            epochs: self.epochs.of(topic, partition),
         }
     }
 }
@@ -40,12 +41,13 @@ impl Stored {
 pub(crate) struct Ledger {
     source: String,
     options: PgConnectOptions,
+    progress: Progress,
     connection: Option<PgConnection>,
 }
 
 impl Ledger {
-    pub(crate) fn new(source: &str, options: &PgConnectOptions) -> Self {
-        Self { source: source.to_owned(), options: options.clone(), connection: None }
+    pub(crate) fn new(source: &str, options: &PgConnectOptions, progress: Progress) -> Self {
+        Self { source: source.to_owned(), options: options.clone(), progress, connection: None }
     }
 
     /// Reads until it works or `cancel` says stop.
@@ -62,16 +64,47 @@ impl Ledger {
         }
     }
 
+    /// Raises the alarm that the table behind a topic was emptied; tries until it works or `cancel` says stop.
+    pub(crate) async fn report_emptied(
+        &mut self,
+        word: &Value,
+        cancel: &CancellationToken,
+    ) -> Result<(), staging::Error> {
+        let mut patience = Patience::new("reporting an emptied table");
+        loop {
+            match self.try_report_emptied(word).await {
+                Ok(()) => {
+                    patience.worked();
+                    return Ok(());
+                }
+                Err(error) => patience.wait(cancel, error).await?,
+            }
+        }
+    }
+
+    async fn try_report_emptied(&mut self, word: &Value) -> Result<(), staging::Error> {
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => staging::connect(&self.options).await?,
+        };
+        staging::health::report_emptied(&mut connection, &self.source, word).await?;
+        self.connection = Some(connection);
+        Ok(())
+    }
+
     /// Reads once.
     pub(crate) async fn try_read(&mut self) -> Result<Stored, staging::Error> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => staging::connect(&self.options).await?,
         };
-        let offsets = staging::offsets::stored(&mut connection, &self.source).await?;
-        let epoch = staging::offsets::epoch(&mut connection, &self.source).await?;
+        let offsets = match self.progress {
+            Progress::Source => staging::offsets::stored(&mut connection, &self.source).await?,
+            Progress::Replay => staging::replays::stored(&mut connection, &self.source).await?,
+        };
+        let epochs = staging::offsets::epochs(&mut connection, &self.source).await?;
         // Kept only after success.
         self.connection = Some(connection);
-        Ok(Stored { offsets, epoch })
+        Ok(Stored { offsets, epochs })
     }
 }

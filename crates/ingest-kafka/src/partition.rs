@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use model::{Record, Reject};
-use serde_json::json;
-use staging::offsets::Advance;
-use staging::{Batch, DeadLetter, LIMIT_WAIT};
+use staging::offsets::{Advance, PartitionEpochs, Progress};
+use staging::{Batch, LIMIT_WAIT};
 
 use crate::Settings;
 use crate::decode::{Decoder, Message, Outcome, Seen, Skip};
 use crate::ledger::Start;
+use crate::reread::dead_letter;
 
 /// Topic and number.
 pub(crate) type Name = (Arc<str>, i32);
@@ -27,6 +27,8 @@ pub(crate) struct Sealed {
     pub(crate) advance: Advance,
     pub(crate) first_offset: i64,
     pub(crate) skipped: BTreeMap<&'static str, u64>,
+    /// When the table was emptied, if it was.
+    pub(crate) emptied_at: Option<DateTime<Utc>>,
 }
 
 /// See the module.
@@ -34,8 +36,11 @@ pub(crate) struct Sealed {
 pub(crate) struct Partition {
     pub(crate) name: Name,
     decoder: Arc<Decoder>,
+    progress: Progress,
+    /// Offset of the first message that is not wanted any more.
+    end: Option<i64>,
     pub(crate) generation: u64,
-    epoch: u32,
+    epochs: PartitionEpochs,
     seen: Seen,
     /// What the next batch continues from: stored, or stored once the batches on their way are landed.
     expected: Option<i64>,
@@ -68,6 +73,7 @@ struct Open {
     first_ms: Option<i64>,
     last_ms: Option<i64>,
     skipped: BTreeMap<&'static str, u64>,
+    emptied_at: Option<DateTime<Utc>>,
 }
 
 #[derive(Debug)]
@@ -78,12 +84,15 @@ struct OnItsWay {
 }
 
 impl Partition {
-    pub(crate) fn new(settings: &Settings, topic: &str, partition: i32, start: Start) -> Self {
+    /// Reads from `start` up to before `end`, or for ever.
+    pub(crate) fn new(settings: &Settings, name: Name, progress: Progress, start: Start, end: Option<i64>) -> Self {
         let mut new = Self {
-            name: (topic.into(), partition),
-            decoder: Decoder::new(settings, topic),
+            decoder: Decoder::new(settings, &name.0),
+            name,
+            progress,
+            end,
             generation: 0,
-            epoch: 0,
+            epochs: PartitionEpochs::default(),
             seen: Seen::default(),
             expected: None,
             landed: None,
@@ -104,7 +113,7 @@ impl Partition {
     /// Forgets everything that is not landed, and goes on from what is stored. The client must be told, too.
     pub(crate) fn restart(&mut self, start: Start) {
         self.generation += 1;
-        self.epoch = start.epoch;
+        self.epochs = start.epochs;
         self.seen = Seen { position: start.log_position, deleted: false };
         self.expected = start.next_offset;
         self.landed = start.next_offset;
@@ -113,24 +122,29 @@ impl Partition {
         self.stopped = None;
     }
 
-    /// Decodes one message into the open batch. `records` is scratch space. A truncation is handed back, to be told.
+    /// Decodes one message into the open batch. `records` is scratch space.
     pub(crate) fn take(
         &mut self,
         settings: &Settings,
         message: &Message<'_>,
         now: DateTime<Utc>,
         records: &mut Vec<Record>,
-    ) -> Option<DateTime<Utc>> {
+    ) {
         if self.adrift || self.stopped.is_some() || message.offset < self.next_offset().unwrap_or(0) {
-            return None;
+            return;
         }
         self.settled = true;
+        if self.end.is_some_and(|end| message.offset >= end) {
+            return;
+        }
+        let seen_before = self.seen;
+        let epoch = self.epochs.at(message.offset);
         let outcome = match &self.condemned {
             Some((offset, reject)) if *offset == message.offset => {
                 records.clear();
                 Outcome::Rejected(reject.clone())
             }
-            _ => self.decoder.decode(message, &mut self.seen, self.epoch, now, records),
+            _ => self.decoder.decode(message, &mut self.seen, epoch, now, records),
         };
         let open = self.open.get_or_insert_with(|| Open {
             batch: Batch::new(&settings.name, settings.ttl),
@@ -140,30 +154,34 @@ impl Partition {
             first_ms: message.timestamp_ms,
             last_ms: None,
             skipped: BTreeMap::new(),
+            emptied_at: None,
         });
         open.last_offset = message.offset;
         open.last_ms = message.timestamp_ms.or(open.last_ms);
         match outcome {
             Outcome::Records => records.iter().for_each(|record| open.batch.push(record)),
             Outcome::Rejected(reject) => {
-                let origin = json!({"topic": &*self.name.0, "partition": self.name.1, "offset": message.offset});
-                let bytes = message.value.or(message.key).unwrap_or_default();
-                open.batch.push_dead_letter(DeadLetter::new(origin, reject, bytes));
+                let letter = dead_letter(&self.name.0, self.name.1, message, seen_before, epoch, reject);
+                open.batch.push_dead_letter(letter);
             }
             Outcome::Skipped(skip) => {
                 open.batch.skip();
                 *open.skipped.entry(skip.as_str()).or_default() += 1;
                 if let Skip::Truncate { at } = skip {
-                    return Some(at);
+                    open.emptied_at = Some(at);
                 }
             }
         }
-        None
     }
 
     /// Offset of the first message that was not taken; `None` before the first one of a partition without stored progress.
     pub(crate) fn next_offset(&self) -> Option<i64> {
         self.open.as_ref().map(|open| open.last_offset + 1).or(self.expected)
+    }
+
+    /// This offset, or where reading ends before it.
+    pub(crate) fn not_beyond_end(&self, offset: i64) -> i64 {
+        self.end.map_or(offset, |end| offset.min(end))
     }
 
     /// Whether the open batch may not grow.
@@ -187,7 +205,8 @@ impl Partition {
         let open = self.open.take()?;
         let next_offset = open.last_offset + 1;
         self.on_their_way.push_back(OnItsWay { next_offset, first_ms: open.first_ms, last_ms: open.last_ms });
-        Some(self.sealed(open.batch, open.first_offset, next_offset, open.skipped))
+        let sealed = self.sealed(open.batch, open.first_offset, next_offset, open.skipped);
+        Some(Sealed { emptied_at: open.emptied_at, ..sealed })
     }
 
     /// Progress without records, over messages that are never given out: aborted ones, marks of transactions.
@@ -204,13 +223,23 @@ impl Partition {
         skipped: BTreeMap<&'static str, u64>,
     ) -> Sealed {
         let advance = Advance {
+            progress: self.progress,
+            epoch: self.epochs.current(),
             topic: self.name.0.to_string(),
             partition: self.name.1,
             expected: self.expected.replace(next_offset),
             next_offset,
             log_position: self.seen.position,
         };
-        Sealed { name: self.name.clone(), generation: self.generation, batch, advance, first_offset, skipped }
+        Sealed {
+            name: self.name.clone(),
+            generation: self.generation,
+            batch,
+            advance,
+            first_offset,
+            skipped,
+            emptied_at: None,
+        }
     }
 
     /// A batch was landed.

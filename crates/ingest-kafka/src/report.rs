@@ -45,29 +45,27 @@ async fn tell(
         None => staging::connect(options).await?,
     };
     let now = Utc::now();
-    staging::health::report(&mut open, source, &health(source, progress, now), now).await?;
+    staging::health::report(&mut open, source, &health(progress, now), now).await?;
     *connection = Some(open);
     Ok(())
 }
 
 /// The keys that only the ingester knows. Processes that share a source speak each of its own partitions; what is said of
 /// all of it (`trouble`) is the word of the last one.
-fn health(source: &str, progress: &Progress, now: DateTime<Utc>) -> Value {
+fn health(progress: &Progress, now: DateTime<Utc>) -> Value {
     let partition = |((topic, number), partition): (&(String, i32), &PartitionProgress)| {
         let mut word = json!(partition);
         word["at"] = json!(now);
         (format!("{topic}/{number}"), word)
     };
     let partitions: Map<String, Value> = progress.partitions.iter().map(partition).collect();
-    let mut health = json!({"kind": "kafka", "trouble": progress.trouble, "partitions": partitions});
-    if !progress.truncated.is_empty() {
-        let alarm = |(topic, at): (&String, &DateTime<Utc>)| {
-            let at = at.to_rfc3339_opts(SecondsFormat::Millis, true);
-            json!({"topic": topic, "at": at, "alarm": format!(
-                "the table behind {topic} was emptied: c360 source retire {source} --before {at} retires what it held"
-            )})
-        };
-        health["truncated"] = progress.truncated.iter().map(alarm).collect();
-    }
-    health
+    json!({"kind": "kafka", "trouble": progress.trouble, "partitions": partitions})
+}
+
+/// The alarm of a table that was emptied.
+pub(crate) fn emptied(source: &str, topic: &str, at: DateTime<Utc>) -> Value {
+    let at = at.to_rfc3339_opts(SecondsFormat::Millis, true);
+    let alarm =
+        format!("the table behind {topic} was emptied: c360 source retire {source} --before {at} retires what it held");
+    json!({"topic": topic, "at": at, "alarm": alarm})
 }

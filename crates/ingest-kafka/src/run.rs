@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use sqlx::postgres::PgConnectOptions;
 use staging::Lander;
+use staging::offsets::Progress;
 use tokio_util::sync::CancellationToken;
 
 use crate::consume::Plan;
@@ -29,8 +30,14 @@ pub async fn run(
     let settings = Arc::new(settings);
     let board = Arc::new(Board::default());
     loop {
-        let session =
-            Session { settings: &settings, database: &database, lander: &mut lander, board: &board, cancel: &cancel };
+        let session = Session {
+            settings: &settings,
+            database: &database,
+            lander: &mut lander,
+            board: &board,
+            progress: Progress::Source,
+            cancel: &cancel,
+        };
         match Box::pin(session.run(|_, _| Ok(Plan::Group))).await {
             Ok(()) => return Ok(()),
             Err(error @ (Error::Client { .. } | Error::Thread { .. })) => {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use rdkafka::consumer::Consumer;
 use sqlx::postgres::PgConnectOptions;
 use staging::Lander;
+use staging::offsets::Progress;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -30,6 +31,8 @@ pub(crate) struct Session<'a> {
     pub(crate) database: &'a PgConnectOptions,
     pub(crate) lander: &'a mut Lander,
     pub(crate) board: &'a Arc<Board>,
+    /// Which progress moves. Only that of the source is a matter of its health.
+    pub(crate) progress: Progress,
     pub(crate) cancel: &'a CancellationToken,
 }
 
@@ -46,24 +49,32 @@ impl Session<'_> {
         let (lookup_sender, lookups) = mpsc::unbounded_channel();
         let (event_sender, events) = std::sync::mpsc::channel();
         let lines = Lines { sealed: sealed_sender, lookups: lookup_sender, events, cancel: cancel.clone() };
-        let (mut consumed, closed) = spawn(self.settings.clone(), self.board.clone(), plan, lines)?;
+        let (mut consumed, closed) = spawn(self.settings.clone(), self.board.clone(), self.progress, plan, lines)?;
 
         let source = self.settings.name.as_str();
         let panicked = || Error::Thread { from: source.to_owned(), problem: "panicked".to_owned() };
         let mut landings = Landings {
             source,
             lander: self.lander,
-            ledger: Ledger::new(source, self.database),
+            ledger: Ledger::new(source, self.database, self.progress),
             events: event_sender.clone(),
             cancel: cancel.clone(),
             totals: &self.board.totals,
         };
         let outcome = {
             let mut landing = std::pin::pin!(landings.run(sealed));
-            let mut answering =
-                std::pin::pin!(answer(Ledger::new(source, self.database), lookups, event_sender, cancel.clone()));
+            let mut answering = std::pin::pin!(answer(
+                Ledger::new(source, self.database, self.progress),
+                lookups,
+                event_sender,
+                cancel.clone()
+            ));
             let mut quiet = std::pin::pin!(gone_quiet(&cancel));
-            let mut reporting = std::pin::pin!(report(source, self.database, self.board));
+            let mut reporting = std::pin::pin!(async {
+                if self.progress == Progress::Source {
+                    report(source, self.database, self.board).await;
+                }
+            });
             let (mut landed, mut answered) = (false, false);
             let outcome = loop {
                 tokio::select! {
@@ -76,7 +87,7 @@ impl Session<'_> {
                         Ok(()) => answered = true,
                         Err(error) => break Err(error.into()),
                     },
-                    () = &mut reporting => {}
+                    () = &mut reporting, if self.progress == Progress::Source => {}
                     // A thread that hangs on a broker.
                     () = &mut quiet => break Ok(()),
                 }
@@ -108,6 +119,7 @@ type Ends = (oneshot::Receiver<Result<(), Error>>, oneshot::Receiver<()>);
 fn spawn(
     settings: Arc<Settings>,
     board: Arc<Board>,
+    progress: Progress,
     plan: impl FnOnce(&Settings, &Client) -> Result<Plan, Error> + Send + 'static,
     lines: Lines,
 ) -> Result<Ends, Error> {
@@ -122,7 +134,8 @@ fn spawn(
                 return;
             }
         };
-        let outcome = plan(&settings, &client).and_then(|plan| consume(&settings, &client, plan, lines, &board));
+        let outcome =
+            plan(&settings, &client).and_then(|plan| consume(&settings, &client, plan, progress, lines, &board));
         client.context().close();
         let _ = consumed_sender.send(outcome);
         // Leaves the group, which may take long or for ever.

@@ -65,6 +65,9 @@ const RESERVED: [(&str, &str); 11] = [
     ("log.queue", "logs are forwarded already"),
 ];
 
+/// How the names of Kafka's own topics begin.
+const KAFKAS_OWN: &str = "__";
+
 impl Settings {
     /// Whether this configuration can work, as far as that can be told without a broker.
     pub fn check(&self) -> Result<(), Error> {
@@ -108,6 +111,11 @@ impl Settings {
         self.topics.iter().any(|wanted| is_topic(wanted, topic))
     }
 
+    /// Whether a topic or a pattern asks for topics of Kafka's own.
+    pub(crate) fn asks_for_kafkas_own(&self) -> bool {
+        self.topics.iter().any(|wanted| is_of_kafkas_own(wanted))
+    }
+
     /// The placeholder as it stands in messages.
     pub(crate) fn placeholder_text(&self) -> String {
         let bytes = self.placeholder.strip_prefix("hex:").and_then(unhex);
@@ -115,12 +123,18 @@ impl Settings {
     }
 }
 
+/// A pattern finds Kafka's own topics (`__consumer_offsets`), which are no source's, only where it asks for them.
 fn is_topic(wanted: &str, topic: &str) -> bool {
     if wanted.starts_with('^') {
-        Regex::new(wanted).is_ok_and(|pattern| pattern.is_match(topic))
+        let is_found = !topic.starts_with(KAFKAS_OWN) || is_of_kafkas_own(wanted);
+        is_found && Regex::new(wanted).is_ok_and(|pattern| pattern.is_match(topic))
     } else {
         wanted == topic
     }
+}
+
+fn is_of_kafkas_own(wanted: &str) -> bool {
+    wanted.trim_start_matches('^').starts_with(KAFKAS_OWN)
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {
@@ -158,6 +172,19 @@ mod tests {
     fn avro_and_broken_patterns_are_refused_before_anything_starts() {
         assert!(refusal(|settings| settings.format = Format::Avro).contains("not supported yet"));
         assert!(refusal(|settings| settings.topics.push("^(".to_owned())).contains("topic pattern ^("));
+    }
+
+    #[test]
+    fn a_pattern_finds_kafkas_own_topics_only_where_it_asks_for_them() {
+        for (wanted, topic, is_it) in [
+            ("^.*", "a.customers", true),
+            ("^.*", "__consumer_offsets", false),
+            ("^_.*", "__transaction_state", false),
+            ("^__debezium-heartbeat", "__debezium-heartbeat.dbserver1", true),
+            ("__consumer_offsets", "__consumer_offsets", true),
+        ] {
+            assert_eq!(is_topic(wanted, topic), is_it, "{wanted} {topic}");
+        }
     }
 
     #[test]

@@ -4,8 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use chrono::{DateTime, Utc};
-
 /// What was landed since the start.
 #[derive(Debug, Default)]
 pub(crate) struct Totals {
@@ -46,8 +44,6 @@ pub(crate) struct Progress {
     pub(crate) trouble: Option<&'static str>,
     /// This process's partitions, by topic and number.
     pub(crate) partitions: BTreeMap<(String, i32), PartitionProgress>,
-    /// When the tables behind topics were emptied.
-    pub(crate) truncated: BTreeMap<String, DateTime<Utc>>,
 }
 
 /// How one partition is.

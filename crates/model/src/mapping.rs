@@ -38,6 +38,9 @@ pub struct CustomerMapping {
     pub topics: Vec<String>,
     /// REST: path and query of the request, with `{email}`.
     pub request: Option<String>,
+    /// REST: dotted path to where an answer has its records; `None` if it is them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub records: Option<String>,
     /// Column with the system's id.
     pub external_id: Columns,
     /// Column with the email.
@@ -59,6 +62,9 @@ pub struct OrderMapping {
     pub topics: Vec<String>,
     /// REST: path and query of the request, with `{external_id}`.
     pub request: Option<String>,
+    /// REST: dotted path to where an answer has its records; `None` if it is them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub records: Option<String>,
     /// Column with the order's id.
     pub order_id: Columns,
     /// Column with the same system's id of the customer.
@@ -94,6 +100,9 @@ pub struct ProductMapping {
     pub topics: Vec<String>,
     /// REST: path and query of the request, with `{product_id}`.
     pub request: Option<String>,
+    /// REST: dotted path to where an answer has its records; `None` if it is them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub records: Option<String>,
     /// Column with the product's id.
     pub product_id: Columns,
     /// Column with the product's name. All other columns are the product's attributes.
@@ -110,6 +119,9 @@ pub struct InteractionMapping {
     pub topics: Vec<String>,
     /// REST: path and query of the request, with `{email}` or `{external_id}`.
     pub request: Option<String>,
+    /// REST: dotted path to where an answer has its records; `None` if it is them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub records: Option<String>,
     /// Column with the interaction's id.
     pub interaction_id: Columns,
     /// Column with the conversation's id.
@@ -173,6 +185,63 @@ impl Mapping {
             Self::Product(mapping) => &mapping.topics,
             Self::Interaction(mapping) => &mapping.topics,
         }
+    }
+
+    /// REST: path and query of the request that brings the rows one by one.
+    pub fn request(&self) -> Option<&str> {
+        match self {
+            Self::Customer(mapping) => mapping.request.as_deref(),
+            Self::Order(mapping) => mapping.request.as_deref(),
+            Self::Product(mapping) => mapping.request.as_deref(),
+            Self::Interaction(mapping) => mapping.request.as_deref(),
+        }
+    }
+
+    /// REST: dotted path to where an answer has its records.
+    pub fn records(&self) -> Option<&str> {
+        match self {
+            Self::Customer(mapping) => mapping.records.as_deref(),
+            Self::Order(mapping) => mapping.records.as_deref(),
+            Self::Product(mapping) => mapping.records.as_deref(),
+            Self::Interaction(mapping) => mapping.records.as_deref(),
+        }
+    }
+
+    /// Whether anything is made of a column, or of a part of it: `address.city` reads `address`.
+    pub fn reads(&self, column: &str) -> bool {
+        let in_path =
+            |path: &str| path.strip_prefix(column).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+        let in_columns = |columns: &Columns| columns.names().iter().any(|path| in_path(path));
+        let in_any = |columns: &[&Option<Columns>]| columns.iter().copied().flatten().any(in_columns);
+        let in_text = |path: &Option<String>| path.as_deref().is_some_and(in_path);
+        in_columns(self.id_columns())
+            || self.version_column().is_some_and(in_path)
+            || match self {
+                Self::Customer(CustomerMapping { email, credential, attributes, .. }) => {
+                    in_any(&[email]) || in_text(credential) || attributes.values().any(in_columns)
+                }
+                Self::Order(OrderMapping { customer_external_id, purchased_at, total, lines, .. }) => {
+                    in_columns(customer_external_id)
+                        || in_any(&[purchased_at, total])
+                        || lines.as_ref().is_some_and(|lines| in_path(&lines.path))
+                }
+                Self::Product(_) => true,
+                Self::Interaction(InteractionMapping {
+                    thread_id,
+                    kind,
+                    status,
+                    at,
+                    email,
+                    subject,
+                    participants,
+                    attributes,
+                    ..
+                }) => {
+                    in_any(&[thread_id, kind, status, at, email, subject])
+                        || participants.iter().any(|path| in_path(path))
+                        || attributes.values().any(in_columns)
+                }
+            }
     }
 
     /// The columns that make the id.

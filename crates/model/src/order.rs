@@ -100,7 +100,7 @@ pub(crate) const MAX_INTEGER_DIGITS: i64 = 131_072;
 pub(crate) const MAX_FRACTION_DIGITS: i64 = 16_383;
 
 /// Whether a number fits Postgres' `numeric`.
-pub(crate) fn fits_numeric(number: &BigDecimal) -> bool {
+pub fn fits_numeric(number: &BigDecimal) -> bool {
     let digits = i64::try_from(number.digits()).unwrap_or(i64::MAX);
     let scale = number.fractional_digit_count();
     scale <= MAX_FRACTION_DIGITS && digits.saturating_sub(scale) <= MAX_INTEGER_DIGITS

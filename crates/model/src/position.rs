@@ -93,6 +93,13 @@ impl Position {
         Self(self.0[..self.0.len().min(4 + LogPosition::BYTES)].to_vec())
     }
 
+    /// What [`Position::kafka`] made it of: epoch, log position, offset. `None` for positions of another kind.
+    pub fn as_kafka(&self) -> Option<(u32, LogPosition, i64)> {
+        let (epoch, rest) = self.0.split_first_chunk()?;
+        let (log, offset) = rest.split_at_checked(LogPosition::BYTES)?;
+        Some((u32::from_be_bytes(*epoch), LogPosition::from_bytes(log)?, i64::from_be_bytes(offset.try_into().ok()?)))
+    }
+
     /// The bytes, as Postgres stores and compares them.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
@@ -145,6 +152,16 @@ mod tests {
         fn bytes_keep_the_order_of_what_they_encode(a: (u32, u32, u64, bool, u32, u32), b: (u32, u32, u64, bool, u32, u32)) {
             let position = |p: (u32, u32, u64, bool, u32, u32)| Position::kafka(p.0, log(p.1, p.2, p.3, p.4), i64::from(p.5));
             prop_assert_eq!(a.cmp(&b), position(a).cmp(&position(b)));
+        }
+
+        #[test]
+        fn positions_of_kafka_read_back_and_others_are_none(epoch: u32, file: u32, pos: u64, streamed: bool, row: u32, offset: i64) {
+            let log = log(file, pos, streamed, row);
+            prop_assert_eq!(Position::kafka(epoch, log, offset).as_kafka(), Some((epoch, log, offset)));
+            let day = DateTime::from_timestamp(i64::from(file), 0).unwrap();
+            for other in [Position::csv(day, day, pos), Position::rest(day), Position::kafka(epoch, log, offset).carried()] {
+                prop_assert_eq!(other.as_kafka(), None);
+            }
         }
 
         #[test]

@@ -33,11 +33,23 @@ pub struct Write {
     pub upsert: Option<CustomerFields>,
 }
 
+/// Where and when a register was written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Written {
+    /// Position of the record that gave the value.
+    pub position: Position,
+    /// Its time.
+    pub observed_at: DateTime<Utc>,
+}
+
 /// What one system currently says under one of its ids.
 ///
 /// Each register (attribute, email, credential) keeps the value of its newest write, whatever order writes come in. A
 /// register written by the newest record of all has the row's `position`; older ones have theirs in
-/// `attribute_positions`. A cleared attribute stays as null, so that an older value cannot come back.
+/// `older`. A cleared attribute stays as null, so that an older value cannot come back.
+///
+/// What the system said before a time can be retired ([`Write::retired`], [`Xref::retire`]): every record from before that
+/// time is a delete at its own position, whether it came before the retirement or comes after it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Xref {
     /// The id, with the JSON type of its newest record.
@@ -50,9 +62,9 @@ pub struct Xref {
     pub attributes: BTreeMap<String, Value>,
     /// Position of the newest record, deletes included.
     pub position: Position,
-    /// Positions of registers whose value is older than `position`; also of an email or credential that was cleared.
-    pub attribute_positions: BTreeMap<String, Position>,
-    /// Position of the newest delete: nothing older than it has a value.
+    /// Of registers whose value is older than `position`; also of an email or credential that was cleared.
+    pub older: BTreeMap<String, Written>,
+    /// Position of the newest delete: nothing at or before it has a value.
     pub tombstone_position: Option<Position>,
     /// The time of the newest record.
     pub observed_at: DateTime<Utc>,
@@ -67,6 +79,17 @@ pub enum Outcome {
     Changed,
 }
 
+impl Write {
+    /// What is left of a write where the system is retired up to `before`: one from before that time is a delete.
+    #[must_use]
+    pub fn retired(mut self, before: Option<DateTime<Utc>>) -> Self {
+        if before.is_some_and(|before| self.observed_at < before) {
+            self.upsert = None;
+        }
+        self
+    }
+}
+
 impl Xref {
     /// The cross-reference after the first record of its id.
     pub fn first(external_id: ExternalId, write: Write) -> Self {
@@ -76,7 +99,7 @@ impl Xref {
             credential: None,
             attributes: BTreeMap::new(),
             position: write.position.clone(),
-            attribute_positions: BTreeMap::new(),
+            older: BTreeMap::new(),
             tombstone_position: None,
             observed_at: write.observed_at,
         };
@@ -103,16 +126,41 @@ impl Xref {
         let newer = write.position > self.position;
         match write.upsert {
             Some(fields) if newer => self.renew(external_id, write.position, write.observed_at, fields),
-            Some(fields) => return self.fill_in(&write.position, fields),
+            Some(fields) => {
+                return self.fill_in(&Written { position: write.position, observed_at: write.observed_at }, fields);
+            }
             None if newer => {
                 self.clear();
                 self.tombstone_position = Some(write.position.clone());
                 self.position = write.position;
                 self.observed_at = write.observed_at;
             }
-            None => self.forget_before(write.position),
+            None => self.forget_until(write.position),
         }
         Outcome::Changed
+    }
+
+    /// Retires what was said before a time, as if those records had been deletes. Every later record has to go through
+    /// [`Write::retired`]; then any order of records and retirements gives the same values, as long as the system's times do
+    /// not run against its own order around that time. (A record that is known no more, because newer ones overwrote it, left
+    /// no time behind.)
+    pub fn retire(&mut self, before: DateTime<Utc>) -> Outcome {
+        if !self.is_living() {
+            return Outcome::Unchanged;
+        }
+        if self.observed_at < before {
+            self.clear();
+            self.tombstone_position = Some(self.position.clone());
+            return Outcome::Changed;
+        }
+        let dead = self.older.values().filter(|written| written.observed_at < before);
+        match dead.map(|written| &written.position).max().cloned() {
+            Some(newest) => {
+                self.forget_until(newest);
+                Outcome::Changed
+            }
+            None => Outcome::Unchanged,
+        }
     }
 
     /// Whether a complete record says exactly what is known; a nightly export of it changes nothing.
@@ -143,55 +191,71 @@ impl Xref {
         observed_at: DateTime<Utc>,
         fields: CustomerFields,
     ) {
-        let older = std::mem::replace(&mut self.position, position);
+        let older = Written {
+            position: std::mem::replace(&mut self.position, position),
+            observed_at: std::mem::replace(&mut self.observed_at, observed_at),
+        };
         let known = self.attributes.keys().map(String::as_str);
         let known =
             known.chain(self.email.is_some().then_some(EMAIL)).chain(self.credential.is_some().then_some(CREDENTIAL));
         for name in known {
-            if !fields.names(name) && !self.attribute_positions.contains_key(name) {
-                self.attribute_positions.insert(name.to_owned(), older.clone());
+            if !fields.names(name) && !self.older.contains_key(name) {
+                self.older.insert(name.to_owned(), older.clone());
             }
         }
         self.external_id = external_id.clone();
-        self.observed_at = observed_at;
         self.overwrite(fields);
     }
 
     /// Writes fields at the row's own position.
     fn overwrite(&mut self, fields: CustomerFields) {
-        let position = self.position.clone();
         if let Some(email) = fields.email {
-            self.email = self.set_text(EMAIL, email, &position);
+            self.note_text(EMAIL, &email);
+            self.email = given(email);
         }
         if let Some(credential) = fields.credential {
-            self.credential = self.set_text(CREDENTIAL, credential, &position);
+            self.note_text(CREDENTIAL, &credential);
+            self.credential = given(credential);
         }
         for (name, value) in fields.attributes {
-            if !self.attribute_positions.is_empty() {
-                self.attribute_positions.remove(&name);
+            if !self.older.is_empty() {
+                self.older.remove(&name);
             }
             self.attributes.insert(name, value);
         }
     }
 
+    /// Notes where an email or credential was written by the newest record. A cleared one has nothing else to be remembered
+    /// by, so it is noted even though it is not older than the row.
+    fn note_text(&mut self, name: &str, value: &str) {
+        if value.is_empty() {
+            let written = Written { position: self.position.clone(), observed_at: self.observed_at };
+            self.older.insert(name.to_owned(), written);
+        } else {
+            self.older.remove(name);
+        }
+    }
+
     /// An upsert older than the row: it gives only what nothing newer gave.
-    fn fill_in(&mut self, position: &Position, fields: CustomerFields) -> Outcome {
+    fn fill_in(&mut self, written: &Written, fields: CustomerFields) -> Outcome {
         let mut outcome = Outcome::Unchanged;
         if let Some(email) = fields.email
-            && self.is_older(EMAIL, self.email.is_some(), position)
+            && self.is_older(EMAIL, self.email.is_some(), written)
         {
-            self.email = self.set_text(EMAIL, email, position);
+            self.older.insert(EMAIL.to_owned(), written.clone());
+            self.email = given(email);
             outcome = Outcome::Changed;
         }
         if let Some(credential) = fields.credential
-            && self.is_older(CREDENTIAL, self.credential.is_some(), position)
+            && self.is_older(CREDENTIAL, self.credential.is_some(), written)
         {
-            self.credential = self.set_text(CREDENTIAL, credential, position);
+            self.older.insert(CREDENTIAL.to_owned(), written.clone());
+            self.credential = given(credential);
             outcome = Outcome::Changed;
         }
         for (name, value) in fields.attributes {
-            if self.is_older(&name, self.attributes.contains_key(&name), position) {
-                self.attribute_positions.insert(name.clone(), position.clone());
+            if self.is_older(&name, self.attributes.contains_key(&name), written) {
+                self.older.insert(name.clone(), written.clone());
                 self.attributes.insert(name, value);
                 outcome = Outcome::Changed;
             }
@@ -199,31 +263,18 @@ impl Xref {
         outcome
     }
 
-    /// Whether a register's value is older than `position`, or it has none.
-    fn is_older(&self, name: &str, known: bool, position: &Position) -> bool {
-        match self.attribute_positions.get(name) {
-            Some(at) => at < position,
+    /// Whether a register's value is older than what was `written`, or it has none.
+    fn is_older(&self, name: &str, known: bool, written: &Written) -> bool {
+        match self.older.get(name) {
+            Some(at) => at.position < written.position,
             None => !known,
         }
     }
 
-    /// Notes the position of an email or credential and returns its value. A cleared one has nothing else to be remembered
-    /// by, so its position is noted even when it is the row's own.
-    fn set_text(&mut self, name: &str, value: String, position: &Position) -> Option<String> {
-        if value.is_empty() || *position < self.position {
-            self.attribute_positions.insert(name.to_owned(), position.clone());
-        } else {
-            self.attribute_positions.remove(name);
-        }
-        (!value.is_empty()).then_some(value)
-    }
-
-    /// A delete older than the row: what was written before it goes.
-    fn forget_before(&mut self, tombstone: Position) {
-        let forgotten: Vec<String> =
-            self.attribute_positions.iter().filter(|(_, at)| **at < tombstone).map(|(name, _)| name.clone()).collect();
-        for name in forgotten {
-            self.attribute_positions.remove(&name);
+    /// A delete older than the row: what was written up to it goes.
+    fn forget_until(&mut self, tombstone: Position) {
+        let is_forgotten = |_: &String, written: &mut Written| written.position <= tombstone;
+        for (name, _) in self.older.extract_if(.., is_forgotten) {
             match name.as_str() {
                 EMAIL => self.email = None,
                 CREDENTIAL => self.credential = None,
@@ -232,15 +283,20 @@ impl Xref {
                 }
             }
         }
-        self.tombstone_position = Some(tombstone);
+        self.tombstone_position = self.tombstone_position.take().max(Some(tombstone));
     }
 
     fn clear(&mut self) {
         self.email = None;
         self.credential = None;
         self.attributes.clear();
-        self.attribute_positions.clear();
+        self.older.clear();
     }
+}
+
+/// The empty text clears.
+fn given(text: String) -> Option<String> {
+    (!text.is_empty()).then_some(text)
 }
 
 impl CustomerFields {
@@ -297,7 +353,8 @@ mod tests {
         assert_eq!(forward, apply_all(&[v2, v1]));
         assert_eq!(forward.attributes["name"], "New");
         assert_eq!(forward.attributes["city"], "Bern");
-        assert_eq!(forward.attribute_positions, BTreeMap::from([("city".to_owned(), at(1))]));
+        let written = Written { position: at(1), observed_at: time(1) };
+        assert_eq!(forward.older, BTreeMap::from([("city".to_owned(), written)]));
     }
 
     #[test]
@@ -339,9 +396,53 @@ mod tests {
         assert!(!xref.says_the_same(&again("b@x", "47".into())));
     }
 
+    #[test]
+    fn what_is_retired_is_dead_at_its_own_position_and_only_newer_lives() {
+        let mut xref = apply_all(&[upsert(1, Some("a@x"), &[("city", "Bern".into())])]);
+        assert_eq!(xref.retire(time(1)), Outcome::Unchanged, "not before that time");
+        assert_eq!(xref.retire(time(2)), Outcome::Changed);
+        assert!(!xref.is_living() && xref.attributes.is_empty() && xref.email.is_none());
+        assert_eq!((&xref.tombstone_position, xref.observed_at), (&Some(at(1)), time(1)));
+        assert_eq!(xref.retire(time(9)), Outcome::Unchanged, "dead is dead");
+
+        let late = upsert(2, Some("b@x"), &[]).retired(Some(time(5)));
+        assert_eq!(late.upsert, None);
+        xref.apply(&id(), late);
+        assert!(!xref.is_living());
+        xref.apply(&id(), upsert(5, None, &[("name", "Ann".into())]).retired(Some(time(5))));
+        assert!(xref.is_living() && xref.email.is_none() && xref.attributes.len() == 1);
+    }
+
+    #[test]
+    fn a_newer_record_lives_without_the_values_that_are_older_than_the_retirement() {
+        let mut xref = apply_all(&[
+            upsert(1, Some("a@x"), &[("name", "Ann".into()), ("city", "Bern".into())]),
+            upsert(4, None, &[("name", "Anna".into())]),
+        ]);
+        assert_eq!(xref.retire(time(2)), Outcome::Changed);
+        assert!(xref.is_living());
+        assert_eq!((xref.email, xref.attributes.into_keys().collect::<Vec<_>>()), (None, vec!["name".to_owned()]));
+    }
+
     fn any_write() -> impl Strategy<Value = (bool, Option<u8>, Option<u8>, Option<u8>, Option<u8>)> {
         let register = || proptest::option::of(0..3_u8);
         (proptest::bool::weighted(0.2), register(), register(), register(), register())
+    }
+
+    fn any(
+        position: u8,
+        deletes: bool,
+        email: Option<u8>,
+        credential: Option<u8>,
+        a: Option<u8>,
+        b: Option<u8>,
+    ) -> Write {
+        let text = |value: Option<u8>| value.map(|value| if value == 0 { String::new() } else { format!("v{value}") });
+        let value = |value: u8| if value == 0 { Value::Null } else { Value::from(value) };
+        let attributes =
+            [("a", a), ("b", b)].into_iter().filter_map(|(name, v)| Some((name.to_owned(), value(v?)))).collect();
+        let fields = CustomerFields { email: text(email), credential: text(credential), attributes };
+        Write { position: at(position), observed_at: time(position), upsert: (!deletes).then_some(fields) }
     }
 
     proptest! {
@@ -350,17 +451,52 @@ mod tests {
             writes in proptest::collection::vec(any_write(), 1..9),
             order in proptest::collection::vec(0..64_usize, 0..24),
         ) {
-            let text = |value: Option<u8>| value.map(|value| if value == 0 { String::new() } else { format!("v{value}") });
-            let value = |value: u8| if value == 0 { Value::Null } else { Value::from(value) };
             let writes: Vec<Write> = (1_u8..).zip(writes).map(|(position, (deletes, email, credential, a, b))| {
-                let attributes = [("a", a), ("b", b)].into_iter()
-                    .filter_map(|(name, v)| Some((name.to_owned(), value(v?)))).collect();
-                let fields = CustomerFields { email: text(email), credential: text(credential), attributes };
-                Write { position: at(position), observed_at: time(position), upsert: (!deletes).then_some(fields) }
+                any(position, deletes, email, credential, a, b)
             }).collect();
             let mut shuffled: Vec<Write> = order.iter().map(|pick| writes[pick % writes.len()].clone()).collect();
             shuffled.extend(writes.iter().rev().cloned());
             prop_assert_eq!(apply_all(&writes), apply_all(&shuffled));
+        }
+
+        #[test]
+        fn retired_before_or_after_its_records_a_cross_reference_is_the_same(
+            writes in proptest::collection::vec(any_write(), 1..9),
+            order in proptest::collection::vec(0..64_usize, 0..24),
+            retirements in proptest::collection::vec((0..24_usize, 0..12_u8), 1..4),
+        ) {
+            let writes: Vec<Write> = (1_u8..).zip(writes).map(|(position, (deletes, email, credential, a, b))| {
+                // Clocks are coarse, but do not run back.
+                Write { observed_at: time(position / 2), ..any(position, deletes, email, credential, a, b) }
+            }).collect();
+            let last = retirements.iter().map(|(_, before)| time(*before)).max();
+            let known_first: Vec<Write> = writes.iter().map(|write| write.clone().retired(last)).collect();
+            let expected = apply_all(&known_first);
+
+            let mut shuffled: Vec<Write> = order.iter().map(|pick| writes[pick % writes.len()].clone()).collect();
+            shuffled.extend(writes.iter().rev().cloned());
+            let mut found: Option<Xref> = None;
+            let mut in_force = None;
+            for (step, write) in shuffled.into_iter().enumerate() {
+                let write = write.retired(in_force);
+                match &mut found {
+                    Some(xref) => { xref.apply(&id(), write); }
+                    None => found = Some(Xref::first(id(), write)),
+                }
+                for (_, before) in retirements.iter().filter(|(at, _)| *at == step) {
+                    in_force = in_force.max(Some(time(*before)));
+                    found.as_mut().unwrap().retire(time(*before));
+                }
+            }
+            let mut found = found.unwrap();
+            found.retire(last.unwrap());
+            prop_assert_eq!(found.is_living(), expected.is_living());
+            // Where a living row's older records died is forgotten with them, until they come again.
+            prop_assert_eq!(&Xref { tombstone_position: None, ..found.clone() }, &Xref { tombstone_position: None, ..expected.clone() });
+            for write in known_first {
+                found.apply(&id(), write);
+            }
+            prop_assert_eq!(found, expected);
         }
     }
 }

@@ -3,9 +3,10 @@
 use chrono::{DateTime, Utc};
 use model::mapping::{Context, Mapping};
 use model::{
-    Decisions, Fields, Guards, Limits, MatchKey, Operation, OrderFields, Position, Reason, Record, Reject, inspect,
-    redact_credential,
+    Decisions, Field, Fields, Guards, Limits, MatchKey, Operation, OrderFields, Position, Reason, Record, Reject,
+    inspect, redact_credential,
 };
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 /// A record, or what is wrong with it.
@@ -25,6 +26,19 @@ pub(crate) struct Bad {
     pub reject: Reject,
     pub bytes: Vec<u8>,
     pub external_id: Option<String>,
+    pub form: Form,
+}
+
+/// What the bytes of a [`Bad`] are, for whoever reads them again.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Form {
+    /// The record by itself.
+    Record,
+    /// A body that should have one record.
+    One,
+    /// A body that should have a list of them.
+    List,
 }
 
 /// The elements of a list, or why it is none.
@@ -46,35 +60,73 @@ pub(crate) struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// Reads an answer that is one object.
-    pub(crate) fn one(&self, body: &[u8], at: DateTime<Utc>) -> One {
-        let bad = |reject| Bad { reject, bytes: body.to_vec(), external_id: None };
-        match raw(body) {
-            Ok(raw) => self.object(raw.get(), at),
-            Err(reject) if body.trim_ascii().is_empty() => One::Unusable(bad(reject)),
-            Err(reject) => One::Bad(bad(reject)),
-        }
-    }
-
-    /// Reads an answer that is a list of objects.
-    pub(crate) fn list(&self, body: &[u8], at: DateTime<Utc>) -> Elements {
-        let bad = |reject| Elements::Bad(Bad { reject, bytes: body.to_vec(), external_id: None });
+    /// Reads an answer about one thing: an object, or a list of those that were found.
+    pub(crate) fn one(&self, body: &[u8], at: DateTime<Utc>) -> Elements {
+        let bad = |reject| Elements::Bad(Bad { reject, bytes: body.to_vec(), external_id: None, form: Form::One });
         let raw = match raw(body) {
             Ok(raw) => raw.get(),
             Err(_) if body.trim_ascii().is_empty() => return Elements::Unusable,
             Err(reject) => return bad(reject),
         };
-        if raw.starts_with(['n', '{']) {
-            return Elements::Unusable;
+        match below(raw, self.mapping.records()) {
+            Some(found) if found.starts_with('[') => self.elements(found, at).map_or_else(bad, Elements::Each),
+            Some(found) => Elements::Each(vec![self.object(found, at)]),
+            None => Elements::Unusable,
         }
-        match serde_json::from_str::<Vec<&RawValue>>(raw) {
-            Ok(elements) => Elements::Each(elements.iter().map(|element| self.object(element.get(), at)).collect()),
-            Err(_) => bad(Reject::new(Reason::UnknownShape, "not a list")),
+    }
+
+    /// Reads an answer that is a list of objects.
+    pub(crate) fn list(&self, body: &[u8], at: DateTime<Utc>) -> Elements {
+        self.list_below(body, self.mapping.records(), at)
+    }
+
+    /// Reads an answer that has a list of objects at a dotted path.
+    pub(crate) fn list_below(&self, body: &[u8], path: Option<&str>, at: DateTime<Utc>) -> Elements {
+        let bad = |reject| Elements::Bad(Bad { reject, bytes: body.to_vec(), external_id: None, form: Form::List });
+        let raw = match raw(body) {
+            Ok(raw) => raw.get(),
+            Err(_) if body.trim_ascii().is_empty() => return Elements::Unusable,
+            Err(reject) => return bad(reject),
+        };
+        match below(raw, path) {
+            None => Elements::Unusable,
+            Some(found) if found.starts_with(['n', '{']) => Elements::Unusable,
+            Some(found) => self.elements(found, at).map_or_else(bad, Elements::Each),
+        }
+    }
+
+    /// Reads what lies in another record: a list of objects or one of them. Nothing where the record has none.
+    pub(crate) fn within(&self, record: &str, at: DateTime<Utc>) -> Vec<One> {
+        let bad = |reject| {
+            vec![One::Bad(Bad { reject, bytes: record.as_bytes().to_vec(), external_id: None, form: Form::List })]
+        };
+        let path = self.mapping.records().unwrap_or_default();
+        let found = Fields::from_json(record, None).map_or(Field::Absent, |fields| fields.get(path));
+        match found {
+            field if field.keeps() || field.clears() => Vec::new(),
+            Field::Json(list) if list.starts_with('[') => self.elements(list, at).unwrap_or_else(bad),
+            Field::Json(object) if object.starts_with('{') => vec![self.object(object, at)],
+            _ => bad(Reject::new(Reason::UnknownShape, "not a list")),
+        }
+    }
+
+    fn elements(&self, list: &str, at: DateTime<Utc>) -> Result<Vec<One>, Reject> {
+        let elements: Vec<&RawValue> =
+            serde_json::from_str(list).map_err(|_| Reject::new(Reason::UnknownShape, "not a list"))?;
+        Ok(elements.iter().map(|element| self.object(element.get(), at)).collect())
+    }
+
+    /// Reads the bytes of a record that were read as one before.
+    pub(crate) fn record(&self, bytes: &[u8], at: DateTime<Utc>) -> One {
+        match raw(bytes) {
+            Ok(raw) => self.object(raw.get(), at),
+            Err(reject) => One::Bad(Bad { reject, bytes: bytes.to_vec(), external_id: None, form: Form::Record }),
         }
     }
 
     fn object(&self, raw: &str, at: DateTime<Utc>) -> One {
-        let letter = |reject, external_id| Bad { reject, bytes: raw.as_bytes().to_vec(), external_id };
+        let letter =
+            |reject, external_id| Bad { reject, bytes: raw.as_bytes().to_vec(), external_id, form: Form::Record };
         let bad = |reject, external_id| One::Bad(letter(reject, external_id));
         if raw.starts_with('n') {
             return One::Unusable(letter(Reject::new(Reason::UnknownShape, "null is no record"), None));
@@ -113,12 +165,21 @@ impl Reader<'_> {
 }
 
 /// The one JSON value that a body is.
-fn raw(body: &[u8]) -> Result<&RawValue, Reject> {
+pub(crate) fn raw(body: &[u8]) -> Result<&RawValue, Reject> {
     let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
     let text = std::str::from_utf8(body)
         .map_err(|error| Reject::new(Reason::NotUtf8, format!("invalid at byte {}", error.valid_up_to())))?;
     // The text of the error is left out: it can quote.
     serde_json::from_str(text).map_err(|_| Reject::new(Reason::NotJson, "not valid JSON"))
+}
+
+/// What stands at a dotted path of a JSON value, if that is a list or an object; without a path the value itself.
+pub(crate) fn below<'a>(raw: &'a str, path: Option<&str>) -> Option<&'a str> {
+    let Some(path) = path else { return Some(raw) };
+    match Fields::from_json(raw, None).ok()?.get(path) {
+        Field::Json(found) if found.starts_with(['[', '{']) => Some(found),
+        _ => None,
+    }
 }
 
 /// Whether two emails have one match key.
@@ -138,6 +199,12 @@ pub(crate) fn complete_order(record: &mut Record, customer: &str) -> Vec<String>
             record.mapped.attributes = attributes;
         }
     }
+    order.lines.into_iter().flatten().filter_map(|line| line.product_id).collect()
+}
+
+/// The products that an order names.
+pub(crate) fn products_of(record: &Record) -> Vec<String> {
+    let Ok(order) = serde_json::from_str::<OrderFields>(&record.mapped.attributes) else { return Vec::new() };
     order.lines.into_iter().flatten().filter_map(|line| line.product_id).collect()
 }
 
@@ -171,6 +238,7 @@ mod tests {
         Mapping::Customer(CustomerMapping {
             topics: Vec::new(),
             request: None,
+            records: None,
             external_id: column("Id"),
             email: Some(column("Email")),
             credential: Some("Password".to_owned()),
@@ -183,6 +251,7 @@ mod tests {
         Mapping::Order(OrderMapping {
             topics: Vec::new(),
             request: None,
+            records: None,
             order_id: column("OrderId"),
             customer_external_id: column("CustomerId"),
             purchased_at: None,
@@ -197,15 +266,23 @@ mod tests {
         })
     }
 
-    fn read(body: &[u8]) -> One {
+    fn read(body: &[u8]) -> Elements {
         let (context, mapping) = (context(), customer());
         Reader { context: &context, limits: Limits::default(), mapping: &mapping }.one(body, DateTime::UNIX_EPOCH)
+    }
+
+    fn read_one(body: &[u8]) -> One {
+        match read(body) {
+            Elements::Each(mut ones) if ones.len() == 1 => ones.remove(0),
+            Elements::Bad(bad) => One::Bad(bad),
+            elements => panic!("{elements:?} is not one"),
+        }
     }
 
     #[test]
     fn a_customer_is_landed_as_it_came_except_for_the_password() {
         let body = "\u{feff} {\"Id\":1 , \"Name\":\"Ann\",\"Email\":\"a@x\",\"Password\":\"s3cret\",\"N\":1e400} ";
-        let One::Record(record) = read(body.as_bytes()) else { panic!("a record") };
+        let One::Record(record) = read_one(body.as_bytes()) else { panic!("a record") };
         let payload = record.payload.unwrap();
         assert!(payload.starts_with("{\"Id\":1 , \"Name\":\"Ann\"") && payload.ends_with("\"N\":1e400}"), "{payload}");
         assert!(!payload.contains("s3cret"));
@@ -218,24 +295,27 @@ mod tests {
     fn what_names_nobody_is_unusable_and_what_cannot_be_mapped_is_bad() {
         for body in ["", " ", "null", "{}", r#"{"error":"no database"}"#, r#"{"Id":null,"Name":null}"#, r#"{"Id":""}"#]
         {
-            assert!(matches!(read(body.as_bytes()), One::Unusable(_)), "{body}");
+            let is_unusable = match read(body.as_bytes()) {
+                Elements::Each(ones) => ones.iter().all(|one| matches!(one, One::Unusable(_))),
+                elements => matches!(elements, Elements::Unusable),
+            };
+            assert!(is_unusable, "{body}");
         }
         for (body, reason) in [
             (&b"<html>"[..], Reason::NotJson),
             (b"{\"Id\":1", Reason::NotJson),
             (b"{\"Id\":1} {}", Reason::NotJson),
             (b"\xff\xfe{}", Reason::NotUtf8),
-            (b"[1]", Reason::UnknownShape),
             (b"7", Reason::UnknownShape),
             (b"{\"Id\":1.5}", Reason::BadExternalId),
             (b"{\"Id\":1,\"Name\":\"\\u0000\"}", Reason::Nul),
             (b"{\"Id\":1,\"Name\":\"\\ud83d\"}", Reason::LoneSurrogate),
         ] {
-            let One::Bad(bad) = read(body) else { panic!("{body:?} is bad") };
+            let One::Bad(bad) = read_one(body) else { panic!("{body:?} is bad") };
             assert_eq!((bad.reject.reason, &bad.bytes[..]), (reason, body));
         }
         let deep = format!("{{\"Id\":1,\"x\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
-        assert!(matches!(read(deep.as_bytes()), One::Bad(bad) if bad.reject.reason == Reason::TooDeep));
+        assert!(matches!(read_one(deep.as_bytes()), One::Bad(bad) if bad.reject.reason == Reason::TooDeep));
     }
 
     #[test]
@@ -261,6 +341,36 @@ mod tests {
                 Elements::Each(_) => panic!("{body} is no list"),
             }
         }
+    }
+
+    #[test]
+    fn records_are_where_the_path_leads_and_an_error_in_their_place_is_no_answer() {
+        let Mapping::Customer(mapping) = customer() else { panic!("a customer") };
+        let mapping = Mapping::Customer(CustomerMapping { records: Some("data.found".to_owned()), ..mapping });
+        let context = context();
+        let reader = Reader { context: &context, limits: Limits::default(), mapping: &mapping };
+        let count = |body: &str| match reader.one(body.as_bytes(), DateTime::UNIX_EPOCH) {
+            Elements::Each(ones) => ones.iter().filter(|one| matches!(one, One::Record(_))).count(),
+            Elements::Bad(_) => panic!("{body} is bad"),
+            Elements::Unusable => 99,
+        };
+        for (body, expected) in [
+            (r#"{"data":{"found":[{"Id":1},{"Id":2}]}}"#, 2),
+            (r#"{"data":{"found":{"Id":1}}}"#, 1),
+            (r#"{"data":{"found":[]}}"#, 0),
+            (r#"{"data.found":[{"Id":1}]}"#, 1),
+            (r#"{"data":{"found":null},"errors":[{"message":"later"}]}"#, 99),
+            (r#"{"data":null}"#, 99),
+            (r#"{"error":"no database"}"#, 99),
+            (r#"[{"Id":1}]"#, 99),
+            ("null", 99),
+        ] {
+            assert_eq!(count(body), expected, "{body}");
+        }
+        // Without a path, a list is what was found.
+        let Elements::Each(found) = read(br#"[{"Id":1},7]"#) else { panic!("a list") };
+        assert!(matches!(&found[..], [One::Record(_), One::Bad(bad)] if bad.bytes == b"7"));
+        assert!(matches!(read(b"[]"), Elements::Each(found) if found.is_empty()));
     }
 
     #[test]

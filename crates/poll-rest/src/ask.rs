@@ -1,17 +1,19 @@
 //! One poll: the requests that it takes, and what becomes of it.
 
 use chrono::Utc;
-use model::Record;
 use model::mapping::Mapping;
+use model::{Entity, Record};
 use reqwest::Url;
 use secrecy::ExposeSecret;
+use sqlx::PgPool;
 use staging::polls::{Poll, State, Subject};
 
 use crate::BreakerState;
-use crate::answer::{One, Reader, no_email, same_email};
-use crate::client::{Content, Requester};
+use crate::answer::{Elements, One, Reader};
+use crate::client::{self, Content, Requester};
 use crate::draft::{Answer, Draft};
 use crate::error::{ConfigError, Failure};
+use crate::lists::{Lists, Spec};
 use crate::template::Template;
 use crate::validators::{self, fingerprint};
 use crate::{Error, Settings};
@@ -26,23 +28,27 @@ pub(crate) struct Request {
 pub(crate) struct Asker {
     pub settings: Settings,
     pub requester: Requester,
-    requests: Requests,
+    pub requests: Requests,
+    pub lists: Lists,
     /// Fingerprint of what answers are read by; see [`validators::Validators`].
     rules: String,
 }
 
-struct Requests {
-    customer: Request,
+/// What is asked for one by one. A source that only has lists has none of it.
+pub(crate) struct Requests {
+    pub customer: Option<Request>,
     /// Orders and interactions: asked for per customer.
-    lists: Vec<Request>,
-    product: Option<Request>,
+    pub lists: Vec<Request>,
+    /// Orders and the like that lie in the customer's own record.
+    pub nested: Vec<Mapping>,
+    pub product: Option<Request>,
 }
 
-/// What one request for one object found.
-enum Found {
-    /// A record, and whether it is another than the last one.
-    Record { record: Box<Record>, is_new: bool },
-    /// The last one, by its `ETag`.
+/// What a request for one thing found.
+pub(crate) enum Found {
+    /// Records, one mostly, and whether they are others than the last ones.
+    Records { records: Vec<Record>, is_new: bool },
+    /// The last ones, by their `ETag`.
     NotModified,
     /// The source does not have it.
     Nothing,
@@ -59,12 +65,13 @@ impl Request {
 
 impl Asker {
     /// `waits`: whether requests wait while the breaker is open, or fail.
-    pub(crate) fn new(settings: Settings, waits: bool) -> Result<Self, Error> {
+    pub(crate) fn new(settings: Settings, database: PgPool, waits: bool) -> Result<Self, Error> {
         let config = |error| Error::Config { source_name: settings.source.clone(), error };
         let requests = Requests::new(&settings).map_err(config)?;
-        let requester = Requester::new(&settings, waits).map_err(config)?;
+        let requester = Requester::new(&settings, database, waits).map_err(config)?;
+        let lists = Lists::new(Spec::all(&settings).map_err(config)?);
         let rules = validators::rules(&settings);
-        Ok(Self { settings, requester, requests, rules })
+        Ok(Self { settings, requester, requests, lists, rules })
     }
 
     /// Whether products are asked about.
@@ -72,9 +79,20 @@ impl Asker {
         self.requests.product.is_some()
     }
 
+    /// Fingerprint of what answers are read by.
+    pub(crate) fn rules(&self) -> &str {
+        &self.rules
+    }
+
+    /// Whether customers are asked about one by one.
+    pub(crate) fn asks_customers(&self) -> bool {
+        self.requests.customer.is_some()
+    }
+
     /// The request that most polls begin with, for the origin of batches.
     pub(crate) fn label(&self) -> &str {
-        self.requests.customer.template.label()
+        let request = self.requests.customer.as_ref().or(self.requests.product.as_ref());
+        request.map_or("", |request| request.template.label())
     }
 
     /// Asks all that a poll wants to know. Gives it back when the source could not even be asked.
@@ -86,7 +104,7 @@ impl Asker {
         };
         let (state, external_id) = match outcome {
             Ok(outcome) => outcome,
-            Err(Failure::NotAsked | Failure::Refused(_)) => return Err(poll),
+            Err(failure) if failure.leaves_the_poll() => return Err(poll),
             Err(failure) => {
                 tracing::debug!(source = self.settings.source, %failure, "a poll failed");
                 (State::Failing, None)
@@ -103,41 +121,6 @@ impl Asker {
         has_asked.then(|| draft.finish(poll, State::Failing, None, self.settings.refresh_every, Utc::now()))
     }
 
-    async fn ask_customer(&self, poll: &Poll, draft: &mut Draft) -> Result<(State, Option<String>), Failure> {
-        let request = &self.requests.customer;
-        let lists = || self.requests.lists.iter().map(Request::name);
-        let url = request.template.fill(&[("email", &poll.email)]);
-        // Without the id that the last answer had, "not modified" would say too little.
-        let (external_id, mut state) = match self.find(request, url, poll.external_id.is_some(), draft).await? {
-            Found::Unusable => return Ok((State::Failing, None)),
-            Found::Nothing => {
-                draft.validators.lists_of(None, lists());
-                return Ok((State::Unknown, None));
-            }
-            Found::NotModified => (poll.external_id.clone().unwrap_or_default(), State::Known),
-            Found::Record { mut record, is_new } => {
-                let external_id = record.mapped.external_id.as_str().to_owned();
-                let asked = match record.mapped.email.as_deref() {
-                    email if no_email(email) => {
-                        record.mapped.email = Some(poll.email.clone());
-                        true
-                    }
-                    email => email.is_some_and(|email| same_email(email, &poll.email)),
-                };
-                draft.records.extend(is_new.then_some(*record));
-                (external_id, if asked { State::Known } else { State::Unknown })
-            }
-        };
-        draft.validators.lists_of(Some(&external_id), lists());
-        for list in &self.requests.lists {
-            if !self.ask_list(list, &external_id, &poll.email, draft).await {
-                // The customer is kept; the rest is asked for again soon.
-                state = State::Due;
-            }
-        }
-        Ok((state, Some(external_id)))
-    }
-
     async fn ask_product(&self, poll: &Poll, draft: &mut Draft) -> Result<(State, Option<String>), Failure> {
         let Some(request) = &self.requests.product else { return Ok((State::Unknown, None)) };
         let url = request.template.fill(&[("product_id", &poll.key)]);
@@ -145,16 +128,16 @@ impl Asker {
             Found::Unusable => State::Failing,
             Found::Nothing => State::Unknown,
             Found::NotModified => State::Known,
-            Found::Record { record, is_new } => {
-                draft.records.extend(is_new.then_some(*record));
+            Found::Records { records, is_new } => {
+                draft.records.extend(records.into_iter().filter(|_| is_new));
                 State::Known
             }
         };
         Ok((state, None))
     }
 
-    /// Asks for one object. `None` for a URL is a question that cannot be put, so that the source knows no answer.
-    async fn find(
+    /// Asks for one thing. `None` for a URL is a question that cannot be put, so that the source knows no answer.
+    pub(crate) async fn find(
         &self,
         request: &Request,
         url: Option<Url>,
@@ -181,51 +164,96 @@ impl Asker {
             }
             Content::Body { bytes, etag } => (bytes, etag),
         };
-        match self.reader(request).one(&bytes, at) {
-            One::Record(record) => {
-                // Of what is stored, not of what came: that has the credential.
-                let stored = record.payload.as_deref().unwrap_or_default();
-                let hash = Some(fingerprint(&self.settings.context.credentials, stored.as_bytes()));
-                let is_new = last.hash != hash;
-                draft.validators.renew(name, etag, hash);
-                Ok(Found::Record { record: Box::new(record), is_new })
-            }
-            One::Bad(bad) => {
+        let elements = match self.reader(&request.mapping).one(&bytes, at) {
+            Elements::Each(elements) => elements,
+            Elements::Bad(bad) => {
                 draft.park(request, &self.settings, bad);
-                Ok(Found::Unusable)
+                return Ok(Found::Unusable);
             }
-            One::Unusable(_) => Ok(Found::Unusable),
+            Elements::Unusable => return Ok(Found::Unusable),
+        };
+        if elements.is_empty() {
+            draft.validators.forget(name);
+            return Ok(Found::Nothing);
         }
+        Ok(self.found(request, elements, etag, draft))
     }
 
-    pub(crate) fn reader<'a>(&'a self, request: &'a Request) -> Reader<'a> {
-        Reader { context: &self.settings.context, limits: self.settings.limits, mapping: &request.mapping }
+    /// What the elements of an answer come to. Those that are bad are dead letters beside the others; where there is no
+    /// other, nobody can tell what the answer says.
+    fn found(&self, request: &Request, elements: Vec<One>, etag: Option<String>, draft: &mut Draft) -> Found {
+        let name = request.name();
+        let last = draft.validators.get(name).cloned().unwrap_or_default();
+        let (mut records, mut others) = (Vec::new(), Vec::new());
+        for element in elements {
+            match element {
+                One::Record(record) => records.push(record),
+                One::Bad(bad) => others.push((bad, true)),
+                One::Unusable(bad) => others.push((bad, false)),
+            }
+        }
+        if records.is_empty() {
+            for (bad, _) in others.into_iter().filter(|(_, is_bad)| *is_bad) {
+                draft.park(request, &self.settings, bad);
+            }
+            return Found::Unusable;
+        }
+        // Of what is stored, not of what came: that has the credential.
+        let stored: Vec<&str> = records.iter().filter_map(|record| record.payload.as_deref()).collect();
+        let hash = Some(fingerprint(&self.settings.context.credentials, stored.join("\n").as_bytes()));
+        let is_new = last.hash != hash;
+        draft.validators.renew(name, etag, hash);
+        for (bad, _) in others {
+            draft.park_again(request, &self.settings, bad, &last);
+        }
+        Found::Records { records, is_new }
     }
+
+    pub(crate) fn reader<'a>(&'a self, mapping: &'a Mapping) -> Reader<'a> {
+        Reader { context: &self.settings.context, limits: self.settings.limits, mapping }
+    }
+}
+
+/// Says what is wrong with settings, as far as that can be said before anything is asked: [`crate::run`] refuses the same.
+pub fn check(settings: &Settings) -> Result<(), ConfigError> {
+    client::check(settings)?;
+    Requests::new(settings)?;
+    Spec::all(settings).map(drop)
 }
 
 impl Requests {
     fn new(settings: &Settings) -> Result<Self, ConfigError> {
         let base = settings.base_url.expose_secret();
-        let request = |mapping: Mapping, request: Option<&String>, allowed: &[&str]| {
-            let Some(request) = request else { return Ok(None) };
-            let template = Template::new(base, mapping.entity().as_str(), request, allowed)?;
-            Ok(Some(Request { mapping, template }))
-        };
-        let customer = &settings.customer;
-        let customer = request(Mapping::Customer(customer.clone()), customer.request.as_ref(), &["email"])?;
-        let of_customer = &["external_id", "email"];
-        let mut lists = Vec::new();
-        if let Some(order) = &settings.order {
-            lists.extend(request(Mapping::Order(order.clone()), order.request.as_ref(), of_customer)?);
+        let mut requests = Self { customer: None, lists: Vec::new(), nested: Vec::new(), product: None };
+        for mapping in settings.mappings() {
+            let Some(template) = mapping.request() else {
+                let is_nested = !matches!(mapping, Mapping::Customer(_)) && mapping.records().is_some();
+                requests.nested.extend(is_nested.then_some(mapping));
+                continue;
+            };
+            let allowed: &[&str] = match &mapping {
+                Mapping::Customer(_) => &["email"],
+                Mapping::Product(_) => &["product_id"],
+                Mapping::Order(_) | Mapping::Interaction(_) => &["external_id", "email"],
+            };
+            let template = Template::new(base, mapping.entity().as_str(), template, allowed)?;
+            let request = Request { mapping, template };
+            match request.mapping {
+                Mapping::Customer(_) => requests.customer = Some(request),
+                Mapping::Product(_) => requests.product = Some(request),
+                Mapping::Order(_) | Mapping::Interaction(_) => requests.lists.push(request),
+            }
         }
-        if let Some(interaction) = &settings.interaction {
-            let mapping = Mapping::Interaction(interaction.clone());
-            lists.extend(request(mapping, interaction.request.as_ref(), of_customer)?);
+        if requests.customer.is_none() && settings.lists.is_empty() {
+            return Err(ConfigError::NothingToAsk);
         }
-        let product = match &settings.product {
-            Some(product) => request(Mapping::Product(product.clone()), product.request.as_ref(), &["product_id"])?,
-            None => None,
-        };
-        Ok(Self { customer: customer.ok_or(ConfigError::NoCustomerRequest)?, lists, product })
+        if let (None, Some(request)) = (&requests.customer, requests.lists.first()) {
+            return Err(ConfigError::NoCustomerRequest(request.name()));
+        }
+        let has_customers = requests.customer.is_some() || settings.lists.iter().any(|l| l.entity == Entity::Customer);
+        if let (false, Some(nested)) = (has_customers, requests.nested.first()) {
+            return Err(ConfigError::NoCustomers(nested.entity().as_str()));
+        }
+        Ok(requests)
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, NaiveDateTime, Utc};
 use model::{Reason, Reject};
 use reqwest::Response;
-use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
+use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, LINK, RETRY_AFTER};
 
 use crate::client::failure_of;
 use crate::error::Failure;
@@ -31,6 +31,17 @@ pub(crate) fn retry_after(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Dur
         Err(_) => (http_date(text)? - now).to_std().unwrap_or_default(),
     };
     Some(pause.min(MAX_RETRY_AFTER))
+}
+
+/// When the answer was made, by the source's clock.
+pub(crate) fn date(headers: &HeaderMap) -> Option<DateTime<Utc>> {
+    http_date(headers.get(DATE)?.to_str().ok()?.trim())
+}
+
+/// What the answer says about other pages.
+pub(crate) fn link(headers: &HeaderMap) -> Option<String> {
+    let links: Vec<&str> = headers.get_all(LINK).iter().filter_map(|value| value.to_str().ok()).collect();
+    (!links.is_empty()).then(|| links.join(", "))
 }
 
 /// `Wed, 21 Oct 2015 07:28:00 GMT`, the one form that is still allowed to be sent.

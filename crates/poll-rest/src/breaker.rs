@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::error::Refusal;
+
 /// How long a feed rests after the source refused our credentials: somebody has to change something first.
 const REFUSED_COOLDOWN: Duration = Duration::from_mins(15);
 
@@ -47,8 +49,8 @@ pub(crate) struct Breaker {
     /// After this long a probe counts as lost: its caller was dropped.
     probe_timeout: Duration,
     state: State,
-    /// The status with which the source refuses our credentials, until it answers again.
-    alarm: Option<u16>,
+    /// How our credentials are refused, until the source answers again.
+    alarm: Option<Refusal>,
 }
 
 #[derive(Debug)]
@@ -108,9 +110,9 @@ impl Breaker {
     }
 
     /// The source refused our credentials. True when it had not refused them before.
-    pub(crate) fn refused(&mut self, status: u16, now: Instant) -> bool {
+    pub(crate) fn refused(&mut self, refusal: Refusal, now: Instant) -> bool {
         self.state = State::Open { until: now + REFUSED_COOLDOWN.max(self.cooldown) };
-        self.alarm.replace(status).is_none()
+        self.alarm.replace(refusal).is_none()
     }
 
     pub(crate) fn state(&self) -> BreakerState {
@@ -121,8 +123,8 @@ impl Breaker {
         }
     }
 
-    /// The status with which the source refuses our credentials.
-    pub(crate) fn refused_with(&self) -> Option<u16> {
+    /// How our credentials are refused.
+    pub(crate) fn refusal(&self) -> Option<Refusal> {
         self.alarm
     }
 }
@@ -171,11 +173,12 @@ mod tests {
     #[test]
     fn refused_credentials_stop_the_feed_at_once_with_one_alarm() {
         let (mut breaker, now) = breaker();
-        assert!(breaker.refused(401, now));
-        assert!(!breaker.refused(401, now));
-        assert_eq!(breaker.refused_with(), Some(401));
+        let refusal = Refusal { status: 401, by_token_endpoint: false };
+        assert!(breaker.refused(refusal, now));
+        assert!(!breaker.refused(refusal, now));
+        assert_eq!(breaker.refusal(), Some(refusal));
         assert_eq!(breaker.admit(now + 60 * SECOND), Admission::Wait(now + REFUSED_COOLDOWN));
         assert_eq!(breaker.admit(now + REFUSED_COOLDOWN), Admission::Go);
-        assert!(!breaker.refused(401, now), "the probe tells nothing new");
+        assert!(!breaker.refused(refusal, now), "the probe tells nothing new");
     }
 }

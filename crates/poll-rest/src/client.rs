@@ -8,10 +8,13 @@ use reqwest::header::{ACCEPT, AUTHORIZATION, ETAG, HeaderMap, HeaderName, Header
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response, StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
+use sqlx::PgPool;
 use tokio::time::{Instant, sleep};
 
 use crate::error::{ConfigError, Failure};
 use crate::gate::Gate;
+use crate::guard::{Guard, RefusedAddress};
+use crate::token::{Token, Tokens, token_url};
 use crate::{Auth, Settings, body, metrics};
 
 /// How often a request that may be retried is retried...
@@ -24,6 +27,10 @@ const RETRY_WITHIN: Duration = Duration::from_secs(20);
 pub(crate) struct Reply {
     /// When it began to come.
     pub at: DateTime<Utc>,
+    /// When it was made, by the source's clock.
+    pub date: Option<DateTime<Utc>>,
+    /// What it says about other pages (RFC 8288).
+    pub link: Option<String>,
     /// What it is.
     pub content: Content,
 }
@@ -43,40 +50,32 @@ pub(crate) struct Requester {
     source: String,
     client: Client,
     auth: Option<Auth>,
+    tokens: Option<Tokens>,
     gate: Gate,
     max_body_bytes: usize,
 }
 
 impl Requester {
-    /// `waits`: whether requests wait while the breaker is open, or fail.
-    pub(crate) fn new(settings: &Settings, waits: bool) -> Result<Self, ConfigError> {
-        let positive = [
-            ("concurrency", settings.concurrency > 0),
-            ("requests_per_second", settings.requests_per_second > 0.0 && settings.requests_per_second.is_finite()),
-            ("breaker_failures", settings.breaker_failures > 0),
-            ("refresh_every", !settings.refresh_every.is_zero()),
-            ("timeout", !settings.timeout.is_zero()),
-        ];
-        if let Some((key, _)) = positive.iter().find(|(_, is_positive)| !is_positive) {
-            return Err(ConfigError::Zero(key));
-        }
-        // An error means that the program has chosen a provider before.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = Client::builder()
-            .user_agent(concat!("c360/", env!("CARGO_PKG_VERSION")))
-            .default_headers(default_headers(settings)?)
-            .redirect(Policy::none())
-            .referer(false)
-            .connect_timeout(settings.connect_timeout)
-            .read_timeout(settings.read_timeout)
-            .timeout(settings.timeout)
-            .build()
-            .map_err(|error| ConfigError::Client(error.without_url().to_string()))?;
+    /// `waits`: whether requests wait while the breaker is open, or fail. `database` is where processes share their rate.
+    pub(crate) fn new(settings: &Settings, database: PgPool, waits: bool) -> Result<Self, ConfigError> {
+        check(settings)?;
+        let base_url = Url::parse(settings.base_url.expose_secret()).map_err(|_| ConfigError::BaseUrl)?;
+        let client = client(settings, &base_url, default_headers(settings)?)?;
+        let tokens = match &settings.auth {
+            Some(Auth::OAuth2(oauth2)) => {
+                let url = token_url(oauth2)?;
+                // The source's headers are the source's: the token endpoint gets none of them.
+                let client = self::client(settings, &url, HeaderMap::new())?;
+                Some(Tokens::new(&settings.source, oauth2, client)?)
+            }
+            _ => None,
+        };
         Ok(Self {
             source: settings.source.clone(),
             client,
             auth: settings.auth.clone(),
-            gate: Gate::new(settings, waits),
+            tokens,
+            gate: Gate::new(settings, database, waits),
             max_body_bytes: settings.max_body_bytes,
         })
     }
@@ -105,7 +104,7 @@ impl Requester {
                 Err(failure) => failure.outcome(),
             };
             metrics::requested(&self.source, request, word, started.elapsed());
-            self.gate.note(outcome.as_ref().err());
+            self.gate.note(outcome.as_ref().err()).await;
             match outcome {
                 Err(failure) if failure.is_retryable() && asked_at.elapsed() < RETRY_WITHIN => match pauses.next() {
                     // What the source asks for is waited for at the gate, by all requests.
@@ -117,18 +116,36 @@ impl Requester {
         }
     }
 
+    /// With a token where one is wanted: a token that the source refuses is renewed, once.
     async fn attempt(&self, url: &Url, etag: Option<&str>) -> Result<Reply, Failure> {
+        let Some(tokens) = &self.tokens else { return self.ask(url, etag, None).await };
+        let token = tokens.get(None).await?;
+        match self.ask(url, etag, Some(&token)).await {
+            Err(Failure::Refused(401)) => {
+                let token = tokens.get(Some(token.number)).await?;
+                self.gate.turn().await;
+                self.ask(url, etag, Some(&token)).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn ask(&self, url: &Url, etag: Option<&str>, token: Option<&Token>) -> Result<Reply, Failure> {
         let mut request = self.client.get(url.clone());
         request = match &self.auth {
             // The token is a default header, marked as sensitive.
-            None | Some(Auth::Bearer(_)) => request,
+            None | Some(Auth::Bearer(_) | Auth::OAuth2(_)) => request,
             Some(Auth::Basic { user, password }) => request.basic_auth(user, Some(password.expose_secret())),
         };
+        if let Some(token) = token {
+            request = request.header(AUTHORIZATION, token.header.clone());
+        }
         if let Some(etag) = etag {
             request = request.header(IF_NONE_MATCH, etag);
         }
         let response = request.send().await.map_err(|error| failure_of(&error))?;
         let at = Utc::now();
+        let (date, link) = (body::date(response.headers()), body::link(response.headers()));
         let content = match response.status() {
             StatusCode::NOT_FOUND | StatusCode::GONE | StatusCode::NO_CONTENT => Content::NotFound,
             StatusCode::NOT_MODIFIED if etag.is_some() => Content::NotModified,
@@ -142,7 +159,7 @@ impl Requester {
             }
             _ => self.content(response).await?,
         };
-        Ok(Reply { at, content })
+        Ok(Reply { at, date, link, content })
     }
 
     async fn content(&self, response: Response) -> Result<Content, Failure> {
@@ -154,14 +171,68 @@ impl Requester {
     }
 }
 
+/// What can be said against the settings of requests before any is made.
+pub(crate) fn check(settings: &Settings) -> Result<(), ConfigError> {
+    let positive = [
+        ("concurrency", settings.concurrency > 0),
+        ("requests_per_second", settings.requests_per_second > 0.0 && settings.requests_per_second.is_finite()),
+        ("breaker_failures", settings.breaker_failures > 0),
+        ("refresh_every", !settings.refresh_every.is_zero()),
+        ("timeout", !settings.timeout.is_zero()),
+    ];
+    if let Some((key, _)) = positive.iter().find(|(_, is_positive)| !is_positive) {
+        return Err(ConfigError::Zero(key));
+    }
+    let base_url = Url::parse(settings.base_url.expose_secret()).map_err(|_| ConfigError::BaseUrl)?;
+    if Guard::refuses(&base_url) {
+        return Err(ConfigError::Address("base_url"));
+    }
+    if let Some(Auth::OAuth2(oauth2)) = &settings.auth
+        && Guard::refuses(&token_url(oauth2)?)
+    {
+        return Err(ConfigError::Address("oauth2.token_url"));
+    }
+    default_headers(settings).map(drop)
+}
+
 /// What an error of reqwest means. Its text is never shown: it has the URL, and the URL has the email.
 pub(crate) fn failure_of(error: &reqwest::Error) -> Failure {
     match error {
+        error if is_caused_by_address(error) => Failure::Address,
         // A timeout while connecting is both.
         error if error.is_connect() => Failure::Connect,
         error if error.is_timeout() => Failure::Timeout,
         _ => Failure::Broken,
     }
+}
+
+fn is_caused_by_address(error: &reqwest::Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = std::error::Error::source(error);
+    while let Some(error) = cause {
+        if error.is::<RefusedAddress>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+/// A client for requests to one host. It follows no redirect: whoever answers with one does not decide where our
+/// credentials and questions go.
+fn client(settings: &Settings, url: &Url, headers: HeaderMap) -> Result<Client, ConfigError> {
+    // An error means that the program has chosen a provider before.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Client::builder()
+        .user_agent(concat!("c360/", env!("CARGO_PKG_VERSION")))
+        .default_headers(headers)
+        .dns_resolver(Guard::new(url, settings.private_addresses))
+        .redirect(Policy::none())
+        .referer(false)
+        .connect_timeout(settings.connect_timeout)
+        .read_timeout(settings.read_timeout)
+        .timeout(settings.timeout)
+        .build()
+        .map_err(|error| ConfigError::Client(error.without_url().to_string()))
 }
 
 fn default_headers(settings: &Settings) -> Result<HeaderMap, ConfigError> {
@@ -179,7 +250,8 @@ fn default_headers(settings: &Settings) -> Result<HeaderMap, ConfigError> {
     Ok(headers)
 }
 
-fn sensitive(value: &SecretString) -> Option<HeaderValue> {
+/// A header's value that no log shows.
+pub(crate) fn sensitive(value: &SecretString) -> Option<HeaderValue> {
     let mut value = HeaderValue::try_from(value.expose_secret()).ok()?;
     value.set_sensitive(true);
     Some(value)

@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use model::mapping::Mapping;
 use model::{Record, Reject};
 use serde_json::json;
 use staging::DeadLetter;
 use staging::polls::{Poll, Polled, State};
 
-use crate::answer::{Bad, position_time};
+use crate::answer::{Bad, Form, position_time};
 use crate::ask::Request;
+use crate::reread::Asked;
 use crate::validators::{Validator, Validators, fingerprint_of_bad};
 use crate::{Settings, schedule};
 
@@ -27,6 +29,10 @@ pub(crate) struct Draft {
     pub records: Vec<Record>,
     pub dead_letters: Vec<DeadLetter>,
     pub products: Vec<String>,
+    /// The source's id of the customer whose orders and the like are read.
+    pub customer: Option<String>,
+    /// The email that is asked by; empty for a product.
+    email: String,
     /// Whether the source has answered at all.
     answered: bool,
     /// The time of the last answer, of this poll or of the one before.
@@ -40,6 +46,8 @@ impl Draft {
             records: Vec::new(),
             dead_letters: Vec::new(),
             products: Vec::new(),
+            customer: None,
+            email: poll.email.clone(),
             answered: false,
             last: poll.checked_at,
         }
@@ -57,7 +65,7 @@ impl Draft {
     pub(crate) fn park(&mut self, request: &Request, settings: &Settings, bad: Bad) {
         let fingerprint = fingerprint_of_bad(&settings.context.credentials, &bad.reject, &bad.bytes);
         if self.validators.park(request.name(), fingerprint) {
-            self.dead_letters.push(letter(request, bad));
+            self.dead_letters.push(self.letter(request, request.name(), bad));
         }
     }
 
@@ -66,17 +74,39 @@ impl Draft {
         let fingerprint = fingerprint_of_bad(&settings.context.credentials, &bad.reject, &bad.bytes);
         let is_known = last.parked.contains(&fingerprint);
         if self.validators.park(request.name(), fingerprint) && !is_known {
-            self.dead_letters.push(letter(request, bad));
+            self.dead_letters.push(self.letter(request, request.name(), bad));
+        }
+    }
+
+    /// As [`Draft::park`], for something that lay in the answer to `request` beside what that asks for.
+    pub(crate) fn park_nested(&mut self, request: &Request, mapping: &Mapping, settings: &Settings, bad: Bad) {
+        let entity = mapping.entity().as_str();
+        let fingerprint = fingerprint_of_bad(&settings.context.credentials, &bad.reject, &bad.bytes);
+        if self.validators.park(entity, fingerprint) {
+            self.dead_letters.push(self.letter(request, entity, bad));
         }
     }
 
     /// Makes the beginning of an answer that is too large a dead letter.
     pub(crate) fn park_oversized(&mut self, request: &Request, settings: &Settings, reject: Reject, beginning: &[u8]) {
         let before = self.dead_letters.len();
-        self.park(request, settings, Bad { reject, bytes: beginning.to_vec(), external_id: None });
+        self.park(request, settings, Bad { reject, bytes: beginning.to_vec(), external_id: None, form: Form::One });
         for letter in &mut self.dead_letters[before..] {
             letter.truncated = true;
+            letter.context = None;
         }
+    }
+
+    fn letter(&self, request: &Request, entity: &str, bad: Bad) -> DeadLetter {
+        let origin = json!({ "request": request.template.label() });
+        let letter = DeadLetter::new(origin, bad.reject, &bad.bytes).with_external_id(bad.external_id);
+        letter.with_context(&Asked {
+            entity: entity.into(),
+            form: bad.form,
+            at: self.last,
+            email: Some(&*self.email).filter(|email| !email.is_empty()).map(Into::into),
+            customer: self.customer.as_deref().map(Into::into),
+        })
     }
 
     /// The answer that a poll comes to.
@@ -122,9 +152,4 @@ impl Draft {
         };
         Answer { polled, records: self.records, dead_letters: self.dead_letters }
     }
-}
-
-fn letter(request: &Request, bad: Bad) -> DeadLetter {
-    let origin = json!({ "request": request.template.label() });
-    DeadLetter::new(origin, bad.reject, &bad.bytes).with_external_id(bad.external_id)
 }

@@ -33,14 +33,20 @@ pub enum ConfigError {
     /// Not an HTTP URL.
     #[error("base_url is not an http or https URL without query and fragment")]
     BaseUrl,
-    /// There is no customer mapping, or it lacks the request.
-    #[error("customer.request is missing")]
-    NoCustomerRequest,
+    /// Neither a customer's request nor a list.
+    #[error("customer.request is missing, and there is no list: there is nothing to ask for")]
+    NothingToAsk,
+    /// What belongs to a customer is asked for, and no customer is.
+    #[error("{0}.request asks for what belongs to a customer: customer.request, which finds the customer, is missing")]
+    NoCustomerRequest(&'static str),
+    /// What lies in the records of customers, of whom there are none.
+    #[error("{0}.records without {0}.request is where a customer's record has them, and there are no customers")]
+    NoCustomers(&'static str),
     /// A request cannot be made from its template.
-    #[error("{entity}.request {problem}")]
+    #[error("{key}.request {problem}")]
     Request {
-        /// The mapping.
-        entity: &'static str,
+        /// The section that it stands in.
+        key: String,
         /// What is wrong with it.
         problem: String,
     },
@@ -50,6 +56,18 @@ pub enum ConfigError {
     /// The bearer token cannot be sent.
     #[error("bearer_token has characters that headers cannot have")]
     BearerToken,
+    /// The token endpoint is no HTTP URL.
+    #[error("oauth2.token_url is not an http or https URL without user and password")]
+    TokenUrl,
+    /// A list without the mapping of its records.
+    #[error("list.{0} needs the mapping {0}")]
+    NoMapping(&'static str),
+    /// How `{since}` is to be written makes no time.
+    #[error("list.{0}.since_format is no strftime format")]
+    SinceFormat(&'static str),
+    /// An address that nobody's source has.
+    #[error("{0} is a link-local, multicast or unspecified address")]
+    Address(&'static str),
     /// A number that makes no sense.
     #[error("{0} must be more than 0")]
     Zero(&'static str),
@@ -58,12 +76,35 @@ pub enum ConfigError {
     Client(String),
 }
 
+impl ConfigError {
+    /// The key that it is about, below the source's section.
+    pub fn key(&self) -> String {
+        match self {
+            Self::BaseUrl => "base_url".to_owned(),
+            Self::NothingToAsk => "customer.request".to_owned(),
+            Self::NoCustomerRequest(entity) => format!("{entity}.request"),
+            Self::NoCustomers(entity) => format!("{entity}.records"),
+            Self::Request { key, .. } => format!("{key}.request"),
+            Self::Header(_) => "headers".to_owned(),
+            Self::BearerToken => "bearer_token".to_owned(),
+            Self::TokenUrl => "oauth2.token_url".to_owned(),
+            Self::NoMapping(entity) => format!("list.{entity}"),
+            Self::SinceFormat(entity) => format!("list.{entity}.since_format"),
+            Self::Address(key) | Self::Zero(key) => (*key).to_owned(),
+            Self::Client(_) => String::new(),
+        }
+    }
+}
+
 /// Why a request brought no answer.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum Failure {
     /// No connection.
     #[error("no connection")]
     Connect,
+    /// The source's name leads to an address where it must not be.
+    #[error("its name leads to a private address; if it is meant to be there, set private_addresses = true")]
+    Address,
     /// One of the timeouts.
     #[error("timed out")]
     Timeout,
@@ -84,6 +125,12 @@ pub(crate) enum Failure {
     /// 401 or 403.
     #[error("status {0}: the source refuses our credentials")]
     Refused(u16),
+    /// The token endpoint answered, and not with a token.
+    #[error("the answer holds no bearer token")]
+    NoToken,
+    /// The same of the token endpoint.
+    #[error("no token: {0}")]
+    Token(Box<Failure>),
     /// The answer is no JSON by its own account.
     #[error("the answer's content type is not JSON")]
     ContentType,
@@ -105,6 +152,7 @@ impl Failure {
     pub(crate) fn is_retryable(&self) -> bool {
         match self {
             Self::Connect => true,
+            Self::Token(failure) => failure.is_retryable(),
             Self::Status { status, .. } => matches!(status, 408 | 425 | 429 | 500..=599),
             _ => false,
         }
@@ -124,14 +172,31 @@ impl Failure {
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Status { retry_after, .. } => *retry_after,
+            Self::Token(failure) => failure.retry_after(),
             _ => None,
         }
+    }
+
+    /// How our credentials are refused, if they are.
+    pub(crate) fn refusal(&self) -> Option<Refusal> {
+        match self {
+            Self::Refused(status) => Some(Refusal { status: *status, by_token_endpoint: false }),
+            Self::Token(failure) => failure.refusal().map(|refusal| Refusal { by_token_endpoint: true, ..refusal }),
+            _ => None,
+        }
+    }
+
+    /// Whether it says nothing about what was asked: the poll stays as it was.
+    pub(crate) fn leaves_the_poll(&self) -> bool {
+        matches!(self, Self::NotAsked) || self.refusal().is_some()
     }
 
     /// The label `outcome` of the metric.
     pub(crate) fn outcome(&self) -> &'static str {
         match self {
             Self::Connect => "connect",
+            Self::Address => "address",
+            Self::NoToken | Self::Token(_) => "no_token",
             Self::Timeout => "timeout",
             Self::Broken => "broken",
             Self::Status { status: 429, .. } => "throttled",
@@ -143,5 +208,21 @@ impl Failure {
             Self::TooLarge { .. } => "too_large",
             Self::NotAsked => "not_asked",
         }
+    }
+}
+
+/// Somebody refuses our credentials.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    /// With this status.
+    pub status: u16,
+    /// The token endpoint, not the source.
+    pub by_token_endpoint: bool,
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let who = if self.by_token_endpoint { "token endpoint" } else { "source" };
+        write!(f, "the {who} answers {}: it refuses our credentials", self.status)
     }
 }

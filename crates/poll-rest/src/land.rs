@@ -202,11 +202,7 @@ fn split(group: Vec<Answer>) -> Vec<Vec<Answer>> {
 /// The answer as a dead letter, its poll failing.
 fn given_up(mut answer: Answer, label: &str, now: DateTime<Utc>) -> Answer {
     let reject = Reject::new(Reason::BadValue, "the database refuses to store it");
-    let letter = |record: model::Record| {
-        let payload = record.payload.unwrap_or_default();
-        DeadLetter::new(json!({ "request": label }), reject.clone(), payload.as_bytes())
-            .with_external_id(Some(record.mapped.external_id.as_str().to_owned()))
-    };
+    let letter = |record: model::Record| DeadLetter::of_record(json!({ "request": label }), reject.clone(), &record);
     answer.dead_letters.extend(std::mem::take(&mut answer.records).into_iter().map(letter));
     let polled = &mut answer.polled;
     polled.products.clear();

@@ -9,12 +9,14 @@
 //! * An answer equal to the last one (by `ETag` or content) lands nothing but the poll's own state.
 //! * 404 is an answer: unknown, asked again at growing intervals; never an error, never a delete.
 //! * What cannot be used advances nothing: the poll is failing and is asked again, and what was no JSON or could not be
-//!   mapped is a dead letter, once.
+//!   mapped is a dead letter, once. [`reread`] makes records of it once they can be made.
 //! * A source in trouble is left alone: retries with growing pauses, `Retry-After`, a circuit breaker, and a full stop with
 //!   one alarm when it refuses our credentials.
 //!
-//! The bucket of `requests_per_second` is this process's own: several processes that poll one source share its polls, not
-//! its bucket, so each gets its part of the rate by configuration.
+//! Several processes that poll one source share its polls, its lists and its `requests_per_second`.
+//!
+//! Requests go to the configured host and nowhere else: no redirect is followed, a page that is said to be on another host
+//! is not asked for, and a name that leads to a private address is refused unless the configuration says otherwise.
 //!
 //! Errors, logs and metrics name the request by its configured path; never a URL, an email or a body. This crate knows
 //! nothing of profiles.
@@ -26,20 +28,28 @@ mod ask;
 mod body;
 mod breaker;
 mod client;
+mod customers;
 mod draft;
 mod error;
 mod gate;
+mod guard;
 mod land;
 mod lists;
 mod metrics;
+mod pace;
+mod per_customer;
 mod pipeline;
+mod reread;
 mod run;
 mod schedule;
 mod settings;
 mod template;
+mod token;
 mod validators;
 
+pub use ask::check;
 pub use breaker::BreakerState;
 pub use error::{ConfigError, Error};
-pub use run::{Summary, poll_due, run};
-pub use settings::{Auth, Settings};
+pub use reread::reread;
+pub use run::{Summary, poll_due, refresh, run};
+pub use settings::{Auth, List, OAuth2, Settings};

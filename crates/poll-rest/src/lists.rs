@@ -1,75 +1,58 @@
-//! The lists that belong to a customer: orders and interactions.
+//! Lists: all customers, orders, products or interactions of a source, page by page.
+//!
+//! A list is read in rounds. A round begins at the first page and goes on from page to page; each page lands with the
+//! place of the next one (`staging::lists`), so that whoever comes after a crash goes on there. A record that looks like it
+//! did when it last landed lands nothing.
+//!
+//! Where the request says `{since}`, a round only asks for what has changed since the last complete round began, by the
+//! source's own clock and less an overlap. Such a list can shift while it is read, because what is changed moves from its
+//! page to the last one: a round of several pages is read twice, so that nothing stays in a gap between two of them.
+//!
+//! What does not end (a page or a cursor that comes twice, too many pages) is given up and said; what is said to be on
+//! another host is not asked for.
 
-use model::Entity;
+mod page;
+mod paging;
+mod read;
+mod round;
+mod run;
+mod spec;
 
-use crate::answer::{Elements, One, complete_order};
-use crate::ask::{Asker, Request};
-use crate::client::Content;
-use crate::draft::Draft;
+pub(crate) use read::Lists;
+pub(crate) use run::{run, run_once};
+pub(crate) use spec::Spec;
+
 use crate::error::Failure;
-use crate::validators::{Validator, fingerprint};
 
-impl Asker {
-    /// Asks for one list of a customer; false when the source has yet to answer. What a list lacks is not deleted.
-    pub(crate) async fn ask_list(&self, request: &Request, external_id: &str, email: &str, draft: &mut Draft) -> bool {
-        let name = request.name();
-        let Some(url) = request.template.fill(&[("external_id", external_id), ("email", email)]) else { return true };
-        let last = draft.validators.get(name).cloned().unwrap_or_default();
-        let reply = match self.requester.get(name, &url, last.etag.as_deref()).await {
-            Ok(reply) => reply,
-            Err(Failure::TooLarge { reject, beginning }) => {
-                draft.park_oversized(request, &self.settings, reject, &beginning);
-                return false;
-            }
-            Err(failure) => {
-                tracing::debug!(source = self.settings.source, request = name, %failure, "a customer's list is not had yet");
-                return false;
-            }
-        };
-        let at = draft.stamp(reply.at);
-        let (bytes, etag) = match reply.content {
-            Content::NotModified => return true,
-            Content::NotFound => {
-                draft.validators.forget(name);
-                return true;
-            }
-            Content::Body { bytes, etag } => (bytes, etag),
-        };
-        let hash = Some(fingerprint(&self.settings.context.credentials, &bytes));
-        if last.hash == hash {
-            draft.validators.set(name, Validator { etag, ..last });
-            return true;
-        }
-        match self.reader(request).list(&bytes, at) {
-            Elements::Each(elements) => {
-                // A bad element is a dead letter, and no reason to ask again before its time: it will be there again, and is
-                // parked once.
-                draft.validators.renew(name, etag, hash);
-                for element in elements {
-                    self.take(request, element, external_id, &last, draft);
-                }
-                true
-            }
-            Elements::Bad(bad) => {
-                draft.park(request, &self.settings, bad);
-                false
-            }
-            Elements::Unusable => false,
-        }
-    }
+/// Why a list could not be read to its end.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Trouble {
+    /// The source did not answer.
+    #[error(transparent)]
+    Failed(#[from] Failure),
+    /// There is no such list.
+    #[error("status 404")]
+    NotFound,
+    /// The answer is none, or an error under status 200.
+    #[error("the answer has no list of records where the configuration says")]
+    NoRecords,
+    /// What says where the next page is cannot be used.
+    #[error("the answer names the next page in a way that cannot be used")]
+    Next,
+    /// The next page is said to be on another host.
+    #[error("the next page is said to be on another host, which is not asked")]
+    Elsewhere,
+    /// The list comes back to where it was.
+    #[error("a page has come twice: the source does not page as the configuration says")]
+    Loop,
+    /// The list does not end.
+    #[error("it has more than max_pages = {0} pages")]
+    TooLong(u32),
+}
 
-    fn take(&self, request: &Request, element: One, external_id: &str, last: &Validator, draft: &mut Draft) {
-        match element {
-            One::Record(mut record) => {
-                if record.mapped.entity == Entity::Order {
-                    let products = complete_order(&mut record, external_id);
-                    if self.asks_products() {
-                        draft.products.extend(products);
-                    }
-                }
-                draft.records.push(record);
-            }
-            One::Bad(bad) | One::Unusable(bad) => draft.park_again(request, &self.settings, bad, last),
-        }
+impl Trouble {
+    /// Whether asking for the same page again is of no use: the next round begins anew, at its time.
+    fn ends_the_round(&self) -> bool {
+        matches!(self, Self::Next | Self::Elsewhere | Self::Loop | Self::TooLong(_))
     }
 }

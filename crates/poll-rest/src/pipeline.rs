@@ -35,6 +35,9 @@ pub(crate) enum Until {
     Dry { due_at: DateTime<Utc> },
 }
 
+/// The part of each lease that products get while there are more customers to ask about than can be.
+const PRODUCTS_PART: i64 = 4;
+
 pub(crate) struct Pipeline<'a> {
     pub asker: &'a Asker,
     pub database: &'a PgPool,
@@ -42,6 +45,8 @@ pub(crate) struct Pipeline<'a> {
     pub wake: &'a Notify,
     pub cancel: &'a CancellationToken,
     pub until: Until,
+    /// The one customer that is wanted, by match key.
+    pub only: Option<&'a str>,
 }
 
 impl Pipeline<'_> {
@@ -114,8 +119,15 @@ impl Pipeline<'_> {
     async fn try_lease(&self) -> Result<Vec<Poll>, staging::Error> {
         // Few, so that they do not wait long: leasing is much faster than asking.
         let limit = i64::try_from(self.asker.settings.concurrency * 2).unwrap_or(i64::MAX);
-        let mut polls = self.lease_of(Subject::Customer, limit).await?;
-        let room = limit - i64::try_from(polls.len()).unwrap_or(limit);
+        let mut polls = Vec::new();
+        if self.asker.asks_products() {
+            polls.extend(self.lease_of(Subject::Product, (limit / PRODUCTS_PART).max(1)).await?);
+        }
+        if self.asker.asks_customers() {
+            let products = polls.len();
+            polls.splice(0..0, self.lease_of(Subject::Customer, room(limit, products)).await?);
+        }
+        let room = room(limit, polls.len());
         if room > 0 && self.asker.asks_products() {
             polls.extend(self.lease_of(Subject::Product, room).await?);
         }
@@ -124,12 +136,16 @@ impl Pipeline<'_> {
 
     async fn lease_of(&self, subject: Subject, limit: i64) -> Result<Vec<Poll>, staging::Error> {
         let now = Utc::now();
-        let due_before = match self.until {
-            Until::Cancelled => now,
-            Until::Dry { due_at } => due_at,
+        let due_before = match (self.until, self.only, subject) {
+            // Of one customer, also the products that are new.
+            (_, Some(_), Subject::Product) => DateTime::UNIX_EPOCH,
+            (Until::Cancelled, ..) => now,
+            (Until::Dry { due_at }, ..) => due_at,
         };
+        let only = self.only.filter(|_| subject == Subject::Customer);
         let source = &self.asker.settings.source;
-        polls::lease(self.database, subject, source, limit, (now, due_before), now + self.lease_time()).await
+        let until = now + self.lease_time();
+        polls::lease(self.database, subject, source, limit, (now, due_before), until, only).await
     }
 
     fn lease_time(&self) -> Duration {
@@ -205,4 +221,8 @@ impl Pipeline<'_> {
             tracing::info!(source = self.asker.settings.source, "leased polls wait for the end of their lease");
         }
     }
+}
+
+fn room(limit: i64, taken: usize) -> i64 {
+    limit - i64::try_from(taken).unwrap_or(limit)
 }

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use serde_json::json;
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use sqlx::{ConnectOptions, PgPool};
 use staging::polls::OFFERED_CHANNEL;
-use staging::{Lander, health, polls};
+use staging::{Lander, health, lists, polls};
 use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior, sleep};
 use tokio_util::sync::CancellationToken;
@@ -36,6 +36,10 @@ pub struct Summary {
     pub unknown: u64,
     /// Customers and products that have to be asked about again soon.
     pub failing: u64,
+    /// Pages of lists landed.
+    pub pages: u64,
+    /// Lists that could not be read to their end.
+    pub lists_failed: u64,
     /// Products asked about.
     pub products: u64,
     /// Records landed.
@@ -51,9 +55,19 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Whether the source has failed: its breaker is open, or no request succeeded though some were made.
+    /// Whether the source has failed: its breaker is open, a list could not be read to its end, or no request succeeded
+    /// though some were made.
     pub fn has_failed(&self) -> bool {
-        self.breaker != BreakerState::Closed || (self.requests > 0 && !self.reached)
+        self.breaker != BreakerState::Closed || self.lists_failed > 0 || (self.requests > 0 && !self.reached)
+    }
+
+    /// Adds what was done beside it.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.pages += other.pages;
+        self.lists_failed += other.lists_failed;
+        self.records += other.records;
+        self.dead_letters += other.dead_letters;
+        self.reached |= other.reached;
     }
 }
 
@@ -65,13 +79,17 @@ pub async fn run(
     mut lander: Lander,
     cancel: CancellationToken,
 ) -> Result<(), Error> {
-    let asker = Asker::new(settings, true)?;
     let pool = pool(database);
+    let asker = Asker::new(settings, pool.clone(), true)?;
     let wake = Notify::new();
     // A landing that is under way may finish, within limits, when everything else has stopped.
     let patience = CancellationToken::new();
+    let fellow = lander.another();
+    let lists = crate::lists::run(&asker, &fellow, &pool, &wake, (&cancel, &patience));
     let mut landings = landings(&asker, &mut lander, &pool, &patience);
-    let pipeline = Pipeline { asker: &asker, database: &pool, wake: &wake, cancel: &cancel, until: Until::Cancelled };
+    let pipeline =
+        Pipeline { asker: &asker, database: &pool, wake: &wake, cancel: &cancel, until: Until::Cancelled, only: None };
+    let work = futures::future::try_join(pipeline.run(&mut landings), lists);
     let stopping = async {
         cancel.cancelled().await;
         sleep(PATIENCE).await;
@@ -79,7 +97,7 @@ pub async fn run(
         std::future::pending::<()>().await;
     };
     tokio::select! {
-        outcome = pipeline.run(&mut landings) => match outcome {
+        outcome = work => match outcome {
             Err(error) if error.is_cancelled() => {}
             outcome => {
                 outcome?;
@@ -92,30 +110,75 @@ pub async fn run(
     Ok(())
 }
 
-/// Asks about all that is due now and what comes up by that, then returns; for `run --once`. Polls that another process
-/// holds are waited for: it lands their answers, or it is dead and its leases run out. Does not wait for a source whose
-/// breaker opens.
+/// Asks about all that is due now and what comes up by that, then returns; for `run --once`. What another process holds is
+/// waited for: it lands its answers, or it is dead and its leases run out. Does not wait for a source whose breaker opens.
 pub async fn poll_due(
     settings: Settings,
     database: PgConnectOptions,
     lander: &mut Lander,
     cancel: CancellationToken,
 ) -> Result<Summary, Error> {
-    let asker = Asker::new(settings, false)?;
     let pool = pool(database);
+    let asker = Asker::new(settings, pool.clone(), false)?;
+    ask_due(&asker, &pool, lander, None, &cancel).await
+}
+
+/// Asks now, due or not: about the one customer of this match key, or about everybody and everything, lists from their
+/// beginning. `None` when the source is asked about nobody of this match key.
+pub async fn refresh(
+    settings: Settings,
+    database: PgConnectOptions,
+    lander: &mut Lander,
+    match_key: Option<&str>,
+    cancel: CancellationToken,
+) -> Result<Option<Summary>, Error> {
+    let pool = pool(database);
+    let asker = Asker::new(settings, pool.clone(), false)?;
+    let (source, now) = (&asker.settings.source, Utc::now());
+    let refreshed = polls::refresh(&pool, source, match_key, now).await?;
+    match match_key {
+        Some(_) if refreshed == 0 => return Ok(None),
+        Some(_) => {}
+        None => {
+            lists::refresh(&pool, source, now).await?;
+        }
+    }
+    let refresh = Refresh { match_key, since: now };
+    ask_due(&asker, &pool, lander, Some(refresh), &cancel).await.map(Some)
+}
+
+/// What was made due by [`refresh`].
+#[derive(Clone, Copy)]
+struct Refresh<'a> {
+    match_key: Option<&'a str>,
+    since: DateTime<Utc>,
+}
+
+async fn ask_due(
+    asker: &Asker,
+    pool: &PgPool,
+    lander: &mut Lander,
+    refresh: Option<Refresh<'_>>,
+    cancel: &CancellationToken,
+) -> Result<Summary, Error> {
     let wake = Notify::new();
-    let mut landings = landings(&asker, lander, &pool, &cancel);
     let last_look = Instant::now() + LEASE;
+    let only = refresh.and_then(|refresh| refresh.match_key);
+    let lists = match only {
+        None => crate::lists::run_once(asker, lander, pool, cancel, last_look).await?,
+        Some(_) => Summary::default(),
+    };
+    let mut landings = landings(asker, lander, pool, cancel);
     let until = Until::Dry { due_at: Utc::now() };
     while !cancel.is_cancelled() {
-        let pipeline = Pipeline { asker: &asker, database: &pool, wake: &wake, cancel: &cancel, until };
+        let pipeline = Pipeline { asker, database: pool, wake: &wake, cancel, until, only };
         // What one round lands can make products due, for the next.
         let done = pipeline.run(&mut landings).await?;
         if done > 0 {
             continue;
         }
         let is_open = asker.requester.gate().state() != BreakerState::Closed;
-        if is_open || Instant::now() > last_look || !held_elsewhere(&asker, &pool).await? {
+        if is_open || Instant::now() > last_look || !is_held_elsewhere(asker, pool, refresh).await? {
             break;
         }
         tokio::select! {
@@ -123,14 +186,21 @@ pub async fn poll_due(
             () = cancel.cancelled() => {}
         }
     }
-    let summary = landings.summary;
-    say(&asker, &pool).await;
+    let mut summary = landings.summary;
+    summary.add(&lists);
+    say(asker, pool).await;
     let gate = asker.requester.gate();
     Ok(Summary { requests: gate.requests(), breaker: gate.state(), ..summary })
 }
 
-async fn held_elsewhere(asker: &Asker, pool: &PgPool) -> Result<bool, Error> {
-    Ok(polls::leased_elsewhere(pool, &asker.settings.source, Utc::now()).await? > 0)
+/// Whether another process has what we wait for.
+async fn is_held_elsewhere(asker: &Asker, pool: &PgPool, refresh: Option<Refresh<'_>>) -> Result<bool, Error> {
+    let (source, now) = (&asker.settings.source, Utc::now());
+    let held = match refresh {
+        Some(Refresh { match_key, since }) => polls::unanswered(pool, source, match_key, (since, now)).await?,
+        None => polls::leased_elsewhere(pool, source, now).await?,
+    };
+    Ok(held > 0)
 }
 
 fn landings<'a>(
@@ -146,7 +216,7 @@ fn landings<'a>(
 /// Connections for leasing, listening and health; landing has its own.
 fn pool(database: PgConnectOptions) -> PgPool {
     let options = database.application_name("c360").log_statements(tracing::log::LevelFilter::Off);
-    PgPoolOptions::new().max_connections(3).acquire_timeout(Duration::from_secs(10)).connect_lazy_with(options)
+    PgPoolOptions::new().max_connections(4).acquire_timeout(Duration::from_secs(10)).connect_lazy_with(options)
 }
 
 /// Wakes the pipeline when consolidation offers emails. An outage only costs promptness: the pipeline looks by itself.
@@ -192,12 +262,15 @@ async fn say(asker: &Asker, pool: &PgPool) -> bool {
     let saying = async {
         let now = Utc::now();
         let (due, oldest) = polls::due(pool, source, now).await?;
+        let lists = lists::overview(pool, now).await?.remove(source.as_str()).unwrap_or_default();
+        let oldest = oldest.into_iter().chain(lists.iter().filter_map(|list| list.due_since)).min();
         #[expect(clippy::cast_precision_loss, reason = "seconds of waiting")]
         let oldest_seconds = oldest.map_or(0.0, |oldest| (now - oldest).num_milliseconds() as f64 / 1000.0);
         metrics::due(source, oldest_seconds);
         let words = json!({
             "breaker": gate.state().as_str(),
             "stopped": gate.alarm().into_iter().collect::<Vec<_>>(),
+            "trouble": asker.lists.trouble(),
             "polls_due": due,
             "oldest_unlanded_seconds": oldest_seconds,
         });

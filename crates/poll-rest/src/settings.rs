@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use model::Limits;
-use model::mapping::{Context, CustomerMapping, InteractionMapping, OrderMapping, ProductMapping};
+use model::mapping::{Context, CustomerMapping, InteractionMapping, Mapping, OrderMapping, ProductMapping};
+use model::{Entity, Limits};
 use secrecy::SecretString;
 
 /// A REST source, as configured.
@@ -19,7 +19,10 @@ pub struct Settings {
     pub headers: BTreeMap<String, SecretString>,
     /// How we say who we are.
     pub auth: Option<Auth>,
-    /// Most requests per second of this process.
+    /// Whether the names of the source and of its token endpoint may lead to private addresses. Names that are inside by
+    /// themselves (`localhost`, a name without a dot, an address) need no leave.
+    pub private_addresses: bool,
+    /// Most requests per second, of all processes together.
     pub requests_per_second: f64,
     /// Most requests at a time.
     pub concurrency: usize,
@@ -38,19 +41,44 @@ pub struct Settings {
     /// How long the breaker stays open before one request is tried.
     pub breaker_cooldown: Duration,
     /// What to ask about a customer, with `{email}`.
-    pub customer: CustomerMapping,
+    pub customer: Option<CustomerMapping>,
     /// What to ask about a customer's orders, with `{external_id}` or `{email}`.
     pub order: Option<OrderMapping>,
     /// What to ask about a product, with `{product_id}`.
     pub product: Option<ProductMapping>,
     /// What to ask about a customer's interactions, with `{external_id}` or `{email}`.
     pub interaction: Option<InteractionMapping>,
+    /// Lists that are read page by page.
+    pub lists: Vec<List>,
     /// What mapping needs beside the answer.
     pub context: Context,
     /// Caps on one record of an answer.
     pub limits: Limits,
     /// How long records stay in staging.
     pub ttl: Duration,
+}
+
+/// A list that the source has of all its customers, orders, products or interactions.
+#[derive(Clone)]
+pub struct List {
+    /// What it is of: its records are read by the mapping of that name.
+    pub entity: Entity,
+    /// What to ask for, with `{page}` or `{cursor}`, and `{since}`.
+    pub request: String,
+    /// Where a page has its records; `None` if it is them.
+    pub records: Option<String>,
+    /// Where a page has the cursor for `{cursor}` or, without that, the URL of the next page.
+    pub next: Option<String>,
+    /// The number of the first page.
+    pub first_page: u32,
+    /// How long after a round the next one begins.
+    pub every: Duration,
+    /// By how much `{since}` is earlier than the beginning of the last round.
+    pub overlap: Duration,
+    /// How `{since}` is written, as `strftime` has it.
+    pub since_format: String,
+    /// A round of more pages than this is given up.
+    pub max_pages: u32,
 }
 
 /// How we say who we are.
@@ -65,6 +93,34 @@ pub enum Auth {
         /// Password.
         password: SecretString,
     },
+    /// A token had for client credentials.
+    OAuth2(OAuth2),
+}
+
+/// Client credentials and where a token is had for them.
+#[derive(Clone, Debug)]
+pub struct OAuth2 {
+    /// Where. May hold a key in its query, so it is a secret.
+    pub token_url: SecretString,
+    /// Who asks.
+    pub client_id: String,
+    /// The secret of who asks.
+    pub client_secret: SecretString,
+    /// What for.
+    pub scope: Option<String>,
+}
+
+impl Settings {
+    /// All mappings.
+    pub(crate) fn mappings(&self) -> Vec<Mapping> {
+        let mappings = [
+            self.customer.clone().map(Mapping::Customer),
+            self.order.clone().map(Mapping::Order),
+            self.product.clone().map(Mapping::Product),
+            self.interaction.clone().map(Mapping::Interaction),
+        ];
+        mappings.into_iter().flatten().collect()
+    }
 }
 
 impl fmt::Debug for Settings {

@@ -6,7 +6,7 @@ use reqwest::Url;
 use crate::error::ConfigError;
 
 /// Everything but what RFC 3986 calls unreserved.
-const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+pub(crate) const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// A request with placeholders, behind the base URL.
 #[derive(Clone)]
@@ -25,14 +25,19 @@ enum Part {
 }
 
 impl Template {
-    /// Reads a template in which only `allowed` placeholders may stand, and at least one must.
-    pub(crate) fn new(
-        base_url: &str,
-        entity: &'static str,
-        request: &str,
-        allowed: &[&str],
-    ) -> Result<Self, ConfigError> {
-        let problem = |problem: String| ConfigError::Request { entity, problem };
+    /// Reads a template in which only `allowed` placeholders may stand, and at least one must. `key` is the mapping's.
+    pub(crate) fn new(base_url: &str, key: &str, request: &str, allowed: &[&str]) -> Result<Self, ConfigError> {
+        let template = Self::of_list(base_url, key, request, allowed)?;
+        if template.parts.iter().any(|part| matches!(part, Part::Placeholder(_))) {
+            return Ok(template);
+        }
+        let problem = format!("must contain {}", braced(allowed));
+        Err(ConfigError::Request { key: key.to_owned(), problem })
+    }
+
+    /// As [`Template::new`], for a request that may do without placeholders.
+    pub(crate) fn of_list(base_url: &str, key: &str, request: &str, allowed: &[&str]) -> Result<Self, ConfigError> {
+        let problem = |problem: String| ConfigError::Request { key: key.to_owned(), problem };
         let base = base_url.trim_end_matches('/').to_owned();
         let parsed = Url::parse(&base).map_err(|_| ConfigError::BaseUrl)?;
         if !matches!(parsed.scheme(), "http" | "https") || parsed.query().is_some() || parsed.fragment().is_some() {
@@ -46,12 +51,8 @@ impl Template {
             Part::Placeholder(name) => Some(name.as_str()),
             Part::Text(_) => None,
         });
-        let expected = || allowed.iter().map(|name| format!("{{{name}}}")).collect::<Vec<_>>().join(" or ");
-        if names.clone().next().is_none() {
-            return Err(problem(format!("must contain {}", expected())));
-        }
         if let Some(unknown) = names.find(|name| !allowed.contains(name)) {
-            return Err(problem(format!("contains {{{unknown}}}; it may contain {}", expected())));
+            return Err(problem(format!("contains {{{unknown}}}; it may contain {}", braced(allowed))));
         }
         let label = request.split(['?', '#']).next().unwrap_or_default().to_owned();
         Ok(Self { base, parts, label })
@@ -80,6 +81,10 @@ impl Template {
         }
         Url::parse(&url).ok()
     }
+}
+
+fn braced(names: &[&str]) -> String {
+    names.iter().map(|name| format!("{{{name}}}")).collect::<Vec<_>>().join(" or ")
 }
 
 fn parse(mut rest: &str) -> Option<Vec<Part>> {

@@ -11,6 +11,8 @@ use crate::Settings;
 
 /// So many dead letters of one request are remembered.
 const MAX_PARKED: usize = 100;
+/// The request for the customer itself; all others are for what belongs to it.
+const CUSTOMER: &str = "customer";
 
 /// The content of `polls.validators`.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -21,9 +23,9 @@ pub(crate) struct Validators {
     /// How often in a row the source has said that it does not know it.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub unknown: u32,
-    /// The source's id of the customer whose lists were had.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    lists_of: Option<String>,
+    /// The source's ids of the customers that were found and whose lists were had; one, mostly.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    customers: Vec<String>,
     /// By request.
     #[serde(flatten)]
     requests: BTreeMap<String, Validator>,
@@ -80,12 +82,22 @@ impl Validators {
         self.requests.remove(request);
     }
 
-    /// Says whose lists are asked for next: what is remembered of those of another is forgotten.
-    pub(crate) fn lists_of<'a>(&mut self, external_id: Option<&str>, requests: impl Iterator<Item = &'a str>) {
-        if self.lists_of.as_deref() != external_id {
-            self.lists_of = external_id.map(str::to_owned);
-            requests.for_each(|request| self.forget(request));
+    /// Says whose lists are asked for next: what is remembered of those of others is forgotten.
+    pub(crate) fn lists_of(&mut self, customers: &[String]) {
+        if self.customers != customers {
+            self.customers = customers.to_vec();
+            self.requests.retain(|request, _| request == CUSTOMER);
         }
+    }
+
+    /// The source's ids of the customers that the last answer found.
+    pub(crate) fn customers(&self) -> &[String] {
+        &self.customers
+    }
+
+    /// Under what the list of a customer is remembered.
+    pub(crate) fn list_key(&self, request: &str, customer: &str) -> String {
+        if self.customers.len() > 1 { format!("{request} of {customer}") } else { request.to_owned() }
     }
 
     /// Notes a dead letter; false when the same is parked already.

@@ -7,15 +7,16 @@ use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use poll_rest::Auth;
+use poll_rest::{Auth, OAuth2};
 use serde_json::json;
+use support::shop::{Shop, Style};
 use support::{World, ok, raw_server, somebody, status};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::prelude::*;
 use tracing_subscriber::{EnvFilter, fmt};
 use wiremock::Mock;
-use wiremock::matchers::any;
+use wiremock::matchers::{any, path};
 
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
@@ -41,6 +42,36 @@ impl<'a> MakeWriter<'a> for Log {
 
 const EMAIL: &str = "canary-email@x.com";
 
+const TOKEN: &str = "/oauth/token";
+
+/// Worlds whose lists go wrong in one way each, and one in which all is well.
+async fn worlds_with_lists() -> Vec<World> {
+    let mut worlds = Vec::new();
+    let customers = json!([{"Id": 1, "Name": "canary-body", "Email": EMAIL}, {"Id": true, "Name": "canary-body"}]);
+    let page = |next: &str| json!({"data": {"customers": customers}, "meta": {"next": next}});
+    for answer in [
+        status(500).set_body_string("canary-body"),
+        status(404).set_body_string("canary-body"),
+        status(200).set_body_raw("{\"data\": \"canary-body", "application/json"),
+        ok(&json!({"data": {"customers": "canary-body"}})),
+        ok(&json!({"data": {"customers": []}, "meta": {"next": {"canary-body": 1}}})),
+        ok(&page("http://elsewhere.test/canary-next?token=canary-next")),
+        ok(&page("file:///canary-next")),
+        ok(&page("/api/customers?cursor=canary-next")),
+        ok(&page("")),
+    ] {
+        let shop = Shop::with(Style::Url, 0);
+        let list = shop.list();
+        let list = poll_rest::List { request: format!("{}?all=1", list.request), ..list };
+        let mut world = World::with_shop(&shop, list).await;
+        shop.inside().instead = Some(Box::new(move |_| Some(answer.clone())));
+        Mock::given(path(TOKEN)).respond_with(ok(&json!({"access_token": "canary-token"}))).mount(&world.store).await;
+        world.settings.product = None;
+        worlds.push(world);
+    }
+    worlds
+}
+
 #[tokio::test]
 async fn nothing_that_is_secret_or_personal_is_ever_shown() {
     let log = Log::default();
@@ -65,11 +96,38 @@ async fn nothing_that_is_secret_or_personal_is_ever_shown() {
         Mock::given(any()).respond_with(answer).mount(&world.store).await;
         worlds.push(world);
     }
-    for mut world in worlds {
-        let request = world.settings.customer.request.take().unwrap_or_default();
-        world.settings.customer.request = Some(format!("{request}&key=canary-query"));
+    worlds.extend(worlds_with_lists().await);
+    let with_tokens = worlds.len();
+    for answer in [
+        status(500).set_body_string("canary-body"),
+        status(401).set_body_string(r#"{"error_description":"canary-body"}"#),
+        status(302).insert_header("location", "http://x/?canary-location"),
+        ok(&json!({"access_token": "canary-token\u{7f}é"})),
+        ok(&json!({"access_token": "canary-token", "token_type": "canary-type"})),
+        ok(&json!({"access_token": "canary-token", "expires_in": "canary-time"})),
+    ] {
+        let world = World::new().await;
+        Mock::given(path(TOKEN)).respond_with(answer).mount(&world.store).await;
+        Mock::given(any()).respond_with(status(401).set_body_string("canary-body")).mount(&world.store).await;
+        worlds.push(world);
+    }
+    for (number, mut world) in worlds.into_iter().enumerate() {
+        let customer = world.settings.customer.as_mut().unwrap();
+        customer.request = customer.request.take().map(|request| format!("{request}&key=canary-query"));
         world.settings.headers.insert("x-api-key".to_owned(), "canary-header".to_owned().into());
-        world.settings.auth = Some(Auth::Bearer("canary-token".to_owned().into()));
+        let base_url = secrecy::ExposeSecret::expose_secret(&world.settings.base_url).to_owned();
+        let bearer = Auth::Bearer("canary-token".to_owned().into());
+        let oauth2 = Auth::OAuth2(OAuth2 {
+            token_url: format!("{base_url}{TOKEN}?key=canary-query").into(),
+            client_id: "c360".to_owned(),
+            client_secret: "canary-secret".to_owned().into(),
+            scope: None,
+        });
+        let uses_tokens = number >= with_tokens || number % 2 == 1;
+        world.settings.auth = Some(if uses_tokens { oauth2 } else { bearer });
+        for list in &mut world.settings.lists {
+            list.request = format!("{}&key=canary-query", list.request);
+        }
         world.settings.read_timeout = Duration::from_millis(200);
         world.settings.breaker_failures = 2;
         world.offer(&[EMAIL]).await;
@@ -94,7 +152,12 @@ async fn nothing_that_is_secret_or_personal_is_ever_shown() {
             shown.push(format!("{refused:?}"));
         }
     }
+    // A page's cursor is the source's, and is kept; that is no place where anything is shown.
     let logged = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    assert!(
+        logged.contains("a list cannot be read to its end") && logged.contains("the token endpoint answers 401"),
+        "{logged}"
+    );
     assert!(logged.contains("a poll failed") && logged.contains("refuses our credentials"), "{logged}");
     shown.push(logged);
     for text in shown {

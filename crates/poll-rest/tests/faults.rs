@@ -106,6 +106,46 @@ async fn what_is_no_json_by_its_own_account_and_redirects_are_failures() {
 }
 
 #[tokio::test]
+async fn no_redirect_is_followed_wherever_it_leads_and_our_credentials_stay_here() {
+    let elsewhere = World::new().await;
+    let port = elsewhere.store.address().port();
+    Mock::given(any()).respond_with(ok(&somebody(1, "1@x.com"))).mount(&elsewhere.store).await;
+    for to in [
+        format!("http://127.0.0.1:{port}/"),
+        format!("http://[::ffff:127.0.0.1]:{port}/"),
+        format!("http://localhost:{port}/"),
+        format!("http://2130706433:{port}/"),
+        "http://169.254.169.254/latest/meta-data/iam".to_owned(),
+        "file:///etc/passwd".to_owned(),
+        "//x".to_owned(),
+    ] {
+        let mut world = World::new().await;
+        world.settings.auth = Some(Auth::Bearer("t0ken".to_owned().into()));
+        world.settings.headers.insert("x-api-key".to_owned(), "k3y".to_owned().into());
+        for code in [301, 302, 303, 307, 308] {
+            let email = format!("{code}@x.com");
+            world.customer(&email, status(code).insert_header("location", to.as_str())).await;
+            world.offer(&[&email]).await;
+        }
+        let summary = world.poll_due().await;
+        assert_eq!((summary.failing, summary.requests, summary.records), (5, 5, 0), "{to}");
+    }
+    assert!(elsewhere.store.received_requests().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn an_address_that_is_nobodys_source_is_refused_before_anything_is_asked() {
+    for url in ["http://169.254.169.254", "http://[::ffff:169.254.169.254]", "http://0.0.0.0:8080", "http://[fe80::1]"]
+    {
+        let world = World::asking(url).await;
+        let cancel = CancellationToken::new();
+        let refused = poll_rest::poll_due(world.settings.clone(), world.options(), &mut world.lander(), cancel).await;
+        let message = refused.unwrap_err().to_string();
+        assert!(message.contains("base_url is a link-local, multicast or unspecified address"), "{url}: {message}");
+    }
+}
+
+#[tokio::test]
 async fn a_storm_of_errors_opens_the_breaker_and_loses_nothing() {
     let mut world = World::new().await;
     world.settings.breaker_failures = 5;

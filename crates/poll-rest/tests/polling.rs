@@ -281,6 +281,110 @@ async fn a_customer_is_kept_when_the_orders_fail_and_the_orders_come_later() {
 }
 
 #[tokio::test]
+async fn a_customer_in_an_envelope_lands_with_the_orders_that_lie_in_it() {
+    let mut world = World::new().await;
+    world.settings.customer.as_mut().unwrap().records = Some("result.customer".to_owned());
+    let order = world.settings.order.as_mut().unwrap();
+    (order.request, order.records) = (None, Some("History.Orders".to_owned()));
+    let customer = |orders: Value| {
+        let mut customer = matthew();
+        customer["History"] = json!({ "Orders": orders });
+        ok(&json!({"result": {"customer": customer}, "took": 3}))
+    };
+    let mut orders = orders_of_matthew();
+    orders[0]["CustomerId"].take();
+    orders.as_array_mut().unwrap().push(json!({"OrderId": true}));
+    world.customer(MATTHEW, customer(orders.clone())).await;
+    world.product("200", ok(&json!({"ProductId": 200}))).await;
+    world.customer("none@x.com", ok(&json!({"result": {"customer": []}}))).await;
+    world.customer("error@x.com", ok(&json!({"result": null, "error": "later"}))).await;
+    world.offer(&[MATTHEW, "none@x.com", "error@x.com"]).await;
+
+    let summary = world.poll_due().await;
+
+    assert_eq!((summary.known, summary.unknown, summary.failing), (1, 1, 1));
+    assert_eq!((summary.records, summary.dead_letters, summary.products), (3, 1, 1));
+    let owner = "select attributes->>'customer_external_id' from staging.records where entity = 'order'";
+    assert_eq!(world.value(owner).await, "1");
+
+    world.time_passes().await;
+    let again = world.poll_due().await;
+    assert_eq!((again.records, again.dead_letters), (0, 0), "nothing has changed");
+    world.store.reset().await;
+    orders.as_array_mut().unwrap().push(json!({"OrderId": 2}));
+    world.customer(MATTHEW, customer(orders)).await;
+    world.time_passes().await;
+    let again = world.poll_due().await;
+    assert_eq!((again.records, again.dead_letters), (3, 0), "the new order, and what came with it");
+}
+
+#[tokio::test]
+async fn all_customers_that_a_source_has_under_one_email_land_each_with_its_orders() {
+    let mut world = World::new().await;
+    world.settings.customer.as_mut().unwrap().records = Some("found".to_owned());
+    let both = |name: &str| {
+        let second = json!({"Id": 2, "Name": name, "Email": "TWO@x.com", "Password": "p"});
+        ok(&json!({"found": [somebody(1, "two@x.com"), second, {"Id": null}], "total": 3}))
+    };
+    world.customer("two@x.com", both("Second").insert_header("etag", "\"1\"")).await;
+    world.orders("1", ok(&json!([{"OrderId": 10}]))).await;
+    world.orders("2", ok(&json!([{"OrderId": 20}]))).await;
+    world.offer(&["two@x.com"]).await;
+
+    let summary = world.poll_due().await;
+
+    assert_eq!((summary.asked, summary.known, summary.records, summary.dead_letters), (1, 1, 4, 1));
+    let owners = "select array[external_id, attributes->>'customer_external_id'] from staging.records
+                  where entity = 'order' order by external_id";
+    assert_eq!(world.column(owners).await, [json!(["10", "1"]), json!(["20", "2"])]);
+
+    world.time_passes().await;
+    let again = world.poll_due().await;
+    assert_eq!((again.known, again.records, again.dead_letters), (1, 0, 0));
+    world.store.reset().await;
+    world.customer("two@x.com", status(304)).await;
+    world.orders("1", ok(&json!([{"OrderId": 10}]))).await;
+    world.orders("2", ok(&json!([{"OrderId": 20}, {"OrderId": 21}]))).await;
+    world.time_passes().await;
+    let again = world.poll_due().await;
+    assert_eq!((again.known, again.records), (1, 2), "a 304 says the same of both; the orders of one have changed");
+}
+
+#[tokio::test]
+async fn products_are_asked_about_while_there_are_more_customers_than_can_be() {
+    let mut world = World::new().await;
+    world.settings.concurrency = 2;
+    world.settings.requests_per_second = 50.0;
+    world
+        .execute(&format!(
+            "insert into staging.polls (source, match_key, email, state, checked_at, next_at)
+         select '{SOURCE}', n || '@x.com', n || '@x.com', 'known', now() - interval '2 days', now() - interval '1 hour'
+         from generate_series(1, 500) as n"
+        ))
+        .await;
+    world
+        .execute(&format!(
+            "insert into staging.polled_products (source, product_id, next_at) values ('{SOURCE}', '200', now())"
+        ))
+        .await;
+    let cancel = CancellationToken::new();
+    let daemon = poll_rest::run(world.settings.clone(), world.options(), world.lander(), cancel.clone());
+    let daemon = tokio::spawn(daemon);
+    eventually("the product is asked about", async || world.requests(PRODUCT).await == 1).await;
+    let asked = world.requests(CUSTOMER).await;
+    assert!(asked < 50, "after {asked} customers");
+
+    world.matthew().await;
+    world.offer(&[MATTHEW]).await;
+    let since = std::time::Instant::now();
+    eventually("the new email lands", async || world.count("records").await > 0).await;
+    assert!(since.elapsed() < Duration::from_secs(4), "it took {:?}", since.elapsed());
+    assert!(world.requests(CUSTOMER).await < 400, "there was something to wait for");
+    cancel.cancel();
+    daemon.await.unwrap().unwrap();
+}
+
+#[tokio::test]
 async fn odd_emails_arrive_as_they_are() {
     let world = World::new().await;
     for (id, email) in (1..).zip(["a+b&c=d/é@x.com", "%40#?@x.com", "\"a b\"@x.com"]) {
@@ -412,7 +516,7 @@ async fn an_empty_poll_set_is_nothing_to_do() {
 async fn settings_that_cannot_work_are_refused_before_anything_is_asked() {
     let world = World::new().await;
     let mut settings = world.settings.clone();
-    settings.customer.request = Some("/x?e={mail}&token=canary".to_owned());
+    settings.customer.as_mut().unwrap().request = Some("/x?e={mail}&token=canary".to_owned());
     let outcome = poll_rest::poll_due(settings, world.options(), &mut world.lander(), CancellationToken::new()).await;
     let message = outcome.unwrap_err().to_string();
     assert_eq!(message, "source online_store: customer.request contains {mail}; it may contain {email}");

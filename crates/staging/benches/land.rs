@@ -13,7 +13,7 @@ use futures::TryStreamExt;
 use model::{Entity, ExternalId, InstallationKey, LogPosition, Mapped, Operation, Position, Record};
 use sqlx::postgres::{PgConnectOptions, PgPoolCopyExt};
 use sqlx::{Connection, PgConnection, PgPool};
-use staging::offsets::Advance;
+use staging::offsets::{Advance, Progress};
 use staging::{Batch, Checkpoint, DEFAULT_PARTITION_WIDTH, Lander, Landing, Seal};
 
 const SOURCE: &str = "bench";
@@ -92,7 +92,15 @@ async fn land(options: &PgConnectOptions, records: &[Record]) -> f64 {
         if batch.is_full() || next_offset == i64::try_from(records.len()).unwrap() {
             let topic = "topic".to_owned();
             let log_position = Some(log_position(next_offset));
-            let advance = Advance { topic, partition: 0, expected: stored, next_offset, log_position };
+            let advance = Advance {
+                progress: Progress::Source,
+                epoch: 0,
+                topic,
+                partition: 0,
+                expected: stored,
+                next_offset,
+                log_position,
+            };
             let origin = serde_json::json!({"topic": "topic", "partition": 0});
             let landing = lander.land(&mut batch, &origin, &Checkpoint::Kafka(advance), Utc::now()).await.unwrap();
             assert!(matches!(landing, Landing::Landed { .. }));

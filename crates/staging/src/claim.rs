@@ -1,11 +1,14 @@
 //! Claiming: what the consolidator reads and says about batches.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
-use model::{Entity, ExternalId, Operation, Position, Reason};
+use model::{Entity, ExternalId, Mapped, Operation, Position, Reason, Record, Reject};
+use serde_json::Value;
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, PgExecutor, Row};
 
-use crate::{Error, Seal};
+use crate::{DeadLetter, Error, Seal};
 
 /// A batch that is ready to be merged.
 #[derive(Clone, Debug)]
@@ -68,6 +71,26 @@ pub struct StagedRecord {
     pub moved_to: Option<ExternalId>,
     /// The raw record; read for orders and interactions only.
     pub payload: Option<String>,
+}
+
+impl StagedRecord {
+    /// The record as it was landed.
+    fn to_record(&self, payload: Option<String>) -> Record {
+        Record {
+            operation: self.operation,
+            mapped: Mapped {
+                entity: self.entity,
+                external_id: self.external_id.clone(),
+                email: self.email.clone(),
+                credential: self.credential.clone(),
+                attributes: self.attributes.clone(),
+            },
+            position: self.position.clone(),
+            observed_at: self.observed_at,
+            moved_to: self.moved_to.clone(),
+            payload,
+        }
+    }
 }
 
 /// The oldest published batches that are not consolidated, together about `max_records`, at least one if there is one;
@@ -169,6 +192,16 @@ fn unknown_word() -> sqlx::Error {
     )
 }
 
+/// Where batches come from; see `staging.batches.origin`.
+pub async fn origins(executor: impl PgExecutor<'_>, batch_ids: &[i64]) -> Result<BTreeMap<i64, Value>, Error> {
+    let rows = sqlx::query("select batch_id, origin from staging.batches where batch_id = any ($1)")
+        .bind(batch_ids)
+        .fetch_all(executor)
+        .await
+        .map_err(Error::database("reading where batches come from"))?;
+    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+}
+
 /// Marks batches as consolidated; belongs into the transaction that wrote their effect.
 pub async fn finish(executor: impl PgExecutor<'_>, batch_ids: &[i64], now: DateTime<Utc>) -> Result<(), Error> {
     sqlx::query("update staging.batches set consolidated_at = $2, last_error = null where batch_id = any ($1)")
@@ -201,26 +234,38 @@ pub async fn exclude(
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
     let database = || Error::database("excluding a record");
-    let payload: Option<String> = sqlx::query_scalar(
-        "select coalesce(payload, attributes::text) from staging.records where batch_id = $1 and ordinal = $2",
-    )
-    .bind(record.batch_id)
-    .bind(record.ordinal)
-    .fetch_optional(&mut *connection)
-    .await
-    .map_err(database())?;
-    let sealed = seal.seal(&record.source, payload.unwrap_or_default().as_bytes())?;
+    let payload: Option<Option<String>> =
+        sqlx::query_scalar("select payload from staging.records where batch_id = $1 and ordinal = $2")
+            .bind(record.batch_id)
+            .bind(record.ordinal)
+            .fetch_optional(&mut *connection)
+            .await
+            .map_err(database())?;
+    let reject = Reject::new(Reason::CannotConsolidate, detail);
+    let letter = DeadLetter::of_record(Value::Null, reject, &record.to_record(payload.flatten()));
     sqlx::query(
-        "insert into staging.dead_letters (source, origin, reason, detail, payload, external_id, batch_id, landed_at)
-         select source, origin || jsonb_build_object('ordinal', $2::integer), $3, $4, $5, $6, batch_id, $7
-         from staging.batches where batch_id = $1",
+        "with retried as materialized (
+             -- the letter that the record was in before, if it was landed by a retry: it knows where it came from
+             select origin from staging.dead_letters
+             where landed_batch_id = $1 and landed_ordinal <= $2
+             order by landed_ordinal desc
+             limit 1
+         )
+         insert into staging.dead_letters
+             (source, origin, reason, detail, payload, external_id, context, batch_id, landed_at)
+         select b.source, coalesce(r.origin, b.origin || jsonb_build_object('ordinal', $2::integer)), $3, $4, $5, $6, $7,
+                b.batch_id, $8
+         from staging.batches b
+         left join retried r on true
+         where b.batch_id = $1",
     )
     .bind(record.batch_id)
     .bind(record.ordinal)
-    .bind(Reason::CannotConsolidate.as_str())
-    .bind(detail)
-    .bind(sealed)
-    .bind(record.external_id.as_str())
+    .bind(letter.reject.reason.as_str())
+    .bind(&letter.reject.detail)
+    .bind(seal.seal(&record.source, &letter.payload)?)
+    .bind(&letter.external_id)
+    .bind(seal.seal_context(&record.source, letter.context.as_ref())?)
     .bind(now)
     .execute(&mut *connection)
     .await

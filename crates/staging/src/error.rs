@@ -28,6 +28,9 @@ pub enum Error {
     /// A dead letter does not open under this key.
     #[error("the dead letter does not open: it was sealed under another key or is damaged")]
     Sealed,
+    /// Somebody imports files of the source at the moment.
+    #[error("another process is importing files of this source; try again when it is done")]
+    Importing,
     /// A batch was given with a checkpoint that compares nothing, so that whoever lands it again would double it.
     #[error("a batch of answers without the poll that it answers cannot be landed")]
     NothingToCompare,

@@ -51,6 +51,34 @@ pub async fn report(
     Ok(())
 }
 
+/// Notes that a table behind a source was emptied: `{"topic", "at", "alarm"}`, with `at` as RFC 3339 to the millisecond in
+/// UTC. It stays until the same topic's table is emptied again, whatever the source says of itself later.
+pub async fn report_emptied(executor: impl PgExecutor<'_>, source: &str, word: &Value) -> Result<(), Error> {
+    sqlx::query(
+        "insert into staging.sources as known (source, health)
+         values ($1, jsonb_build_object('truncated', jsonb_build_array($2::jsonb)))
+         on conflict on constraint sources_pkey do update set
+             health = known.health || jsonb_build_object('truncated', (
+                 select jsonb_agg(word)
+                 from (
+                     -- A message may be read again: of a topic the latest counts.
+                     select distinct on (word->>'topic') word
+                     from (
+                         select jsonb_array_elements(known.health->'truncated') as word
+                         union all select $2::jsonb
+                     ) as words
+                     order by word->>'topic', word->>'at' desc
+                 ) as latest
+             ))",
+    )
+    .bind(source)
+    .bind(word)
+    .execute(executor)
+    .await
+    .map_err(Error::database("reporting an emptied table"))?;
+    Ok(())
+}
+
 /// What every source said last.
 pub async fn all(executor: impl PgExecutor<'_>) -> Result<Vec<Health>, Error> {
     let rows = sqlx::query("select source, health, health_at from staging.sources order by source")

@@ -172,6 +172,29 @@ pub async fn newest(
     Ok(row.as_ref().map(import))
 }
 
+/// Whether an import is still the newest one of its source, or there is still none, for the caller's transaction: nobody
+/// publishes another one before its end.
+///
+/// # Errors
+/// [`Error::Importing`] while somebody imports files of the source.
+pub(crate) async fn is_still_newest(
+    connection: &mut PgConnection,
+    source: &str,
+    import_id: Option<i64>,
+) -> Result<bool, Error> {
+    // The lock of `lock`, until the end of the transaction.
+    let is_ours: bool =
+        sqlx::query_scalar("select pg_try_advisory_xact_lock(hashtext('c360.csv_imports'), hashtext($1))")
+            .bind(source)
+            .fetch_one(&mut *connection)
+            .await
+            .map_err(Error::database("locking the imports of a source"))?;
+    if !is_ours {
+        return Err(Error::Importing);
+    }
+    Ok(newest(connection, source, None).await?.map(|newest| newest.import_id) == import_id)
+}
+
 /// What became of earlier files with this content, the latest first.
 pub async fn finished_with(executor: impl PgExecutor<'_>, source: &str, sha256: &str) -> Result<Vec<Import>, Error> {
     let sql = format!(

@@ -8,10 +8,11 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection};
 
 use crate::batch::Batch;
-use crate::offsets::{self, Advance};
+use crate::dead_letters::{self, Settlement};
+use crate::offsets::{self, Advance, Progress};
 use crate::partitions::{self, Bounds};
 use crate::polls::{self, Polled};
-use crate::{Error, LANDED_CHANNEL, Seal, connect};
+use crate::{Error, LANDED_CHANNEL, Seal, connect, lists, replays};
 
 /// A landing takes milliseconds and waits for locks at most 30 s: after this long the network has swallowed something.
 const LAND_WITHIN: Duration = Duration::from_mins(1);
@@ -34,6 +35,10 @@ pub enum Checkpoint {
     },
     /// REST: what became of polls, at least of one. The batch is claimable at once.
     Rest(Vec<Polled>),
+    /// A retry: dead letters that are parked no more, at least one. The batch is claimable at once.
+    DeadLetters(Settlement),
+    /// REST: a page of a list. The batch is claimable at once.
+    List(Box<lists::Advance>),
 }
 
 /// What became of a batch.
@@ -63,6 +68,17 @@ impl Lander {
         Self { options, connection: None, seal, partition_width, partitions: Vec::new() }
     }
 
+    /// By what it seals dead letters.
+    pub(crate) fn seal(&self) -> &Seal {
+        &self.seal
+    }
+
+    /// Another lander into the same database, with a connection of its own.
+    #[must_use]
+    pub fn another(&self) -> Self {
+        Self::new(self.options.clone(), self.seal.clone(), self.partition_width)
+    }
+
     /// Lands a batch with its checkpoint, or nothing of both. `origin` says where the batch comes from; see
     /// `staging.batches.origin`. After an error the same batch can be landed again: if the first try had committed after
     /// all, it comes back fenced.
@@ -73,7 +89,12 @@ impl Lander {
         checkpoint: &Checkpoint,
         now: DateTime<Utc>,
     ) -> Result<Landing, Error> {
-        if matches!(checkpoint, Checkpoint::Rest(polled) if polled.is_empty()) {
+        let compares_nothing = match checkpoint {
+            Checkpoint::Rest(polled) => polled.is_empty(),
+            Checkpoint::DeadLetters(settlement) => settlement.landed.is_empty() && !batch.is_empty(),
+            Checkpoint::Kafka(_) | Checkpoint::Csv { .. } | Checkpoint::List(_) => false,
+        };
+        if compares_nothing {
             return Err(Error::NothingToCompare);
         }
         let mut connection = match self.connection.take() {
@@ -133,9 +154,16 @@ impl Lander {
     ) -> Result<Landing, Error> {
         let database = || Error::database("landing a batch");
         let mut transaction = connection.begin().await.map_err(database())?;
-        if !advance(&mut transaction, batch, checkpoint, now).await.map_err(database())? {
+        if !advance(&mut transaction, batch, checkpoint, now).await? {
             transaction.rollback().await.map_err(database())?;
             return Ok(Landing::Fenced);
+        }
+        if let Checkpoint::Kafka(Advance {
+            progress: Progress::Replay, topic, partition, expected, next_offset, ..
+        }) = checkpoint
+        {
+            let offsets = expected.unwrap_or(0)..*next_offset;
+            replays::supersede(&mut transaction, batch.source(), topic, *partition, offsets, now).await?;
         }
         let batch_id = if batch.is_empty() {
             None
@@ -143,6 +171,9 @@ impl Lander {
             let batch_id = insert_batch(&mut transaction, batch, origin, checkpoint, now).await.map_err(database())?;
             batch.copy(&mut transaction, batch_id, now).await?;
             self.park(&mut transaction, batch, batch_id, now).await?;
+            if let Checkpoint::DeadLetters(settlement) = checkpoint {
+                dead_letters::note_batch(&mut transaction, settlement, batch_id).await?;
+            }
             Some(batch_id)
         };
         if batch_id.is_some() && !matches!(checkpoint, Checkpoint::Csv { .. }) {
@@ -164,21 +195,23 @@ impl Lander {
         if letters.is_empty() {
             return Ok(());
         }
-        let sealed = letters.iter().map(|letter| self.seal.seal(batch.source(), &letter.payload));
+        let payloads = letters.iter().map(|letter| self.seal.seal(batch.source(), &letter.payload));
+        let contexts = letters.iter().map(|letter| self.seal.seal_context(batch.source(), letter.context.as_ref()));
         sqlx::query(
             "insert into staging.dead_letters
-                 (source, origin, reason, detail, payload, truncated, external_id, batch_id, landed_at)
-             select $1, origin, reason, detail, payload, truncated, external_id, $8, $9
-             from unnest($2::jsonb[], $3::text[], $4::text[], $5::bytea[], $6::boolean[], $7::text[])
-                 as letters (origin, reason, detail, payload, truncated, external_id)",
+                 (source, origin, reason, detail, payload, truncated, external_id, context, batch_id, landed_at)
+             select $1, origin, reason, detail, payload, truncated, external_id, context, $9, $10
+             from unnest($2::jsonb[], $3::text[], $4::text[], $5::bytea[], $6::boolean[], $7::text[], $8::bytea[])
+                 as letters (origin, reason, detail, payload, truncated, external_id, context)",
         )
         .bind(batch.source())
         .bind(letters.iter().map(|letter| letter.origin.clone()).collect::<Vec<_>>())
         .bind(letters.iter().map(|letter| letter.reject.reason.as_str()).collect::<Vec<_>>())
         .bind(letters.iter().map(|letter| letter.reject.detail.as_str()).collect::<Vec<_>>())
-        .bind(sealed.collect::<Result<Vec<_>, _>>()?)
+        .bind(payloads.collect::<Result<Vec<_>, _>>()?)
         .bind(letters.iter().map(|letter| letter.truncated).collect::<Vec<_>>())
         .bind(letters.iter().map(|letter| letter.external_id.clone()).collect::<Vec<_>>())
+        .bind(contexts.collect::<Result<Vec<_>, _>>()?)
         .bind(batch_id)
         .bind(now)
         .execute(connection)
@@ -193,8 +226,11 @@ async fn advance(
     batch: &Batch,
     checkpoint: &Checkpoint,
     now: DateTime<Utc>,
-) -> Result<bool, sqlx::Error> {
-    match checkpoint {
+) -> Result<bool, Error> {
+    let advanced = match checkpoint {
+        Checkpoint::DeadLetters(settlement) => {
+            return dead_letters::settle(connection, batch.source(), settlement, now).await;
+        }
         Checkpoint::Kafka(advance) => offsets::advance(connection, batch.source(), advance, now).await,
         Checkpoint::Csv { import_id, rows_before, rows } => {
             let done = sqlx::query(
@@ -209,11 +245,13 @@ async fn advance(
             .bind(batch.dead_letter_count())
             .bind(batch.skipped_count())
             .execute(connection)
-            .await?;
-            Ok(done.rows_affected() == 1)
+            .await;
+            done.map(|done| done.rows_affected() == 1)
         }
         Checkpoint::Rest(polled) => polls::note(connection, batch.source(), polled, now).await,
-    }
+        Checkpoint::List(advance) => lists::note(connection, batch.source(), advance, now).await,
+    };
+    advanced.map_err(Error::database("landing a batch"))
 }
 
 async fn insert_batch(

@@ -13,27 +13,31 @@
 //!
 //! This crate knows nothing of customers' profiles, and keeps no record longer than its source's time to live.
 
+pub mod answers;
 mod batch;
 mod claim;
 pub mod copy;
-mod dead_letter;
+pub mod dead_letters;
 mod error;
 mod expiry;
 pub mod health;
 pub mod imports;
 mod installation;
 mod land;
+pub mod lists;
 mod migrate;
 pub mod offsets;
 pub mod overview;
 mod partitions;
 mod patience;
 pub mod polls;
+pub mod rates;
+pub mod replays;
 mod seal;
 
 pub use batch::{Batch, LIMIT_BYTES, LIMIT_ROWS, LIMIT_WAIT};
-pub use claim::{ClaimedBatch, ClaimedImport, StagedRecord, claim, exclude, fail, finish, note_members, read};
-pub use dead_letter::DeadLetter;
+pub use claim::{ClaimedBatch, ClaimedImport, StagedRecord, claim, exclude, fail, finish, note_members, origins, read};
+pub use dead_letters::DeadLetter;
 pub use error::{Error, is_transient};
 pub use expiry::{Expired, expire};
 pub use installation::adopt_key;

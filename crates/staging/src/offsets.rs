@@ -1,7 +1,9 @@
-//! `staging.kafka_offsets`: how far each partition has been landed.
+//! `staging.kafka_offsets`: how far each partition has been landed; and, of the same kind, how far each is landed again
+//! (`staging.replays`).
 
 use chrono::{DateTime, Utc};
 use model::LogPosition;
+use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, PgExecutor, Row};
 
 use crate::Error;
@@ -19,9 +21,35 @@ pub struct StoredOffset {
     pub log_position: Option<LogPosition>,
 }
 
+impl StoredOffset {
+    /// Of a row with the columns topic, partition, `next_offset`, `log_position`.
+    pub(crate) fn of(row: &PgRow) -> Self {
+        Self {
+            topic: row.get(0),
+            partition: row.get(1),
+            next_offset: row.get(2),
+            log_position: row.get::<Option<&[u8]>, _>(3).and_then(LogPosition::from_bytes),
+        }
+    }
+}
+
+/// Which progress moves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Progress {
+    /// The source's own.
+    #[default]
+    Source,
+    /// That of a replay, which an operator began ([`crate::replays`]).
+    Replay,
+}
+
 /// A step of progress, landed by compare-and-swap.
 #[derive(Clone, Debug)]
 pub struct Advance {
+    /// Which progress.
+    pub progress: Progress,
+    /// The source's epoch by which the records' positions were made; another one is stored once an operator has raised it.
+    pub epoch: u32,
     /// Topic.
     pub topic: String,
     /// Partition.
@@ -42,23 +70,83 @@ pub async fn stored(executor: impl PgExecutor<'_>, source: &str) -> Result<Vec<S
             .fetch_all(executor)
             .await
             .map_err(Error::database("reading stored offsets"))?;
-    let offset = |row: &sqlx::postgres::PgRow| StoredOffset {
-        topic: row.get(0),
-        partition: row.get(1),
-        next_offset: row.get(2),
-        log_position: row.get::<Option<&[u8]>, _>(3).and_then(LogPosition::from_bytes),
-    };
-    Ok(rows.iter().map(offset).collect())
+    Ok(rows.iter().map(StoredOffset::of).collect())
 }
 
-/// The source's epoch, which leads its positions; 0 until an operator raises it.
-pub async fn epoch(executor: impl PgExecutor<'_>, source: &str) -> Result<u32, Error> {
-    let epoch: Option<i32> = sqlx::query_scalar("select epoch from staging.sources where source = $1")
-        .bind(source)
-        .fetch_optional(executor)
-        .await
-        .map_err(Error::database("reading the source's epoch"))?;
-    Ok(epoch.unwrap_or(0).unsigned_abs())
+/// The epochs of a source, which lead its positions: 0 until an operator raises it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Epochs {
+    current: u32,
+    begins: Vec<(String, i32, i64, u32)>,
+}
+
+/// Of which epoch the messages of a partition are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PartitionEpochs {
+    current: u32,
+    /// First offset and epoch, in order. Without any, all of it is of the current one.
+    begins: Vec<(i64, u32)>,
+}
+
+impl Epochs {
+    /// Those of one partition.
+    pub fn of(&self, topic: &str, partition: i32) -> PartitionEpochs {
+        let begins = self.begins.iter().filter(|(of_topic, number, ..)| of_topic == topic && *number == partition);
+        PartitionEpochs {
+            current: self.current,
+            begins: begins.map(|(_, _, first_offset, epoch)| (*first_offset, *epoch)).collect(),
+        }
+    }
+}
+
+impl PartitionEpochs {
+    /// The source's present epoch.
+    pub fn current(&self) -> u32 {
+        self.current
+    }
+
+    /// The epoch of a message.
+    pub fn at(&self, offset: i64) -> u32 {
+        if self.begins.is_empty() {
+            return self.current;
+        }
+        self.begins.iter().rev().find(|(first_offset, _)| *first_offset <= offset).map_or(0, |(_, epoch)| *epoch)
+    }
+
+    /// The epochs as they will be once another one begins here.
+    #[must_use]
+    pub fn with_next(mut self, first_offset: i64) -> Self {
+        if self.begins.is_empty() {
+            self.begins.push((0, self.current));
+        }
+        self.begins.retain(|(known, _)| *known < first_offset);
+        self.current += 1;
+        self.begins.push((first_offset, self.current));
+        self
+    }
+}
+
+/// Reads the epochs of a source.
+pub async fn epochs(executor: impl PgExecutor<'_>, source: &str) -> Result<Epochs, Error> {
+    let rows = sqlx::query(
+        "select s.epoch, e.topic, e.partition, e.first_offset, e.epoch
+         from staging.sources s
+         left join staging.kafka_epochs e on e.source = s.source
+         where s.source = $1
+         order by e.first_offset",
+    )
+    .bind(source)
+    .fetch_all(executor)
+    .await
+    .map_err(Error::database("reading the source's epochs"))?;
+    let begin = |row: &PgRow| {
+        let topic: Option<String> = row.get(1);
+        topic.map(|topic| (topic, row.get(2), row.get(3), row.get::<i32, _>(4).unsigned_abs()))
+    };
+    Ok(Epochs {
+        current: rows.first().map_or(0, |row| row.get::<i32, _>(0).unsigned_abs()),
+        begins: rows.iter().filter_map(begin).collect(),
+    })
 }
 
 /// Moves the stored offset if it is what the ingester believes; false means fenced.
@@ -68,15 +156,23 @@ pub(crate) async fn advance(
     advance: &Advance,
     now: DateTime<Utc>,
 ) -> Result<bool, sqlx::Error> {
-    let sql = match advance.expected {
-        Some(_) => {
+    let sql = match (advance.progress, advance.expected) {
+        (Progress::Source, Some(_)) => {
             "update staging.kafka_offsets set next_offset = $4, log_position = $5, updated_at = $6
-             where source = $1 and topic = $2 and partition = $3 and next_offset = $7"
+             where source = $1 and topic = $2 and partition = $3 and next_offset = $7
+               and coalesce((select epoch from staging.sources where source = $1), 0) = $8"
         }
-        None => {
+        (Progress::Source, None) => {
             "insert into staging.kafka_offsets (source, topic, partition, next_offset, log_position, updated_at)
-             select $1, $2, $3, $4, $5, $6 where $7::bigint is null
+             select $1, $2, $3, $4, $5, $6
+             where $7::bigint is null
+               and coalesce((select epoch from staging.sources where source = $1), 0) = $8
              on conflict on constraint kafka_offsets_pkey do nothing"
+        }
+        (Progress::Replay, _) => {
+            "update staging.replays set next_offset = $4, log_position = $5, updated_at = $6
+             where source = $1 and topic = $2 and partition = $3 and next_offset = $7
+               and coalesce((select epoch from staging.sources where source = $1), 0) = $8"
         }
     };
     let done = sqlx::query(sql)
@@ -87,7 +183,29 @@ pub(crate) async fn advance(
         .bind(advance.log_position.map(LogPosition::to_bytes))
         .bind(now)
         .bind(advance.expected)
+        .bind(i32::try_from(advance.epoch).unwrap_or(i32::MAX))
         .execute(connection)
         .await?;
     Ok(done.rows_affected() == 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_message_is_of_the_epoch_that_had_begun_before_it() {
+        let begins = [("t", 0, 100, 1), ("t", 0, 250, 2), ("t", 1, 50, 2)];
+        let begins =
+            begins.map(|(topic, partition, first, epoch)| (topic.to_owned(), partition, first, epoch)).to_vec();
+        let epochs = Epochs { current: 2, begins };
+        let of = |partition, offset| epochs.of("t", partition).at(offset);
+        assert_eq!([0, 99, 100, 249, 250, 900].map(|offset| of(0, offset)), [0, 0, 1, 1, 2, 2]);
+        assert_eq!([49, 50].map(|offset| of(1, offset)), [0, 2]);
+        // A partition that was added since.
+        assert_eq!(of(2, 0), 2);
+        let next = epochs.of("t", 0).with_next(200);
+        assert_eq!([150, 199, 200, 300].map(|offset| next.at(offset)), [1, 1, 3, 3]);
+        assert_eq!(epochs.of("t", 2).with_next(10).at(9), 2);
+    }
 }

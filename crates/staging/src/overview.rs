@@ -76,6 +76,17 @@ pub struct PollsDue {
     pub oldest: DateTime<Utc>,
 }
 
+/// What is stored of a source.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stored {
+    /// Leads its Kafka positions; raised by an operator when its log has begun again.
+    pub epoch: u32,
+    /// Kafka: partitions with progress.
+    pub partitions: i64,
+    /// Kafka: topics with progress.
+    pub topics: i64,
+}
+
 /// Where expiry stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Expiry {
@@ -157,6 +168,17 @@ pub async fn refused_files(executor: impl PgExecutor<'_>) -> Result<Vec<LedgerFi
     Ok(decided)
 }
 
+/// The newest time that each CSV source has given files of. A copy counts: its night has come, and said nothing new.
+pub async fn newest_nights(executor: impl PgExecutor<'_>) -> Result<BTreeMap<String, DateTime<Utc>>, Error> {
+    let rows = sqlx::query(
+        "select source, max(as_of) from staging.csv_imports where state in ('imported', 'copy') group by source",
+    )
+    .fetch_all(executor)
+    .await
+    .map_err(Error::database("reading the ledger of imports"))?;
+    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+}
+
 async fn newest_files(executor: impl PgExecutor<'_>, states: &[State]) -> Result<Vec<LedgerFile>, Error> {
     let rows = sqlx::query(
         "select distinct on (source) source, file_name, as_of, state, row_count, dead_letter_count, skipped_count, reason,
@@ -202,6 +224,24 @@ pub async fn kafka_progress(executor: impl PgExecutor<'_>) -> Result<BTreeMap<St
         .await
         .map_err(Error::database("reading stored offsets"))?;
     Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+}
+
+/// What is stored of each source whose ingester has said or landed anything.
+pub async fn stored(executor: impl PgExecutor<'_>) -> Result<BTreeMap<String, Stored>, Error> {
+    let rows = sqlx::query(
+        "with kafka as materialized (
+             select source, count(*) as partitions, count(distinct topic) as topics from staging.kafka_offsets group by source
+         )
+         select coalesce(s.source, k.source), coalesce(s.epoch, 0), coalesce(k.partitions, 0), coalesce(k.topics, 0)
+         from staging.sources s
+         full join kafka k on k.source = s.source",
+    )
+    .fetch_all(executor)
+    .await
+    .map_err(Error::database("reading the sources"))?;
+    let stored =
+        |row: &PgRow| Stored { epoch: row.get::<i32, _>(1).unsigned_abs(), partitions: row.get(2), topics: row.get(3) };
+    Ok(rows.iter().map(|row| (row.get(0), stored(row))).collect())
 }
 
 /// Where expiry stands, by the rule that [`crate::expire`] goes by.

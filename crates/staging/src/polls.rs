@@ -12,8 +12,8 @@ use sqlx::{PgExecutor, Row};
 
 use crate::Error;
 
-pub(crate) use lease::note;
 pub use lease::{held, lease, release};
+pub(crate) use lease::{note, note_products};
 
 /// The channel on which consolidation says that there are new emails to ask about.
 pub const OFFERED_CHANNEL: &str = "c360_polls";
@@ -161,8 +161,8 @@ pub async fn withdraw(executor: impl PgExecutor<'_>, keys: &[String]) -> Result<
     Ok(())
 }
 
-/// Makes polls due now, the one of `match_key` before all that were asked before or else every one of the source, and
-/// wakes the pollers. Returns how many.
+/// Makes polls due now, the one of `match_key` before all that were asked before or else every one of the source, products
+/// included, and wakes the pollers. Returns how many customers that is.
 pub async fn refresh(
     executor: impl PgExecutor<'_>,
     source: &str,
@@ -176,6 +176,10 @@ pub async fn refresh(
              where source = $1 and ($2::text is null or match_key = $2)
              returning 1
          ),
+         products as (
+             -- what one customer bought is asked about in its time
+             update staging.polled_products set next_at = least(next_at, $3) where source = $1 and $2::text is null
+         ),
          counted as (select count(*) as polls from refreshed)
          select polls from counted, pg_notify($4, '')",
     )
@@ -186,6 +190,37 @@ pub async fn refresh(
     .fetch_one(executor)
     .await
     .map_err(Error::database("refreshing polls"))
+}
+
+/// How many customers [`refresh`] would have asked about.
+pub async fn count(executor: impl PgExecutor<'_>, source: &str, match_key: Option<&str>) -> Result<i64, Error> {
+    sqlx::query_scalar("select count(*) from staging.polls where source = $1 and ($2::text is null or match_key = $2)")
+        .bind(source)
+        .bind(match_key)
+        .fetch_one(executor)
+        .await
+        .map_err(Error::database("counting polls"))
+}
+
+/// How many polls that were made due at `since` another poller holds: not answered since, and not due either.
+pub async fn unanswered(
+    executor: impl PgExecutor<'_>,
+    source: &str,
+    match_key: Option<&str>,
+    (since, now): (DateTime<Utc>, DateTime<Utc>),
+) -> Result<i64, Error> {
+    sqlx::query_scalar(
+        "select count(*) from staging.polls
+         where source = $1 and ($2::text is null or match_key = $2) and next_at > $4 and failures = 0
+           and (checked_at is null or checked_at < $3)",
+    )
+    .bind(source)
+    .bind(match_key)
+    .bind(since)
+    .bind(now)
+    .fetch_one(executor)
+    .await
+    .map_err(Error::database("looking for polls that another process holds"))
 }
 
 /// How many polls of a source are due, and since when the oldest is.

@@ -5,6 +5,7 @@ use chacha20poly1305::{KeyInit, XChaCha20Poly1305, XNonce};
 use model::InstallationKey;
 
 use crate::Error;
+use crate::dead_letters::Context;
 
 const NONCE_BYTES: usize = 24;
 
@@ -24,6 +25,12 @@ impl Seal {
         let sealed =
             self.0.encrypt(&nonce, Payload { msg: bytes, aad: source.as_bytes() }).map_err(|_| Error::Sealed)?;
         Ok([nonce.as_slice(), &sealed].concat())
+    }
+
+    /// Seals what reading a dead letter again takes, if there is anything.
+    pub(crate) fn seal_context(&self, source: &str, context: Option<&Context>) -> Result<Option<Vec<u8>>, Error> {
+        let bytes = context.map(serde_json::to_vec).transpose().map_err(|_| Error::Sealed)?;
+        bytes.map(|bytes| self.seal(source, &bytes)).transpose()
     }
 
     /// Opens what [`Seal::seal`] made for this source.

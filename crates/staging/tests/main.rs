@@ -4,6 +4,7 @@
 
 mod cancelling;
 mod claiming;
+mod discarding;
 mod expiry;
 mod fencing;
 mod importing;
@@ -12,7 +13,10 @@ mod landing;
 mod outages;
 mod overview;
 mod partitions;
+mod polling;
+mod rates;
 mod reporting;
+mod retrying;
 mod sealing;
 mod secrecy;
 mod support;

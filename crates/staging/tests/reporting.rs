@@ -41,6 +41,18 @@ async fn a_partition_that_nobody_speaks_of_any_more_is_forgotten_while_others_ar
     assert_eq!(word(&staged).await["lag"], 2);
 }
 
+#[tokio::test]
+async fn an_emptied_table_is_told_until_it_is_emptied_again_whatever_is_said_beside_it() {
+    let staged = staged().await;
+    let emptied =
+        |topic: &str, day: u8| json!({"topic": topic, "at": format!("2026-02-{day}T12:00:00.000Z"), "alarm": "..."});
+    for (topic, day) in [("orders", 11), ("customers", 12), ("customers", 14), ("customers", 13)] {
+        health::report_emptied(&staged.pool, SOURCE, &emptied(topic, day)).await.unwrap();
+        say(&staged, 0, &json!({"trouble": null})).await;
+    }
+    assert_eq!(word(&staged).await["truncated"], json!([emptied("customers", 14), emptied("orders", 11)]));
+}
+
 async fn say(staged: &Staged, seconds: i64, word: &Value) {
     health::report(&staged.pool, SOURCE, word, noon() + TimeDelta::seconds(seconds)).await.unwrap();
 }

@@ -48,7 +48,7 @@ async fn a_dead_letter_says_what_where_and_why() {
     let expected = json!({
         "source": SOURCE, "origin": at, "reason": "bad_value", "detail": "column points is no number",
         "truncated": false, "external_id": "27", "batch_id": batch_id, "landed_at": "2026-03-01T12:00:00+00:00",
-        "state": "parked",
+        "state": "parked", "context": null, "handled_at": null, "landed_batch_id": null, "landed_ordinal": null,
     });
     assert_eq!(rows[0].get::<Value, _>(0), expected);
     assert_eq!(rows[1].get::<Value, _>(0)["external_id"], Value::Null);

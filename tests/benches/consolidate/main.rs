@@ -78,6 +78,8 @@ async fn stage(options: &PgConnectOptions, rows: usize, round: i64) -> Result<()
                 covered += 1;
                 if batch.is_full() || (version, person) == (versions - 1, people - 1) {
                     let advance = staging::offsets::Advance {
+                        progress: staging::offsets::Progress::Source,
+                        epoch: 0,
                         topic: format!("t{round}"),
                         partition: 0,
                         expected: (stored != round * 1_000_000_000).then_some(stored),

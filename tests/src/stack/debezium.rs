@@ -55,7 +55,7 @@ pub fn debezium_mariadb_config_as(prefix: &str, mariadb: &MariaDb, broker: &Brok
 }
 
 /// MariaDB cuts off a reader whose id another reader uses.
-fn replica_id() -> String {
+pub(super) fn replica_id() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(5400);
     NEXT.fetch_add(1, Ordering::Relaxed).to_string()
 }

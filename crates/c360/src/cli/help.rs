@@ -1,5 +1,9 @@
 //! The pages behind `--help`.
 
+pub(super) mod dead_letters;
+pub(super) mod refresh;
+pub(super) mod source;
+
 pub(super) const C360: &str = "\
 c360 builds one golden record per customer out of many systems, in Postgres, and keeps it right while those systems \
 change.
@@ -81,10 +85,16 @@ Imports files of a CSV source now, and waits until they are landed. The daemon d
 that is dropped into the source's directory; this is for cron and for files that lie elsewhere.
 
 Every file counts once: a copy of one that was imported is skipped (--again imports it all the same), and a full export \
-older than the newest imported one is superseded. A file is published whole or not at all. One with too many bad rows, or \
-a full export that has lost too many of its rows, is refused; --accept imports it all the same.
+older than the newest imported one is superseded. Files of several nights are imported oldest first. A file is published \
+whole or not at all. One that lacks columns, has too many bad rows, or is a full export that has lost too many of its rows, \
+is refused; --accept imports it all the same, and what is not there stays as it is known. A file of the directory that \
+somebody still writes to, or that lacks its marker, is left to the next import.
 
-On a terminal there is a progress bar; elsewhere each file is reported as one line of JSON.";
+--dry-run reads and checks everything, and says of each file what would become of it, which profiles would change, and how \
+many members would leave, each file by itself against what is known now. It lands nothing.
+
+On a terminal there is a progress bar; elsewhere one line of JSON reports all files, with what was detected: the time that \
+a file is of, its delimiter and its encoding.";
 pub(super) const IMPORT_END: &str = "\
 Examples:
   c360 import loyalty
@@ -93,13 +103,45 @@ Examples:
   c360 import loyalty shrunk.csv --accept
 
 Exit codes:
-  0   every file was imported, or had been before
+  0   every file was imported, or had been before; there was none
   4   imported, and some rows are dead letters now
-  65  a file was refused; the message says why
+  65  a file was refused or cannot be read; the message says why
   66  no such file, or no such source
-  69  the database is out of reach
-  75  another process is importing this source; try again
+  69  the database or the directory is out of reach
+  75  another process is importing this source, or somebody still writes to a file; try again
   78  the configuration cannot be used";
+
+pub(super) const REPLAY: &str = "\
+Lands messages of a Kafka source again and consolidates them. It works beside a daemon and takes none of its partitions: \
+a replay has progress of its own. Records that are known change nothing, so a replay can do no harm, and it can be \
+repeated. What is landed again takes its dead letters with it: what is still bad has a new one.
+
+Times are those that Kafka keeps of messages. Without --from it begins with the first message that Kafka still has; \
+without --to it ends where the daemon goes on by itself.
+
+Where the source itself cannot go on, a replay is the decision that it waits for: a partition that is stopped, because \
+Kafka does not have what comes next (retention has passed it, or the topic was made again), goes on from the beginning \
+of the replay. What Kafka has lost is not brought back by it.
+
+--new-epoch is for a database whose log has begun again (a restore, a fail-over, RESET MASTER): its new changes look \
+older than what is known, and `c360 status` says so. Everything landed from there on counts as newer than all before.
+
+Ctrl-C stops it cleanly; the same command goes on from there. On a terminal it shows its progress, otherwise it prints \
+one JSON line.";
+pub(super) const REPLAY_END: &str = "\
+Examples:
+  c360 replay home_delivery --from 2026-11-20T03:00:00Z --dry-run
+  c360 replay home_delivery --from 2026-11-20 --to 2026-11-21
+  c360 replay home_delivery --partition 2 --from-offset 120000
+  c360 replay home_delivery --from 2026-11-20T03:00:00Z --new-epoch
+
+Exit codes:
+  0   landed and consolidated; nothing to do is done, too. With --dry-run: looked through
+  1   stopped before its end, or something unexpected
+  2   there is no such partition or offset; the message says what there is
+  66  no such source or topic
+  69  Kafka or the database is out of reach, or a partition stopped on the way
+  75  the source's progress moved meanwhile; try again";
 
 pub(super) const STATUS: &str = "\
 Shows first what needs a look: each with what it does and the command to type. Then, of every source, whether it runs, is \

@@ -1,16 +1,25 @@
 //! `c360 import`
 
+use std::collections::BTreeMap;
 use std::io::IsTerminal;
+use std::path::PathBuf;
 
+use consolidate::{Foreseen, Preview};
 use indicatif::{ProgressBar, ProgressStyle};
-use ingest_csv::{Error, FileReport, ImportOptions, Outcome, Progress};
+use ingest_csv::{Error, FileReport, ImportOptions, Outcome, Progress, Settings, Sighting};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
+use super::foreseen;
 use crate::cli;
 use crate::config::Config;
 use crate::exit::Exit;
 use crate::installation::Installation;
 use crate::sources::{Ingester, ingester};
 use crate::stop;
+
+/// Parts of files between reading and looking what they would change.
+const ROOM: usize = 2;
 
 /// Imports files now: a progress bar on a terminal, one JSON line otherwise.
 pub(super) async fn run(args: cli::Import, config: Config) -> anyhow::Result<Exit> {
@@ -25,8 +34,25 @@ pub(super) async fn run(args: cli::Import, config: Config) -> anyhow::Result<Exi
         return Err(Exit::Usage.because(anyhow::anyhow!("source {} is of kind {kind}: it has no files", args.source)));
     };
     installation.prepare_soon().await?;
-    let options =
-        ImportOptions { dry_run: args.dry_run, accept: args.accept, again: args.again, ..ImportOptions::default() };
+    let (files, foreseen) = if args.dry_run {
+        dry_run(&args, settings, &installation, &cancel).await?
+    } else {
+        let options = ImportOptions { accept: args.accept, again: args.again, ..ImportOptions::default() };
+        let files = import(&args, settings, &installation, &options, &cancel).await?;
+        consolidate::catch_up(&installation.rules()?, &installation.seal(), &installation.database, &cancel).await?;
+        (files, BTreeMap::new())
+    };
+    print(&files, &foreseen)?;
+    Ok(exit(&files))
+}
+
+async fn import(
+    args: &cli::Import,
+    settings: Settings,
+    installation: &Installation,
+    options: &ImportOptions,
+    cancel: &CancellationToken,
+) -> anyhow::Result<Vec<FileReport>> {
     let bar = std::io::stderr().is_terminal().then(progress_bar);
     let mut show = |progress: &Progress| {
         if let Some(bar) = &bar {
@@ -37,21 +63,81 @@ pub(super) async fn run(args: cli::Import, config: Config) -> anyhow::Result<Exi
     };
     let (database, lander) = (installation.database.clone(), installation.lander());
     let imported =
-        ingest_csv::import(settings, database, lander, &args.files, &options, &mut show, cancel.clone()).await;
+        ingest_csv::import(settings, database, lander, &args.files, options, &mut show, cancel.clone()).await;
     if let Some(bar) = &bar {
         bar.finish_and_clear();
     }
-    let files = imported.map_err(with_exit)?;
-    if !args.dry_run {
-        consolidate::catch_up(&installation.rules()?, &installation.seal(), &installation.database, &cancel).await?;
-    }
-    print(&files)?;
-    Ok(exit(&files))
+    imported.map_err(with_exit)
 }
 
 fn progress_bar() -> ProgressBar {
     let style = ProgressStyle::with_template("{msg} [{bar:30}] {bytes}/{total_bytes}, {eta} left");
     ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+/// Reads everything, lands nothing, and looks what each file that would be published would change, by itself.
+async fn dry_run(
+    args: &cli::Import,
+    settings: Settings,
+    installation: &Installation,
+    cancel: &CancellationToken,
+) -> anyhow::Result<(Vec<FileReport>, BTreeMap<PathBuf, Foreseen>)> {
+    let is_full_export = settings.full_export;
+    let (sender, sightings) = mpsc::channel(ROOM);
+    let options = ImportOptions {
+        dry_run: true,
+        sightings: Some(sender),
+        accept: args.accept,
+        again: args.again,
+        ..ImportOptions::default()
+    };
+    let reading = async move {
+        // The options go with it: their end of the channel is what ends looking.
+        import(args, settings, installation, &options, cancel).await
+    };
+    let (files, foreseen) = tokio::join!(reading, look(&args.source, is_full_export, installation, sightings));
+    Ok((files?, foreseen?))
+}
+
+async fn look(
+    source: &str,
+    is_full_export: bool,
+    installation: &Installation,
+    mut sightings: mpsc::Receiver<Sighting>,
+) -> anyhow::Result<BTreeMap<PathBuf, Foreseen>> {
+    let rules = installation.rules()?;
+    let database = &installation.database;
+    let mut foreseen = BTreeMap::new();
+    let mut under_way = None;
+    while let Some(sighting) = sightings.recv().await {
+        match sighting {
+            Sighting::Begins(path) => {
+                let preview = if is_full_export {
+                    Preview::begin_export(database, &rules, source).await?
+                } else {
+                    Preview::begin(database, &rules, source).await?
+                };
+                under_way = Some((path, preview));
+            }
+            Sighting::Rows(rows) => {
+                if let Some((_, preview)) = &mut under_way {
+                    preview.add(rows.records).await?;
+                    if is_full_export {
+                        preview.note_members(&rows.bad_ids).await?;
+                    }
+                }
+            }
+            Sighting::Ends { is_published, end, as_of } => {
+                if let Some((path, mut preview)) = under_way.take().filter(|_| is_published) {
+                    if is_full_export {
+                        preview.end_export(end, as_of).await?;
+                    }
+                    foreseen.insert(path, preview.finish().await?);
+                }
+            }
+        }
+    }
+    Ok(foreseen)
 }
 
 fn with_exit(error: Error) -> anyhow::Error {
@@ -67,28 +153,59 @@ fn with_exit(error: Error) -> anyhow::Error {
 }
 
 /// For people on a terminal, one JSON line for scripts.
-fn print(files: &[FileReport]) -> anyhow::Result<()> {
+fn print(files: &[FileReport], foreseen: &BTreeMap<PathBuf, Foreseen>) -> anyhow::Result<()> {
     if !std::io::stdout().is_terminal() {
-        println!("{}", serde_json::to_string(&serde_json::json!({ "files": files }))?);
+        let document = |file: &FileReport| -> serde_json::Result<serde_json::Value> {
+            let mut document = serde_json::to_value(file)?;
+            if let Some(foreseen) = foreseen.get(&file.file) {
+                document["foreseen"] = foreseen::document(foreseen);
+            }
+            Ok(document)
+        };
+        let files = files.iter().map(document).collect::<Result<Vec<_>, _>>()?;
+        println!("{}", serde_json::json!({ "files": files }));
         return Ok(());
     }
     if files.is_empty() {
         println!("There is no file to import.");
     }
     for file in files {
-        let state = serde_json::to_value(file.state)?;
-        let state = state.as_str().unwrap_or_default();
-        let reason = file.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
-        println!(
-            "{}: {state}{reason} ({} rows, {} dead letters, {} skipped, {:.1} s)",
-            file.file.display(),
-            file.rows,
-            file.dead_letters,
-            file.skipped,
-            file.seconds
-        );
+        println!("{}", line(file));
+        if let Some(foreseen) = foreseen.get(&file.file) {
+            foreseen::print(foreseen);
+        }
     }
     Ok(())
+}
+
+/// What became of a file, or would.
+fn line(file: &FileReport) -> String {
+    let state = match (file.state, file.dry_run) {
+        (Outcome::Imported, false) => "imported",
+        (Outcome::Imported, true) => "would be imported",
+        (Outcome::Copy, false) => "skipped, it is a copy",
+        (Outcome::Copy, true) => "would be skipped, it is a copy",
+        (Outcome::Superseded, false) => "skipped, it is superseded",
+        (Outcome::Superseded, true) => "would be skipped, it is superseded",
+        (Outcome::Refused, false) => "refused",
+        (Outcome::Refused, true) => "would be refused",
+        (Outcome::Changing, _) => "not finished by its writer, left to the next import",
+        (Outcome::Unreadable, _) => "cannot be read",
+    };
+    let reason = file.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+    let as_of = file.as_of.map(|as_of| format!("as of {}, ", as_of.format("%F %T"))).unwrap_or_default();
+    let dialect = match (file.encoding, file.delimiter) {
+        (Some(encoding), Some(delimiter)) => format!("{encoding}, delimiter {delimiter:?}, "),
+        _ => String::new(),
+    };
+    format!(
+        "{}: {state}{reason} ({as_of}{dialect}{} rows, {} dead letters, {} skipped, {:.1} s)",
+        file.file.display(),
+        file.rows,
+        file.dead_letters,
+        file.skipped,
+        file.seconds
+    )
 }
 
 fn exit(files: &[FileReport]) -> Exit {

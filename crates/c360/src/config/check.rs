@@ -1,5 +1,7 @@
 //! What types cannot say: names, limits, and things that must fit together.
 
+mod rest;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -9,7 +11,7 @@ use regex::Regex;
 use super::Config;
 use super::document::Document;
 use super::problem::{Report, suggestion};
-use super::source::{CredentialPolicy, Csv, Kafka, KafkaFormat, Rest, Source, SourceKind};
+use super::source::{CredentialPolicy, Csv, Kafka, KafkaFormat, Source, SourceKind};
 
 /// The system of customers made by hand.
 const CRM: &str = "crm";
@@ -104,7 +106,7 @@ impl Checks<'_> {
         match &source.kind {
             SourceKind::Kafka(kafka) => self.kafka(name, kafka, &mappings),
             SourceKind::Csv(csv) => self.csv(name, csv, mappings.len()),
-            SourceKind::Rest(rest) => self.rest(name, rest, &mappings),
+            SourceKind::Rest(rest) => self.rest(name, source, rest, &mappings),
         }
     }
 
@@ -117,7 +119,8 @@ impl Checks<'_> {
         let is_rest = matches!(source.kind, SourceKind::Rest(_));
         if !is_rest {
             let message = "is for REST sources; nobody asks this one";
-            self.require(request(mapping).is_none(), &["sources", name, word, "request"], message);
+            self.require(mapping.request().is_none(), &["sources", name, word, "request"], message);
+            self.require(mapping.records().is_none(), &["sources", name, word, "records"], message);
         }
         if let Mapping::Customer(customer) = mapping {
             for taken in ["email", "credential"] {
@@ -195,44 +198,6 @@ impl Checks<'_> {
         self.require(csv.scan_every > Duration::ZERO, &key("scan_every"), "must be more than 0");
     }
 
-    fn rest(&mut self, name: &str, rest: &Rest, mappings: &[Mapping]) {
-        let key = |key| ["sources", name, key];
-        self.require(is_http(&rest.base_url), &key("base_url"), "is required, and begins with http:// or https://");
-        let authority = rest.base_url.split('/').nth(2).unwrap_or_default();
-        let message = "must not hold a user or a password; use `basic`";
-        self.require(!authority.contains('@'), &key("base_url"), message);
-        let rate = rest.requests_per_second;
-        self.require(rate.is_finite() && rate > 0.0, &key("requests_per_second"), "must be more than 0");
-        self.require((1..=1024).contains(&rest.concurrency), &key("concurrency"), "must be from 1 to 1024");
-        self.require(rest.max_body_bytes > 0, &key("max_body_bytes"), "must be more than 0");
-        self.require(rest.breaker_failures > 0, &key("breaker_failures"), "must be at least 1");
-        let times = [
-            ("refresh_every", rest.refresh_every),
-            ("connect_timeout", rest.connect_timeout),
-            ("read_timeout", rest.read_timeout),
-            ("timeout", rest.timeout),
-            ("breaker_cooldown", rest.breaker_cooldown),
-        ];
-        for (word, time) in times {
-            self.require(time > Duration::ZERO, &key(word), "must be more than 0");
-        }
-        let ways = [rest.bearer_token.is_some(), rest.basic.is_some(), rest.oauth2.is_some()];
-        let message = "has several of `bearer_token`, `basic` and `oauth2`; keep one";
-        self.require(ways.into_iter().filter(|set| *set).count() <= 1, &["sources", name], message);
-        for mapping in mappings {
-            let places: &[&str] = match mapping {
-                Mapping::Customer(_) => &["{email}"],
-                Mapping::Order(_) => &["{external_id}"],
-                Mapping::Product(_) => &["{product_id}"],
-                Mapping::Interaction(_) => &["{email}", "{external_id}"],
-            };
-            let request = request(mapping).unwrap_or_default();
-            let fits = request.starts_with('/') && places.iter().any(|place| request.contains(place));
-            let message = format!("is required: a path that begins with / and holds {}", places.join(" or "));
-            self.require(fits, &["sources", name, word(mapping), "request"], &message);
-        }
-    }
-
     fn survivorship(&mut self, config: &Config) {
         // As written: a source that could not be read is no reason to call its name unknown.
         let mut known: Vec<&str> = self.document.keys(&["sources"]);
@@ -278,15 +243,6 @@ fn word(mapping: &Mapping) -> &'static str {
         Mapping::Order(_) => "order",
         Mapping::Product(_) => "product",
         Mapping::Interaction(_) => "interaction",
-    }
-}
-
-fn request(mapping: &Mapping) -> Option<&str> {
-    match mapping {
-        Mapping::Customer(mapping) => mapping.request.as_deref(),
-        Mapping::Order(mapping) => mapping.request.as_deref(),
-        Mapping::Product(mapping) => mapping.request.as_deref(),
-        Mapping::Interaction(mapping) => mapping.request.as_deref(),
     }
 }
 

@@ -7,7 +7,7 @@ use serde::forward_to_deserialize_any;
 
 use super::document::{Document, KeyPath};
 use super::sections::{Database, Http, Matching, Security, Staging, Survivorship};
-use super::source::{Basic, Csv, Kafka, OAuth2, Rest, SourceSettings};
+use super::source::{Basic, Csv, Kafka, List, Lists, OAuth2, Rest, SourceSettings};
 
 /// The keys at the top.
 pub(super) const TOP: [&str; 8] =
@@ -45,6 +45,8 @@ pub(super) fn known(document: &Document, path: &[String]) -> Vec<String> {
         ["sources", _, "interaction"] => fields::<InteractionMapping>().to_vec(),
         ["sources", _, "basic"] => fields::<Basic>().to_vec(),
         ["sources", _, "oauth2"] => fields::<OAuth2>().to_vec(),
+        ["sources", _, "list"] => fields::<Lists>().to_vec(),
+        ["sources", _, "list", _] => fields::<List>().to_vec(),
         _ => Vec::new(),
     };
     let mut keys: Vec<String> = keys.into_iter().map(str::to_owned).collect();

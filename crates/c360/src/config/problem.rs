@@ -63,6 +63,11 @@ impl Report {
         self.problems.push(Problem { place, key: key.into(), message: message.into() });
     }
 
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.problems.len()
+    }
+
     pub(super) fn finish<T>(mut self, value: T) -> Result<T, Error> {
         if self.problems.is_empty() {
             return Ok(value);

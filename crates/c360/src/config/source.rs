@@ -17,7 +17,7 @@ use super::{duration, print, read};
 
 pub use csv::Csv;
 pub use kafka::{Kafka, KafkaFormat};
-pub use rest::{Basic, OAuth2, Rest};
+pub use rest::{Basic, List, Lists, OAuth2, Rest};
 
 /// One configured source.
 #[derive(Debug, Clone, Serialize)]
@@ -34,6 +34,7 @@ pub struct Source {
 #[derive(Debug, Clone, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 #[expect(missing_docs, reason = "each variant is its keys")]
+#[expect(clippy::large_enum_variant, reason = "there are a handful of them, read once")]
 pub enum SourceKind {
     Kafka(Kafka),
     Csv(Csv),

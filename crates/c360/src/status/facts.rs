@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use anyhow::Context;
 use chrono::{DateTime, TimeDelta, Utc};
+use consolidate::overview::LogRestart;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection};
 use staging::health::Health;
+use staging::lists;
 use staging::overview::{self, LedgerFile, PollsDue};
 
 use crate::config::{Config, Source, SourceKind};
@@ -41,25 +43,35 @@ pub(super) struct Facts {
     pub(super) last_files: BTreeMap<String, LedgerFile>,
     pub(super) refused_files: BTreeMap<String, LedgerFile>,
     pub(super) polls_due: BTreeMap<String, PollsDue>,
+    /// How far the lists of REST sources are read.
+    pub(super) lists: BTreeMap<String, Vec<lists::Overview>>,
     /// When each Kafka source landed anything.
     pub(super) kafka_progress: BTreeMap<String, DateTime<Utc>>,
     pub(super) expiry: overview::Expiry,
     pub(super) staging_bytes: i64,
     pub(super) unmatched: BTreeMap<String, i64>,
+    /// What is stored of each source.
+    pub(super) stored: BTreeMap<String, overview::Stored>,
+    /// Logs that have begun again, by source.
+    pub(super) log_restarts: BTreeMap<String, Vec<LogRestart>>,
+    /// Up to when sources are retired.
+    pub(super) retired: BTreeMap<String, DateTime<Utc>>,
+    /// Sources whose retirement is not carried out yet, and since when.
+    pub(super) retiring: BTreeMap<String, DateTime<Utc>>,
     /// Since when somebody consolidates.
     pub(super) consolidator_since: Option<DateTime<Utc>>,
 }
 
 /// Where the database is.
-pub(super) struct Opened {
-    pub(super) database: PgConnectOptions,
+pub(crate) struct Opened {
+    pub(crate) database: PgConnectOptions,
     /// Holds an embedded cluster up that this process runs.
     _installation: Option<Installation>,
 }
 
 /// Finds the database that is configured. An embedded one is started for it, unless a daemon runs it, and not made:
 /// `None`.
-pub(super) async fn open(config: &Config) -> anyhow::Result<Option<Opened>> {
+pub(crate) async fn open(config: &Config) -> anyhow::Result<Option<Opened>> {
     if let Some(database) = config.database.connect_options()? {
         return Ok(Some(Opened { database, _installation: None }));
     }
@@ -96,10 +108,15 @@ async fn read(connection: &mut PgConnection) -> Result<Asked, consolidate::Error
         last_files: by_source(overview::last_files(&mut *snapshot).await?, |file| &file.source),
         refused_files: by_source(overview::refused_files(&mut *snapshot).await?, |file| &file.source),
         polls_due: by_source(overview::polls_due(&mut *snapshot, now).await?, |polls| &polls.source),
+        lists: lists::overview(&mut *snapshot, now).await?,
         kafka_progress: overview::kafka_progress(&mut *snapshot).await?,
         expiry: overview::expiry(&mut snapshot, now).await?,
         staging_bytes: overview::bytes(&mut *snapshot).await?,
         unmatched: consolidate::overview::unmatched(&mut *snapshot).await?,
+        stored: overview::stored(&mut *snapshot).await?,
+        log_restarts: consolidate::overview::log_restarts(&mut snapshot).await?,
+        retired: consolidate::retire::in_force(&mut *snapshot).await?,
+        retiring: consolidate::retire::open(&mut *snapshot).await?,
         consolidator_since: consolidate::overview::consolidator_since(&mut *snapshot).await?,
     })))
 }

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use chrono::{DateTime, Utc};
 
-use super::report::{Report, Source, seconds_since};
+use super::report::{List, Report, Source, seconds_since};
 use super::words::{age, bytes, count, printable, thousands};
 
 /// The page.
@@ -96,6 +96,11 @@ fn to_land(source: &Source) -> String {
     let oldest =
         source.oldest_unlanded_seconds.filter(|seconds| *seconds > 0).map(|seconds| format!(", {}", age(seconds)));
     let oldest = oldest.unwrap_or_default();
+    let lists: Vec<String> = source.lists.iter().filter(|(_, list)| list.due_seconds > 0).map(list_to_land).collect();
+    if !lists.is_empty() {
+        let polls = source.polls_due.filter(|polls| *polls > 0).map(|polls| count(polls, "poll"));
+        return format!("{}{oldest}", polls.into_iter().chain(lists).collect::<Vec<_>>().join(", "));
+    }
     match (source.kind, source.lag, source.polls_due) {
         (_, Some(0), _) | (_, _, Some(0)) => "-".to_owned(),
         (_, Some(lag), _) => format!("{}{oldest}", count(lag, "message")),
@@ -104,6 +109,12 @@ fn to_land(source: &Source) -> String {
         (Some("csv"), ..) if !oldest.is_empty() => format!("a file{oldest}"),
         _ => "-".to_owned(),
     }
+}
+
+/// `list of customers from page 13`
+fn list_to_land((entity, list): (&String, &List)) -> String {
+    let page = if list.pages > 0 { format!(" from page {}", list.pages + 1) } else { String::new() };
+    format!("list of {entity}s{page}")
 }
 
 fn waiting(records: i64, oldest_seconds: i64) -> String {

@@ -2,12 +2,13 @@
 //!
 //! Decided here: work that waits for [`LATE`] is late; dead letters need a look for a day after they came (then somebody
 //! has left them there, and they only show in the table); a refused file until another one of its source is imported; a
-//! source that is stopped, open or refused until its ingester says otherwise, even if that was long ago. That no daemon
+//! source that is stopped, open or refused until its ingester says otherwise, even if that was long ago; a log that has
+//! begun again until the source has a new epoch; an emptied table for a day, or until it is retired. That no daemon
 //! runs needs a look only where something waits for it: installations that run from cron have none.
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -115,8 +116,10 @@ pub(super) fn looks(
         looks.extend(source.trouble.as_deref().map(|trouble| self::trouble(trouble).of(name)));
         looks.extend(eyes.breaker(source).map(|look| look.of(name)));
         looks.extend(eyes.silent(name, source).map(|look| look.of(name)));
+        looks.extend(eyes.log_restart(name).map(|look| look.of(name)));
         looks.extend(eyes.refused_file(name).map(|look| look.of(name)));
         looks.extend(eyes.unreadable_file(name, source).map(|look| look.of(name)));
+        looks.extend(eyes.unmarked_file(name, source).map(|look| look.of(name)));
         looks.extend(eyes.emptied_tables(name).into_iter().map(|look| look.of(name)));
     }
     looks.extend(eyes.backlog());
@@ -159,11 +162,16 @@ impl Eyes<'_> {
             if let Some(polls) = self.facts.polls_due.get(name).filter(|polls| self.is_late(polls.oldest)) {
                 waits.push(format!("{} due on {name}", count(polls.due, "poll")));
             }
+            for (entity, _) in source.lists.iter().filter(|(_, list)| list.due_seconds > LATE.num_seconds()) {
+                waits.push(format!("the list of {entity}s on {name}"));
+            }
         }
         if let Some(seconds) = self.late_backlog() {
             let records = self.sources.values().map(|source| source.backlog.records).sum();
             waits.push(format!("{} to be consolidated, the oldest for {}", count(records, "record"), age(seconds)));
         }
+        let retiring = self.facts.retiring.iter().filter(|(_, since)| self.is_late(**since));
+        waits.extend(retiring.map(|(name, _)| format!("the retirement of {name}")));
         let unknown = self.sources.iter().filter_map(|(name, source)| {
             source.lag_unknown.as_ref().map(|reason| format!("messages on {name}, nobody knows how many ({reason})"))
         });
@@ -247,13 +255,67 @@ impl Eyes<'_> {
         Some(Look::new(problem, effect, format!("c360 import {} --dry-run", shell_word(name))))
     }
 
-    /// Tables behind Kafka topics that were emptied, for a day.
+    /// A file whose marker does not come.
+    fn unmarked_file(&self, name: &str, source: &Source) -> Option<Look> {
+        let file = self.facts.health.get(name)?.health.get("waiting").filter(|_| source.running)?;
+        let word = |key: &str| file.get(key).and_then(Value::as_str);
+        let (file_name, reason) = (word("file")?, word("reason")?);
+        let waits = source.oldest_unlanded_seconds.filter(|seconds| *seconds > LATE.num_seconds())?;
+        let path = match self.config.sources.get(name).map(|source| &source.kind) {
+            Some(SourceKind::Csv(csv)) => csv.directory.join(file_name).to_string_lossy().into_owned(),
+            _ => file_name.to_owned(),
+        };
+        Some(Look::new(
+            format!("the file {file_name} is not taken: {reason}, for {}.", age(waits)),
+            "Nothing of it is imported. If it is whole all the same:",
+            format!("c360 import {} {}", shell_word(name), shell_word(&path)),
+        ))
+    }
+
+    /// Records that look old by position and new by time. Where to begin is said where there is one partition; of several,
+    /// each has begun at an offset of its own, and a time finds them all.
+    fn log_restart(&self, name: &str) -> Option<Look> {
+        let restarts = self.facts.log_restarts.get(name)?;
+        let first = restarts.first()?;
+        let records = restarts.iter().map(|restart| restart.records).sum();
+        let since = restarts.iter().map(|restart| restart.noticed_at).min()?;
+        let time = |time: DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::AutoSi, true);
+        let (problem, replay) = (
+            format!(
+                "its log seems to have begun again: since {} {} looked old by position, and newer by time than all before; \
+                 the first is at offset {} of partition {} of {}.",
+                time(since),
+                count(records, "record"),
+                first.first_offset,
+                first.partition,
+                first.topic
+            ),
+            format!("c360 replay {}", shell_word(name)),
+        );
+        let stored = self.facts.stored.get(name).copied().unwrap_or_default();
+        let command = if restarts.len() > 1 {
+            let from = restarts.iter().map(|restart| restart.first_observed_at).min()?;
+            format!("{replay} --from {} --new-epoch", time(from))
+        } else {
+            let topic =
+                if stored.topics > 1 { format!(" --topic {}", shell_word(&first.topic)) } else { String::new() };
+            let partition =
+                if stored.partitions > 1 { format!(" --partition {}", first.partition) } else { String::new() };
+            format!("{replay}{topic}{partition} --from-offset {} --new-epoch", first.first_offset)
+        };
+        let effect = "Such records change nothing: what they say is missing in the profiles. If the source was restored, failed \
+                      over or had its log reset, begin with the first message of its new log, at this place or shortly before:";
+        Some(Look::new(problem, effect, command))
+    }
+
+    /// Tables behind Kafka topics that were emptied, for a day, unless what they held is retired.
     fn emptied_tables(&self, name: &str) -> Vec<Look> {
         let emptied = self.facts.health.get(name).and_then(|health| health.health.get("truncated")?.as_array());
         let look = |emptied: &Value| {
             let (topic, at) = (emptied.get("topic")?.as_str()?, emptied.get("at")?.as_str()?);
-            let is_recent = at.parse::<DateTime<Utc>>().is_ok_and(|at| self.now - at <= RECENT);
-            is_recent.then(|| {
+            let is_retired = |at| self.facts.retired.get(name).is_some_and(|before| *before >= at);
+            let needs_a_look = |at| self.now - at <= RECENT && !is_retired(at);
+            at.parse::<DateTime<Utc>>().is_ok_and(needs_a_look).then(|| {
                 Look::new(
                     format!("the table behind {topic} was emptied at {at}."),
                     "What it held lives on in the profiles, because a table is emptied by mistake, too. If it was meant:",
@@ -325,7 +387,7 @@ impl Eyes<'_> {
             Look::new(
                 format!("{} within a day: {}.", count(recent, "dead letter"), reasons.join(", ")),
                 "These records are kept, and are in no profile, until somebody retries or discards them.",
-                "c360 dead-letters list",
+                format!("c360 dead-letters list --source {}", shell_word(name)),
             )
         })
     }

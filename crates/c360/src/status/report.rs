@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
+use consolidate::overview::LogRestart;
 use serde::Serialize;
 use serde_json::Value;
 use staging::overview::LedgerFile;
@@ -72,6 +73,15 @@ pub struct Source {
     /// REST: customers to ask about now.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub polls_due: Option<i64>,
+    /// REST: how far its lists are read, by what they are of.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub lists: BTreeMap<String, List>,
+    /// Kafka: partitions on which the source's log has begun again, until it has a new epoch.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub log_restarts: Vec<LogRestart>,
+    /// Up to when what the source said is retired.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retired_before: Option<DateTime<Utc>>,
     /// What is landed of this source and not consolidated.
     pub backlog: Backlog,
     /// How long ago the source's ingester spoke; a minute or more means that none runs.
@@ -115,6 +125,25 @@ pub struct LastFile {
     pub finished_at: Option<DateTime<Utc>>,
 }
 
+/// How far a list of a REST source is read; see `staging.lists`.
+#[derive(Debug, Clone, Serialize)]
+pub struct List {
+    /// Everything that had changed by then is landed, by the source's clock; left out until a round has come to its end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub complete_until: Option<DateTime<Utc>>,
+    /// When the last round came to its end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<DateTime<Utc>>,
+    /// For how long a round has been due that is under way, fails, or has not begun; 0 when none is.
+    pub due_seconds: i64,
+    /// Pages landed in the round under way.
+    pub pages: i32,
+    /// Records in these pages.
+    pub records: i64,
+    /// How many times in a row it could not be read.
+    pub failures: i32,
+}
+
 /// Where expiry stands.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Expiry {
@@ -150,6 +179,7 @@ impl Report {
     pub(super) fn new(config: &Config, facts: &Facts, lags: &Lags, now: DateTime<Utc>) -> Self {
         let known = facts.health.keys().chain(facts.backlog.keys()).chain(facts.last_files.keys());
         let known = known.chain(facts.polls_due.keys()).chain(facts.dead_letters.iter().map(|letters| &letters.source));
+        let known = known.chain(facts.log_restarts.keys());
         let names: BTreeSet<&String> = config.sources.keys().chain(known).collect();
         let sources: BTreeMap<String, Source> =
             names.into_iter().map(|name| (name.clone(), source(name, config, facts, lags, now))).collect();
@@ -222,6 +252,8 @@ fn source(name: &str, config: &Config, facts: &Facts, lags: &Lags, now: DateTime
             oldest_seconds: seconds_since(backlog.oldest, now),
         }),
         reported_seconds_ago: facts.heard(name, now).map(|ago| ago.num_seconds()),
+        log_restarts: facts.log_restarts.get(name).cloned().unwrap_or_default(),
+        retired_before: facts.retired.get(name).copied(),
         trouble: said("trouble").filter(|_| running).and_then(Value::as_str).map(str::to_owned),
         running,
         ..Source::default()
@@ -246,12 +278,26 @@ fn source(name: &str, config: &Config, facts: &Facts, lags: &Lags, now: DateTime
             let due = facts.polls_due.get(name);
             source.breaker = said("breaker").and_then(Value::as_str).map(str::to_owned);
             source.polls_due = Some(due.map_or(0, |due| due.due));
-            source.oldest_unlanded_seconds = Some(due.map_or(0, |due| seconds_since(due.oldest, now)));
+            source.lists = lists(facts.lists.get(name).map_or(&[], Vec::as_slice), now);
+            let oldest_list = source.lists.values().map(|list| list.due_seconds).max().unwrap_or(0);
+            source.oldest_unlanded_seconds = Some(due.map_or(0, |due| seconds_since(due.oldest, now)).max(oldest_list));
         }
         Some(SourceKind::Csv(_)) | None => {}
     }
     source.last_file = facts.last_files.get(name).map(last_file);
     source
+}
+
+fn lists(lists: &[staging::lists::Overview], now: DateTime<Utc>) -> BTreeMap<String, List> {
+    let list = |list: &staging::lists::Overview| List {
+        complete_until: list.complete_until,
+        finished_at: list.finished_at,
+        due_seconds: list.due_since.map_or(0, |since| seconds_since(since, now)),
+        pages: list.pages,
+        records: list.records,
+        failures: list.failures,
+    };
+    lists.iter().map(|known| (known.entity.clone(), list(known))).collect()
 }
 
 fn last_file(file: &LedgerFile) -> LastFile {

@@ -5,6 +5,7 @@ mod pages;
 use std::path::Path;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use consolidate::overview::LogRestart;
 use serde_json::{Value, json};
 use staging::health::Health;
 use staging::imports::State;
@@ -146,6 +147,44 @@ fn the_document_has_the_frozen_shape() {
 }
 
 #[test]
+fn a_list_shows_how_far_it_is_read_and_for_how_long_it_waits() {
+    let mut facts = calm();
+    let list = staging::lists::Overview {
+        source: "online_store".to_owned(),
+        entity: "customer".to_owned(),
+        complete_until: Some(ago(4_000)),
+        finished_at: Some(ago(3_900)),
+        due_since: Some(ago(400)),
+        pages: 12,
+        records: 1_200,
+        failures: 0,
+    };
+    facts.lists.insert("online_store".to_owned(), vec![list.clone()]);
+    let document = serde_json::to_value(report(&facts)).unwrap();
+    let rest = &document["sources"]["online_store"];
+    assert_eq!(rest["oldest_unlanded_seconds"], 400);
+    let shown = json!({
+        "complete_until": ago(4_000), "finished_at": ago(3_900), "due_seconds": 400, "pages": 12, "records": 1_200, "failures": 0
+    });
+    assert_eq!(rest["lists"], json!({ "customer": shown }));
+    let page = human::page(&report(&facts), now());
+    assert!(page.contains("list of customers from page 13, 6 min"), "{page}");
+    assert_eq!(looks(&facts), [""; 0], "it is being read");
+
+    facts.consolidator_since = None;
+    facts.health.clear();
+    assert!(only(&looks(&facts)).contains("this waits for one: the list of customers on online_store."));
+
+    let resting = staging::lists::Overview { due_since: None, pages: 0, ..list };
+    facts.lists.insert("online_store".to_owned(), vec![resting]);
+    assert_eq!(looks(&facts), [""; 0]);
+
+    let word = json!({"breaker": "closed", "stopped": [], "trouble": "list_customer: a page has come twice"});
+    say(&mut facts, "online_store", 3, word);
+    assert!(only(&looks(&facts)).contains("online_store: list_customer: a page has come twice."));
+}
+
+#[test]
 fn where_all_is_well_nothing_needs_a_look_and_all_is_ready() {
     let report = report(&calm());
     assert_eq!((report.looks.len(), report.ready), (0, true), "{:#?}", report.looks);
@@ -203,6 +242,25 @@ fn what_is_stopped_names_the_command() {
     say(&mut facts, "online_store", 1, json!({"breaker": "open", "stopped": refused}));
     assert!(only(&looks(&facts)).starts_with("online_store: the source answers 401: it refuses our credentials. $"));
     assert!(!report(&facts).ready);
+}
+
+#[test]
+fn a_file_whose_marker_does_not_come_needs_a_look_after_five_minutes() {
+    let mut facts = calm();
+    let waiting = json!({"file": "members.csv", "reason": "its marker members.csv.done is not there"});
+    for (seconds, expected) in [
+        (299, None),
+        (
+            3_700,
+            Some(
+                "loyalty: the file members.csv is not taken: its marker members.csv.done is not there, for 61 min. \
+                 $ c360 import loyalty drop/loyalty/members.csv",
+            ),
+        ),
+    ] {
+        say(&mut facts, "loyalty", 1, json!({"oldest_unlanded_seconds": seconds, "stopped": [], "waiting": waiting}));
+        assert_eq!(looks(&facts).first().map(String::as_str), expected);
+    }
 }
 
 #[test]
@@ -295,7 +353,10 @@ fn dead_letters_need_a_look_for_a_day_and_show_for_ever() {
     assert_eq!(looks(&facts), [""; 0]);
     assert!(human::page(&report(&facts), now()).contains("Dead letters  home_delivery: not_json 40, too_deep 2\n"));
     facts.dead_letters[0].recent = 1;
-    assert_eq!(only(&looks(&facts)), "home_delivery: 1 dead letter within a day: not_json 1. $ c360 dead-letters list");
+    assert_eq!(
+        only(&looks(&facts)),
+        "home_delivery: 1 dead letter within a day: not_json 1. $ c360 dead-letters list --source home_delivery"
+    );
 }
 
 #[test]
@@ -306,6 +367,81 @@ fn an_emptied_table_needs_a_look_for_a_day() {
         say(&mut facts, "home_delivery", 1, json!({"stopped": [], "truncated": emptied}));
         assert_eq!(!looks(&facts).is_empty(), needs_a_look, "{at}");
     }
+}
+
+#[test]
+fn an_emptied_table_needs_no_look_once_its_source_is_retired_up_to_then() {
+    let mut facts = calm();
+    let emptied = json!([{"topic": "customers", "at": "2026-02-28T12:00:00.000Z", "alarm": "..."}]);
+    say(&mut facts, "home_delivery", 1, json!({"stopped": [], "truncated": emptied}));
+    assert_eq!(
+        only(&looks(&facts)),
+        "home_delivery: the table behind customers was emptied at 2026-02-28T12:00:00.000Z. \
+         $ c360 source retire home_delivery --before 2026-02-28T12:00:00.000Z"
+    );
+    for (before, needs_a_look) in
+        [("2026-02-28T11:59:59Z", true), ("2026-02-28T12:00:00Z", false), ("2026-02-28T13:00:00Z", false)]
+    {
+        facts.retired.insert("home_delivery".to_owned(), before.parse().unwrap());
+        assert_eq!(!looks(&facts).is_empty(), needs_a_look, "{before}");
+    }
+    facts.retired = [("online_store".to_owned(), now())].into();
+    assert_eq!(looks(&facts).len(), 1, "another source");
+}
+
+#[test]
+fn a_retirement_that_nobody_carries_out_waits_for_a_daemon() {
+    let mut facts = Facts::default();
+    facts.retiring.insert("old_shop".to_owned(), ago(200));
+    assert_eq!(looks(&facts), [""; 0], "it has only begun");
+    facts.retiring.insert("old_shop".to_owned(), ago(400));
+    assert!(only(&looks(&facts)).contains("this waits for one: the retirement of old_shop. $ c360 run"));
+    facts.consolidator_since = Some(ago(10));
+    assert_eq!(looks(&facts), [""; 0], "somebody does it");
+}
+
+fn restart(partition: i32, records: i64, seconds_ago: i64) -> LogRestart {
+    LogRestart {
+        topic: "customers".to_owned(),
+        partition,
+        records,
+        first_offset: 120_000 + i64::from(partition),
+        first_observed_at: ago(seconds_ago + 5),
+        noticed_at: ago(seconds_ago),
+        last_noticed_at: ago(1),
+    }
+}
+
+#[test]
+fn a_log_that_begins_again_needs_a_look_and_names_the_command() {
+    let mut facts = calm();
+    facts.log_restarts.insert("home_delivery".to_owned(), vec![restart(0, 12, 600)]);
+    assert_eq!(
+        only(&looks(&facts)),
+        "home_delivery: its log seems to have begun again: since 2026-03-01T02:50:00Z 12 records looked old by position, \
+         and newer by time than all before; the first is at offset 120000 of partition 0 of customers. \
+         $ c360 replay home_delivery --from-offset 120000 --new-epoch"
+    );
+    let stored = |partitions, topics| overview::Stored { epoch: 0, partitions, topics };
+    facts.stored.insert("home_delivery".to_owned(), stored(3, 1));
+    assert!(
+        only(&looks(&facts)).ends_with("$ c360 replay home_delivery --partition 0 --from-offset 120000 --new-epoch")
+    );
+    facts.stored.insert("home_delivery".to_owned(), stored(2, 2));
+    assert!(
+        only(&looks(&facts))
+            .ends_with("$ c360 replay home_delivery --topic customers --partition 0 --from-offset 120000 --new-epoch")
+    );
+    facts.log_restarts.insert("home_delivery".to_owned(), vec![restart(0, 12, 600), restart(1, 1, 700)]);
+    let look = looks(&facts);
+    assert!(only(&look).contains("since 2026-03-01T02:48:20Z 13 records"), "{look:?}");
+    assert!(only(&look).ends_with("$ c360 replay home_delivery --from 2026-03-01T02:48:15Z --new-epoch"), "{look:?}");
+
+    let document = serde_json::to_value(report(&facts)).unwrap();
+    let parts = &document["sources"]["home_delivery"]["log_restarts"];
+    assert_eq!((&parts[1]["partition"], &parts[1]["first_offset"]), (&json!(1), &json!(120_001)));
+    assert_eq!(document["sources"]["loyalty"].get("log_restarts"), None);
+    assert_eq!(document["ready"], true, "everything else goes on");
 }
 
 #[test]

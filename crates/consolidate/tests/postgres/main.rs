@@ -15,5 +15,7 @@ mod polls;
 mod products;
 mod reference;
 mod repetition;
+mod restarting;
+mod retiring;
 mod support;
 mod takeover;

@@ -24,15 +24,28 @@ fn settings() -> Settings {
 
 fn origin() -> Origin {
     let as_of = DateTime::from_timestamp(1_769_817_600, 0).unwrap();
-    Origin { file_name: "members.csv".to_owned(), as_of, mtime: as_of, observed_at: as_of }
+    Origin {
+        file_name: "members.csv".to_owned(),
+        as_of,
+        mtime: as_of,
+        observed_at: as_of,
+        is_accepted: false,
+        is_assumed_utf8: true,
+        mark: 0,
+        is_seen: false,
+    }
 }
 
 fn records(bytes: &[u8], settings: &Settings) -> Result<Vec<(Row, Taken)>, Stop> {
-    let origin = origin();
+    records_of(bytes, settings, &origin())
+}
+
+fn records_of(bytes: &[u8], settings: &Settings, origin: &Origin) -> Result<Vec<(Row, Taken)>, Stop> {
     let text = Text::new(Cursor::new(bytes.to_vec()), settings.encoding)?;
-    let mut rows = RowReader::new(text, settings.max_record_bytes);
-    let header = header::read(&mut rows, &settings.mapping, settings.delimiter)?;
-    let parser = Parser::new(settings, &origin, &header);
+    let mark = text.mark;
+    let mut rows = RowReader::new(text, settings.max_record_bytes).starting_at(mark);
+    let header = header::read(&mut rows, &settings.mapping, settings.delimiter, origin.is_accepted)?;
+    let parser = Parser::new(settings, origin, &header);
     let mut taken = Vec::new();
     while let Some(row) = rows.next()? {
         taken.push((row, parser.read(&rows, &row)));
@@ -42,20 +55,29 @@ fn records(bytes: &[u8], settings: &Settings) -> Result<Vec<(Row, Taken)>, Stop>
 
 /// One word a row: `id=name` of a record, `-` of a skip, `reason@line/id` of a bad row.
 fn read_with(bytes: &[u8], settings: &Settings) -> String {
-    let word = |(row, taken): (Row, Taken)| match taken {
+    words(records(bytes, settings))
+}
+
+fn words(taken: Result<Vec<(Row, Taken)>, Stop>) -> String {
+    match taken {
+        Ok(taken) => taken.iter().map(word).collect::<Vec<_>>().join(" "),
+        Err(Stop::Refused(reason)) => format!("refused: {reason}"),
+        Err(other) => format!("{other:?}"),
+    }
+}
+
+fn word((row, taken): &(Row, Taken)) -> String {
+    match taken {
         Taken::Record(record) => {
             let attributes: Value = serde_json::from_str(&record.mapped.attributes).unwrap();
-            let _: Value = serde_json::from_str(&record.payload.unwrap()).unwrap();
-            let name = attributes["name"].as_str().unwrap_or("NULL").to_owned();
+            let _: Value = serde_json::from_str(record.payload.as_ref().unwrap()).unwrap();
+            let name = attributes["name"].as_str().unwrap_or("NULL");
             format!("{}={name}", record.mapped.external_id.as_str())
         }
         Taken::Nothing => "-".to_owned(),
-        Taken::Bad(reject, id) => format!("{}@{}/{}", reject.reason.as_str(), row.line, id.unwrap_or_default()),
-    };
-    match records(bytes, settings) {
-        Ok(taken) => taken.into_iter().map(word).collect::<Vec<_>>().join(" "),
-        Err(Stop::Refused(reason)) => format!("refused: {reason}"),
-        Err(other) => format!("{other:?}"),
+        Taken::Bad(reject, id) => {
+            format!("{}@{}/{}", reject.reason.as_str(), row.line, id.as_deref().unwrap_or_default())
+        }
     }
 }
 
@@ -220,14 +242,15 @@ fn packed_files_are_read_and_damaged_ones_refused() {
     let packed = pack(b"id,name,n\n1,a,x\n2,b,y\n");
     assert_eq!(read(&packed), "1=a 2=b");
     assert_eq!(read([pack(b"id,name,n\n1,a,x\n"), pack(b"2,b,y\n")].concat()), "1=a 2=b");
-    assert_eq!(read(&packed[..packed.len() - 6]), "refused: the gzip file is cut off");
-    assert_eq!(read([&packed[..], b"\x1f\x8b-not-a-member-"].concat()), "refused: the gzip file is damaged");
+    assert_eq!(read(&packed[..packed.len() - 6]), "refused: the gzip file is cut off: have it sent again");
+    let damaged = "refused: the gzip file is damaged: have it sent again";
+    assert_eq!(read([&packed[..], b"\x1f\x8b-not-a-member-"].concat()), damaged);
     let mut flipped = packed.clone();
     let at = flipped.len() - 6;
     flipped[at] ^= 1;
-    assert_eq!(read(flipped), "refused: the gzip file is damaged");
+    assert_eq!(read(flipped), damaged);
     let bomb = pack(&[b"id,name,n\n".as_slice(), &vec![b'a'; 100 << 20]].concat());
-    assert_eq!(read(bomb), "refused: the gzip file unpacks to more than 200 times its size");
+    assert!(read(bomb).starts_with("refused: the gzip file unpacks to more than 200 times its size"));
 }
 
 #[test]
@@ -258,12 +281,85 @@ fn a_header_that_fits_several_delimiters_is_refused() {
     settings.mapping = mapping(r#"{"external_id": "id"}"#);
     assert_eq!(read_with(b"id\n1\n", &settings), "1=NULL");
     assert!(read_with(b"a,id;b,id;c\n1\n", &settings).starts_with("refused: required columns missing"));
-    assert!(
-        read_with(b"id,a;id\n", &settings).starts_with("1=")
-            || read_with(b"x;id;y,id,z\n1\n", &settings).starts_with("refused: ambiguous dialect")
-    );
+    let text = b"x;id;y,id,z\n1;2;3\n4,5,6\n";
+    assert!(read_with(text, &settings).starts_with("refused: ambiguous dialect"));
     settings.delimiter = Some(b';');
-    assert_eq!(read_with(b"x;id;y,id,z\n1;2;3\n", &settings), "2=NULL");
+    assert_eq!(read_with(text, &settings), "2=NULL ragged_row@3/");
+}
+
+/// [`read_with`] of a file that an operator takes as it is.
+fn accepted(text: &str, settings: &Settings) -> String {
+    words(records_of(text.as_bytes(), settings, &Origin { is_accepted: true, ..origin() }))
+}
+
+#[test]
+fn an_accepted_header_may_lack_columns_and_fit_in_several_ways() {
+    let settings = settings();
+    // What is not there is absent: it keeps what is known.
+    let taken = records_of(b"id;n\n1;x\n", &settings, &Origin { is_accepted: true, ..origin() }).unwrap_or_default();
+    let Taken::Record(record) = &taken[0].1 else { panic!("a record") };
+    assert_eq!(record.mapped.attributes, r#"{"n":"x"}"#);
+    assert_eq!(accepted("id,name,n,Name\n1,a,x,b\n", &settings), "1=b");
+    assert_eq!(accepted("name,n\na,x\n", &settings), "refused: required columns missing: id");
+    assert_eq!(accepted("", &settings), "refused: the file is empty: it has no header");
+    let by_id = Settings { mapping: mapping(r#"{"external_id": "id"}"#), ..settings };
+    assert_eq!(accepted("x;id;y,id,z\n1;2;3\n4,5,6\n", &by_id), "ragged_row@2/ 5=NULL", "the first of several");
+}
+
+#[test]
+fn a_password_that_is_there_twice_is_replaced_twice() {
+    let mut settings = settings();
+    settings.mapping = mapping(r#"{"external_id": "id", "credential": "password"}"#);
+    let text = b"id,Password,PASSWORD\n1,canary1,canary2\n";
+    assert!(read_with(text, &settings).starts_with("refused: ambiguous dialect"));
+    let taken = records_of(text, &settings, &Origin { is_accepted: true, ..origin() }).unwrap_or_default();
+    let Taken::Record(record) = &taken[0].1 else { panic!("a record") };
+    assert!(record.mapped.credential.is_some());
+    assert!(!format!("{record:?}").contains("canary"), "{record:?}");
+}
+
+#[test]
+fn rows_and_headers_with_a_million_columns_are_bad_and_cost_nothing_else() {
+    let columns = ",".repeat(1_000_000);
+    assert_eq!(read(format!("id,name,n\n1,a,x{columns}\n2,b,y\n")), "ragged_row@2/1 2=b");
+    assert_eq!(read(format!("id,name,n{columns}\n1,a,x\n")), "refused: the header has more than 4096 columns");
+    assert_eq!(
+        read(format!("id,name,n{}\n", columns.repeat(2))),
+        "refused: the header is longer than max_record_bytes"
+    );
+    let wide = (0..4_093).fold(String::new(), |wide, column| wide + &format!(",c{column}"));
+    assert_eq!(read(format!("id,name,n{wide}\n1,a,x{}\n", ",".repeat(4_093))), "1=a", "wide, and a file");
+}
+
+#[test]
+fn null_and_empty_are_kept_apart_and_both_clear() {
+    let taken = records(b"id,name,n\n1,\\N,\n2,NULL,\"\"\n", &settings()).unwrap_or_default();
+    let found = taken.iter().map(|(_, taken)| match taken {
+        Taken::Record(record) => (record.payload.as_deref().unwrap_or_default(), &*record.mapped.attributes),
+        _ => ("", ""),
+    });
+    let expected = [
+        (r#"{"id":"1","name":null,"n":""}"#, r#"{"n":null,"name":null}"#),
+        (r#"{"id":"2","name":"NULL","n":""}"#, r#"{"n":null,"name":"NULL"}"#),
+    ];
+    assert_eq!(found.collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn what_would_harm_a_spreadsheet_a_page_or_a_database_lands_as_it_is() {
+    for text in [
+        "=HYPERLINK(\"http://x\")",
+        "+1",
+        "-1",
+        "@SUM(A1)",
+        "<script>alert(1)</script>",
+        "'); drop table t; --",
+        "\\",
+        "$1",
+    ] {
+        let quoted = text.replace('"', "\"\"");
+        assert_eq!(read(format!("id,name,n\n\"{quoted}\",\"{quoted}\",x\n")), format!("{text}={text}"));
+    }
 }
 
 #[test]
@@ -272,6 +368,10 @@ fn places_of_bad_rows_are_lines_and_bytes_of_the_file() {
     let taken = records(text, &settings()).unwrap_or_default();
     let places: Vec<_> = taken.iter().map(|(row, _)| (row.line, row.last_line, row.byte_offset)).collect();
     assert_eq!(places, [(2, 3, 11), (4, 4, 23), (5, 5, 28)]);
+    let marked = [b"\xef\xbb\xbf", &text[..]].concat();
+    let taken = records(&marked, &settings()).unwrap_or_default();
+    let (row, _) = &taken[1];
+    assert!(marked[usize::try_from(row.byte_offset).unwrap()..].starts_with(b"2,b\r\n"), "a mark is bytes of the file");
 }
 
 /// Gives bytes in small pieces, so that every boundary falls everywhere.

@@ -2,7 +2,9 @@
 
 use crate::support::{HEADER, Shop, members};
 use ingest_csv::{ImportOptions, Outcome};
+use model::mapping::Mapping;
 use serde_json::Value;
+use staging::dead_letters::Reread;
 
 #[tokio::test]
 async fn a_file_is_landed_and_published_as_a_whole() {
@@ -158,24 +160,6 @@ async fn a_dry_run_judges_and_writes_nothing() {
 }
 
 #[tokio::test]
-async fn odd_things_in_the_directory_are_left_alone() {
-    let shop = Shop::open().await;
-    let secret = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(secret.path(), members(7..=9)).unwrap();
-    std::os::unix::fs::symlink(secret.path(), shop.path("loyalty_members_link.csv")).unwrap();
-    std::fs::create_dir(shop.path("loyalty_members_directory.csv")).unwrap();
-    let fifo = std::process::Command::new("mkfifo").arg(shop.path("loyalty_members_fifo.csv")).status().unwrap();
-    assert!(fifo.success());
-    for name in ["loyalty_members.csv.tmp", ".loyalty_members.csv", "loyalty_members.csv.part", "other.csv"] {
-        shop.put(name, members(1..=2));
-    }
-    shop.put("loyalty_members_new\nline_2026-01-31.csv", members(1..=1));
-    let reports = shop.import(&ImportOptions::default()).await.unwrap();
-    assert_eq!(reports.len(), 1, "{reports:?}");
-    assert_eq!(shop.published_ids().await, ["1"]);
-}
-
-#[tokio::test]
 async fn every_row_is_landed_dead_or_skipped_and_dead_members_have_not_left() {
     let shop = Shop::open().await;
     let text = HEADER.to_owned()
@@ -213,22 +197,103 @@ async fn a_dead_letter_can_be_read_again_once_the_configuration_is_right() {
     let text = [HEADER.as_bytes(), b"1,s,A,B,a@x.com,1\n2,s,Zo\xeb,B,z@x.com,2\n3,s\n"].concat();
     shop.put("loyalty_members_2026-01-31.csv", text);
     assert_eq!(shop.import_one().await.dead_letters, 2);
-    let letters: Vec<(Value, Vec<u8>)> =
-        sqlx::query_as("select origin, payload from staging.dead_letters order by origin->'line'")
-            .fetch_all(&shop.pool)
-            .await
-            .unwrap();
-    let now = chrono::Utc::now();
-    let reread = |shop: &Shop, letter: &(Value, Vec<u8>)| {
-        let payload = staging::Seal::new(&crate::support::key()).open("loyalty", &letter.1).unwrap();
-        ingest_csv::reread(&shop.settings, &letter.0, &payload, now)
-    };
-    assert!(reread(&shop, &letters[0]).is_err());
+    let letters = shop.letters().await;
+    assert_eq!(
+        letters[0].letter.origin.as_object().unwrap().keys().collect::<Vec<_>>(),
+        ["byte_offset", "file", "line"]
+    );
+    assert!(matches!(ingest_csv::reread(&shop.settings, &letters[0]), Reread::StillBad(_)));
     shop.settings.encoding = ingest_csv::Encoding::for_label(b"latin1");
-    let record = reread(&shop, &letters[0]).unwrap().unwrap();
-    assert!(record.mapped.attributes.contains("Zoë"), "{record:?}");
+    let Reread::Lands { records, .. } = ingest_csv::reread(&shop.settings, &letters[0]) else { panic!("a record") };
+    assert!(records[0].mapped.attributes.contains("Zoë"), "{records:?}");
     let before: Vec<u8> =
         sqlx::query_scalar("select position from staging.records").fetch_one(&shop.pool).await.unwrap();
-    assert!(record.position.as_bytes() > &before[..], "behind the row before it");
-    assert_eq!(reread(&shop, &letters[1]).unwrap_err().reason, model::Reason::RaggedRow);
+    assert!(records[0].position.as_bytes() > &before[..], "behind the row before it");
+    let again = ingest_csv::reread(&shop.settings, &letters[1]);
+    assert!(matches!(&again, Reread::StillBad(reject) if reject.reason == model::Reason::RaggedRow), "{again:?}");
+}
+
+#[tokio::test]
+async fn rows_are_read_again_as_they_would_have_been_when_they_came() {
+    // The same file, with its bad rows and under a configuration by which none of them is.
+    let text =
+        [HEADER.as_bytes(), b"1,s,A,B,a@x.com,1\n2,s,\"Zo\xeb\",\\N,z@x.com,2\n3,\"t;\"\"u\",\xe9,B,,3\n"].concat();
+    let mut shop = Shop::open().await;
+    shop.put("loyalty_members_2026-01-31.csv", &text);
+    shop.import_one().await;
+    let letters = shop.letters().await;
+    let mut other = Shop::open().await;
+    for shop in [&mut shop, &mut other] {
+        shop.settings.encoding = ingest_csv::Encoding::for_label(b"latin1");
+    }
+    other.put("loyalty_members_2026-01-31.csv", &text);
+    assert_eq!(other.import_one().await.dead_letters, 0);
+    let landed: Vec<(Vec<u8>, Value)> = sqlx::query_as(
+        "select position, jsonb_build_object('id', external_id, 'payload', payload, 'credential', credential,
+                                            'attributes', attributes, 'observed_at', observed_at)
+         from staging.records where external_id <> '1' order by position",
+    )
+    .fetch_all(&other.pool)
+    .await
+    .unwrap();
+    assert_eq!(letters.len(), landed.len());
+    for (letter, (position, expected)) in letters.iter().zip(landed) {
+        let Reread::Lands { records, .. } = ingest_csv::reread(&shop.settings, letter) else { panic!("a record") };
+        let record = &records[0];
+        let read = serde_json::json!({
+            "id": record.mapped.external_id.as_str(), "payload": record.payload, "credential": record.mapped.credential,
+            "attributes": serde_json::from_str::<Value>(&record.mapped.attributes).unwrap(),
+            "observed_at": record.observed_at.format("%Y-%m-%dT%H:%M:%S+00:00").to_string(),
+        });
+        assert_eq!((record.position.as_bytes(), read), (&position[..], expected));
+    }
+}
+
+#[tokio::test]
+async fn what_a_declared_encoding_could_not_read_is_not_taken_for_another_one() {
+    let mut shop = Shop::open().await;
+    let marked =
+        ["\u{feff}".as_bytes(), HEADER.as_bytes(), "1,s,Zoë \u{e9}".as_bytes(), b"\xff,B,a@x.com,1\n"].concat();
+    shop.put("loyalty_members_2026-01-31.csv", marked);
+    assert_eq!(shop.import_one().await.dead_letters, 1);
+    shop.settings.encoding = ingest_csv::Encoding::for_label(b"latin1");
+    let again = ingest_csv::reread(&shop.settings, &shop.letters().await[0]);
+    assert!(matches!(&again, Reread::StillBad(reject) if reject.reason == model::Reason::NotUtf8), "{again:?}");
+}
+
+#[tokio::test]
+async fn letters_of_before_there_was_a_context_are_read_by_their_origin() {
+    let shop = Shop::open().await;
+    shop.put("loyalty_members_2026-01-31.csv", HEADER.to_owned() + "1,s,A,B,a@x.com,1\n2;s,A,B,a@x.com,1\n");
+    shop.import_one().await;
+    sqlx::raw_sql(
+        r#"update staging.dead_letters
+           set context = null, origin = origin || '{"row": 2, "as_of": "2026-01-31T00:00:00Z", "mtime": "2023-11-14T22:13:20Z",
+               "delimiter": ",", "columns": ["id;password", "firstName", "lastName", "email", "points"]}'"#,
+    )
+    .execute(&shop.pool)
+    .await
+    .unwrap();
+    let mut settings = shop.settings.clone();
+    settings.mapping = Mapping::Customer(serde_json::from_str(r#"{"external_id": "id;password"}"#).unwrap());
+    let again = ingest_csv::reread(&settings, &shop.letters().await[0]);
+    let Reread::Lands { records, .. } = again else { panic!("{again:?}") };
+    assert_eq!(records[0].mapped.external_id.as_str(), "2;s");
+}
+
+#[tokio::test]
+async fn the_cells_of_a_parked_row_have_names_and_one_of_them_is_the_credential() {
+    let shop = Shop::open().await;
+    let header = "ID,PassWord,firstName,lastName,email,points\n";
+    shop.put(
+        "loyalty_members_2026-01-31.csv",
+        header.to_owned() + ",\"a\"\"b\",A,B,a@x.com,1\n3,s\n7,s,A,B,a@x.com,1\n",
+    );
+    shop.import_one().await;
+    let letters = shop.letters().await;
+    let row = ingest_csv::read_row(&shop.settings, &letters[0]).unwrap();
+    let cells: Vec<_> = row.cells.iter().map(|cell| (&*cell.column, &*cell.text, cell.is_credential)).collect();
+    assert_eq!(cells[..3], [("ID", "", false), ("PassWord", "a\"b", true), ("firstName", "A", false)]);
+    assert_eq!(&row.text[row.cells[1].place.clone()], "\"a\"\"b\"");
+    assert_eq!(ingest_csv::read_row(&shop.settings, &letters[1]), None, "a cell too few: nobody knows which is which");
 }

@@ -144,6 +144,87 @@ async fn a_file_that_changes_while_it_is_read_is_not_published() {
 }
 
 #[tokio::test]
+async fn a_file_that_is_replaced_while_it_is_read_gives_one_version_whole_and_then_the_other() {
+    let shop = Shop::open().await;
+    let path = shop.put("loyalty_members_2026-01-31.csv", members(1..=20_000));
+    let other = shop.put_at(".other", members(1..=20_001), 1_700_000_100);
+    let mut on_progress = |_: &_| {
+        let _ = std::fs::rename(&other, &path);
+    };
+    let reports = ingest_csv::import(
+        shop.settings.clone(),
+        shop.options(),
+        shop.lander(),
+        std::slice::from_ref(&path),
+        &ImportOptions::default(),
+        &mut on_progress,
+        CancellationToken::new(),
+    )
+    .await
+    .unwrap();
+    assert_eq!((reports[0].state, reports[0].rows), (Outcome::Imported, 20_000), "the one that was opened");
+    let report = shop.import_one().await;
+    assert_eq!((report.state, report.rows), (Outcome::Imported, 20_001));
+    assert_eq!(shop.ledger().await.iter().map(|row| row.2).collect::<Vec<_>>(), [20_000, 20_001]);
+}
+
+#[tokio::test]
+async fn a_file_that_is_cut_short_while_it_is_read_is_not_published() {
+    let shop = Shop::open().await;
+    let path = shop.put("loyalty_members_2026-01-31.csv", members(1..=40_000));
+    let half = std::fs::metadata(&path).unwrap().len() / 2;
+    let mut on_progress = |_: &_| std::fs::File::options().write(true).open(&path).unwrap().set_len(half).unwrap();
+    let reports = ingest_csv::import(
+        shop.settings.clone(),
+        shop.options(),
+        shop.lander(),
+        std::slice::from_ref(&path),
+        &ImportOptions::default(),
+        &mut on_progress,
+        CancellationToken::new(),
+    )
+    .await
+    .unwrap();
+    let left = hex::encode(sha2::Sha256::digest(std::fs::read(&path).unwrap()));
+    assert_eq!((reports[0].state, reports[0].sha256.as_ref()), (Outcome::Changing, Some(&left)), "cut at every look");
+    assert_eq!(shop.published_ids().await.len(), 0);
+    assert_eq!(shop.count("select count(*) from staging.batches where abandoned_at is null").await, 0);
+}
+
+#[tokio::test]
+async fn a_full_disk_of_the_database_is_waited_for() {
+    let shop = Shop::open().await;
+    shop.put("loyalty_members_2026-01-31.csv", members(1..=20_000));
+    // As Postgres says it, from the second part on; a sequence counts what is rolled back, too.
+    sqlx::raw_sql(
+        "create sequence attempts;
+         create function full_disk() returns trigger language plpgsql as $$
+         begin
+             if nextval('attempts') > 1 then
+                 raise exception 'could not extend file: No space left on device' using errcode = 'disk_full';
+             end if;
+             return null;
+         end $$;
+         create trigger full_disk before insert on staging.records for each statement execute function full_disk();",
+    )
+    .execute(&shop.pool)
+    .await
+    .unwrap();
+    let options = ImportOptions::default();
+    let (reports, ()) = tokio::join!(shop.import(&options), async {
+        while shop.count("select last_value from attempts").await < 3 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert_eq!(shop.ledger().await[0].1, "importing", "it waits, and keeps what it has");
+        sqlx::query("drop trigger full_disk on staging.records").execute(&shop.pool).await.unwrap();
+    });
+    let report = &reports.unwrap()[0];
+    assert_eq!((report.state, report.rows), (Outcome::Imported, 20_000));
+    assert_eq!(shop.published_ids().await.len(), 20_000);
+    assert_eq!(shop.count("select count(*) from staging.records").await, 20_000, "and nothing lands twice");
+}
+
+#[tokio::test]
 async fn a_zombie_is_fenced_by_whoever_took_over() {
     let shop = Shop::open().await;
     let mut connection = shop.pool.acquire().await.unwrap();

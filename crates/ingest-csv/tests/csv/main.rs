@@ -2,8 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test without its parts can only fail")]
 
+mod directory;
 mod importing;
 mod interrupting;
+mod nights;
 mod refusing;
 mod support;
 mod watching;

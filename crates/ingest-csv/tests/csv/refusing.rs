@@ -43,6 +43,24 @@ async fn too_many_bad_rows_refuse_the_file_until_somebody_accepts_it() {
 }
 
 #[tokio::test]
+async fn a_refused_file_that_is_found_again_lands_nothing_until_it_is_right() {
+    let mut shop = Shop::open().await;
+    let row = |id: u64| [format!("{id},s,Zo").as_bytes(), b"\xeb,B,z@x.com,1\n"].concat();
+    let rows: Vec<u8> = (0..200).flat_map(row).collect();
+    shop.put("loyalty_members_2026-01-31.csv", [HEADER.as_bytes(), &rows].concat());
+    refused(&shop, &shop.import_one().await, "set `encoding`").await;
+    let batches = shop.count("select count(*) from staging.batches").await;
+    let again = shop.import_one().await;
+    assert_eq!((again.state, again.rows, again.dead_letters), (Outcome::Refused, 200, 200));
+    assert!(again.reason.is_some_and(|reason| reason.contains("set `encoding`")));
+    assert_eq!(shop.ledger().await.len(), 1, "it is known");
+    assert_eq!(shop.count("select count(*) from staging.batches").await, batches, "and nothing of it lands again");
+    shop.settings.encoding = ingest_csv::Encoding::for_label(b"windows-1252");
+    assert_eq!(shop.import_one().await.state, Outcome::Imported, "the configuration is mended");
+    assert_eq!(shop.published_ids().await.len(), 200);
+}
+
+#[tokio::test]
 async fn a_wrong_encoding_is_refused_with_the_key_that_is_missing() {
     let shop = Shop::open().await;
     let row = |id: u64| [format!("{id},s,Zo").as_bytes(), b"\xeb,B,z@x.com,1\n"].concat();
@@ -110,7 +128,7 @@ async fn a_marker_that_counts_other_rows_refuses_the_file() {
     let mut shop = Shop::open().await;
     shop.settings.marker = Some(".done".to_owned());
     shop.put("loyalty_members_2026-01-31.csv", members(1..=3));
-    assert_eq!(shop.import(&ImportOptions::default()).await.unwrap().len(), 0, "no marker, no file");
+    assert_eq!(shop.import_one().await.state, Outcome::Changing, "no marker, no file");
     shop.put("loyalty_members_2026-01-31.csv.done", "4\n");
     refused(&shop, &shop.import_one().await, "the marker says 4 rows, the file has 3").await;
     shop.put("loyalty_members_2026-01-31.csv.done", "3\n");

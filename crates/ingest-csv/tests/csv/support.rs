@@ -109,6 +109,18 @@ impl Shop {
         .unwrap()
     }
 
+    /// Dead letters, opened, in the order of the file.
+    pub(crate) async fn letters(&self) -> Vec<staging::dead_letters::Opened> {
+        let ids: Vec<i64> =
+            sqlx::query_scalar("select dead_letter_id from staging.dead_letters order by origin->'line'")
+                .fetch_all(&self.pool)
+                .await
+                .unwrap();
+        let mut opened = staging::dead_letters::open(&self.pool, &Seal::new(&key()), &ids).await.unwrap();
+        opened.sort_by_key(|opened| ids.iter().position(|id| *id == opened.letter.dead_letter_id));
+        opened
+    }
+
     /// Ids of records that can be claimed, in the order landed.
     pub(crate) async fn published_ids(&self) -> Vec<String> {
         sqlx::query_scalar(

@@ -165,6 +165,83 @@ async fn notifications_make_it_look_at_once_and_scans_find_what_they_miss() {
 }
 
 #[tokio::test]
+async fn a_directory_from_which_no_notification_comes_is_looked_at_all_the_same() {
+    let mut shop = Shop::open().await;
+    shop.settings.directory = shop.path("drop");
+    fs::create_dir(shop.path("drop")).unwrap();
+    let daemon = Daemon::start(&shop);
+    until("the daemon looks", async || shop.count("select count(*) from staging.sources").await == 1).await;
+    // Another directory is mounted over it, or takes its place: what is watched is the one that went away.
+    fs::rename(shop.path("drop"), shop.path("gone")).unwrap();
+    fs::create_dir(shop.path("drop")).unwrap();
+    fs::write(shop.path("gone/loyalty_members_2026-01-30.csv"), members(4..=5)).unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    fs::write(shop.path("drop/loyalty_members_2026-01-31.csv"), members(1..=3)).unwrap();
+    until_states(&shop, &[("loyalty_members_2026-01-31.csv", "imported")]).await;
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_burst_of_files_is_imported_to_the_last_one() {
+    const FILES: u64 = 150;
+    let mut shop = Shop::open().await;
+    shop.settings.full_export = false;
+    // So that their notifications come while one of them is imported.
+    let daemon = Daemon::start(&shop);
+    for file in 1..=FILES {
+        fs::write(shop.path(&format!("loyalty_members_{file}.csv.tmp")), members(file..=file)).unwrap();
+        fs::rename(
+            shop.path(&format!("loyalty_members_{file}.csv.tmp")),
+            shop.path(&format!("loyalty_members_{file}.csv")),
+        )
+        .unwrap();
+    }
+    until("every file is in the ledger", async || {
+        let imported = "select count(*) from staging.csv_imports where state = 'imported'";
+        shop.count(imported).await == i64::try_from(FILES).unwrap()
+    })
+    .await;
+    daemon.stop().await;
+    assert_eq!(shop.published_ids().await.len(), usize::try_from(FILES).unwrap());
+}
+
+#[tokio::test]
+async fn the_same_refused_content_on_another_night_is_refused_again() {
+    let shop = Shop::open().await;
+    shop.put("loyalty_members_2026-01-30.csv", HEADER);
+    shop.put("loyalty_members_2026-01-31.csv", HEADER);
+    let daemon = Daemon::start(&shop);
+    let refused = [("loyalty_members_2026-01-30.csv", "refused"), ("loyalty_members_2026-01-31.csv", "refused")];
+    until_states(&shop, &refused).await;
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_file_without_its_marker_is_seen_to_wait_until_it_comes() {
+    let mut shop = Shop::open().await;
+    shop.settings.marker = Some(".done".to_owned());
+    shop.put("loyalty_members_2026-01-30.csv", members(1..=2));
+    let marker = shop.put("loyalty_members_2026-01-30.csv.done", "");
+    shop.import_one().await;
+    // Tidied away after the import.
+    fs::remove_file(marker).unwrap();
+    shop.put("loyalty_members_2026-01-31.csv", members(1..=3));
+    let daemon = Daemon::start(&shop);
+    let waits = "select count(*) from staging.sources where health->'waiting' =
+        '{\"file\": \"loyalty_members_2026-01-31.csv\", \"reason\": \"its marker loyalty_members_2026-01-31.csv.done is not there\"}'
+        and (health->>'oldest_unlanded_seconds')::int > 0";
+    until("status says what it waits for", async || shop.count(waits).await == 1).await;
+    assert_eq!(shop.ledger().await.len(), 1);
+    shop.put("loyalty_members_2026-01-31.csv.done", "3");
+    until("it is imported", async || shop.ledger().await.len() == 2).await;
+    let well = "select count(*) from staging.sources
+                where health->'waiting' = 'null' and health->>'oldest_unlanded_seconds' = '0'";
+    until("status says that nothing waits", async || shop.count(well).await == 1).await;
+    daemon.stop().await;
+    assert_eq!(shop.ledger().await.iter().map(|row| row.1.as_str()).collect::<Vec<_>>(), ["imported"; 2]);
+}
+
+#[tokio::test]
 async fn a_daemon_outlives_an_outage_of_the_database() {
     let mut shop = Shop::open().await;
     shop.pool.close().await;

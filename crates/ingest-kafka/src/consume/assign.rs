@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use rdkafka::TopicPartitionList;
-use rdkafka::consumer::Consumer;
+use rdkafka::consumer::{Consumer, RebalanceProtocol};
+use rdkafka::error::{KafkaError, KafkaResult};
 
 use super::{Plan, Reader};
 use crate::Error;
@@ -109,8 +110,10 @@ impl Reader<'_> {
             }
             // Beyond the end that was asked for: somebody has landed more since then, or the topic was made again.
             let bounds = self.targets.as_ref().and_then(|targets| targets.get(&(topic.clone(), partition)));
-            self.check_ranges |= bounds.is_some_and(|bounds| start.next_offset > Some(bounds.high));
-            self.partitions.push(Partition::new(self.settings, &topic, partition, start));
+            let end = bounds.map(|bounds| bounds.high);
+            self.check_ranges |= end.is_some() && start.next_offset > end;
+            let name = (topic.into(), partition);
+            self.partitions.push(Partition::new(self.settings, name, self.progress, start, end));
         }
         let assigned =
             if self.targets.is_some() { self.client.assign(&list) } else { client::take(self.client, &list) };
@@ -188,7 +191,11 @@ impl Reader<'_> {
         let next_offset = self.partitions[index].next_offset();
         let name = self.partitions[index].name.clone();
         let position = self.position_of(&name);
-        let sought = self.client.seek(&name.0, name.1, client::start(next_offset), Duration::from_secs(5));
+        let sought = match self.client.seek(&name.0, name.1, client::start(next_offset), Duration::from_secs(5)) {
+            // librdkafka has given the partition up, because its offset was out of range.
+            Err(KafkaError::Seek(_)) => self.assign_again(&name),
+            sought => sought,
+        };
         let partition = &mut self.partitions[index];
         partition.adrift = sought.is_err();
         // The client's position still is the old one: it means something only once it has moved on from there.
@@ -196,6 +203,35 @@ impl Reader<'_> {
         if let Err(error) = sought {
             tracing::info!(source = %self.settings.name, topic = &*name.0, partition = name.1, %error, "seeking, trying again");
         }
+    }
+
+    /// Gives a partition back to the client and takes it again, where it goes on.
+    fn assign_again(&self, name: &Name) -> KafkaResult<()> {
+        let list = |is_in: &dyn Fn(&Partition) -> bool| -> KafkaResult<TopicPartitionList> {
+            let mut list = TopicPartitionList::new();
+            for partition in self.partitions.iter().filter(|partition| is_in(partition)) {
+                let start = client::start(partition.next_offset());
+                list.add_partition_offset(&partition.name.0, partition.name.1, start)?;
+            }
+            Ok(list)
+        };
+        let again = match self.client.rebalance_protocol() {
+            RebalanceProtocol::Eager => {
+                let all = list(&|_| true)?;
+                self.client.assign(&all)?;
+                all
+            }
+            RebalanceProtocol::Cooperative | RebalanceProtocol::None => {
+                let one = list(&|partition| partition.name == *name)?;
+                self.client.incremental_unassign(&one)?;
+                self.client.incremental_assign(&one)?;
+                one
+            }
+        };
+        let rests = |partition: &Partition| self.paused || partition.stopped.is_some();
+        let resting =
+            list(&|partition| rests(partition) && again.find_partition(&partition.name.0, partition.name.1).is_some())?;
+        if resting.count() > 0 { self.client.pause(&resting) } else { Ok(()) }
     }
 
     fn resume_one(&self, name: &Name) {

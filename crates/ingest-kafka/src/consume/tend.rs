@@ -85,6 +85,7 @@ impl Reader<'_> {
             let Some(index) = self.find(element.topic(), element.partition()) else { continue };
             let partition = &mut self.partitions[index];
             let idle = partition.settled && !partition.adrift && !partition.is_busy() && partition.stopped.is_none();
+            let position = partition.not_beyond_end(position);
             if idle && Some(position) > partition.next_offset() {
                 self.outbox = Some(partition.seal_progress(self.settings, position));
                 return;
@@ -139,7 +140,6 @@ impl Reader<'_> {
         Progress {
             trouble: self.unreachable_since.map(|_| "no broker answers"),
             partitions: self.partitions.iter().map(one).collect(),
-            truncated: self.truncated.clone(),
         }
     }
 }

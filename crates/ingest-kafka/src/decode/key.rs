@@ -1,52 +1,67 @@
 //! Message keys: they name the row that a delete deletes.
 
+use std::borrow::Cow;
+
 use model::mapping::{Columns, Mapping};
 use model::{ExternalId, Field, Fields, Limits, Reason, Reject, inspect};
 
 use super::members::{is_object, trim};
-use super::shape::{is_nothing, unwrap};
+use super::shape::is_nothing;
+use super::types::{Types, write_out_unnamed, write_out_value};
+use super::wrapper::unwrap;
 
 /// A key as it came.
 #[derive(Debug)]
 pub(super) enum Key<'a> {
     /// There is none.
     Absent,
-    /// Columns, bare or taken out of `{schema, payload}`.
-    Columns(Fields<'a>),
-    /// One value that is not named: JSON, or text as a string serializer writes it.
-    Value(Field<'a>),
+    /// Columns, bare or taken out of `{schema, payload}`: the JSON of an object.
+    Columns(Cow<'a, str>),
+    /// One value that is not named: JSON.
+    Value(Cow<'a, str>),
+    /// The same as a string serializer writes it.
+    Text(&'a str),
 }
 
 impl<'a> Key<'a> {
-    pub(super) fn read(bytes: Option<&'a [u8]>, limits: Limits) -> Result<Self, Reject> {
+    /// `mappings` tell which columns have to be readable.
+    pub(super) fn read(bytes: Option<&'a [u8]>, limits: Limits, mappings: &[Mapping]) -> Result<Self, Reject> {
         let text = inspect(bytes.unwrap_or_default(), limits).map_err(|reject| in_key(&reject))?;
         if is_nothing(text) {
             return Ok(Self::Absent);
         }
         if serde_json::from_str::<serde::de::IgnoredAny>(text).is_err() {
-            return Ok(Self::Value(Field::Text(text.into())));
+            return Ok(Self::Text(text));
         }
         let text = trim(text);
-        let payload = unwrap(text).map_or(text, |(payload, _)| payload);
-        let unreadable = |_| Reject::new(Reason::NotJson, "in the key");
-        Ok(match payload {
-            payload if is_nothing(payload) => Self::Absent,
-            payload if is_object(payload) => Self::Columns(Fields::from_json(payload, None).map_err(unreadable)?),
-            payload => Self::Value(Field::from_raw(payload, None).map_err(unreadable)?),
-        })
+        let (payload, schema) = unwrap(text).map_or((text, None), |wrapped| (wrapped.payload, Some(wrapped.schema)));
+        let is_id =
+            |column: &str| mappings.iter().any(|mapping| mapping.id_columns().names().iter().any(|id| id == column));
+        let written = match schema {
+            _ if is_nothing(payload) => return Ok(Self::Absent),
+            Some(schema) if is_object(payload) => Types::of_schema(schema, is_id).write_out(payload, |_| false),
+            Some(schema) => write_out_value(schema, payload),
+            None => Ok(write_out_unnamed(payload)),
+        };
+        let written = written.map_err(|reject| in_key(&reject))?;
+        Ok(if is_object(payload) && is_object(&written) { Self::Columns(written) } else { Self::Value(written) })
     }
 
     /// The id that the key holds for a mapping.
     pub(super) fn external_id(&self, mapping: &Mapping) -> Result<ExternalId, Reject> {
         let missing = |detail: &str| Reject::new(Reason::NoExternalId, detail);
-        match (self, mapping.id_columns()) {
-            (Self::Absent, _) => Err(missing("no key")),
-            (Self::Columns(fields), _) => mapping.external_id(fields).map_err(|reject| in_key(&reject)),
-            (Self::Value(_), Columns::Join(names)) if names.len() > 1 => Err(missing("the key holds only one value")),
-            (Self::Value(value), columns) => {
-                ExternalId::from_field(value, &columns.label()).map_err(|reject| in_key(&reject))
+        let unreadable = |_| Reject::new(Reason::NotJson, "in the key");
+        let value = match (self, mapping.id_columns()) {
+            (Self::Absent, _) => return Err(missing("no key")),
+            (Self::Columns(object), _) => {
+                let fields = Fields::from_json(object, None).map_err(unreadable)?;
+                return mapping.external_id(&fields).map_err(|reject| in_key(&reject));
             }
-        }
+            (_, Columns::Join(names)) if names.len() > 1 => return Err(missing("the key holds only one value")),
+            (Self::Value(json), _) => Field::from_raw(json, None).map_err(unreadable)?,
+            (Self::Text(text), _) => Field::Text((*text).into()),
+        };
+        ExternalId::from_field(&value, &mapping.id_columns().label()).map_err(|reject| in_key(&reject))
     }
 }
 

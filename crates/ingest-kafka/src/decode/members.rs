@@ -6,7 +6,7 @@ use std::borrow::Cow;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Member<'a> {
     /// What stands between the quotes of the name, escapes and all.
-    raw_name: &'a str,
+    pub(super) raw_name: &'a str,
     /// Whether there are escapes in it.
     is_escaped: bool,
     /// The text of the value.

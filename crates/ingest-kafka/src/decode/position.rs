@@ -90,6 +90,11 @@ impl<'a> Origin<'a> {
         Some(LogPosition { file, pos: self.pos?, streamed, row: self.row.unwrap_or(0) })
     }
 
+    /// Whether it is of MySQL or MariaDB.
+    pub(super) fn is_of_a_binlog(&self) -> bool {
+        self.file.is_some()
+    }
+
     /// When the source says that it happened.
     pub(super) fn time(&self) -> Option<DateTime<Utc>> {
         self.source_time.read().or_else(|| self.time.read())

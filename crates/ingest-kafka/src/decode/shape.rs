@@ -40,36 +40,18 @@ pub(super) fn is_nothing(text: &str) -> bool {
     matches!(trim(text), "" | "null")
 }
 
-/// The payload of `{schema, payload}`, in a key or a value; with it the payloads before it, where members repeat.
-pub(super) fn unwrap(text: &str) -> Option<(&str, Vec<&str>)> {
-    let (mut schema, mut payload, mut repeated) = (false, None, Vec::new());
-    for member in members(text) {
-        match &*member.name() {
-            "schema" => schema = true,
-            "payload" => repeated.extend(payload.replace(member.value)),
-            _ => return None,
-        }
-    }
-    payload.filter(|_| schema).map(|payload| (payload, repeated))
-}
-
-/// Takes plain JSON apart: a row or nothing.
-pub(super) fn of_plain(text: &str) -> Result<Shape<'_>, Reject> {
-    if is_nothing(text) {
-        return Ok(Shape::Tombstone);
-    }
-    let text = trim(text);
-    match unwrap(text) {
-        Some((payload, _)) if is_nothing(payload) => Ok(Shape::Tombstone),
-        Some((payload, repeated)) if is_object(payload) => Ok(row(payload, repeated)),
-        None if is_object(text) => Ok(row(text, Vec::new())),
+/// Takes plain JSON apart: a row or nothing. `repeated` are the payloads before this one, where members of a wrapper repeat.
+pub(super) fn of_plain<'a>(payload: &'a str, repeated: Vec<&'a str>) -> Result<Shape<'a>, Reject> {
+    match payload {
+        payload if is_nothing(payload) => Ok(Shape::Tombstone),
+        payload if is_object(payload) => Ok(row(payload, repeated)),
         _ => Err(Reject::new(Reason::UnknownShape, "not an object")),
     }
 }
 
 /// Takes the value of a Debezium topic apart, whatever shape it has.
-pub(super) fn of_debezium(text: &str) -> Result<Shape<'_>, Reject> {
-    match of_plain(text)? {
+pub(super) fn of_debezium<'a>(payload: &'a str, repeated: Vec<&'a str>) -> Result<Shape<'a>, Reject> {
+    match of_plain(payload, repeated)? {
         Shape::Row { row, sections } => of_object(row, sections),
         other => Ok(other),
     }

@@ -15,6 +15,7 @@ pub(crate) fn settings(format: Format) -> Settings {
     let customer = CustomerMapping {
         topics: Vec::new(),
         request: None,
+        records: None,
         external_id: column("id"),
         email: Some(column("email")),
         credential: Some("password".to_owned()),
@@ -73,6 +74,7 @@ const POSTGRES: &str = include_str!("tests/events/postgres.jsonl");
 const FLAT_REWRITE: &str = include_str!("tests/events/flat_rewrite.jsonl");
 const FLAT_TOMBSTONE: &str = include_str!("tests/events/flat_tombstone.jsonl");
 const WRAPPED: &str = include_str!("tests/events/wrapped.jsonl");
+const TYPES: &str = include_str!("tests/events/types.jsonl");
 
 fn line(events: &str, line: u32) -> Captured {
     let mut events = events.lines().map(|event| serde_json::from_str::<Captured>(event).unwrap());
@@ -274,6 +276,47 @@ fn a_delete_takes_its_id_from_the_key_else_from_before_and_nothing_else() {
 }
 
 #[test]
+fn a_row_whose_key_changes_and_whose_id_does_not_lives_on() {
+    let event = |before: &str, after: &str, op: &str| {
+        Some(format!(r#"{{"before":{before},"after":{after},"source":{{"lsn":50}},"op":"{op}"}}"#))
+    };
+    let mut delete = Captured::of(Some(r#"{"pk":1}"#), event(r#"{"pk":1,"id":"M-1"}"#, "null", "d").as_deref());
+    delete.headers = vec![("__debezium.newkey".to_owned(), r#"{"pk":2}"#.to_owned())];
+    delete.offset = 900;
+    let mut create = Captured::of(Some(r#"{"pk":2}"#), event("null", r#"{"pk":2,"id":"M-1"}"#, "c").as_deref());
+    create.offset = 3;
+    let mut seen = Seen::default();
+    let (gone, lives) = (decode(&delete, &mut seen).1.remove(0), record(&create));
+    assert_eq!((gone.mapped.external_id, &gone.moved_to), (lives.mapped.external_id, &None));
+    assert!(gone.position < lives.position);
+    // The key of the tombstone behind it names nobody, and need not.
+    delete.value = None;
+    assert_eq!(decode(&delete, &mut seen), (Outcome::Skipped(Skip::TombstoneWithoutKey), vec![]));
+    assert_eq!(rejected(&delete), Reason::NoExternalId);
+}
+
+#[test]
+fn an_id_that_postgres_connector_may_have_invented_deletes_nobody() {
+    let postgres = |id: &str| format!(r#"{{"before":{{"pk":3,"id":{id}}},"source":{{"lsn":5}},"op":"d"}}"#);
+    for id in ["0", "\"\"", "null"] {
+        assert_eq!(rejected(&Captured::of(Some(r#"{"pk":3}"#), Some(&postgres(id)))), Reason::NoExternalId, "{id}");
+    }
+    let flattened = r#"{"pk":3,"id":0,"__deleted":"true","__lsn":5}"#;
+    assert_eq!(rejected(&Captured::of(Some(r#"{"pk":3}"#), Some(flattened))), Reason::NoExternalId);
+    // One dead letter for one delete: its tombstone cannot name the row, either.
+    let (mut seen, mut tombstone) = (Seen::default(), Captured::of(Some(r#"{"pk":3}"#), Some(&postgres("0"))));
+    assert!(matches!(decode(&tombstone, &mut seen).0, Outcome::Rejected(_)));
+    tombstone.value = None;
+    assert_eq!(decode(&tombstone, &mut seen).0, Outcome::Skipped(Skip::TombstoneWithoutKey));
+    assert_eq!(decode(&tombstone, &mut seen).0, decode(&tombstone, &mut Seen::default()).0);
+    // MySQL and MariaDB have no such rows, and a key is never invented.
+    let mysql = r#"{"before":{"pk":3,"id":0},"source":{"file":"b.1","pos":4},"op":"d"}"#;
+    for (key, value) in [(r#"{"pk":3}"#, mysql), (r#"{"id":0}"#, &*postgres("0"))] {
+        assert_eq!(record(&Captured::of(Some(key), Some(value))).mapped.external_id.as_str(), "0");
+    }
+}
+
+#[test]
 fn what_cannot_be_a_record_is_rejected_with_its_reason() {
     let deep = format!("{}1{}", r#"{"a":"#.repeat(65), "}".repeat(65));
     let large = format!(r#"{{"id":1,"a":"{}"}}"#, "x".repeat(1 << 20));
@@ -388,3 +431,4 @@ fn a_topic_has_the_mappings_that_name_it() {
 }
 
 mod secrets;
+mod typed;

@@ -3,6 +3,8 @@
 #![expect(dead_code, reason = "every test binary uses a part of it")]
 #![expect(clippy::unwrap_used, reason = "what does not work here is a failed test")]
 
+pub(crate) mod shop;
+
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -174,6 +176,7 @@ pub(crate) fn settings(base_url: &str) -> Settings {
     let customer = CustomerMapping {
         topics: Vec::new(),
         request: Some(format!("{CUSTOMER}?customerEmail={{email}}")),
+        records: None,
         external_id: column("Id"),
         email: Some(column("Email")),
         credential: Some("Password".to_owned()),
@@ -183,6 +186,7 @@ pub(crate) fn settings(base_url: &str) -> Settings {
     let order = OrderMapping {
         topics: Vec::new(),
         request: Some(format!("{ORDERS}?customerId={{external_id}}")),
+        records: None,
         order_id: column("OrderId"),
         customer_external_id: column("CustomerId"),
         purchased_at: Some(column("PurchaseDate")),
@@ -198,6 +202,7 @@ pub(crate) fn settings(base_url: &str) -> Settings {
     let product = ProductMapping {
         topics: Vec::new(),
         request: Some(format!("{PRODUCT}?productId={{product_id}}")),
+        records: None,
         product_id: column("ProductId"),
         name: Some(column("Name")),
         version: None,
@@ -209,6 +214,7 @@ pub(crate) fn settings(base_url: &str) -> Settings {
         base_url: base_url.to_owned().into(),
         headers: BTreeMap::new(),
         auth: None,
+        private_addresses: false,
         requests_per_second: 1000.0,
         concurrency: 8,
         refresh_every: Duration::from_hours(24),
@@ -218,10 +224,11 @@ pub(crate) fn settings(base_url: &str) -> Settings {
         max_body_bytes: 8 << 20,
         breaker_failures: 1000,
         breaker_cooldown: Duration::from_secs(30),
-        customer,
+        customer: Some(customer),
         order: Some(order),
         product: Some(product),
         interaction: None,
+        lists: Vec::new(),
         context,
         limits: Limits::default(),
         ttl: Duration::from_hours(25),

@@ -45,7 +45,8 @@ impl Subject {
 }
 
 /// Leases up to `limit` polls of a source: first those never asked that are due `now`, then those that were due before
-/// `due_before`, longest due first; in that order. Whoever dies leaves them to others once the lease is over.
+/// `due_before`, longest due first; in that order. `only` is the one key that is wanted. Whoever dies leaves them to others
+/// once the lease is over.
 pub async fn lease(
     executor: impl PgExecutor<'_>,
     subject: Subject,
@@ -53,25 +54,32 @@ pub async fn lease(
     limit: i64,
     (now, due_before): (DateTime<Utc>, DateTime<Utc>),
     leased_until: DateTime<Utc>,
+    only: Option<&str>,
 ) -> Result<Vec<Poll>, Error> {
     let Table { name, key, email, external_id, .. } = subject.table();
+    let wanted = if only.is_some() { format!("and {key} = $6") } else { "and $6::text is null".to_owned() };
     let statement = format!(
         "with never_asked as materialized (
              select {key}, next_at from {name}
-             where source = $1 and next_at <= $2 and checked_at is null and failures = 0
+             where source = $1 and next_at <= $2 and checked_at is null and failures = 0 {wanted}
              order by next_at
              limit $4
              for update skip locked
          ),
          stale as materialized (
              select {key}, next_at from {name}
-             where source = $1 and next_at <= $3 and (checked_at is not null or failures > 0)
+             where source = $1 and next_at <= $3 and (checked_at is not null or failures > 0) {wanted}
              order by next_at
-             limit $4 - (select count(*) from never_asked)
+             limit $4
              for update skip locked
          ),
          due as (
-             select * from never_asked union all select * from stale
+             -- the limit is a number, or the planner takes this for a tenth of all polls and reads them all
+             select {key}, next_at from (
+                 select 1 as rank, * from never_asked union all select 2, * from stale
+             ) as found
+             order by rank, next_at
+             limit $4
          )
          update {name} as p
          set next_at = $5
@@ -80,11 +88,14 @@ pub async fn lease(
          returning p.{key}, {email}, {external_id}, p.failures, p.checked_at, p.validators, due.next_at, p.next_at"
     );
     let rows = sqlx::query(AssertSqlSafe(statement))
+        // Planned for this limit each time: a plan for any limit reads all polls to lease a few.
+        .persistent(false)
         .bind(source)
         .bind(now)
         .bind(due_before)
         .bind(limit)
         .bind(leased_until)
+        .bind(only)
         .fetch_all(executor)
         .await
         .map_err(Error::database("leasing polls"))?;
@@ -173,7 +184,8 @@ pub(crate) async fn note(
             return Ok(false);
         }
     }
-    note_products(connection, source, polled, now).await?;
+    let named = polled.iter().flat_map(|outcome| &outcome.products).map(String::as_str);
+    note_products(connection, source, named, now).await?;
     Ok(true)
 }
 
@@ -209,14 +221,13 @@ async fn note_of(
 }
 
 /// Products that are not known yet become due.
-async fn note_products(
+pub(crate) async fn note_products(
     connection: &mut PgConnection,
     source: &str,
-    polled: &[Polled],
+    named: impl Iterator<Item = &str>,
     now: DateTime<Utc>,
 ) -> Result<(), sqlx::Error> {
-    let seen = polled.iter().flat_map(|outcome| &outcome.products).map(String::as_str);
-    let ids: BTreeSet<&str> = seen.filter(|id| !id.is_empty() && id.len() <= MAX_PRODUCT_ID_BYTES).collect();
+    let ids: BTreeSet<&str> = named.filter(|id| !id.is_empty() && id.len() <= MAX_PRODUCT_ID_BYTES).collect();
     if ids.is_empty() {
         return Ok(());
     }

@@ -11,7 +11,7 @@ use model::{Entity, ExternalId, InstallationKey, LogPosition, Mapped, Operation,
 use serde_json::{Value, json};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, PgConnection, PgPool};
-use staging::offsets::Advance;
+use staging::offsets::{Advance, Progress};
 use staging::{Batch, Checkpoint, DEFAULT_PARTITION_WIDTH, DeadLetter, Lander, Landing, Seal};
 
 pub(crate) const SOURCE: &str = "home_delivery";
@@ -111,6 +111,8 @@ pub(crate) fn origin(from: i64) -> Value {
 
 pub(crate) fn advance(expected: Option<i64>, next_offset: i64) -> Checkpoint {
     Checkpoint::Kafka(Advance {
+        progress: Progress::Source,
+        epoch: 0,
         topic: TOPIC.to_owned(),
         partition: 0,
         expected,

@@ -115,6 +115,7 @@ fn what_cannot_be_meant_is_refused_with_its_reason() {
             &["has several of"],
         ),
         (small("external_id = \"id\"", "external_id = \"id\"\nrequest = \"/x\""), &["is for REST sources"]),
+        (small("external_id = \"id\"", "external_id = \"id\"\nrecords = \"x\""), &["is for REST sources"]),
         (small("external_id = \"id\"", "external_id = \"id\"\ntopics = [\"x\"]"), &["is for Kafka sources"]),
         (
             small("external_id = \"id\"", "external_id = \"id\"\nattributes = { email = \"x\" }"),
@@ -135,6 +136,58 @@ fn what_cannot_be_meant_is_refused_with_its_reason() {
         ),
         // Not TOML.
         ("[http]\nlisten = \"x".into(), &["c360.toml:2: this is not TOML"]),
+    ]);
+}
+
+#[test]
+fn a_rest_source_that_cannot_be_asked_is_refused_with_its_reason() {
+    let list = |keys: &str| format!("{SMALL}[sources.shop.list.customer]\n{keys}");
+    let oauth2 = |keys: &str| small("base_url", &format!("oauth2 = {{ {keys} }}\nbase_url"));
+    check(vec![
+        (list("reqest = \"/c\""), &["`sources.shop.list.customer.reqest`: unknown key", "did you mean `request`?"]),
+        (list("every = \"5m\""), &["`sources.shop.list.customer.request`: is required"]),
+        (
+            format!("{SMALL}[sources.shop.list.customers]\nrequest = \"/c\""),
+            &["`sources.shop.list.customers`: unknown key", "did you mean `customer`?"],
+        ),
+        (
+            format!("{SMALL}[sources.shop.list.order]\nrequest = \"/o\""),
+            &["c360.toml:23: `sources.shop.list.order`: needs the mapping [sources.shop.order]"],
+        ),
+        (
+            list("request = \"/c?page={pge}\""),
+            &["c360.toml:24: `sources.shop.list.customer.request`: contains {pge}; it may"],
+        ),
+        (list("request = \"/c?c={cursor}\""), &["`sources.shop.list.customer.request`", "say by `next` where"]),
+        (list("request = \"/c\"\nsince_format = \"%Q\""), &["list.customer.since_format`: is no strftime format"]),
+        (list("request = \"/c\"\nevery = \"0s\""), &["`sources.shop.list.customer.every`: must be more than 0"]),
+        (list("request = \"/c\"\nnext = \"\""), &["`sources.shop.list.customer.next`: must not be empty"]),
+        (
+            small("?email={email}", "?email={email}&k={key}"),
+            &["`sources.shop.customer.request`: contains {key}; it may"],
+        ),
+        (
+            format!("{SMALL}[sources.shop.order]\norder_id = \"id\"\ncustomer_external_id = \"c\""),
+            &["`sources.shop.order.request`: is required, or [sources.shop.list.order], or `records`"],
+        ),
+        (
+            "[sources.a]\nkind = \"rest\"\nbase_url = \"http://localhost\"\n[sources.a.order]\norder_id = \"id\"\n\
+             customer_external_id = \"c\"\nrecords = \"orders\"\n[sources.a.product]\nproduct_id = \"id\"\n\
+             [sources.a.list.product]\nrequest = \"/p\""
+                .into(),
+            &["`sources.a.order.records`: without order.request is where a customer's record has them"],
+        ),
+        (
+            oauth2("token_url = \"ftp://x\", client_id = \"c\", client_secret = \"s\""),
+            &["`sources.shop.oauth2.token_url`"],
+        ),
+        (oauth2("token_url = \"https://x\", client_secret = \"s\""), &["`sources.shop.oauth2.client_id`: is required"]),
+        (oauth2("token_url = \"https://x\", client_id = \"c\", client_secret = \"s\", scop = \"x\""), &["`scope`?"]),
+        (small("http://localhost:1", "http://169.254.169.254"), &["`sources.shop.base_url`: is a link-local"]),
+        (
+            small("base_url", "headers = { \"a b\" = \"x\" }\nbase_url"),
+            &["`sources.shop.headers`: \"a b\" is no header"],
+        ),
     ]);
 }
 

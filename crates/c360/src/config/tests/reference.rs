@@ -75,6 +75,8 @@ fn every_key_there_is_stands_in_the_shipped_file() {
     keys.extend(keys::fields::<source::Rest>());
     keys.extend(keys::fields::<source::Basic>());
     keys.extend(keys::fields::<source::OAuth2>());
+    keys.extend(keys::fields::<source::Lists>());
+    keys.extend(keys::fields::<source::List>());
     keys.extend(keys::fields::<CustomerMapping>());
     keys.extend(keys::fields::<OrderMapping>());
     keys.extend(keys::fields::<LinesMapping>());
@@ -86,6 +88,7 @@ fn every_key_there_is_stands_in_the_shipped_file() {
             !text.contains(&format!("{key} ="))
                 && !text.contains(&format!("[{key}"))
                 && !text.contains(&format!(".{key}]"))
+                && !text.contains(&format!(".{key}."))
         })
         .collect();
     assert!(absent.is_empty(), "not in c360.toml: {absent:?}");
@@ -107,6 +110,7 @@ fn the_defaults_in_the_comments_are_the_defaults() {
         "bearer_token",
         "basic",
         "oauth2",
+        "records",
         "total",
         "key_file",
         "ttl",
@@ -115,8 +119,8 @@ fn the_defaults_in_the_comments_are_the_defaults() {
     for (shipped, line) in SHIPPED.lines().zip(uncommented().lines()) {
         let key = line.split(" = ").next().unwrap_or_default();
         let example = shipped != line && (examples.contains(&key) || line.starts_with('['));
-        // The section of interactions is an example from here to the next one.
-        if shipped.contains("[sources.online_store.interaction]") {
+        // The sections of lists and of interactions are examples from here to the next one.
+        if shipped.contains("[sources.online_store.list.customer]") {
             text.push_str("[matching]\n");
             text.push_str(SHIPPED.split_once("\n[matching]\n").unwrap().1);
             text.push_str(&SHIPPED[SHIPPED.find("\n[survivorship]").unwrap()..SHIPPED.find("\n[matching]").unwrap()]);
@@ -129,4 +133,20 @@ fn the_defaults_in_the_comments_are_the_defaults() {
     assert_eq!(parse(&text).to_redacted_toml(), parse(SHIPPED).to_redacted_toml());
     let ttl = parse(&SHIPPED.replace("# ttl = \"25h\"", "ttl = \"25h\""));
     assert_eq!(ttl.to_redacted_toml(), parse(SHIPPED).to_redacted_toml());
+}
+
+#[test]
+fn the_defaults_of_a_list_in_the_comments_are_its_defaults() {
+    let text = uncommented();
+    let text: String = text.lines().filter(|line| !line.contains("X-Api-Key_file")).collect::<Vec<_>>().join("\n");
+    let list = |text: &str| {
+        let text = text.replace("bearer_token = ", "# ").replace("oauth2 = ", "# ");
+        let SourceKind::Rest(rest) = parse(&text).sources["online_store"].kind.clone() else { panic!() };
+        rest.list.customer.unwrap()
+    };
+    let (from, to) = (text.find("first_page = ").unwrap(), text.find("# Emails, meetings and calls").unwrap());
+    let shipped = list(&text);
+    let bare = list(&format!("{}{}", &text[..from], &text[to..]));
+    assert_eq!(shipped.every, Some(std::time::Duration::from_hours(24)), "as refresh_every");
+    assert_eq!(format!("{bare:?}"), format!("{:?}", List { every: None, ..shipped }));
 }

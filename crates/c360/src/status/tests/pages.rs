@@ -69,7 +69,7 @@ fn the_page_of_a_bad_night() {
 
      6. home_delivery: 2 dead letters within a day: not_json 2.
         These records are kept, and are in no profile, until somebody retries or discards them.
-          $ c360 dead-letters list
+          $ c360 dead-letters list --source home_delivery
 
     SOURCE         KIND   STATE         TO LAND                 TO CONSOLIDATE         DEAD LETTERS  LAST FILE
     home_delivery  kafka  stopped       1,500 messages, 11 min  1,204 records, 11 min  4             -

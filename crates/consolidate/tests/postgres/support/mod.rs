@@ -13,7 +13,7 @@ use model::{Guards, InstallationKey, Record, Survivorship};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
-use staging::offsets::Advance;
+use staging::offsets::{Advance, Progress};
 use staging::{Batch, Checkpoint, DEFAULT_PARTITION_WIDTH, DeadLetter, Lander, Landing, Seal};
 use tokio_util::sync::CancellationToken;
 
@@ -26,6 +26,8 @@ pub(crate) struct World {
     pub(crate) options: PgConnectOptions,
     pub(crate) rules: Rules,
     pub(crate) seal: Seal,
+    /// The epoch of all sources that land.
+    pub(crate) epoch: u32,
     lander: Lander,
     next_offsets: HashMap<String, i64>,
 }
@@ -63,6 +65,7 @@ impl World {
             options,
             rules,
             seal,
+            epoch: 0,
             next_offsets: HashMap::new(),
         }
     }
@@ -83,7 +86,15 @@ impl World {
         let next_offset = first + i64::try_from(records.len()).unwrap();
         let origin = json!({"topic": source, "partition": 0, "first_offset": first, "last_offset": next_offset - 1});
         let topic = source.to_owned();
-        let advance = Advance { topic, partition: 0, expected, next_offset, log_position: None };
+        let advance = Advance {
+            progress: Progress::Source,
+            epoch: self.epoch,
+            topic,
+            partition: 0,
+            expected,
+            next_offset,
+            log_position: None,
+        };
         let landing = self.lander.land(&mut batch, &origin, &Checkpoint::Kafka(advance), Utc::now()).await.unwrap();
         assert!(matches!(landing, Landing::Landed { batch_id: Some(_) }));
         self.next_offsets.insert(source.to_owned(), next_offset);
@@ -174,6 +185,11 @@ impl World {
         .unwrap();
         assert_eq!(done.rows_affected(), 1);
         self.mark(concerned).await;
+    }
+
+    /// What `source retire` does first; the consolidator does the rest.
+    pub(crate) async fn retire(&self, system: &str, before: DateTime<Utc>) -> i64 {
+        consolidate::retire::record(&self.pool, system, before, Utc::now()).await.unwrap()
     }
 
     pub(crate) async fn mark(&self, keys: &[&str]) {

@@ -1,4 +1,4 @@
-//! The rules once more, written from RULES 5, 11, 16 to 27 and not from the program: everything that was ever said, sorted,
+//! The rules once more, written from RULES 5, 6, 11, 16 to 27 and not from the program: everything that was ever said, sorted,
 //! looked at from its end. No state, no order of arrival, nothing of `model` but the words for positions.
 
 use std::cmp::Reverse;
@@ -21,6 +21,8 @@ pub(crate) struct History {
     pub(crate) splits: BTreeSet<(String, String)>,
     pub(crate) blocks: BTreeSet<String>,
     pub(crate) allows: BTreeSet<String>,
+    /// System and second.
+    pub(crate) retirements: Vec<(&'static str, i64)>,
     pub(crate) max_xrefs_per_system: usize,
 }
 
@@ -82,6 +84,7 @@ impl History {
                 }
                 _ => continue,
             };
+            let says = says.filter(|_| !self.is_retired(system, event));
             let write = Write { position: event.position, observed_at: event.observed_at, id: event.id.clone(), says };
             writes.entry((system, event.id.0.clone())).or_default().insert(event.position, write);
         }
@@ -90,10 +93,16 @@ impl History {
             let old: Vec<&Write> = writes[&(system, event.id.0.clone())].values().filter(before).collect();
             let Some(carried) = values(&old) else { continue };
             let position = (event.position.0, -1);
-            let write = Write { position, observed_at: event.observed_at, id: to.clone(), says: Some(carried) };
+            let says = Some(carried).filter(|_| !self.is_retired(system, event));
+            let write = Write { position, observed_at: event.observed_at, id: to.clone(), says };
             writes.entry((system, to.0)).or_default().insert(position, write);
         }
         writes.into_iter().map(|(name, writes)| (name, writes.into_values().collect())).collect()
+    }
+
+    /// RULES 6: what is older than a retirement of its system is dead, at its own position.
+    pub(crate) fn is_retired(&self, system: &str, event: &Event) -> bool {
+        self.retirements.iter().any(|(retired, before)| *retired == system && event.observed_at < *before)
     }
 
     /// A living cross-reference; `None` for a tombstone.

@@ -1,12 +1,10 @@
 //! The loop, on librdkafka's mock cluster and a real Postgres.
 
-mod world;
-
 use std::time::Duration;
 
+use crate::world::{NEXT, RECORDS, World, lander};
 use ingest_kafka::Error;
 use tokio_util::sync::CancellationToken;
-use world::{NEXT, RECORDS, World, lander};
 
 #[tokio::test]
 async fn everything_is_landed_once_and_a_second_life_goes_on_from_there() {

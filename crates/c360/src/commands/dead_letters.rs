@@ -1,0 +1,105 @@
+//! `c360 dead-letters`
+
+mod discard;
+mod list;
+mod mask;
+mod retry;
+mod show;
+
+use std::collections::BTreeSet;
+
+use anyhow::anyhow;
+use sqlx::PgConnection;
+use staging::dead_letters::{self, Selection, State};
+
+use crate::cli::{DeadLettersCommand, Which};
+use crate::config::Config;
+use crate::exit::Exit;
+use crate::status;
+
+pub(super) async fn run(command: DeadLettersCommand, config: Config) -> anyhow::Result<Exit> {
+    let ended = match command {
+        DeadLettersCommand::List(args) => list::run(args, config).await,
+        DeadLettersCommand::Show(args) => show::run(args, config).await,
+        DeadLettersCommand::Retry(args) => retry::run(args, config).await,
+        DeadLettersCommand::Discard(args) => discard::run(args, config).await,
+    };
+    // Whoever reads, such as `head`, has seen enough.
+    let has_seen_enough = |error: &anyhow::Error| {
+        error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+    };
+    match ended {
+        Err(error) if has_seen_enough(&error) => Ok(Exit::Done),
+        ended => ended,
+    }
+}
+
+impl Which {
+    fn selection(&self, state: Option<State>) -> Selection {
+        Selection {
+            ids: Some(self.ids.clone()).filter(|ids| !ids.is_empty()),
+            source: self.source.clone(),
+            reason: self.reason.clone(),
+            since: self.since,
+            until: self.until,
+            state,
+            last: None,
+        }
+    }
+
+    /// Whether what is named is there at all: a slip of the pen is no empty answer.
+    async fn check(&self, connection: &mut PgConnection, config: &Config) -> anyhow::Result<()> {
+        if let Some(source) = &self.source
+            && !config.sources.contains_key(source)
+        {
+            let selection = Selection { source: Some(source.clone()), ..Selection::default() };
+            if dead_letters::count(&mut *connection, &selection).await.map_err(with_exit)?.is_empty() {
+                return Err(Exit::NotFound.because(anyhow!("no source is called {source}")));
+            }
+        }
+        let missing = missing(connection, &self.ids).await?;
+        if missing.is_empty() { Ok(()) } else { Err(not_found(&missing)) }
+    }
+}
+
+/// Those of the numbers that no letter has.
+async fn missing(connection: &mut PgConnection, ids: &[i64]) -> anyhow::Result<Vec<i64>> {
+    let selection = Selection { ids: Some(ids.to_vec()), ..Selection::default() };
+    let found = dead_letters::list(connection, &selection, None, i64::MAX).await.map_err(with_exit)?;
+    let found: BTreeSet<i64> = found.iter().map(|letter| letter.dead_letter_id).collect();
+    Ok(ids.iter().copied().filter(|id| !found.contains(id)).collect())
+}
+
+fn not_found(ids: &[i64]) -> anyhow::Error {
+    let ids: Vec<String> = ids.iter().map(i64::to_string).collect();
+    Exit::NotFound.because(anyhow!("there is no dead letter {}", ids.join(", ")))
+}
+
+/// The database for what needs no key: it is found and looked at, and neither made nor migrated.
+struct Database {
+    connection: PgConnection,
+    _opened: status::Opened,
+}
+
+impl Database {
+    async fn open(config: &Config) -> anyhow::Result<Self> {
+        let not_migrated = || {
+            Exit::Configuration.because(anyhow!("the database is not migrated yet: run `c360 run` or `c360 migrate`"))
+        };
+        let opened = status::open(config).await?.ok_or_else(not_migrated)?;
+        let mut connection = staging::connect(&opened.database).await.map_err(with_exit)?;
+        if staging::missing_migrations(&mut connection).await.map_err(with_exit)? > 0 {
+            return Err(not_migrated());
+        }
+        Ok(Self { connection, _opened: opened })
+    }
+}
+
+fn with_exit(error: staging::Error) -> anyhow::Error {
+    match error {
+        staging::Error::WrongKey => Exit::Configuration.because(error),
+        staging::Error::Importing => Exit::Locked.because(error),
+        error if error.is_transient() => Exit::OutOfReach.because(error),
+        error => error.into(),
+    }
+}

@@ -1,0 +1,165 @@
+//! `c360 source`
+
+use std::io::{IsTerminal, Write};
+
+use anyhow::anyhow;
+use chrono::{DateTime, SecondsFormat, SubsecRound, TimeDelta, Utc};
+use consolidate::retire::{self, Foreseen, Progress};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+
+use crate::cli::{self, SourceCommand};
+use crate::config::Config;
+use crate::exit::Exit;
+use crate::installation::Installation;
+use crate::status::words::{count, printable};
+use crate::stop;
+
+/// How many cross-references are named.
+const SAMPLES: i64 = 10;
+/// A source's clock may be ahead of ours by this; its records' times are cut to ours beyond it.
+const MAX_AHEAD: TimeDelta = TimeDelta::minutes(5);
+
+pub(super) async fn run(command: SourceCommand, config: Config) -> anyhow::Result<Exit> {
+    match command {
+        SourceCommand::Retire(args) => retire(&args, config).await,
+    }
+}
+
+/// Retires: a progress bar on a terminal.
+async fn retire(args: &cli::Retire, config: Config) -> anyhow::Result<Exit> {
+    let now = Utc::now().trunc_subsecs(6);
+    let before = args.before.unwrap_or(now);
+    if before > now + MAX_AHEAD {
+        let problem = anyhow!("--before {} is in the future: what comes until then would be dead", written(before));
+        return Err(Exit::Usage.because(problem));
+    }
+    let cancel = stop::on_signal()?;
+    let is_configured = config.sources.contains_key(&args.name);
+    let installation = Installation::open(config).await?;
+    installation.prepare_soon().await?;
+    let mut connection = staging::connect(&installation.database).await.map_err(|error| with_exit(error.into()))?;
+    if !is_configured && !retire::is_known(&mut connection, &args.name).await.map_err(with_exit)? {
+        let problem = anyhow!("no source is called {}, and nothing is known of one", args.name);
+        return Err(Exit::NotFound.because(problem));
+    }
+    let foreseen = retire::foresee(&mut connection, &args.name, before, SAMPLES).await.map_err(with_exit)?;
+    if args.dry_run {
+        return print(args, before, &foreseen, None);
+    }
+    if !args.yes && !confirmed(args, before, &foreseen)? {
+        eprintln!("c360: nothing is retired");
+        return Ok(Exit::Unexpected);
+    }
+
+    let id = retire::record(&mut connection, &args.name, before, Utc::now()).await.map_err(with_exit)?;
+    let bar = progress_bar(&foreseen);
+    let mut tell = |progress: &Progress| {
+        bar.set_position(progress.tombstoned.unsigned_abs());
+        bar.set_message(if progress.finished { "profiles follow" } else { "cross-references" });
+    };
+    let (rules, seal, database) = (installation.rules()?, installation.seal(), &installation.database);
+    let progress = retire::carry_out(&rules, &seal, database, id, &mut tell, &cancel).await;
+    bar.finish_and_clear();
+    let progress = progress.map_err(with_exit)?;
+    print(args, before, &foreseen, Some(progress))?;
+    if !is_done(progress) {
+        eprintln!("c360: stopped; the retirement holds, and whoever consolidates next goes on with it");
+        return Ok(Exit::Unexpected);
+    }
+    Ok(Exit::Done)
+}
+
+fn is_done(progress: Progress) -> bool {
+    progress.finished && progress.folded
+}
+
+/// Asks whoever sits there.
+fn confirmed(args: &cli::Retire, before: DateTime<Utc>, foreseen: &Foreseen) -> anyhow::Result<bool> {
+    let what = format!("what {} said before {}", printable(&args.name), written(before));
+    if !std::io::stdin().is_terminal() {
+        let problem = anyhow!("{what} would be retired, {}: say --yes", tombstoned(foreseen.cross_references));
+        return Err(Exit::Usage.because(problem));
+    }
+    eprint!(
+        "Retire {what}? {} would be tombstoned, {} would vanish, {} would lose something. [y/N] ",
+        tombstoned(foreseen.cross_references),
+        count(foreseen.profiles_vanishing, "profile"),
+        count(foreseen.profiles_losing, "profile"),
+    );
+    std::io::stderr().flush()?;
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer)?;
+    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+}
+
+/// What would be done, or with `progress` what is.
+fn print(
+    args: &cli::Retire,
+    before: DateTime<Utc>,
+    foreseen: &Foreseen,
+    progress: Option<Progress>,
+) -> anyhow::Result<Exit> {
+    let mut stdout = std::io::stdout().lock();
+    let cross_references = progress.map_or(foreseen.cross_references, |progress| progress.tombstoned);
+    let (losing, vanishing) = (foreseen.profiles_losing, foreseen.profiles_vanishing);
+    if args.json {
+        let mut document = json!({
+            "source": args.name, "before": written(before), "dry_run": args.dry_run,
+            "cross_references": cross_references, "trimmed": foreseen.trimmed,
+            "profiles": {"vanish": vanishing, "change": losing}, "samples": foreseen.samples,
+        });
+        if let Some(progress) = progress {
+            document["finished"] = json!(is_done(progress));
+        }
+        writeln!(stdout, "{document}")?;
+        return Ok(Exit::Done);
+    }
+    let (would, had) = if progress.is_none() { ("would be ", "would ") } else { ("", "") };
+    writeln!(
+        stdout,
+        "{} before {}: {} {would}tombstoned; of profiles {} {had}vanish, {} {had}lose something",
+        printable(&args.name),
+        written(before),
+        tombstoned(cross_references),
+        vanishing,
+        losing,
+    )?;
+    if foreseen.trimmed > 0 {
+        let trimmed = tombstoned(foreseen.trimmed);
+        writeln!(stdout, "{trimmed} {had}stay, without some values from before that time")?;
+    }
+    if args.dry_run {
+        for sample in &foreseen.samples {
+            let whose = match sample.customer_id {
+                Some(id) => format!("customer {id}, who {}", if sample.vanishes { "vanishes" } else { "stays" }),
+                None => "of no customer".to_owned(),
+            };
+            writeln!(stdout, "  {}: {whose}", printable(&sample.external_id))?;
+        }
+        let more = cross_references - i64::try_from(foreseen.samples.len()).unwrap_or_default();
+        if more > 0 {
+            writeln!(stdout, "  ... and {more} more")?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn tombstoned(number: i64) -> String {
+    count(number, "cross-reference")
+}
+
+fn written(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::AutoSi, true)
+}
+
+/// Invisible off a terminal.
+fn progress_bar(foreseen: &Foreseen) -> ProgressBar {
+    let style = ProgressStyle::with_template("{msg} [{bar:30}] {human_pos}/{human_len}, {eta} left");
+    let bar = ProgressBar::new(foreseen.cross_references.unsigned_abs());
+    bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar())).with_message("waiting for the consolidator")
+}
+
+fn with_exit(error: consolidate::Error) -> anyhow::Error {
+    if error.is_transient() { Exit::OutOfReach.because(error) } else { error.into() }
+}

@@ -1,0 +1,222 @@
+//! `c360 import` as cron sees it, on a real Postgres: what it prints, and how it ends.
+
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use assert_cmd::Command;
+use assert_cmd::assert::Assert;
+use serde_json::{Value, json};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{AssertSqlSafe, PgConnection};
+
+const CONFIG: &str = r#"
+[sources.loyalty]
+kind = "csv"
+directory = "drop"
+pattern = "members*.csv"
+settle = "10ms"
+full_export = true
+[sources.loyalty.customer]
+external_id = "id"
+email = "email"
+credential = "password"
+attributes = { city = "city" }
+
+[sources.home_delivery]
+kind = "kafka"
+brokers = "127.0.0.1:1"
+topics = ["customers"]
+[sources.home_delivery.customer]
+external_id = "id"
+"#;
+const HEADER: &str = "id;email;password;city\n";
+
+/// An installation on a database of its own.
+struct Place {
+    directory: tempfile::TempDir,
+    url: String,
+}
+
+impl Place {
+    async fn new() -> Self {
+        let place = Self {
+            directory: tempfile::tempdir().unwrap(),
+            url: embedded_postgres::test::database().await.url.clone(),
+        };
+        fs::create_dir(place.path("drop")).unwrap();
+        place.configure("", "");
+        place
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Writes the configuration with something more, or something else, in it.
+    fn configure(&self, part: &str, by: &str) {
+        let config = if part.is_empty() { CONFIG.to_owned() } else { CONFIG.replace(part, by) };
+        fs::write(self.path("c360.toml"), config).unwrap();
+    }
+
+    fn put(&self, name: &str, rows: &str) {
+        fs::write(self.path(name), HEADER.to_owned() + rows).unwrap();
+    }
+
+    fn c360(&self, arguments: &[&str]) -> Assert {
+        let mut command = Command::cargo_bin("c360").unwrap();
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("C360") || name == "DATABASE_URL") {
+            command.env_remove(name);
+        }
+        command.current_dir(&self.directory).args(arguments).env_remove("RUST_LOG");
+        command.env("DATABASE_URL", &self.url).env("C360_LOG", "trace").timeout(Duration::from_mins(2)).assert()
+    }
+
+    /// Imports, expects an exit code, and returns what it prints of its files.
+    fn import(&self, arguments: &[&str], code: i32) -> Vec<Value> {
+        let assert = self.c360(&[&["import", "loyalty"], arguments].concat()).code(code);
+        let printed = String::from_utf8(assert.get_output().stdout.clone()).unwrap();
+        assert_eq!(printed.lines().count(), 1, "{printed}");
+        serde_json::from_str::<Value>(&printed).unwrap()["files"].as_array().unwrap().clone()
+    }
+
+    /// Like [`Place::import`], of one file.
+    fn import_one(&self, arguments: &[&str], code: i32) -> Value {
+        let mut files = self.import(arguments, code);
+        assert_eq!(files.len(), 1, "{files:#?}");
+        files.remove(0)
+    }
+
+    async fn connection(&self) -> PgConnection {
+        let options: PgConnectOptions = self.url.parse().unwrap();
+        staging::connect(&options).await.unwrap()
+    }
+
+    async fn count(&self, sql: &str) -> i64 {
+        sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&mut self.connection().await).await.unwrap()
+    }
+}
+
+fn stderr(assert: &Assert) -> String {
+    String::from_utf8_lossy(&assert.get_output().stderr).into_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_way_to_end_has_its_code() {
+    let place = Place::new().await;
+    assert_eq!(place.import(&[], 0), [] as [Value; 0], "nothing to do is done");
+    place.put("drop/members_2026-01-30.csv", "1;a@x.example;s;Rome\n2;b@x.example;s;Oslo\n");
+    let file = place.import_one(&[], 0);
+    assert_eq!(
+        (&file["state"], &file["delimiter"], &file["encoding"]),
+        (&json!("imported"), &json!(";"), &json!("UTF-8"))
+    );
+    assert_eq!(file["as_of"], "2026-01-30T00:00:00Z");
+    assert_eq!(place.count("select count(*) from customer360.documents").await, 2, "it consolidates");
+    assert_eq!(place.import_one(&[], 0)["state"], "copy");
+    assert_eq!(place.import_one(&["--again"], 0)["state"], "imported");
+
+    place.put("elsewhere.csv", "1;a@x.example;s;Bern\n2\n");
+    assert_eq!(place.import_one(&["elsewhere.csv"], 4)["dead_letters"], 1);
+    fs::write(place.path("narrow.csv"), "id;email\n1;a@x.example\n").unwrap();
+    let file = place.import_one(&["narrow.csv"], 65);
+    assert_eq!(
+        (&file["state"], &file["reason"]),
+        (&json!("refused"), &json!("required columns missing: city, password"))
+    );
+    assert_eq!(place.import_one(&["narrow.csv", "--accept"], 0)["state"], "imported");
+    assert_eq!(place.import_one(&["drop"], 65)["reason"], "not a regular file");
+
+    assert!(stderr(&place.c360(&["import", "loyalty", "no.csv"]).code(66)).contains("no.csv: no such file"));
+    assert!(stderr(&place.c360(&["import", "royalty"]).code(66)).contains("no source is called royalty"));
+    assert!(stderr(&place.c360(&["import", "home_delivery"]).code(2)).contains("it has no files"));
+    place.c360(&["import"]).code(2);
+
+    let mut other = place.connection().await;
+    assert!(staging::imports::lock(&mut other, "loyalty").await.unwrap());
+    assert!(stderr(&place.c360(&["import", "loyalty"]).code(75)).contains("another process is importing"));
+    staging::imports::unlock(&mut other, "loyalty").await.unwrap();
+    place.configure("settle = \"10ms\"", "settle = \"10ms\"\nmarker = \".done\"");
+    place.put("drop/members_2026-01-31.csv", "1;a@x.example;s;Rome\n");
+    let file = place.import_one(&[], 75);
+    let reason = "its marker members_2026-01-31.csv.done is not there";
+    assert_eq!((&file["state"], &file["reason"]), (&json!("changing"), &json!(reason)));
+
+    place.configure("directory = \"drop\"", "directory = \"no/where\"");
+    let said = stderr(&place.c360(&["import", "loyalty"]).code(69));
+    assert!(said.contains(place.path("no/where").to_str().unwrap()), "which directory that is: {said}");
+    place.configure("directory = \"drop\"", "directory = \"drop\"\nencoding = \"klingon\"");
+    place.c360(&["import", "loyalty"]).code(78);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_says_what_would_happen_and_changes_nothing() {
+    let place = Place::new().await;
+    let nights = "select count(*) from staging.csv_imports";
+    place.put(
+        "drop/members_2026-01-29.csv",
+        "1;a@x.example;s;Rome\n2;b@x.example;s;Oslo\n3;c@x.example;s;Bern\n4;d@x.example;s;Bonn\n",
+    );
+    let foreseen = &place.import_one(&["--dry-run"], 0)["foreseen"];
+    assert_eq!(
+        (&foreseen["news"], &foreseen["leaving"], &foreseen["profiles"]["appear"]),
+        (&json!(4), &json!(0), &json!(4))
+    );
+    assert_eq!(place.count(nights).await, 0);
+    place.import(&[], 0);
+
+    // One stays, one moves, one is unreadable and stays, one is gone, one is new.
+    place.put(
+        "drop/members_2026-01-30.csv",
+        "1;a@x.example;s;Rome\n2;b@x.example;s;Bern\n3;c@x.example\n5;e@x.example;s;Rome\n",
+    );
+    let before = place.count("select sum(hashtext(x::text)) from customer360.xrefs x").await;
+    let files = place.import(&["--dry-run"], 4);
+    assert_eq!((&files[0]["state"], &files[1]["state"]), (&json!("copy"), &json!("imported")));
+    assert!(files[0].get("foreseen").is_none() && files[1]["dry_run"] == true);
+    let foreseen = &files[1]["foreseen"];
+    assert_eq!((&foreseen["news"], &foreseen["leaving"], &foreseen["not_applied"]), (&json!(3), &json!(1), &json!(0)));
+    assert_eq!(foreseen["profiles"], json!({"appear": 1, "vanish": 1, "change": 1}));
+    assert!(foreseen["samples"].to_string().contains("city"));
+    assert_eq!(place.count(nights).await, 1);
+    assert_eq!(place.count("select sum(hashtext(x::text)) from customer360.xrefs x").await, before);
+    assert_eq!(place.count("select count(*) from staging.dead_letters").await, 0);
+
+    // What would be refused would change nothing.
+    fs::write(place.path("narrow.csv"), "id;email\n1;a@x.example\n").unwrap();
+    assert!(place.import_one(&["narrow.csv", "--dry-run"], 65).get("foreseen").is_none());
+    assert_eq!(place.import_one(&["narrow.csv", "--dry-run", "--accept"], 0)["foreseen"]["leaving"], 3);
+
+    // And it comes true.
+    place.import(&[], 4);
+    assert_eq!(place.count("select count(*) from customer360.documents").await, 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_value_of_any_row_is_logged_or_printed_whatever_becomes_of_it() {
+    let place = Place::new().await;
+    let canary = "c4n4ry";
+    let cells = format!("{canary};{canary}@x.example;{canary};{canary}");
+    let rows = [
+        format!("{cells}\n{cells};more\n{canary}\n;{cells}\n{canary};\"{canary};s;x\n{cells}\0\n"),
+        format!("{}\n", format!("{canary};").repeat(300_000)),
+    ]
+    .concat();
+    place.put("drop/members_2026-01-30.csv", &rows);
+    fs::write(place.path("drop/members_2026-01-31.csv"), format!("{canary};{canary}\n{cells}\n")).unwrap();
+    let bytes = [HEADER.as_bytes(), cells.as_bytes(), b"\xff\n"].concat();
+    fs::write(place.path("drop/members_2026-02-01.csv"), bytes).unwrap();
+    for arguments in [&["--dry-run"][..], &[], &["--accept"]] {
+        let assert = place.c360(&[&["import", "loyalty"], arguments].concat()).code(65);
+        let output = assert.get_output();
+        for said in [&output.stdout, &output.stderr] {
+            let said = String::from_utf8_lossy(said);
+            assert!(!said.contains(canary), "{}", said.lines().find(|line| line.contains(canary)).unwrap_or_default());
+        }
+    }
+    assert!(place.count("select count(*) from staging.dead_letters").await >= 6, "all of it was met");
+    let ledger = format!("select count(*) from staging.csv_imports i where i::text like '%{canary}%'");
+    assert_eq!(place.count(&ledger).await, 0);
+}

@@ -1,0 +1,380 @@
+//! Values whose meaning is in the schema alone: decimals as bytes, dates and times as counts. Written out as exact numbers
+//! and text, or refused; a float is never made of them.
+//!
+//! | name in the schema | becomes |
+//! |---|---|
+//! | Connect's `Decimal`, `VariableScaleDecimal` | a number with all its digits |
+//! | `Date` | `2024-02-29`; Postgres' infinities `infinity`, `-infinity` |
+//! | `Time`, `MicroTime`, `NanoTime` | `23:59:59.5`, also `-838:59:59` and `24:00:00` |
+//! | `Timestamp`, `MicroTimestamp`, `NanoTimestamp` | `2024-02-29T23:59:59.5`: the source has no zone for it |
+//! | `IsoDate`, `IsoTime`, `IsoTimestamp` | the same, without the `Z` that the source does not have |
+//! | `Bits` | a number |
+//!
+//! Everything else (text, integers, zoned times, base64 or hex of binary columns) says itself what it is, and stays as it came.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fmt::Write;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use bigdecimal::BigDecimal;
+use bigdecimal::num_bigint::{BigInt, BigUint};
+use chrono::DateTime;
+use model::{Reason, Reject, fits_numeric};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::members::members;
+
+/// More bytes than the longest number that Postgres holds.
+const MAX_DECIMAL_BYTES: usize = 64 << 10;
+/// Postgres declares no larger scale; its connector encodes a negative one as 2048 less itself.
+const MAX_SCALE: i64 = 1_000;
+
+/// The columns of a row that have to be written out.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Types(Vec<(String, Type)>);
+
+/// How a value is meant.
+#[derive(Debug, PartialEq)]
+enum Type {
+    Decimal {
+        scale: i64,
+    },
+    VariableScaleDecimal,
+    Date,
+    Time(Unit),
+    Timestamp(Unit),
+    /// ISO text with a `Z` that means nothing.
+    Local,
+    Bits,
+    List(Box<Type>),
+    Map(Box<Type>),
+    Struct(Types),
+}
+
+/// What times are counted in.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Unit {
+    Milliseconds,
+    Microseconds,
+    Nanoseconds,
+}
+
+/// Connect's schema as its JSON converter writes it, as far as it matters.
+#[derive(Debug, Deserialize)]
+struct Schema<'a> {
+    #[serde(borrow, default)]
+    name: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    field: Option<Cow<'a, str>>,
+    #[serde(default)]
+    parameters: HashMap<String, String>,
+    #[serde(borrow, default)]
+    fields: Vec<Self>,
+    #[serde(borrow, default)]
+    items: Option<Box<Self>>,
+    #[serde(borrow, default)]
+    values: Option<Box<Self>>,
+}
+
+impl Types {
+    /// Reads the schema of a row, of a key, or of an envelope around rows. Only columns that are `wanted` are ever written
+    /// out: others can be whatever they like.
+    pub(super) fn of_schema(schema: &str, wanted: impl Fn(&str) -> bool) -> Self {
+        // Whoever writes schemas of another kind has no such types, either.
+        let Ok(schema) = serde_json::from_str::<Schema<'_>>(schema) else { return Self::default() };
+        let is_called = |name: &'static str| move |field: &&Schema<'_>| field.field.as_deref() == Some(name);
+        let after = schema.fields.iter().find(is_called("after"));
+        match after.filter(|_| schema.fields.iter().any(|field| is_called("op")(&field))) {
+            Some(row) => Self::of_fields(&row.fields, wanted),
+            None => Self::of_fields(&schema.fields, wanted),
+        }
+    }
+
+    fn of_fields(fields: &[Schema<'_>], wanted: impl Fn(&str) -> bool) -> Self {
+        let typed = fields.iter().filter_map(|field| {
+            let name = field.field.as_deref().filter(|name| wanted(name))?;
+            Some((name.to_owned(), Type::of(field)?))
+        });
+        Self(typed.collect())
+    }
+
+    /// The row with its values written out. `stays` says which values (by their JSON) stand for others and stay as they are.
+    pub(super) fn write_out<'a>(&self, row: &'a str, stays: impl Fn(&str) -> bool) -> Result<Cow<'a, str>, Reject> {
+        if self.0.is_empty() {
+            return Ok(row.into());
+        }
+        let mut written = String::with_capacity(row.len() + 64);
+        let refuse = |column: &str, why: &str| Reject::new(Reason::BadValue, format!("column {column} {why}"));
+        let mut culprit = None;
+        let done = self.write_members(row, &mut written, &stays, &mut culprit);
+        match done {
+            Ok(()) => Ok(written.into()),
+            Err(why) => Err(refuse(culprit.unwrap_or("?"), why)),
+        }
+    }
+
+    /// `culprit` is the outermost column that could not be written out.
+    fn write_members<'t>(
+        &'t self,
+        object: &str,
+        written: &mut String,
+        stays: &impl Fn(&str) -> bool,
+        culprit: &mut Option<&'t str>,
+    ) -> Result<(), &'static str> {
+        written.push('{');
+        for (index, member) in members(object).enumerate() {
+            if index > 0 {
+                written.push(',');
+            }
+            written.push('"');
+            written.push_str(member.raw_name);
+            written.push_str("\":");
+            let name = member.name();
+            match self.0.iter().find(|(typed, _)| *typed == name) {
+                Some((typed, kind)) if member.value != "null" && !stays(member.value) => {
+                    kind.write(member.value, written).inspect_err(|_| *culprit = Some(typed))?;
+                }
+                _ => written.push_str(member.value),
+            }
+        }
+        written.push('}');
+        Ok(())
+    }
+}
+
+/// A value that is no row, written out as its schema says: the JSON of a key, for example.
+pub(super) fn write_out_value<'a>(schema: &str, raw: &'a str) -> Result<Cow<'a, str>, Reject> {
+    let schema: Option<Schema<'_>> = serde_json::from_str(schema).ok();
+    let Some(kind) = schema.as_ref().and_then(Type::of) else { return Ok(raw.into()) };
+    let mut written = String::new();
+    kind.write(raw, &mut written).map_err(|why| Reject::new(Reason::BadValue, format!("the value {why}")))?;
+    Ok(written.into())
+}
+
+/// Writes out what says itself that it is a decimal of variable scale, in a row without a schema.
+pub(super) fn write_out_unnamed(row: &str) -> Cow<'_, str> {
+    const START: &str = "{\"scale\":";
+    if memchr::memmem::find(row.as_bytes(), START.as_bytes()).is_none() {
+        return row.into();
+    }
+    let is_one = |raw: &str| raw.starts_with(START);
+    let unnamed = members(row).filter_map(|member| {
+        let kind = Type::VariableScaleDecimal;
+        let kind = match member.value {
+            raw if is_one(raw) => kind,
+            raw if raw.strip_prefix('[').is_some_and(is_one) => Type::List(Box::new(kind)),
+            _ => return None,
+        };
+        // What only looks like one is something else, and stays.
+        kind.write(member.value, &mut String::new()).is_ok().then(|| (member.name().into_owned(), kind))
+    });
+    Types(unnamed.collect()).write_out(row, |_| false).unwrap_or_else(|_| row.into())
+}
+
+impl Type {
+    fn of(schema: &Schema<'_>) -> Option<Self> {
+        use Unit::{Microseconds, Milliseconds, Nanoseconds};
+        let name = schema.name.as_deref().unwrap_or_default();
+        if let Some(name) = name.strip_prefix("org.apache.kafka.connect.data.") {
+            return match name {
+                "Decimal" => schema.parameters.get("scale")?.parse().ok().map(|scale| Self::Decimal { scale }),
+                "Date" => Some(Self::Date),
+                "Time" => Some(Self::Time(Milliseconds)),
+                "Timestamp" => Some(Self::Timestamp(Milliseconds)),
+                _ => None,
+            };
+        }
+        match name.strip_prefix("io.debezium.") {
+            Some("data.VariableScaleDecimal") => return Some(Self::VariableScaleDecimal),
+            Some("data.Bits") => return Some(Self::Bits),
+            Some("time.Date") => return Some(Self::Date),
+            Some("time.Time") => return Some(Self::Time(Milliseconds)),
+            Some("time.MicroTime") => return Some(Self::Time(Microseconds)),
+            Some("time.NanoTime") => return Some(Self::Time(Nanoseconds)),
+            Some("time.Timestamp") => return Some(Self::Timestamp(Milliseconds)),
+            Some("time.MicroTimestamp") => return Some(Self::Timestamp(Microseconds)),
+            Some("time.NanoTimestamp") => return Some(Self::Timestamp(Nanoseconds)),
+            Some("time.IsoDate" | "time.IsoTime" | "time.IsoTimestamp") => return Some(Self::Local),
+            _ => {}
+        }
+        if let Some(items) = &schema.items {
+            return Self::of(items).map(Box::new).map(Self::List);
+        }
+        if let Some(values) = &schema.values {
+            return Self::of(values).map(Box::new).map(Self::Map);
+        }
+        let fields = Types::of_fields(&schema.fields, |_| true);
+        (!fields.0.is_empty()).then_some(Self::Struct(fields))
+    }
+
+    /// Appends the JSON of a value, written out; else says why it cannot be.
+    fn write(&self, raw: &str, written: &mut String) -> Result<(), &'static str> {
+        if raw == "null" {
+            written.push_str(raw);
+            return Ok(());
+        }
+        match self {
+            // The converter was told to write numbers.
+            Self::Decimal { .. } if raw.starts_with(|start: char| start == '-' || start.is_ascii_digit()) => {
+                written.push_str(raw);
+            }
+            Self::Decimal { scale } => push_decimal(&bytes(raw)?, *scale, written)?,
+            Self::VariableScaleDecimal => {
+                let (mut scale, mut value, mut others) = (None, None, 0);
+                for member in members(raw) {
+                    match &*member.name() {
+                        "scale" => scale = member.value.parse().ok(),
+                        "value" => value = Some(member.value),
+                        _ => others += 1,
+                    }
+                }
+                let (Some(scale), Some(value), 0) = (scale, value, others) else { return Err("is not a decimal") };
+                push_decimal(&bytes(value)?, scale, written)?;
+            }
+            Self::Bits => {
+                let _ = write!(written, "{}", BigUint::from_bytes_le(&bytes(raw)?));
+            }
+            Self::Date => push_text(&date(count(raw)?)?, written),
+            Self::Time(unit) => push_text(&unit.time(count(raw)?), written),
+            Self::Timestamp(unit) => push_text(&unit.timestamp(count(raw)?)?, written),
+            Self::Local => match raw.strip_suffix("Z\"") {
+                Some(local) => {
+                    written.push_str(local);
+                    written.push('"');
+                }
+                None => written.push_str(raw),
+            },
+            Self::List(kind) => {
+                let items: Vec<&RawValue> = serde_json::from_str(raw).map_err(|_| "is not a list")?;
+                let items = items.into_iter().map(RawValue::get);
+                push_all(items, '[', ']', written, |item, written| kind.write(item, written))?;
+            }
+            Self::Map(kind) => {
+                push_all(members(raw), '{', '}', written, |member, written| {
+                    let _ = write!(written, "\"{}\":", member.raw_name);
+                    kind.write(member.value, written)
+                })?;
+            }
+            Self::Struct(types) => types.write_members(raw, written, &|_| false, &mut None)?,
+        }
+        Ok(())
+    }
+}
+
+impl Unit {
+    fn per_second(self) -> i64 {
+        match self {
+            Self::Milliseconds => 1_000,
+            Self::Microseconds => 1_000_000,
+            Self::Nanoseconds => 1_000_000_000,
+        }
+    }
+
+    /// Whole seconds and nanoseconds behind them.
+    fn split(self, count: i64) -> (i64, u32) {
+        let (seconds, rest) = (count.div_euclid(self.per_second()), count.rem_euclid(self.per_second()));
+        (seconds, u32::try_from(rest * (1_000_000_000 / self.per_second())).unwrap_or_default())
+    }
+
+    /// A time of day; those of MariaDB are spans up to 838 hours either way.
+    fn time(self, count: i64) -> String {
+        let sign = if count < 0 { "-" } else { "" };
+        let (seconds, nanoseconds) = self.split(count.saturating_abs());
+        let (hours, minutes, seconds) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);
+        format!("{sign}{hours:02}:{minutes:02}:{seconds:02}{}", fraction(nanoseconds))
+    }
+
+    fn timestamp(self, count: i64) -> Result<String, &'static str> {
+        // What Postgres' driver has for the infinities, in microseconds.
+        let (forever, never) = (9_223_372_036_825_200_000, -9_223_372_036_832_400_000);
+        let microseconds = match self {
+            Self::Milliseconds => count.checked_mul(1_000),
+            Self::Microseconds => Some(count),
+            Self::Nanoseconds => None,
+        };
+        match microseconds {
+            Some(microseconds) if microseconds == forever => return Ok("infinity".to_owned()),
+            Some(microseconds) if microseconds == never => return Ok("-infinity".to_owned()),
+            _ => {}
+        }
+        let (seconds, nanoseconds) = self.split(count);
+        let time = DateTime::from_timestamp(seconds, nanoseconds).ok_or("is a time beyond the calendar")?.naive_utc();
+        Ok(format!("{}T{}{}", time.date(), time.format("%H:%M:%S"), fraction(nanoseconds)))
+    }
+}
+
+fn date(days: i64) -> Result<String, &'static str> {
+    // What is left of Postgres' infinities in 32 bits: of those that a snapshot reads, and of those in the log. Its calendar
+    // begins long after all of them.
+    match days {
+        -622_191_234 | -2_147_472_692 => return Ok("infinity".to_owned()),
+        -625_821_272 | -2_147_472_691 => return Ok("-infinity".to_owned()),
+        _ => {}
+    }
+    let midnight = days.checked_mul(86_400).and_then(|seconds| DateTime::from_timestamp(seconds, 0));
+    Ok(midnight.ok_or("is a date beyond the calendar")?.date_naive().to_string())
+}
+
+/// A fraction of a second in three, six or nine digits, or nothing.
+fn fraction(nanoseconds: u32) -> String {
+    match nanoseconds {
+        0 => String::new(),
+        _ if nanoseconds.is_multiple_of(1_000_000) => format!(".{:03}", nanoseconds / 1_000_000),
+        _ if nanoseconds.is_multiple_of(1_000) => format!(".{:06}", nanoseconds / 1_000),
+        _ => format!(".{nanoseconds:09}"),
+    }
+}
+
+/// All digits of an unscaled number with the decimal point put in.
+fn push_decimal(unscaled: &[u8], scale: i64, written: &mut String) -> Result<(), &'static str> {
+    const BEYOND: &str = "is beyond what Postgres numeric can hold";
+    if unscaled.len() > MAX_DECIMAL_BYTES || scale.unsigned_abs() > u64::from(u32::MAX) {
+        return Err(BEYOND);
+    }
+    let mut decimal = BigDecimal::new(BigInt::from_signed_bytes_be(unscaled), scale);
+    if scale > MAX_SCALE {
+        decimal = decimal.normalized();
+    }
+    if !fits_numeric(&decimal) {
+        return Err(BEYOND);
+    }
+    written.push_str(&decimal.to_plain_string());
+    Ok(())
+}
+
+fn push_text(text: &str, written: &mut String) {
+    let _ = write!(written, "\"{text}\"");
+}
+
+fn push_all<T>(
+    parts: impl Iterator<Item = T>,
+    open: char,
+    close: char,
+    written: &mut String,
+    mut push: impl FnMut(T, &mut String) -> Result<(), &'static str>,
+) -> Result<(), &'static str> {
+    written.push(open);
+    for (index, part) in parts.enumerate() {
+        if index > 0 {
+            written.push(',');
+        }
+        push(part, written)?;
+    }
+    written.push(close);
+    Ok(())
+}
+
+fn bytes(raw: &str) -> Result<Vec<u8>, &'static str> {
+    let text = raw.strip_prefix('"').and_then(|raw| raw.strip_suffix('"')).ok_or("is not in base64")?;
+    BASE64_STANDARD.decode(text).map_err(|_| "is not in base64")
+}
+
+fn count(raw: &str) -> Result<i64, &'static str> {
+    raw.parse().map_err(|_| "is not a whole number")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,284 @@
+//! `staging.replays`: sections of Kafka partitions that an operator has asked to be landed again.
+//!
+//! A section has progress of its own ([`Progress::Replay`](crate::offsets::Progress)), so a replay neither disturbs whoever
+//! reads the source nor starts again from the beginning when it was stopped. Landing a message again supersedes its dead
+//! letter: were it still bad, it has a new one. [`rewind`] is for progress that cannot go on by itself.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use model::LogPosition;
+use sqlx::{Connection, PgConnection, PgExecutor, Row};
+
+use crate::Error;
+use crate::offsets::{self, StoredOffset};
+
+/// Messages of one partition, to be landed again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Section {
+    /// Topic.
+    pub topic: String,
+    /// Partition.
+    pub partition: i32,
+    /// Offset of the first message.
+    pub first_offset: i64,
+    /// Offset behind the last one.
+    pub end_offset: i64,
+    /// Offset of the first message that is not landed again yet.
+    pub next_offset: i64,
+    /// The last log position seen before it.
+    pub log_position: Option<LogPosition>,
+}
+
+/// Other progress for a partition.
+#[derive(Clone, Debug)]
+pub struct Rewind {
+    /// What is stored; `None` when nothing is.
+    pub stored: Option<i64>,
+    /// What is to be stored.
+    pub start: StoredOffset,
+    /// Offset of the first message of the epoch that is present afterwards.
+    pub first_offset: i64,
+}
+
+/// Begins a replay. Its partitions forget whatever else they were to land again; what the same request had begun and not
+/// finished goes on where it stopped.
+pub async fn begin(
+    connection: &mut PgConnection,
+    source: &str,
+    request: &str,
+    sections: &[Section],
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    let database = || Error::database("beginning a replay");
+    let topics: Vec<&str> = sections.iter().map(|section| section.topic.as_str()).collect();
+    let partitions: Vec<i32> = sections.iter().map(|section| section.partition).collect();
+    let mut transaction = connection.begin().await.map_err(database())?;
+    sqlx::query(
+        "delete from staging.replays r
+         using unnest($3::text[], $4::integer[]) as s (topic, partition)
+         where r.source = $1 and r.topic = s.topic and r.partition = s.partition and r.request <> $2",
+    )
+    .bind(source)
+    .bind(request)
+    .bind(&topics)
+    .bind(&partitions)
+    .execute(&mut *transaction)
+    .await
+    .map_err(database())?;
+    sqlx::query(
+        "insert into staging.replays
+             (source, topic, partition, request, first_offset, end_offset, next_offset, log_position, updated_at)
+         select $1, topic, partition, $2, first_offset, end_offset, first_offset, log_position, $8
+         from unnest($3::text[], $4::integer[], $5::bigint[], $6::bigint[], $7::bytea[])
+             as sections (topic, partition, first_offset, end_offset, log_position)
+         on conflict on constraint replays_pkey do nothing",
+    )
+    .bind(source)
+    .bind(request)
+    .bind(&topics)
+    .bind(&partitions)
+    .bind(sections.iter().map(|section| section.first_offset).collect::<Vec<_>>())
+    .bind(sections.iter().map(|section| section.end_offset).collect::<Vec<_>>())
+    .bind(sections.iter().map(|section| section.log_position.map(LogPosition::to_bytes)).collect::<Vec<_>>())
+    .bind(now)
+    .execute(&mut *transaction)
+    .await
+    .map_err(database())?;
+    transaction.commit().await.map_err(database())
+}
+
+/// What is left of a request: nothing where it was never made, or is done.
+pub async fn unfinished(executor: impl PgExecutor<'_>, source: &str, request: &str) -> Result<Vec<Section>, Error> {
+    let rows = sqlx::query(
+        "select topic, partition, first_offset, end_offset, next_offset, log_position from staging.replays
+         where source = $1 and request = $2 and next_offset < end_offset
+         order by topic, partition",
+    )
+    .bind(source)
+    .bind(request)
+    .fetch_all(executor)
+    .await
+    .map_err(Error::database("looking for an unfinished replay"))?;
+    let section = |row: &sqlx::postgres::PgRow| Section {
+        topic: row.get(0),
+        partition: row.get(1),
+        first_offset: row.get(2),
+        end_offset: row.get(3),
+        next_offset: row.get(4),
+        log_position: row.get::<Option<&[u8]>, _>(5).and_then(LogPosition::from_bytes),
+    };
+    Ok(rows.iter().map(section).collect())
+}
+
+/// How far a source's sections are landed again.
+pub async fn stored(executor: impl PgExecutor<'_>, source: &str) -> Result<Vec<StoredOffset>, Error> {
+    let sql = "select topic, partition, next_offset, log_position from staging.replays where source = $1";
+    let rows = sqlx::query(sql).bind(source).fetch_all(executor).await;
+    Ok(rows.map_err(Error::database("reading the progress of a replay"))?.iter().map(StoredOffset::of).collect())
+}
+
+/// Forgets what is done of a source's replays.
+pub async fn forget_done(executor: impl PgExecutor<'_>, source: &str) -> Result<(), Error> {
+    sqlx::query("delete from staging.replays where source = $1 and next_offset >= end_offset")
+        .bind(source)
+        .execute(executor)
+        .await
+        .map_err(Error::database("forgetting finished replays"))?;
+    Ok(())
+}
+
+/// Stores other progress, all of it or nothing: false when somebody else has moved what is stored. With `new_epoch`, the
+/// source's epoch is raised with it. Whoever reads these partitions is fenced, and goes on from here.
+pub async fn rewind(
+    connection: &mut PgConnection,
+    source: &str,
+    rewinds: &[Rewind],
+    new_epoch: bool,
+    now: DateTime<Utc>,
+) -> Result<bool, Error> {
+    let database = || Error::database("storing other progress");
+    let mut transaction = connection.begin().await.map_err(database())?;
+    // Whoever lands meanwhile has read the epoch before this, and commits before it, or reads it afterwards.
+    sqlx::query("lock table staging.kafka_offsets in share row exclusive mode")
+        .execute(&mut *transaction)
+        .await
+        .map_err(database())?;
+    for Rewind { stored, start, .. } in rewinds {
+        let done = sqlx::query(
+            "with known as materialized (
+                 select max(next_offset) as next_offset from staging.kafka_offsets
+                 where source = $1 and topic = $2 and partition = $3
+             )
+             insert into staging.kafka_offsets as o (source, topic, partition, next_offset, log_position, updated_at)
+             select $1, $2, $3, $4, $5, $6 from known where next_offset is not distinct from $7
+             on conflict on constraint kafka_offsets_pkey do update set
+                 next_offset = excluded.next_offset, log_position = excluded.log_position,
+                 updated_at = excluded.updated_at",
+        )
+        .bind(source)
+        .bind(&start.topic)
+        .bind(start.partition)
+        .bind(start.next_offset)
+        .bind(start.log_position.map(LogPosition::to_bytes))
+        .bind(now)
+        .bind(stored)
+        .execute(&mut *transaction)
+        .await
+        .map_err(database())?;
+        if done.rows_affected() == 0 {
+            transaction.rollback().await.map_err(database())?;
+            return Ok(false);
+        }
+    }
+    begin_epoch(&mut transaction, source, rewinds, new_epoch, now).await?;
+    transaction.commit().await.map_err(database())?;
+    Ok(true)
+}
+
+/// Raises the epoch, and notes from which offsets on it is present: on the partitions that are rewound, and with a new one
+/// on all others from where they are.
+async fn begin_epoch(
+    connection: &mut PgConnection,
+    source: &str,
+    rewinds: &[Rewind],
+    new_epoch: bool,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    let database = || Error::database("beginning an epoch");
+    let epoch: i32 = sqlx::query_scalar(
+        "insert into staging.sources as s (source, epoch) values ($1, $2)
+         on conflict on constraint sources_pkey do update set epoch = s.epoch + excluded.epoch
+         returning epoch",
+    )
+    .bind(source)
+    .bind(i32::from(new_epoch))
+    .fetch_one(&mut *connection)
+    .await
+    .map_err(database())?;
+    if epoch == 0 {
+        return Ok(());
+    }
+    let mut begins: BTreeMap<(String, i32), i64> = BTreeMap::new();
+    if new_epoch {
+        let stored = offsets::stored(&mut *connection, source).await?;
+        begins.extend(stored.into_iter().map(|at| ((at.topic, at.partition), at.next_offset)));
+    }
+    for Rewind { start, first_offset, .. } in rewinds {
+        begins.insert((start.topic.clone(), start.partition), *first_offset);
+    }
+    let (topics, partitions): (Vec<String>, Vec<i32>) = begins.keys().cloned().unzip();
+    let first_offsets: Vec<i64> = begins.into_values().collect();
+    // A partition without a row began in the epoch before.
+    sqlx::query(
+        "insert into staging.kafka_epochs (source, topic, partition, first_offset, epoch)
+         select $1, b.topic, b.partition, 0, $4
+         from unnest($2::text[], $3::integer[]) as b (topic, partition)
+         left join staging.kafka_epochs e on e.source = $1 and e.topic = b.topic and e.partition = b.partition
+         where e.source is null and $4 > 0",
+    )
+    .bind(source)
+    .bind(&topics)
+    .bind(&partitions)
+    .bind(epoch - i32::from(new_epoch))
+    .execute(&mut *connection)
+    .await
+    .map_err(database())?;
+    sqlx::query(
+        "delete from staging.kafka_epochs e
+         using unnest($2::text[], $3::integer[], $4::bigint[]) as b (topic, partition, first_offset)
+         where e.source = $1 and e.topic = b.topic and e.partition = b.partition and e.first_offset >= b.first_offset",
+    )
+    .bind(source)
+    .bind(&topics)
+    .bind(&partitions)
+    .bind(&first_offsets)
+    .execute(&mut *connection)
+    .await
+    .map_err(database())?;
+    sqlx::query(
+        "insert into staging.kafka_epochs (source, topic, partition, first_offset, epoch)
+         select $1, topic, partition, first_offset, $5
+         from unnest($2::text[], $3::integer[], $4::bigint[]) as b (topic, partition, first_offset)",
+    )
+    .bind(source)
+    .bind(&topics)
+    .bind(&partitions)
+    .bind(&first_offsets)
+    .bind(epoch)
+    .execute(&mut *connection)
+    .await
+    .map_err(database())?;
+    if new_epoch {
+        for Rewind { start, first_offset, .. } in rewinds {
+            supersede(connection, source, &start.topic, start.partition, *first_offset..i64::MAX, now).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Marks the dead letters of messages that are landed again as retried, and empties them.
+pub(crate) async fn supersede(
+    connection: &mut PgConnection,
+    source: &str,
+    topic: &str,
+    partition: i32,
+    offsets: std::ops::Range<i64>,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    sqlx::query(
+        "update staging.dead_letters set state = 'retried', payload = '', context = null, handled_at = $6
+         where source = $1 and state = 'parked' and origin ->> 'topic' = $2 and (origin ->> 'partition')::integer = $3
+           and (origin ->> 'offset')::bigint >= $4 and (origin ->> 'offset')::bigint < $5",
+    )
+    .bind(source)
+    .bind(topic)
+    .bind(partition)
+    .bind(offsets.start)
+    .bind(offsets.end)
+    .bind(now)
+    .execute(connection)
+    .await
+    .map_err(Error::database("superseding dead letters"))?;
+    Ok(())
+}

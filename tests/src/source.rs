@@ -1,0 +1,58 @@
+//! Kafka sources, as tests configure them.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use ingest_kafka::{DEFAULT_PLACEHOLDER, Format, Settings};
+use model::mapping::{Columns, Context, CustomerMapping, Mapping};
+use model::{Credentials, InstallationKey, Limits};
+use staging::{DEFAULT_PARTITION_WIDTH, Lander, Seal};
+
+/// A mapping of columns to attributes of the same names. The email is in `email`, the credential in `password`.
+pub fn customer(external_id: &str, attributes: &[&str]) -> CustomerMapping {
+    let column = |name: &str| Columns::One(name.to_owned());
+    CustomerMapping {
+        topics: Vec::new(),
+        request: None,
+        records: None,
+        external_id: column(external_id),
+        email: Some(column("email")),
+        credential: Some("password".to_owned()),
+        version: None,
+        attributes: attributes.iter().map(|name| ((*name).to_owned(), column(name))).collect(),
+    }
+}
+
+/// A source of Debezium's messages about customers; its group is called as it is.
+pub fn kafka(name: &str, brokers: &str, topics: &[&str], customer: CustomerMapping) -> Settings {
+    Settings {
+        name: name.to_owned(),
+        brokers: brokers.to_owned(),
+        topics: topics.iter().map(|topic| (*topic).to_owned()).collect(),
+        group_id: name.to_owned(),
+        format: Format::Debezium,
+        mappings: vec![Mapping::Customer(customer)],
+        context: Context {
+            credentials: Credentials::digest(&key()),
+            timezone: "UTC".parse().unwrap_or_else(|error| unreachable!("UTC is a zone: {error}")),
+        },
+        limits: Limits::default(),
+        ttl: Duration::from_hours(168),
+        placeholder: DEFAULT_PLACEHOLDER.to_owned(),
+        properties: BTreeMap::new(),
+    }
+}
+
+/// Seals with the key of these sources.
+pub fn seal() -> Seal {
+    Seal::new(&key())
+}
+
+/// Lands into a database.
+pub fn lander(database: &sqlx::postgres::PgConnectOptions) -> Lander {
+    Lander::new(database.clone(), seal(), DEFAULT_PARTITION_WIDTH)
+}
+
+fn key() -> InstallationKey {
+    InstallationKey::new([7; 32])
+}

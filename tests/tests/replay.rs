@@ -1,0 +1,145 @@
+//! `c360 replay` as an operator gives it: a real broker, a daemon that keeps running, and the command beside it.
+
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+use std::time::{Duration, Instant};
+
+use c360_tests::program::Installation;
+use c360_tests::stack::{Broker, CUSTOMERS_TOPIC, Outgoing};
+use serde_json::{Value, json};
+use sqlx::PgPool;
+
+const PATIENCE: Duration = Duration::from_mins(1);
+const CUSTOMERS: &str = "select count(*) from customer360.documents";
+const PROGRESS: &str = "select coalesce(sum(next_offset), 0)::bigint from staging.kafka_offsets";
+
+struct World {
+    broker: Broker,
+    pool: PgPool,
+    installation: Installation,
+}
+
+impl World {
+    async fn new() -> Self {
+        let broker = Broker::start().await.unwrap();
+        broker.create_topic(CUSTOMERS_TOPIC, 2).await.unwrap();
+        let database = embedded_postgres::test::database().await;
+        let config = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../c360.toml")).unwrap();
+        let installation = Installation::new(&config)
+            .unwrap()
+            .with("C360__DATABASE__URL", &database.url)
+            .with("C360__SOURCES__HOME_DELIVERY__BROKERS", &broker.bootstrap())
+            .with("C360__SOURCES__ONLINE_STORE__BASE_URL", "http://127.0.0.1:1");
+        Self { broker, pool: database.pool().await, installation }
+    }
+
+    async fn produce(&self, ids: std::ops::Range<i32>) {
+        let events: Vec<(i32, String, String)> =
+            ids.map(|id| (id % 2, format!(r#"{{"id":{id}}}"#), insert(id))).collect();
+        let outgoing = events.iter().map(|(partition, key, value)| Outgoing {
+            topic: CUSTOMERS_TOPIC,
+            partition: Some(*partition),
+            key: Some(key.as_bytes()),
+            value: Some(value.as_bytes()),
+            ..Outgoing::default()
+        });
+        self.broker.producer().unwrap().send_all(outgoing).await.unwrap();
+    }
+
+    async fn until(&self, sql: &'static str, expected: i64) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let found = sqlx::query_scalar::<_, i64>(sql).fetch_one(&self.pool).await.unwrap_or(-1);
+            if found == expected {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{sql}: {found} instead of {expected}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    async fn count(&self, sql: &'static str) -> i64 {
+        sqlx::query_scalar(sql).fetch_one(&self.pool).await.unwrap()
+    }
+
+    /// The exit code, the line on standard output, and what was said beside it.
+    fn replay(&self, arguments: &[&str]) -> (Option<i32>, Value, String) {
+        let output = self.installation.run(&[&["replay"], arguments].concat()).unwrap();
+        let document = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
+        (output.status.code(), document, String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+}
+
+fn insert(id: i32) -> String {
+    json!({
+        "before": null,
+        "after": {"id": id, "name": format!("Ann {id}"), "email": format!("ann{id}@example.org"), "password": "p"},
+        "source": {
+            "file": "mysql-bin.000001", "pos": 1_000 + id, "row": 0, "snapshot": "false", "ts_ms": 1_700_000_000_000_i64,
+        },
+        "op": "c",
+    })
+    .to_string()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_lost_comes_back_by_a_replay_beside_the_daemon() {
+    let world = World::new().await;
+    let mut daemon = world.installation.start(&["run", "--no-http"], "c360.log").unwrap();
+    world.produce(0..100).await;
+    world.until(CUSTOMERS, 100).await;
+    // Kafka keeps times by milliseconds.
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    let since = chrono::Utc::now().to_rfc3339();
+    world.produce(100..150).await;
+    world.until(CUSTOMERS, 150).await;
+
+    let (code, nothing, said) = world.replay(&["home_delivery", "--from", &since, "--dry-run"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!((&nothing["records"], &nothing["news"]), (&json!(50), &json!(0)), "{nothing:#}");
+
+    sqlx::raw_sql(
+        "delete from customer360.customers where email ~ '^ann1..@';
+         delete from customer360.xrefs where external_id ~ '^1..$';
+         update customer360.xrefs set position = '\\x00', attributes = '{\"name\": \"Nobody\"}' where external_id = '7';
+         insert into customer360.dirty_marks (match_keys, cause, marked_at)
+         values (array['ann7@example.org'], 'test', now());",
+    )
+    .execute(&world.pool)
+    .await
+    .unwrap();
+    world.until("select count(*) from customer360.customers where profile ->> 'name' = 'Nobody'", 1).await;
+    let (code, lost, said) = world.replay(&["home_delivery", "--dry-run"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(lost["records"], 150);
+    assert_eq!(lost["news"], 51);
+    assert_eq!(lost["profiles"], json!({"appear": 50, "vanish": 0, "change": 1}));
+    assert!(!lost.to_string().contains("Ann") && !lost.to_string().contains("Nobody"), "{lost}");
+    assert_eq!(world.count(CUSTOMERS).await, 100);
+
+    let progress = world.count(PROGRESS).await;
+    let (code, done, said) = world.replay(&["home_delivery", "--from", &since]);
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!((&done["records"], &done["finished"]), (&json!(50), &json!(true)), "{done:#}");
+    assert_eq!(world.count(CUSTOMERS).await, 150);
+    assert_eq!(world.count(PROGRESS).await, progress);
+    let (code, _, said) = world.replay(&["home_delivery"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(world.count("select count(*) from customer360.customers where profile ->> 'name' = 'Nobody'").await, 0);
+
+    world.produce(150..160).await;
+    world.until(CUSTOMERS, 160).await;
+    assert!(daemon.is_running());
+
+    for (arguments, code, words) in [
+        (&["home_delivery", "--from-offset", "3"][..], 2, "--partition"),
+        (&["home_delivery", "--partition", "0", "--from-offset", "9999"], 2, "begins at 0"),
+        (&["loyalty"], 2, "c360 import loyalty --again"),
+        (&["nobody"], 66, "no source is called nobody"),
+        (&["home_delivery", "--from", "yesterday"], 2, "2026-11-20"),
+    ] {
+        let (found, _, said) = world.replay(arguments);
+        assert!(found == Some(code) && said.contains(words), "{arguments:?}: {found:?} {said}");
+    }
+    assert_eq!(daemon.terminate().unwrap().0, Some(0));
+}

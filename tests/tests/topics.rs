@@ -1,0 +1,271 @@
+//! The life of topics on a real broker: what is not there yet, what is there no more, and a broker that goes away.
+
+#![expect(clippy::unwrap_used, reason = "a test without its world can only fail")]
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use c360_tests::program::Installation;
+use c360_tests::source;
+use c360_tests::stack::{Broker, CUSTOMERS_TOPIC, Outgoing};
+use ingest_kafka::{Error, Place, Replay, Request, Settings};
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::{Offset, TopicPartitionList};
+use serde_json::json;
+use sqlx::PgPool;
+use sqlx::postgres::PgConnectOptions;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+const PATIENCE: Duration = Duration::from_secs(40);
+const RECORDS: &str = "select count(*) from staging.records";
+const SOURCE: &str = "home_delivery";
+
+struct World {
+    broker: Broker,
+    pool: PgPool,
+    database: PgConnectOptions,
+}
+
+type Daemon = (CancellationToken, JoinHandle<Result<(), Error>>);
+
+impl World {
+    async fn new() -> Self {
+        let broker = Broker::start().await.unwrap();
+        let database = embedded_postgres::test::database().await;
+        let pool = database.pool().await;
+        staging::migrate(&mut pool.acquire().await.unwrap()).await.unwrap();
+        Self { broker, pool, database: database.url.parse().unwrap() }
+    }
+
+    fn settings(&self, topics: &[&str]) -> Settings {
+        source::kafka(SOURCE, &self.broker.bootstrap(), topics, source::customer("id", &["name"]))
+    }
+
+    fn run(&self, topics: &[&str]) -> Daemon {
+        let cancel = CancellationToken::new();
+        let (database, lander) = (self.database.clone(), source::lander(&self.database));
+        (cancel.clone(), tokio::spawn(ingest_kafka::run(self.settings(topics), database, lander, cancel)))
+    }
+
+    async fn count(&self, sql: &'static str) -> i64 {
+        sqlx::query_scalar(sql).fetch_one(&self.pool).await.unwrap()
+    }
+
+    async fn until(&self, sql: &'static str, expected: i64) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let count = self.count(sql).await;
+            if count == expected {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{sql}: {count} instead of {expected}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// What was landed of a topic, sorted; repeated where it was landed twice.
+    async fn ids(&self, topic: &str) -> Vec<i64> {
+        sqlx::query_scalar(
+            "select external_id::bigint from staging.records join staging.batches using (batch_id)
+             where batches.origin ->> 'topic' = $1 order by 1",
+        )
+        .bind(topic)
+        .fetch_all(&self.pool)
+        .await
+        .unwrap()
+    }
+}
+
+async fn stop((cancel, daemon): Daemon) {
+    cancel.cancel();
+    daemon.await.unwrap().unwrap();
+}
+
+async fn produce(broker: &Broker, topic: &str, partition: i32, ids: std::ops::Range<i64>) {
+    let events: Vec<(String, String)> = ids.map(|id| (format!(r#"{{"id":{id}}}"#), insert(id))).collect();
+    let outgoing = events.iter().map(|(key, value)| Outgoing {
+        topic,
+        partition: Some(partition),
+        key: Some(key.as_bytes()),
+        value: Some(value.as_bytes()),
+        ..Outgoing::default()
+    });
+    broker.producer().unwrap().send_all(outgoing).await.unwrap();
+}
+
+fn insert(id: i64) -> String {
+    json!({
+        "before": null,
+        "after": {"id": id, "name": format!("Ann {id}"), "email": format!("ann{id}@example.org"), "password": "p"},
+        "source": {
+            "file": "mysql-bin.000001", "pos": 1_000 + id, "row": 0, "snapshot": "false", "ts_ms": 1_700_000_000_000_i64,
+        },
+        "op": "c",
+    })
+    .to_string()
+}
+
+fn client(broker: &Broker) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", broker.bootstrap());
+    config
+}
+
+/// The names of all topics there are.
+fn topics(broker: &Broker) -> Vec<String> {
+    let client: BaseConsumer = client(broker).create().unwrap();
+    let metadata = client.fetch_metadata(None, PATIENCE).unwrap();
+    metadata.topics().iter().map(|topic| topic.name().to_owned()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_retention_has_taken_stops_its_partition_until_an_operator_says_from_where() {
+    let world = World::new().await;
+    world.broker.create_topic("customers", 2).await.unwrap();
+    produce(&world.broker, "customers", 0, 0..100).await;
+    produce(&world.broker, "customers", 1, 1_000..1_100).await;
+    let daemon = world.run(&["customers"]);
+    world.until(RECORDS, 200).await;
+    stop(daemon).await;
+
+    // While nobody reads, the log grows and its beginning goes.
+    produce(&world.broker, "customers", 0, 100..200).await;
+    produce(&world.broker, "customers", 1, 1_100..1_200).await;
+    let mut gone = TopicPartitionList::new();
+    gone.add_partition_offset("customers", 0, Offset::Offset(150)).unwrap();
+    let admin: AdminClient<DefaultClientContext> = client(&world.broker).create().unwrap();
+    admin.delete_records(&gone, &AdminOptions::new()).await.unwrap();
+
+    let daemon = world.run(&["customers"]);
+    let alarm = "select count(*) from staging.sources
+                 where health -> 'partitions' -> 'customers/0' -> 'stopped' ->> 'reason' like '%retention has passed it%'";
+    world.until(alarm, 1).await;
+    world.until(RECORDS, 300).await;
+    produce(&world.broker, "customers", 1, 1_200..1_210).await;
+    world.until(RECORDS, 310).await;
+    assert_eq!(world.ids("customers").await, (0..100).chain(1_000..1_210).collect::<Vec<_>>(), "nothing jumps");
+    let done = ingest_kafka::catch_up(
+        world.settings(&["customers"]),
+        world.database.clone(),
+        source::lander(&world.database),
+        CancellationToken::new(),
+    );
+    let stopped = done.await.unwrap().stopped;
+    assert_eq!((stopped.len(), stopped[0].partition), (1, 0), "a run that ends says so, too");
+
+    let request = Request { partition: Some(0), from: Some(Place::Offset(150)), ..Request::default() };
+    let replay = Replay::plan(world.settings(&["customers"]), &world.database, request).await.unwrap();
+    replay.run(source::lander(&world.database), &mut |_| {}, &CancellationToken::new()).await.unwrap();
+    world.until(RECORDS, 360).await;
+    world.until(alarm, 0).await;
+    produce(&world.broker, "customers", 0, 200..210).await;
+    world.until(RECORDS, 370).await;
+    stop(daemon).await;
+    assert_eq!(world.ids("customers").await, (0..100).chain(150..210).chain(1_000..1_210).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn topics_are_waited_for_and_found_by_pattern_and_kafkas_own_are_no_sources() {
+    let world = World::new().await;
+    // Whatever matches, which is as greedy as a pattern can be.
+    let pattern = world.run(&["^.*customers$|^_.*"]);
+    let named = source::kafka("late", &world.broker.bootstrap(), &["late"], source::customer("id", &["name"]));
+    let cancel = CancellationToken::new();
+    let late = ingest_kafka::run(named, world.database.clone(), source::lander(&world.database), cancel.clone());
+    let late: Daemon = (cancel, tokio::spawn(late));
+
+    world.broker.create_topic("a.customers", 1).await.unwrap();
+    produce(&world.broker, "a.customers", 0, 0..10).await;
+    world.until(RECORDS, 10).await;
+    // Both groups commit, which writes into a topic of Kafka's own.
+    assert!(topics(&world.broker).contains(&"__consumer_offsets".to_owned()));
+    assert!(!topics(&world.broker).contains(&"late".to_owned()), "waiting for a topic does not make it");
+
+    world.broker.create_topic("b.customers", 2).await.unwrap();
+    produce(&world.broker, "b.customers", 1, 10..20).await;
+    world.broker.create_topic("late", 1).await.unwrap();
+    produce(&world.broker, "late", 0, 20..30).await;
+    world.until(RECORDS, 30).await;
+    for (topic, ids) in [("a.customers", 0..10), ("b.customers", 10..20), ("late", 20..30)] {
+        assert_eq!(world.ids(topic).await, ids.collect::<Vec<_>>(), "{topic}");
+    }
+    stop(pattern).await;
+    stop(late).await;
+
+    let done = ingest_kafka::catch_up(
+        world.settings(&["^.*"]),
+        world.database.clone(),
+        source::lander(&world.database),
+        CancellationToken::new(),
+    );
+    assert_eq!(done.await.unwrap().dead_letters, 0);
+    let read: Vec<String> = sqlx::query_scalar("select distinct topic from staging.kafka_offsets order by 1")
+        .fetch_all(&world.pool)
+        .await
+        .unwrap();
+    assert_eq!(read, ["a.customers", "b.customers", "late"]);
+    assert_eq!(world.count("select count(*) from staging.dead_letters").await, 0);
+}
+
+/// The processor time that a process has used.
+fn processor_time(pid: u32) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    // Behind the name, which may hold anything: fields 14 and 15 of all are ticks, of which there are 100 a second.
+    let ticks = stat.rsplit_once(')').unwrap().1.split_whitespace().skip(11).take(2);
+    Duration::from_millis(ticks.map(|ticks| ticks.parse::<u64>().unwrap() * 10).sum())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_is_away_for_a_while_costs_patience_and_nothing_else() {
+    const OUTAGE: Duration = Duration::from_secs(8);
+    let mut broker = Broker::start().await.unwrap();
+    broker.create_topic(CUSTOMERS_TOPIC, 2).await.unwrap();
+    let database = embedded_postgres::test::database().await;
+    let config = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../c360.toml")).unwrap();
+    let installation = Installation::new(&config)
+        .unwrap()
+        .with("C360__DATABASE__URL", &database.url)
+        .with("C360__SOURCES__HOME_DELIVERY__BROKERS", &broker.bootstrap())
+        .with("C360__SOURCES__ONLINE_STORE__BASE_URL", "http://127.0.0.1:1");
+    let daemon = installation.start(&["run", "--no-http"], "c360.log").unwrap();
+    let pool = database.pool().await;
+    let until = async |sql: &'static str, expected: i64| {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let found = sqlx::query_scalar::<_, i64>(sql).fetch_one(&pool).await.unwrap_or(-1);
+            if found == expected {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{sql}: {found} instead of {expected}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    produce(&broker, CUSTOMERS_TOPIC, 0, 0..100).await;
+    until(RECORDS, 100).await;
+
+    broker.stop().await.unwrap();
+    let trouble =
+        "select count(*) from staging.sources where source = 'home_delivery' and health ->> 'trouble' is not null";
+    until(trouble, 1).await;
+    let log = || fs::read_to_string(installation.path().join("c360.log")).unwrap();
+    let about_kafka = |log: &str| log.lines().filter(|line| line.contains("home_delivery")).count();
+    let (used, lines) = (processor_time(daemon.id()), about_kafka(&log()));
+    tokio::time::sleep(OUTAGE).await;
+    let used = processor_time(daemon.id()).saturating_sub(used);
+    assert!(used < OUTAGE / 10, "{used:?} of processor time in {OUTAGE:?} of waiting");
+    let lines = about_kafka(&log()) - lines;
+    assert!(lines < 5, "{lines} lines in {OUTAGE:?}:\n{}", log());
+
+    broker.restart().await.unwrap();
+    until(trouble, 0).await;
+    produce(&broker, CUSTOMERS_TOPIC, 0, 100..200).await;
+    produce(&broker, CUSTOMERS_TOPIC, 1, 200..300).await;
+    until(RECORDS, 300).await;
+    until("select count(distinct external_id) from staging.records", 300).await;
+    until("select count(*) from customer360.documents", 300).await;
+    assert_eq!(daemon.terminate().unwrap().0, Some(0));
+}

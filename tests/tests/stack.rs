@@ -93,12 +93,12 @@ async fn child_that_aborts() {
         return;
     }
     let mariadb = MariaDb::start().await.unwrap();
-    println!("\npid={}", mariadb.pid().unwrap());
+    println!("\npid={}\nown={}", mariadb.pid().unwrap(), std::process::id());
     std::process::abort();
 }
 
 #[test]
-fn a_process_that_aborts_leaves_no_server_behind() {
+fn a_process_that_aborts_leaves_no_server_and_no_data_behind() {
     let child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "child_that_aborts", "--nocapture"])
         .env(CHILD, "1")
@@ -109,10 +109,17 @@ fn a_process_that_aborts_leaves_no_server_behind() {
     let output = String::from_utf8(child.stdout).unwrap();
     let pid = output.lines().find_map(|line| line.strip_prefix("pid=")).expect("the child printed no pid");
 
+    let own = output.lines().find_map(|line| line.strip_prefix("own=")).expect("the child printed no pid of its own");
+
     let server = Path::new("/proc").join(pid).join("exe");
+    let is_its = |name: &str| name.starts_with(&format!("c360-tests-{own}-"));
+    let has_directory = || {
+        let entries = std::fs::read_dir(std::env::temp_dir()).unwrap();
+        entries.flatten().any(|entry| is_its(&entry.file_name().to_string_lossy()))
+    };
     let deadline = Instant::now() + Duration::from_secs(10);
-    while server.read_link().is_ok() {
-        assert!(Instant::now() < deadline, "process {pid} is still there");
+    while server.read_link().is_ok() || has_directory() {
+        assert!(Instant::now() < deadline, "process {pid} or its data is still there");
         std::thread::sleep(Duration::from_millis(20));
     }
 }

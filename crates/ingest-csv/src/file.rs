@@ -75,3 +75,26 @@ pub(crate) fn sha256(mut file: &File, stop: impl Fn() -> bool) -> io::Result<Opt
     file.rewind()?;
     Ok(Some(hex::encode(hash.finalize())))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_regular_files_are_opened_whatever_they_were_when_they_were_found() {
+        let directory = tempfile::tempdir().unwrap();
+        let (file, link, fifo) =
+            (directory.path().join("file"), directory.path().join("link"), directory.path().join("fifo"));
+        std::fs::write(&file, "text").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+        let why = |path: &Path, follow| open(path, follow).map(|_| ()).map_err(|error| error.raw_os_error());
+        assert_eq!(why(&file, false), Ok(()));
+        assert_eq!(why(&link, false), Err(Some(libc::ELOOP)), "a link that took its place");
+        assert_eq!(why(&link, true), Ok(()), "an operator may name one");
+        // Nobody writes to it: whoever waited for that would wait for ever.
+        for odd in [&*fifo, directory.path(), Path::new("/dev/zero")] {
+            assert_eq!(open(odd, true).map(|_| ()).unwrap_err().to_string(), "not a regular file", "{}", odd.display());
+        }
+    }
+}

@@ -2,6 +2,7 @@
 //!
 //! A message is looked over once ([`model::inspect`]), validated once, and read in place: nothing here builds a tree.
 
+mod delete;
 mod key;
 mod members;
 mod payload;
@@ -12,6 +13,7 @@ mod skip;
 #[cfg(test)]
 pub(crate) mod tests;
 mod types;
+mod values;
 mod wrapper;
 
 use std::borrow::Cow;
@@ -20,12 +22,11 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use model::mapping::{Context, Mapping};
 use model::{
-    ExternalId, Fields, Limits, LogPosition, Mapped, Operation, Position, Reason, Record, Reject, observed_at,
-    parse_time,
+    Fields, Limits, LogPosition, Mapped, Operation, Position, Reason, Record, Reject, observed_at, parse_time,
 };
 
 use crate::settings::{Format, Settings};
-use key::Key;
+use delete::Before;
 use payload::{Censor, Section};
 use placeholder::Placeholder;
 use position::Origin;
@@ -55,6 +56,8 @@ pub struct Message<'a> {
 pub struct Seen {
     /// The last log position of any message that had one of its own.
     pub position: Option<LogPosition>,
+    /// Where the last snapshot was taken, if rows of one were seen.
+    pub snapshot: Option<LogPosition>,
     /// Whether the message before was a delete with a value: the tombstone behind it only says it again.
     pub deleted: bool,
 }
@@ -92,15 +95,6 @@ struct Coordinates<'a> {
     now: DateTime<Utc>,
     /// See [`Seen::deleted`].
     after_delete: bool,
-}
-
-/// What a delete says of the row that was.
-struct Before<'a> {
-    row: &'a str,
-    types: Option<&'a Types>,
-    /// Whether it is the row as it was, whatever the table is set to. Postgres may send the key alone, and Debezium invents
-    /// the rest.
-    is_whole: bool,
 }
 
 impl Decoder {
@@ -261,33 +255,6 @@ impl Decoder {
         Ok(None)
     }
 
-    /// `says_so` tells the deletes of flattened streams, whose value is the text `null`, from Kafka's own tombstones.
-    fn tombstone(
-        &self,
-        at: &Coordinates<'_>,
-        says_so: bool,
-        seen: &mut Seen,
-        records: &mut Vec<Record>,
-    ) -> Result<Outcome, Reject> {
-        let key = Key::read(at.message.key, self.limits, &self.mappings)?;
-        if matches!(key, Key::Absent) {
-            return Ok(Outcome::Skipped(Skip::TombstoneWithoutKey));
-        }
-        let position = match self.format {
-            Format::Json => self.plain_tombstone(at, *seen),
-            Format::Debezium | Format::Avro => seen.note(None),
-        };
-        let says_it_again = at.after_delete && !says_so;
-        match self.delete(at, None, position, at.observed_at(None), !says_it_again, records) {
-            // The delete has named the row by a column that the key does not hold.
-            Err(reject) if says_it_again && reject.reason == Reason::NoExternalId => {
-                return Ok(Outcome::Skipped(Skip::TombstoneWithoutKey));
-            }
-            deleted => deleted?,
-        }
-        Ok(if records.is_empty() { Outcome::Skipped(Skip::Unmapped) } else { Outcome::Records })
-    }
-
     /// Maps a row by every mapping of the topic.
     fn upsert(
         &self,
@@ -303,58 +270,6 @@ impl Decoder {
             records.push(at.record(Operation::Upsert, mapped, position, observed_at));
         }
         Ok(())
-    }
-
-    /// Deletes by the key where it holds the id, else by `before`, from which nothing else is taken.
-    fn delete(
-        &self,
-        at: &Coordinates<'_>,
-        before: Option<&Before<'_>>,
-        position: LogPosition,
-        observed_at: DateTime<Utc>,
-        moves: bool,
-        records: &mut Vec<Record>,
-    ) -> Result<(), Reject> {
-        let key = Key::read(at.message.key, self.limits, &self.mappings);
-        let by_key = |mapping: &Mapping| key.as_ref().map_err(Clone::clone)?.external_id(mapping);
-        let by_before = |mapping: &Mapping, unknown: Reject| self.id_before(mapping, before.ok_or(unknown)?);
-        let is_move = at.message.new_key.is_some();
-        let mut unnamed = None;
-        for mapping in self.mappings.iter() {
-            let named = by_key(mapping).map(|id| (id, true));
-            match named.or_else(|unknown| by_before(mapping, unknown).map(|id| (id, false))) {
-                Ok((external_id, is_in_key)) => {
-                    let mapped = Mapped::bare(mapping.entity(), external_id);
-                    let mut record = at.record(Operation::Delete, mapped, position, observed_at);
-                    record.moved_to = if moves { self.moved_to(at, mapping) } else { None };
-                    if is_move && !is_in_key {
-                        // The row lives on under another key and the same id. Its create has the same place in the log and
-                        // may lie in another partition, where offsets do not compare: it is the newer one.
-                        record.position = record.position.carried();
-                    }
-                    records.push(record);
-                }
-                Err(reject) => unnamed = Some(reject),
-            }
-        }
-        unnamed.filter(|_| records.is_empty()).map_or(Ok(()), Err)
-    }
-
-    /// The id that the row had, where the key does not hold it.
-    fn id_before(&self, mapping: &Mapping, before: &Before<'_>) -> Result<ExternalId, Reject> {
-        let written = self.written_out(before.row, before.types)?;
-        let external_id = mapping.external_id(&self.fields(&written)?)?;
-        if !before.is_whole && external_id.as_str() == "0" {
-            // Of a table without REPLICA IDENTITY FULL there is nothing but the key: 0 is what Debezium writes for the
-            // value of a column that may not be null. Somebody else may have that id.
-            let detail = format!("column {} is 0 before, which may be invented", mapping.id_columns().label());
-            return Err(Reject::new(Reason::NoExternalId, detail));
-        }
-        Ok(external_id)
-    }
-
-    fn moved_to(&self, at: &Coordinates<'_>, mapping: &Mapping) -> Option<ExternalId> {
-        Key::read(Some(at.message.new_key?), self.limits, &self.mappings).ok()?.external_id(mapping).ok()
     }
 
     fn fields<'a>(&self, row: &'a str) -> Result<Fields<'a>, Reject> {
@@ -401,15 +316,6 @@ impl Decoder {
         let row = time.timestamp_subsec_micros() % 1_000;
         Ok(LogPosition { row, ..LogPosition::from_signed(time.timestamp_millis()) })
     }
-
-    /// A tombstone has no version. It comes after whatever was seen last, and after all times before its own.
-    fn plain_tombstone(&self, at: &Coordinates<'_>, seen: Seen) -> LogPosition {
-        if self.mappings.iter().all(|mapping| mapping.version_column().is_none()) {
-            return at.timestamp();
-        }
-        let at_its_time = LogPosition { row: u32::MAX, ..at.timestamp() };
-        seen.position.map_or(at_its_time, |seen| seen.max(at_its_time))
-    }
 }
 
 /// A flattened row without the fields that the transform added.
@@ -419,8 +325,25 @@ fn without_metadata<'a>(fields: &Fields<'a>) -> Fields<'a> {
 }
 
 impl Seen {
+    /// What is remembered where reading begins: only the position of the message before is kept.
+    pub(crate) fn after(position: Option<LogPosition>) -> Self {
+        Self { position, snapshot: position.filter(|position| !position.streamed), deleted: false }
+    }
+
     /// The position of a message: its own, which is remembered, or else the last one seen.
+    ///
+    /// What a transaction of Postgres did before a snapshot was taken and committed after it is in the log before the
+    /// snapshot, and not in it. It is delivered behind its rows, so it is taken to be as late as the snapshot.
     fn note(&mut self, own: Option<LogPosition>) -> LogPosition {
+        let own = own.map(|own| match self.snapshot {
+            Some(snapshot) if own.streamed && own.file == 0 && own.pos < snapshot.pos => {
+                LogPosition { pos: snapshot.pos, ..own }
+            }
+            _ => own,
+        });
+        if let Some(read) = own.filter(|own| !own.streamed) {
+            self.snapshot = Some(read);
+        }
         self.position = own.or(self.position);
         self.position.unwrap_or(LogPosition { file: 0, pos: 0, streamed: false, row: 0 })
     }

@@ -114,7 +114,7 @@ impl Partition {
     pub(crate) fn restart(&mut self, start: Start) {
         self.generation += 1;
         self.epochs = start.epochs;
-        self.seen = Seen { position: start.log_position, deleted: false };
+        self.seen = Seen::after(start.log_position);
         self.expected = start.next_offset;
         self.landed = start.next_offset;
         self.open = None;

@@ -187,7 +187,7 @@ fn read(
     let (mut one, mut held) = (Vec::new(), Vec::new());
     for (part, epochs) in parts {
         let decoder = Decoder::new(settings, &part.topic);
-        let mut seen = Seen { position: part.log_position, deleted: false };
+        let mut seen = Seen::after(part.log_position);
         let offsets = part.next_offset..part.end_offset;
         passage::read(settings, &client, &part.topic, part.partition, offsets, |message| {
             match decoder.decode(message, &mut seen, epochs.at(message.offset), Utc::now(), &mut one) {

@@ -73,7 +73,7 @@ pub fn reread(settings: &Settings, opened: &Opened) -> Reread {
         new_key: known.new_key.as_deref(),
     };
     let position = known.log_position.as_deref().and_then(LogPosition::from_bytes);
-    let mut seen = Seen { position, deleted: known.after_delete };
+    let mut seen = Seen { deleted: known.after_delete, ..Seen::after(position) };
     let mut records = Vec::new();
     let decoder = Decoder::new(settings, &place.topic);
     match decoder.decode(&message, &mut seen, known.epoch, opened.letter.landed_at, &mut records) {

@@ -158,7 +158,7 @@ impl Asker {
         let at = draft.stamp(reply.at);
         let (bytes, etag) = match reply.content {
             Content::NotModified => return Ok(Found::NotModified),
-            Content::NotFound => {
+            Content::NotFound | Content::Nothing => {
                 draft.validators.forget(name);
                 return Ok(Found::Nothing);
             }

@@ -43,6 +43,8 @@ pub(crate) enum Content {
     NotModified,
     /// The source does not have it.
     NotFound,
+    /// The source has nothing to say (204).
+    Nothing,
 }
 
 /// Makes the requests of one source.
@@ -100,7 +102,7 @@ impl Requester {
             let word = match &outcome {
                 Ok(Reply { content: Content::Body { .. }, .. }) => "ok",
                 Ok(Reply { content: Content::NotModified, .. }) => "not_modified",
-                Ok(Reply { content: Content::NotFound, .. }) => "not_found",
+                Ok(Reply { content: Content::NotFound | Content::Nothing, .. }) => "not_found",
                 Err(failure) => failure.outcome(),
             };
             metrics::requested(&self.source, request, word, started.elapsed());
@@ -147,7 +149,8 @@ impl Requester {
         let at = Utc::now();
         let (date, link) = (body::date(response.headers()), body::link(response.headers()));
         let content = match response.status() {
-            StatusCode::NOT_FOUND | StatusCode::GONE | StatusCode::NO_CONTENT => Content::NotFound,
+            StatusCode::NOT_FOUND | StatusCode::GONE => Content::NotFound,
+            StatusCode::NO_CONTENT => Content::Nothing,
             StatusCode::NOT_MODIFIED if etag.is_some() => Content::NotModified,
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                 return Err(Failure::Refused(response.status().as_u16()));

@@ -142,6 +142,9 @@ pub(crate) enum Failure {
         /// How it begins.
         beginning: Vec<u8>,
     },
+    /// The list goes on where it does not: on another host, at a page that was had, at one that is not there.
+    #[error("the answer names a next page that is not asked for")]
+    Page,
     /// Not asked: the breaker is open, and the caller does not wait.
     #[error("not asked: the breaker is open")]
     NotAsked,
@@ -161,7 +164,7 @@ impl Failure {
     /// Whether it says that the source is in trouble, rather than this one answer.
     pub(crate) fn is_the_sources(&self) -> bool {
         match self {
-            Self::TooLarge { .. } | Self::NotAsked => false,
+            Self::TooLarge { .. } | Self::NotAsked | Self::Page => false,
             // It does not like this question; the next one may be fine.
             Self::Status { status, .. } => !matches!(status, 400..=499) || self.is_retryable(),
             _ => true,
@@ -206,6 +209,7 @@ impl Failure {
             Self::Refused(_) => "refused",
             Self::ContentType => "content_type",
             Self::TooLarge { .. } => "too_large",
+            Self::Page => "page",
             Self::NotAsked => "not_asked",
         }
     }

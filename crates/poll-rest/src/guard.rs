@@ -89,6 +89,18 @@ impl Resolve for Guard {
     }
 }
 
+/// A URL that an answer of ours has named, if it is on the same host: our credentials go nowhere else.
+pub(crate) fn on_host_of(ours: &Url, named: &str) -> Option<Url> {
+    let mut url = ours.join(named).ok()?;
+    let is_ours = url.scheme() == ours.scheme()
+        && url.host_str() == ours.host_str()
+        && url.port_or_known_default() == ours.port_or_known_default()
+        && url.username() == ours.username()
+        && url.password() == ours.password();
+    url.set_fragment(None);
+    is_ours.then_some(url)
+}
+
 async fn look_up(host: String) -> io::Result<Vec<SocketAddr>> {
     Ok(tokio::net::lookup_host((host, 0)).await?.collect())
 }

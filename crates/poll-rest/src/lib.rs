@@ -1,9 +1,12 @@
-//! Asks a REST source about the customers that are known.
+//! Asks a REST source about the customers that are known, and reads its lists.
 //!
 //! Whom to ask is in `staging.polls`: consolidation offers the emails of all living cross-references, whatever system they
 //! came from. A poll asks for the customer by email, then for the lists (orders, interactions) by the id that came back;
 //! products that landed orders name are asked about in turn. What comes back lands as records together with what became
 //! of the poll, in one transaction under the poll's lease: an answer is never landed twice, and never without its poll.
+//!
+//! A source that can list what it has is read page by page, in place of that or beside it. A page lands together with the
+//! place of the next one, under the list's lease: whoever comes after a crash goes on there.
 //!
 //! * New emails come before all others, then whatever is due longest.
 //! * An answer equal to the last one (by `ETag` or content) lands nothing but the poll's own state.

@@ -18,6 +18,7 @@ mod round;
 mod run;
 mod spec;
 
+pub(crate) use paging::next_of_links;
 pub(crate) use read::Lists;
 pub(crate) use run::{run, run_once};
 pub(crate) use spec::Spec;
@@ -51,6 +52,15 @@ pub(crate) enum Trouble {
 }
 
 impl Trouble {
+    /// Whether the source is there and only does not take this question.
+    fn is_about_the_page(&self) -> bool {
+        match self {
+            Self::NotFound => true,
+            Self::Failed(failure) => matches!(failure, Failure::Status { .. }) && !failure.is_the_sources(),
+            _ => false,
+        }
+    }
+
     /// Whether asking for the same page again is of no use: the next round begins anew, at its time.
     fn ends_the_round(&self) -> bool {
         matches!(self, Self::Next | Self::Elsewhere | Self::Loop | Self::TooLong(_))

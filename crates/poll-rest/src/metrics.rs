@@ -6,7 +6,7 @@ use staging::Batch;
 
 use crate::breaker::BreakerState;
 
-/// Requests, by labels `request` (`customer`, `order`, ...) and `outcome` (`ok`, `not_modified`, `not_found`, `timeout`, ...).
+/// Requests, by labels `request` (`customer`, `order`, ..., `list_customer`, ..., `token`) and `outcome` (`ok`, `not_modified`, `not_found`, `timeout`, ...).
 const REQUESTS: &str = "c360_rest_requests_total";
 /// How long requests took, from sending to the end of the answer.
 const REQUEST_SECONDS: &str = "c360_rest_request_seconds";

@@ -167,6 +167,90 @@ async fn a_process_that_dies_leaves_the_round_to_the_next_one() {
 }
 
 #[tokio::test]
+async fn a_list_is_due_from_its_time_until_its_round_has_come_to_its_end() {
+    let shop = Shop::with(Style::Cursor, 8);
+    let world = World::with_shop(&shop, shop.list()).await;
+    let due = async || {
+        let lists = staging::lists::overview(&world.pool, Utc::now()).await.unwrap();
+        lists.get(SOURCE).and_then(|lists| lists[0].due_since).is_some()
+    };
+    world.poll_due().await;
+    assert!(!due().await, "it is read");
+    world.list_is_due().await;
+    assert!(due().await, "nobody has begun");
+    shop.inside().instead =
+        Some(Box::new(|page| (page == 1).then(|| ok(&json!({})).set_delay(Duration::from_mins(1)))));
+    let asked = world.pages_asked().await.len();
+    let cancel = CancellationToken::new();
+    let (settings, options, mut lander) = (world.settings.clone(), world.options(), world.lander());
+    let told = cancel.clone();
+    let poll = tokio::spawn(async move { poll_rest::poll_due(settings, options, &mut lander, told).await });
+    eventually("the first page is asked for", async || world.pages_asked().await.len() > asked).await;
+    assert!(due().await, "nothing of it is there yet");
+    assert!(staging::lists::leased_elsewhere(&world.pool, SOURCE, model::Entity::Customer, Utc::now()).await.unwrap());
+    cancel.cancel();
+    poll.await.unwrap().unwrap();
+    shop.inside().instead = Some(Box::new(|page| (page == 2).then(|| status(418))));
+    world.list_is_due().await;
+    world.poll_due().await;
+    assert!(due().await, "it fails");
+    shop.inside().instead = None;
+    world.list_is_due().await;
+    world.poll_due().await;
+    assert!(!due().await);
+}
+
+#[tokio::test]
+async fn a_cursor_that_is_over_is_given_up_after_a_while_and_the_round_begins_anew() {
+    let shop = Shop::with(Style::Cursor, 12);
+    let world = World::with_shop(&shop, shop.list()).await;
+    for gone in [status(400), status(410)] {
+        world.execute("update staging.lists set next_at = now(), finished_at = null, due_at = now()").await;
+        let answer = gone.clone();
+        shop.inside().instead = Some(Box::new(move |page| (page == 3).then(|| answer.clone())));
+        for pages in [2, 2, 0] {
+            assert_eq!(world.poll_due().await.lists_failed, 1);
+            assert_eq!(world.list_row().await["pages"], pages, "{gone:?}");
+            world.list_is_due().await;
+        }
+        shop.inside().instead = None;
+        world.poll_due().await;
+        assert_eq!(world.names().await, names_of(&shop));
+        assert_eq!(world.count("records").await, 18, "what had landed does not land again");
+    }
+}
+
+#[tokio::test]
+async fn a_numbered_page_that_is_not_there_ends_a_list_only_if_the_one_before_is() {
+    let shop = Shop::with(Style::Number, 6);
+    let world = World::with_shop(&shop, shop.list()).await;
+    shop.inside().instead = Some(Box::new(|page| (page == 3).then(|| status(404))));
+    let summary = world.poll_due().await;
+    assert_eq!((summary.lists_failed, summary.records), (0, 9));
+    assert!(world.list_row().await["complete_until"].is_string());
+
+    // From the second page on the source has lost everything: that is no end.
+    let shop = Shop::with(Style::Number, 9);
+    let world = World::with_shop(&shop, shop.list()).await;
+    let mut had = 0;
+    shop.inside().instead = Some(Box::new(move |_| {
+        had += 1;
+        (had > 2).then(|| status(404))
+    }));
+    let summary = world.poll_due().await;
+    assert_eq!((summary.pages, summary.lists_failed), (2, 1));
+    assert!(world.list_row().await["complete_until"].is_null());
+
+    // Nothing, said so, is an empty page.
+    let shop = Shop::with(Style::Cursor, 0);
+    let world = World::with_shop(&shop, shop.list_since()).await;
+    shop.inside().instead = Some(Box::new(|_| Some(status(204))));
+    let summary = world.poll_due().await;
+    assert_eq!((summary.pages, summary.lists_failed), (1, 0));
+    assert!(world.list_row().await["complete_until"].is_string());
+}
+
+#[tokio::test]
 async fn two_processes_read_a_list_once() {
     let shop = Shop::with(Style::Cursor, 30);
     let world = World::with_shop(&shop, shop.list()).await;
@@ -288,6 +372,7 @@ async fn an_answer_that_is_no_page_advances_nothing_and_is_asked_for_again() {
     let garbage = |body: &str| status(200).set_body_raw(body.to_owned(), "application/json");
     for (what, answer, trouble) in [
         ("an error under 200", ok(&json!({"error": "no database"})), "the answer has no list of records"),
+        ("a bare list in place of the answer", ok(&json!([])), "the answer has no list of records"),
         ("null for a list", ok(&json!({"data": {"customers": null}})), "the answer has no list of records"),
         ("an object for a list", ok(&json!({"data": {"customers": {"Id": 1}}})), "the answer has no list of records"),
         ("broken JSON", garbage("{\"data\": {\"customers\": [{\"Id\": 1}"), "the answer has no list of records"),

@@ -351,6 +351,40 @@ async fn all_customers_that_a_source_has_under_one_email_land_each_with_its_orde
 }
 
 #[tokio::test]
+async fn orders_on_several_pages_all_land_and_a_page_elsewhere_is_not_asked_for() {
+    let world = World::new().await;
+    let page =
+        |id: u32, next: &str| ok(&json!([{"OrderId": id}])).insert_header("link", format!("<{next}>; rel=\"next\""));
+    let (second, third) = (format!("{ORDERS}?customerId=1&page=2"), format!("{ORDERS}?customerId=1&page=3"));
+    world.customer(MATTHEW, ok(&matthew())).await;
+    let with = |number: &str| {
+        let request = Mock::given(path(ORDERS)).and(wiremock::matchers::query_param("page", number));
+        request.and(wiremock::matchers::query_param("customerId", "1"))
+    };
+    with("2").respond_with(page(2, &third)).with_priority(1).mount(&world.store).await;
+    with("3").respond_with(ok(&json!([{"OrderId": 3}]))).with_priority(1).mount(&world.store).await;
+    world.orders("1", page(1, &second).insert_header("etag", "\"1\"")).await;
+    world.offer(&[MATTHEW]).await;
+    let summary = world.poll_due().await;
+    assert_eq!((summary.known, summary.records), (1, 4));
+    world.time_passes().await;
+    assert_eq!(world.poll_due().await.records, 0, "nothing has changed");
+    let requests = world.store.received_requests().await.unwrap();
+    assert!(requests.iter().all(|request| !request.headers.contains_key("if-none-match")));
+
+    for next in ["http://127.0.0.1:1/elsewhere", second.as_str(), "/nowhere"] {
+        world.store.reset().await;
+        world.customer(MATTHEW, ok(&matthew())).await;
+        with("2").respond_with(page(4, next)).with_priority(1).mount(&world.store).await;
+        world.orders("1", page(1, &second)).await;
+        world.time_passes().await;
+        let summary = world.poll_due().await;
+        assert_eq!((summary.failing, summary.records, summary.breaker.as_str()), (1, 0, "closed"), "{next}");
+        assert_eq!(world.poll(MATTHEW).await.state, "due", "{next}: the rest is asked for again");
+    }
+}
+
+#[tokio::test]
 async fn products_are_asked_about_while_there_are_more_customers_than_can_be() {
     let mut world = World::new().await;
     world.settings.concurrency = 2;

@@ -67,6 +67,8 @@ pub struct Advance {
     pub progress: Progress,
     /// The end of the lease from now on, or when the next round is due.
     pub next_at: DateTime<Utc>,
+    /// Whether the round has come to its end.
+    pub is_finished: bool,
     /// What the records that are new or changed look like.
     pub listed: Vec<Listed>,
     /// Products that orders of the page name; those not known yet become due.
@@ -120,7 +122,7 @@ pub async fn lease(
          values ($1, $2, $3, $4, $5)
          on conflict on constraint lists_pkey do update
          set next_at = excluded.next_at,
-             due_at = case when known.began_at is null and known.failures = 0 then known.next_at else known.due_at end,
+             due_at = case when known.finished_at >= known.due_at then known.next_at else known.due_at end,
              rules = excluded.rules,
              complete_until = case when known.rules = excluded.rules then known.complete_until end,
              began_at = case when known.rules = excluded.rules then known.began_at end,
@@ -240,8 +242,7 @@ pub async fn overview(
 ) -> Result<BTreeMap<String, Vec<Overview>>, Error> {
     let rows = sqlx::query(
         "select source, entity, complete_until, finished_at,
-                case when began_at is not null or failures > 0 then due_at
-                     when next_at <= $1 then next_at end,
+                case when finished_at is null or finished_at < due_at then due_at when next_at <= $1 then next_at end,
                 pages, records, failures
          from staging.lists order by source, entity",
     )
@@ -276,7 +277,7 @@ pub async fn leased_elsewhere(
     sqlx::query_scalar(
         "select count(*) > 0 from staging.lists
          where source = $1 and entity = $2 and next_at > $3 and failures = 0
-           and (began_at is not null or finished_at is null)",
+           and (finished_at is null or finished_at < due_at)",
     )
     .bind(source)
     .bind(entity.as_str())
@@ -298,7 +299,7 @@ pub(crate) async fn note(
         "update staging.lists
          set next_at = $4, complete_until = $5, failures = $6, answered_at = $7, began_at = $8, next_page = $9, pass = $10,
              pages = $11, records = $12,
-             finished_at = case when $5 is distinct from complete_until then $13 else finished_at end
+             finished_at = case when $14 then $13 else finished_at end
          where source = $1 and entity = $2 and next_at = $3",
     )
     .bind(source)
@@ -314,6 +315,7 @@ pub(crate) async fn note(
     .bind(round.as_ref().map_or(0, |round| round.pages))
     .bind(round.as_ref().map_or(0, |round| round.records))
     .bind(now)
+    .bind(advance.is_finished)
     .execute(&mut *connection)
     .await?;
     if done.rows_affected() != 1 {

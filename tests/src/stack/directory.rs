@@ -1,6 +1,12 @@
 //! Temporary directories, and the removal of those that killed tests have left.
 
-use std::{fs, path::Path, sync::Once};
+use std::{
+    fs,
+    os::unix::process::CommandExt,
+    path::Path,
+    process::{ChildStdin, Command, Stdio},
+    sync::{Once, OnceLock},
+};
 
 use anyhow::Result;
 use tempfile::TempDir;
@@ -9,13 +15,31 @@ const PREFIX: &str = "c360-tests-";
 
 /// A directory of its own for one part, removed with the handle.
 ///
-/// Its name holds the process id, and the first call removes the directories of processes that are no more: one that
-/// was killed could not remove its own.
+/// Its name holds the process id. What this process leaves behind, because it was killed or because statics are not
+/// dropped, is removed when it has ended; what others have left, with the first call.
 pub(super) fn new(part: &str) -> Result<TempDir> {
-    static SWEEP: Once = Once::new();
-    SWEEP.call_once(|| sweep(&std::env::temp_dir()));
-    let prefix = format!("{PREFIX}{}-{part}-", std::process::id());
-    Ok(tempfile::Builder::new().prefix(&prefix).tempdir()?)
+    static FIRST: Once = Once::new();
+    let own = format!("{PREFIX}{}-", std::process::id());
+    FIRST.call_once(|| {
+        let parent = std::env::temp_dir();
+        sweep(&parent);
+        sweep_at_the_end(&parent.join(&own));
+    });
+    Ok(tempfile::Builder::new().prefix(&format!("{own}{part}-")).tempdir()?)
+}
+
+/// Starts a shell that waits until its input is closed, which is when this process ends, and removes what begins like this.
+/// Best effort, as [`sweep`].
+fn sweep_at_the_end(own: &Path) {
+    static HELD: OnceLock<Option<ChildStdin>> = OnceLock::new();
+    HELD.get_or_init(|| {
+        // Servers die with this process, and may write a last time meanwhile.
+        let script = r#"cat; for again in 1 2 3 4 5 6 7 8 9 10; do rm -rf -- "$0"* && exit; sleep 0.2; done"#;
+        let mut shell = Command::new("sh");
+        shell.args(["-c", script]).arg(own).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        // Whoever types Ctrl-C means the test.
+        shell.process_group(0).spawn().ok()?.stdin.take()
+    });
 }
 
 /// Best effort: a directory that cannot be removed belongs to another user, or another sweep is at it.

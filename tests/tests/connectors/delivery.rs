@@ -2,7 +2,8 @@
 //! emptied.
 
 use c360_tests::source::customer;
-use sqlx::{AssertSqlSafe, Executor};
+use c360_tests::stack::shipped_postgres;
+use sqlx::{AssertSqlSafe, Executor, PgConnection, Row};
 
 use crate::ledger::Ledger;
 use crate::rows::{ATTRIBUTES, assert_people};
@@ -40,6 +41,57 @@ fn transactions_that_overlap_end_as_the_table_does() {
         ledger.catch_up_to("299").await;
         assert_people(world, &ledger).await;
         assert_eq!(ledger.count("select count(*) from customer360.log_restarts").await, 0, "no false alarm");
+    });
+}
+
+#[test]
+fn a_transaction_that_was_open_when_the_table_was_read_is_newer_than_what_was_read() {
+    const NAME: &str = "pg_busy";
+    in_the_world(async |world| {
+        let postgres = &world.postgres;
+        let insert = "insert into people (id, name, email) values (910, 'Before', 'busy@example.org')";
+        postgres.execute(insert).await.unwrap();
+        // A slot begins with a moment at which everybody is done who was there before: the first two make it wait, and
+        // meanwhile the third does its work.
+        let (mut first, mut second, mut third) =
+            tokio::try_join!(postgres.connect(), postgres.connect(), postgres.connect()).unwrap();
+        let waits_for = async |transaction: &str| {
+            let waiting = format!(
+                "select 1 from pg_locks join pg_replication_slots on active_pid = pid
+                 where slot_name = '{NAME}' and not granted and transactionid = '{transaction}'"
+            );
+            world.until("the slot waits", async || Ok(!postgres.execute(&waiting).await?.is_empty())).await;
+        };
+        let begin = "begin; select txid_current()::text::xid::text";
+        let number = async |connection: &mut PgConnection| -> String {
+            let row = sqlx::raw_sql(begin).fetch_one(connection).await.unwrap();
+            row.try_get_raw(0).unwrap().as_str().unwrap().to_owned()
+        };
+        let first_number = number(&mut first).await;
+        let config = shipped_postgres(NAME, postgres, &["people"]).unwrap();
+        let changes = async {
+            waits_for(&first_number).await;
+            let second_number = number(&mut second).await;
+            first.execute("commit").await.unwrap();
+            waits_for(&second_number).await;
+            third.execute("begin; update people set name = 'After' where id = 910").await.unwrap();
+            second.execute("commit").await.unwrap();
+        };
+        let (registered, ()) = tokio::join!(world.stack.connect.register(NAME, &config), changes);
+        registered.unwrap();
+
+        let ledger = Ledger::new(world, "people", customer("id", &ATTRIBUTES)).await;
+        let name = async || {
+            ledger.land_of(NAME).await;
+            ledger.consolidate().await;
+            let known = ledger.customers(NAME).await.remove("910");
+            known.map(|(_, attributes)| attributes["name"].clone())
+        };
+        world.until("the table is read", async || Ok(name().await == Some("Before".into()))).await;
+        third.execute("commit").await.unwrap();
+        world.until("its change is known", async || Ok(name().await == Some("After".into()))).await;
+        assert_eq!(ledger.count("select count(*) from customer360.log_restarts").await, 0, "no false alarm");
+        world.stack.connect.remove(NAME).await.unwrap();
     });
 }
 

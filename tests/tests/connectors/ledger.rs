@@ -13,9 +13,7 @@ use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
 use tokio_util::sync::CancellationToken;
 
-use crate::world::{CONNECTORS, Connector, World};
-
-const PATIENCE: Duration = Duration::from_mins(1);
+use crate::world::{CONNECTORS, Connector, PATIENCE, World};
 
 /// The sources read one table of all connectors.
 pub(crate) struct Ledger {
@@ -44,8 +42,13 @@ impl Ledger {
 
     /// Lands what a connector has published by now.
     pub(crate) async fn land(&self, connector: Connector) -> CaughtUp {
-        let topic = connector.topic(self.table);
-        let settings = source::kafka(connector.name, &self.brokers, &[&topic], self.mapping.clone());
+        self.land_of(connector.name).await
+    }
+
+    /// The same, by the name of the connector.
+    pub(crate) async fn land_of(&self, name: &str) -> CaughtUp {
+        let topic = format!("{name}.inventory.{}", self.table);
+        let settings = source::kafka(name, &self.brokers, &[&topic], self.mapping.clone());
         let (lander, cancel) = (source::lander(&self.options), CancellationToken::new());
         ingest_kafka::catch_up(settings, self.options.clone(), lander, cancel).await.unwrap()
     }
@@ -70,13 +73,7 @@ impl Ledger {
         let deadline = Instant::now() + PATIENCE;
         loop {
             self.catch_up().await;
-            let told: Vec<String> = sqlx::query_scalar(
-                "select system from customer360.xrefs where external_id = $1 and deleted_at is null",
-            )
-            .bind(external_id)
-            .fetch_all(&self.pool)
-            .await
-            .unwrap();
+            let told = self.systems(external_id).await;
             let missing: Vec<&str> = CONNECTORS
                 .iter()
                 .map(|connector| connector.name)
@@ -89,6 +86,15 @@ impl Ledger {
         }
         // What lies in another partition than the last row was written before it and may have arrived just after.
         self.catch_up().await;
+    }
+
+    /// Who knows of a customer.
+    pub(crate) async fn systems(&self, external_id: &str) -> Vec<String> {
+        sqlx::query_scalar("select system from customer360.xrefs where external_id = $1 and deleted_at is null")
+            .bind(external_id)
+            .fetch_all(&self.pool)
+            .await
+            .unwrap()
     }
 
     /// Catches up until a count is what it should be.

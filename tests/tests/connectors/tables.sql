@@ -56,7 +56,7 @@ bits bit(10),
 MARIADB: counter bigint unsigned, kind enum('a', 'b'), marks set('x', 'y'), no_day date
 POSTGRES: not_a_number numeric, forever date, never timestamp, always timestamptz, months interval,
 POSTGRES: texts text[], numbers int[], prices numeric(8, 2)[], days date[],
-POSTGRES: long_text text, long_bytes bytea, long_texts text[], long_numbers int[]
+POSTGRES: long_text text, long_bytes bytea, long_texts text[], long_numbers int[], long_prices numeric(8, 2)[]
 );
 
 insert into kinds (id, email, price, whole, clock, span, local_3, local_6, zoned, day, bits, ratio) values
@@ -77,7 +77,8 @@ POSTGRES: prices = '{1.10,2.00}', days = '{2024-02-29}', long_text = repeat('x',
 POSTGRES: long_bytes = convert_to(repeat('x', 10000), 'UTF8'), long_texts = array_fill('abc'::text, array[3000]),
 POSTGRES: long_numbers = array_fill(7, array[3000]);
 POSTGRES: alter table kinds alter long_text set storage external, alter long_bytes set storage external,
-POSTGRES: alter long_texts set storage external, alter long_numbers set storage external;
+POSTGRES: alter long_texts set storage external, alter long_numbers set storage external,
+POSTGRES: alter long_prices set storage external;
 -- What is stored already keeps its storage.
 POSTGRES: update kinds set long_text = long_text || 'x', long_bytes = long_bytes || 'x', long_texts = long_texts || 'abc'::text,
 POSTGRES: long_numbers = long_numbers || 7;

@@ -63,6 +63,11 @@ impl Captured {
         }
     }
 
+    fn without_lsn(mut self) -> Self {
+        self.value = self.value.map(|value| value.replace(r#""lsn":0"#, r#""lsn":null"#));
+        self
+    }
+
     fn of(key: Option<&str>, value: Option<&str>) -> Self {
         let (key, value) = (key.map(str::to_owned), value.map(str::to_owned));
         Self { line: 0, offset: 7, timestamp: 1_700_000_000_000, headers: Vec::new(), key, value }
@@ -202,6 +207,37 @@ fn messages_without_a_position_take_the_last_one_seen() {
     assert_eq!(record.position, Position::kafka(3, log(0, 26_590_520, true, 0), incremental.offset));
     // Nothing seen: before everything that has a position.
     assert_eq!(decode(&incremental, &mut Seen::default()).1[0].position, Position::kafka(3, log(0, 0, false, 0), 4));
+}
+
+#[test]
+fn what_was_open_when_postgres_was_read_is_newer_than_the_snapshot() {
+    let row = |op: &str, lsn: u64, snapshot: &str| {
+        let source = format!(r#"{{"lsn":{lsn},"snapshot":{snapshot}}}"#);
+        Captured::of(None, Some(&format!(r#"{{"after":{{"id":1}},"source":{source},"op":"{op}"}}"#)))
+    };
+    let at = |seen: &mut Seen, event: &Captured| decode(event, seen).1.remove(0).position;
+    let position = |pos, streamed| Position::kafka(3, log(0, pos, streamed, 0), 7);
+    let mut seen = Seen::default();
+    assert_eq!(at(&mut seen, &row("r", 500, "\"true\"")), position(500, false));
+    // Reading may begin anew here: what is kept says that the message before was of a snapshot.
+    let mut again = Seen::after(seen.position);
+    for seen in [&mut seen, &mut again] {
+        assert_eq!(at(seen, &row("u", 400, "null")), position(500, true));
+        assert_eq!(at(seen, &row("u", 600, "\"false\"")), position(600, true));
+        assert_eq!(at(seen, &row("u", 410, "null")), position(500, true));
+        // A row that is read by the way takes the place of what came before it.
+        assert_eq!(at(seen, &row("r", 0, "\"incremental\"").without_lsn()), position(500, true));
+        assert_eq!(at(seen, &row("r", 700, "\"first\"")), position(700, false));
+        assert_eq!(at(seen, &row("u", 600, "null")), position(700, true));
+    }
+    // Without a snapshot a place is what it is, whatever came before.
+    let mut seen = Seen::after(Some(log(0, 900, true, 0)));
+    assert_eq!(at(&mut seen, &row("u", 400, "null")), position(400, true));
+    // MySQL writes transactions as they commit.
+    let mut seen = Seen::after(Some(log(7, 900, false, 0)));
+    let binlog = r#"{"after":{"id":1},"source":{"file":"b.7","pos":400},"op":"u"}"#;
+    let expected = Position::kafka(3, log(7, 400, true, 0), 7);
+    assert_eq!(at(&mut seen, &Captured::of(None, Some(binlog))), expected);
 }
 
 #[test]

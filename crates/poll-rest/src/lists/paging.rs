@@ -22,7 +22,7 @@ pub(crate) enum Paging {
 }
 
 /// How the next page is asked for; the content of `lists.next_page`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Next {
     Page(u32),
@@ -67,7 +67,7 @@ fn word(body: &str, path: &str) -> Result<Option<String>, Trouble> {
 }
 
 /// The target of the first link whose relation is `next`.
-fn next_of_links(header: &str) -> Option<String> {
+pub(crate) fn next_of_links(header: &str) -> Option<String> {
     let mut rest = header;
     loop {
         let (_, behind) = rest.split_once('<')?;
@@ -110,7 +110,7 @@ fn is_next(parameter: &str) -> bool {
 #[derive(Default)]
 pub(crate) struct Seen {
     pages: HashSet<[u8; 32]>,
-    asked: HashSet<Option<Next>>,
+    asked: HashSet<[u8; 32]>,
 }
 
 impl Seen {
@@ -128,13 +128,18 @@ impl Seen {
         {
             return Err(Trouble::Loop);
         }
-        self.asked.insert(asked.cloned());
+        self.asked.insert(digest(asked));
         match next {
             Some(next) if records.is_none() && asked == Some(&next) => Ok(None),
-            Some(next) if self.asked.contains(&Some(next.clone())) => Err(Trouble::Loop),
+            Some(next) if self.asked.contains(&digest(Some(&next))) => Err(Trouble::Loop),
             next => Ok(next),
         }
     }
+}
+
+/// Of a long list, cursors would fill the memory.
+fn digest(next: Option<&Next>) -> [u8; 32] {
+    Sha256::digest(serde_json::to_vec(&next).unwrap_or_default()).into()
 }
 
 #[cfg(test)]

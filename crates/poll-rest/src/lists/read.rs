@@ -13,7 +13,7 @@ use staging::{Batch, Checkpoint, Lander, Landing, Patience};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::page::{self, Item, Page};
+use super::page::{self, Page};
 use super::paging::{Next, Seen};
 use super::round::{self, Read};
 use super::{Spec, Trouble};
@@ -23,6 +23,8 @@ use crate::client::Content;
 use crate::run::Summary;
 use crate::{Error, metrics, schedule};
 
+/// How often a page that the source does not have is asked for before the round begins anew.
+const TRIES_OF_A_PAGE: i32 = 3;
 /// What is kept of a lease for landing.
 const TO_LAND: Duration = Duration::from_secs(15);
 
@@ -111,6 +113,13 @@ pub(crate) async fn read_due(reading: &mut Reading<'_>, summary: &mut Summary) -
     }
 }
 
+/// How far the list is read once something is landed.
+struct Step {
+    progress: Progress,
+    next_at: DateTime<Utc>,
+    is_finished: bool,
+}
+
 fn pass(lease: &Lease) -> i32 {
     lease.progress.round.as_ref().map_or(1, |round| round.pass)
 }
@@ -156,16 +165,13 @@ impl Reading<'_> {
         let asked_at = Utc::now();
         let reply = self.asker.requester.get(spec.name(), &url, None).await?;
         let at = position_time(reply.at, progress.answered_at);
-        let bytes = match reply.content {
-            Content::Body { bytes, .. } => bytes,
-            // Some say so of the page behind the last one.
-            Content::NotFound if matches!(asked, Some(Next::Page(_))) => b"[]".to_vec(),
+        let (page, bytes) = match reply.content {
+            Content::Body { bytes, .. } => (Page::read(self.asker, spec, &bytes, at)?, bytes),
+            Content::Nothing => (Page::default(), Vec::new()),
+            Content::NotFound if self.ended_before(asked.as_ref(), progress, at).await? => {
+                (Page::default(), Vec::new())
+            }
             Content::NotFound | Content::NotModified => return Err(Trouble::NotFound),
-        };
-        let is_missing = bytes == b"[]";
-        let page = match Page::read(self.asker, spec, &bytes, at) {
-            Err(Trouble::NoRecords) if is_missing => Page::default(),
-            page => page?,
         };
         let body = crate::answer::raw(&bytes).map_or("", |raw| raw.get());
         let next = spec.paging.next(asked.as_ref(), (body, reply.link.as_deref()), page.records)?;
@@ -176,6 +182,22 @@ impl Reading<'_> {
         let next = seen.judge(asked.as_ref(), next, records)?;
         let read = Read { at, date: reply.date, asked_at, records: page.records, next };
         Ok((page, read))
+    }
+
+    /// Whether a numbered page that is not there is the one behind the last: some sources say 404 of it. Then the page before
+    /// is still there; where that is gone too, it is the source that is in trouble, and the list has not ended.
+    async fn ended_before(
+        &self,
+        asked: Option<&Next>,
+        progress: &Progress,
+        at: DateTime<Utc>,
+    ) -> Result<bool, Trouble> {
+        let Some(Next::Page(number)) = asked else { return Ok(false) };
+        let before = Next::Page(number.saturating_sub(1));
+        let url = self.spec.url(Some(&before), progress.complete_until)?;
+        let reply = self.asker.requester.get(self.spec.name(), &url, None).await?;
+        let Content::Body { bytes, .. } = reply.content else { return Ok(false) };
+        Ok(Page::read(self.asker, self.spec, &bytes, at)?.records > 0)
     }
 
     /// Lands a page, and returns the lease of the next one; `None` when the round has come to its end, or somebody else has
@@ -189,16 +211,17 @@ impl Reading<'_> {
     ) -> Result<Option<Lease>, Error> {
         page.forget_known(&self.known(&page).await?);
         let progress = round::after(&lease.progress, read, self.spec.can_shift());
-        let is_done = progress.round.is_none();
-        let next_at = if is_done {
+        let is_finished = progress.round.is_none();
+        let next_at = if is_finished {
             schedule::after_answer(Utc::now(), self.spec.list.every)
         } else {
             Utc::now() + self.lease_time()
         };
-        let landed = match self.land_items(lease, &page.items, &progress, next_at, &page, summary).await {
+        let step = Step { progress, next_at, is_finished };
+        let landed = match self.land_step(lease, &step, &page, summary).await {
             Err(Error::Staging(error)) if error.is_data() => {
                 tracing::error!(source = self.source(), list = self.spec.name(), %error, "a page cannot be stored");
-                self.land_one_by_one(lease, &mut page, &progress, next_at, summary).await?
+                self.land_one_by_one(lease, &step, page, summary).await?
             }
             landed => landed?,
         };
@@ -207,11 +230,11 @@ impl Reading<'_> {
             return Ok(None);
         }
         summary.pages += 1;
-        if is_done {
+        if is_finished {
             self.asker.lists.note(self.source(), self.spec.name(), None);
             return Ok(None);
         }
-        Ok(Some(Lease { progress, leased_until: next_at }))
+        Ok(Some(Lease { progress: step.progress, leased_until: next_at }))
     }
 
     /// Lands a page of which the database refuses something: each record by itself, so that only the one is a dead letter;
@@ -219,46 +242,41 @@ impl Reading<'_> {
     async fn land_one_by_one(
         &mut self,
         lease: &Lease,
-        page: &mut Page,
-        progress: &Progress,
-        next_at: DateTime<Utc>,
+        step: &Step,
+        mut page: Page,
         summary: &mut Summary,
     ) -> Result<bool, Error> {
-        let nothing = Page::default();
         let mut lease = lease.clone();
-        for mut item in std::mem::take(&mut page.items) {
-            let (stays, until) = (lease.progress.clone(), Utc::now() + self.lease_time());
-            let items = std::slice::from_ref(&item);
-            let landed = match self.land_items(&lease, items, &stays, until, &nothing, summary).await {
+        for item in std::mem::take(&mut page.items) {
+            let next_at = Utc::now() + self.lease_time();
+            let stays = Step { progress: lease.progress.clone(), next_at, is_finished: false };
+            let mut single = Page { items: vec![item], ..Page::default() };
+            let landed = match self.land_step(&lease, &stays, &single, summary).await {
                 Err(Error::Staging(error)) if error.is_data() => {
-                    item.give_up(self.spec);
-                    let items = std::slice::from_ref(&item);
-                    self.land_items(&lease, items, &stays, until, &nothing, summary).await?
+                    single.items.iter_mut().for_each(|item| item.give_up(self.spec));
+                    self.land_step(&lease, &stays, &single, summary).await?
                 }
                 landed => landed?,
             };
             if !landed {
                 return Ok(false);
             }
-            lease = Lease { progress: stays, leased_until: until };
+            lease.leased_until = next_at;
         }
-        self.land_items(&lease, &[], progress, next_at, page, summary).await
+        self.land_step(&lease, step, &page, summary).await
     }
 
-    /// Lands items and the progress behind them; false when the lease was not ours any more. `page` has the rest that
-    /// lands with them.
-    async fn land_items(
+    /// Lands what a page holds and the progress behind it; false when the lease was not ours any more.
+    async fn land_step(
         &mut self,
         lease: &Lease,
-        items: &[Item],
-        progress: &Progress,
-        next_at: DateTime<Utc>,
+        step: &Step,
         page: &Page,
         summary: &mut Summary,
     ) -> Result<bool, Error> {
         let settings = &self.asker.settings;
         let mut batch = Batch::new(&settings.source, settings.ttl);
-        for item in items {
+        for item in &page.items {
             item.add_to(&mut batch);
         }
         for _ in 0..page.repeated {
@@ -267,9 +285,10 @@ impl Reading<'_> {
         let advance = Advance {
             entity: self.spec.list.entity,
             leased_until: lease.leased_until,
-            progress: progress.clone(),
-            next_at,
-            listed: items.iter().map(|item| item.listed.clone()).collect(),
+            progress: step.progress.clone(),
+            next_at: step.next_at,
+            is_finished: step.is_finished,
+            listed: page.items.iter().map(|item| item.listed.clone()).collect(),
             products: page.products.clone(),
         };
         let (origin, checkpoint) = (json!({ "request": self.spec.label() }), Checkpoint::List(Box::new(advance)));
@@ -282,7 +301,7 @@ impl Reading<'_> {
         };
         patience.worked();
         // Fenced by our own landing, if only the reply to its COMMIT was lost.
-        let is_ours = landing != Landing::Fenced || self.is_held(next_at).await?;
+        let is_ours = landing != Landing::Fenced || self.is_held(step.next_at).await?;
         if is_ours {
             metrics::landed(&batch);
             summary.records += u64::try_from(batch.record_count()).unwrap_or_default();
@@ -322,13 +341,14 @@ impl Reading<'_> {
         }
         self.asker.lists.note(self.source(), self.spec.name(), Some(trouble.to_string()));
         let failures = lease.progress.failures.saturating_add(1);
-        let begins_anew = trouble.ends_the_round();
-        let next_at = if begins_anew {
+        let next_at = if trouble.ends_the_round() {
             schedule::after_answer(now, self.spec.list.every)
         } else {
             schedule::after_failure(now, failures)
         };
-        self.release(lease, next_at, failures, begins_anew).await;
+        // A cursor can be over before we come back to it.
+        let is_over = trouble.is_about_the_page() && failures >= TRIES_OF_A_PAGE;
+        self.release(lease, next_at, failures, trouble.ends_the_round() || is_over).await;
     }
 
     /// Gives the list back. If that fails, it comes back when the lease ends.

@@ -10,6 +10,7 @@ use super::Trouble;
 use super::paging::{Next, Paging};
 use crate::Settings;
 use crate::error::ConfigError;
+use crate::guard::on_host_of;
 use crate::settings::List;
 use crate::template::Template;
 use crate::validators::{self, fingerprint};
@@ -123,14 +124,7 @@ impl Spec {
 
     /// A URL that the source has named, if it is the source's own: our credentials go nowhere else.
     pub(crate) fn of_our_host(&self, url: &str) -> Result<Url, Trouble> {
-        let mut url = self.base.join(url).map_err(|_| Trouble::Next)?;
-        let is_ours = url.scheme() == self.base.scheme()
-            && url.host_str() == self.base.host_str()
-            && url.port_or_known_default() == self.base.port_or_known_default()
-            && url.username() == self.base.username()
-            && url.password() == self.base.password();
-        url.set_fragment(None);
-        if is_ours { Ok(url) } else { Err(Trouble::Elsewhere) }
+        on_host_of(&self.base, url).ok_or(Trouble::Elsewhere)
     }
 }
 

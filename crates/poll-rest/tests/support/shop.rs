@@ -201,7 +201,12 @@ impl World {
 
     /// The list is due again.
     pub(crate) async fn list_is_due(&self) {
-        self.execute("update staging.lists set next_at = now() - interval '1 second'").await;
+        self.execute(
+            "update staging.lists
+             set next_at = now() - interval '1 second', due_at = due_at - interval '1 hour',
+                 finished_at = finished_at - interval '1 hour'",
+        )
+        .await;
     }
 
     /// The pages that were asked for, by what names them.

@@ -1,5 +1,6 @@
 //! Messages that carry their schema: values of every type, and schemas that are read once.
 
+use model::ExternalId;
 use serde_json::{Value, json};
 
 use super::*;

@@ -1,5 +1,9 @@
 //! Tables of values as real connectors wrote them.
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use bigdecimal::num_bigint::BigInt;
+
 use super::*;
 
 /// A row of one column `v` whose schema is this, written out.

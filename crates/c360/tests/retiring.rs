@@ -106,7 +106,7 @@ impl Place {
             partition: 0,
             expected: Some(first).filter(|first| *first > 0),
             next_offset: self.next_offset,
-            log_position: None,
+            last_seen: None,
         };
         let origin =
             json!({"topic": TOPIC, "partition": 0, "first_offset": first, "last_offset": self.next_offset - 1});

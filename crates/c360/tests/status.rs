@@ -133,7 +133,7 @@ async fn land(place: &Place, ago: TimeDelta) {
         partition: 0,
         expected: None,
         next_offset: 3,
-        log_position: None,
+        last_seen: None,
     };
     let origin = json!({"topic": TOPIC, "partition": 0, "first_offset": 0, "last_offset": 2});
     let mut lander = Lander::new(place.options(), seal(), DEFAULT_PARTITION_WIDTH);

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use model::mapping::{Context, Mapping};
 use model::{
-    Fields, Limits, LogPosition, Mapped, Operation, Position, Reason, Record, Reject, observed_at, parse_time,
+    Fields, LastSeen, Limits, LogPosition, Mapped, Operation, Position, Reason, Record, Reject, observed_at, parse_time,
 };
 
 use crate::settings::{Format, Settings};
@@ -54,10 +54,8 @@ pub struct Message<'a> {
 /// What a partition remembers from one message to the next.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
-    /// The last log position of any message that had one of its own.
-    pub position: Option<LogPosition>,
-    /// Where the last snapshot was taken, if rows of one were seen.
-    pub snapshot: Option<LogPosition>,
+    /// What later positions may hang on, once a message had one of its own.
+    pub last: Option<LastSeen>,
     /// Whether the message before was a delete with a value: the tombstone behind it only says it again.
     pub deleted: bool,
 }
@@ -162,8 +160,8 @@ impl Decoder {
                 Ok(skip.map_or_else(|| self.keep_payload(text, &sections, Some(row), records), Outcome::Skipped))
             }
             Shape::Skip(skip) => {
-                if let Skip::SchemaChange { position: Some(position) } = skip {
-                    seen.position = Some(position);
+                if let Skip::SchemaChange { position } = skip {
+                    seen.note(position);
                 }
                 Ok(Outcome::Skipped(skip))
             }
@@ -248,7 +246,9 @@ impl Decoder {
         let fields = self.fields(&written)?;
         let observed_at = at.observed_at(None);
         let version = |mapping: &Mapping| match mapping.version_column() {
-            Some(column) => self.version(&fields, column).inspect(|version| seen.position = Some(*version)),
+            Some(column) => self
+                .version(&fields, column)
+                .inspect(|version| seen.last = Some(LastSeen { position: *version, snapshot: None })),
             None => Ok(at.timestamp()),
         };
         self.upsert(at, &fields, version, observed_at, records)?;
@@ -325,9 +325,9 @@ fn without_metadata<'a>(fields: &Fields<'a>) -> Fields<'a> {
 }
 
 impl Seen {
-    /// What is remembered where reading begins: only the position of the message before is kept.
-    pub(crate) fn after(position: Option<LogPosition>) -> Self {
-        Self { position, snapshot: position.filter(|position| !position.streamed), deleted: false }
+    /// What is remembered where reading begins.
+    pub(crate) fn after(last: Option<LastSeen>) -> Self {
+        Self { last, deleted: false }
     }
 
     /// The position of a message: its own, which is remembered, or else the last one seen.
@@ -335,17 +335,13 @@ impl Seen {
     /// What a transaction of Postgres did before a snapshot was taken and committed after it is in the log before the
     /// snapshot, and not in it. It is delivered behind its rows, so it is taken to be as late as the snapshot.
     fn note(&mut self, own: Option<LogPosition>) -> LogPosition {
-        let own = own.map(|own| match self.snapshot {
-            Some(snapshot) if own.streamed && own.file == 0 && own.pos < snapshot.pos => {
-                LogPosition { pos: snapshot.pos, ..own }
-            }
-            _ => own,
-        });
-        if let Some(read) = own.filter(|own| !own.streamed) {
-            self.snapshot = Some(read);
+        if let Some(own) = own {
+            let snapshot = if own.streamed { self.last.and_then(|last| last.snapshot) } else { Some(own.pos) };
+            let snapshot = snapshot.filter(|_| own.file == 0);
+            let pos = snapshot.map_or(own.pos, |snapshot| own.pos.max(snapshot));
+            self.last = Some(LastSeen { position: LogPosition { pos, ..own }, snapshot });
         }
-        self.position = own.or(self.position);
-        self.position.unwrap_or(LogPosition { file: 0, pos: 0, streamed: false, row: 0 })
+        self.last.map_or(LogPosition { file: 0, pos: 0, streamed: false, row: 0 }, |last| last.position)
     }
 }
 

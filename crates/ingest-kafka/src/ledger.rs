@@ -1,6 +1,6 @@
 //! Reading stored progress, on a connection of its own.
 
-use model::LogPosition;
+use model::LastSeen;
 use serde_json::Value;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use staging::Patience;
@@ -13,7 +13,7 @@ pub(crate) struct Start {
     /// Offset of the first message that is not landed; `None` when nothing is stored.
     pub(crate) next_offset: Option<i64>,
     /// The last log position before it.
-    pub(crate) log_position: Option<LogPosition>,
+    pub(crate) last_seen: Option<LastSeen>,
     /// Of which epoch its messages are.
     pub(crate) epochs: PartitionEpochs,
 }
@@ -30,7 +30,7 @@ impl Stored {
         let found = self.offsets.iter().find(|offset| offset.topic == topic && offset.partition == partition);
         Start {
             next_offset: found.map(|offset| offset.next_offset),
-            log_position: found.and_then(|offset| offset.log_position),
+            last_seen: found.and_then(|offset| offset.last_seen),
             epochs: self.epochs.of(topic, partition),
         }
     }

@@ -114,7 +114,7 @@ impl Partition {
     pub(crate) fn restart(&mut self, start: Start) {
         self.generation += 1;
         self.epochs = start.epochs;
-        self.seen = Seen::after(start.log_position);
+        self.seen = Seen::after(start.last_seen);
         self.expected = start.next_offset;
         self.landed = start.next_offset;
         self.open = None;
@@ -229,7 +229,7 @@ impl Partition {
             partition: self.name.1,
             expected: self.expected.replace(next_offset),
             next_offset,
-            log_position: self.seen.position,
+            last_seen: self.seen.last,
         };
         Sealed {
             name: self.name.clone(),

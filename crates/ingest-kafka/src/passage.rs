@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use model::LogPosition;
+use model::LastSeen;
 use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
@@ -59,15 +59,15 @@ pub(crate) fn read(
     client.unassign().map_err(broke)
 }
 
-/// The last log position before an offset, of any message that has one of its own: messages without one take it.
-pub(crate) fn log_position_before(
+/// What is remembered before an offset, from the last message that has a position of its own: messages without one take it.
+pub(crate) fn last_seen_before(
     settings: &Settings,
     client: &Client,
     topic: &str,
     partition: i32,
     offset: i64,
     low: i64,
-) -> Result<Option<LogPosition>, Error> {
+) -> Result<Option<LastSeen>, Error> {
     if settings.format == Format::Json {
         return Ok(None);
     }
@@ -81,8 +81,8 @@ pub(crate) fn log_position_before(
             decoder.decode(message, &mut seen, 0, now, &mut records);
             true
         })?;
-        if seen.position.is_some() {
-            return Ok(seen.position);
+        if seen.last.is_some() {
+            return Ok(seen.last);
         }
         (end, back) = (start, back * 10);
     }

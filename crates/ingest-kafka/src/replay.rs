@@ -154,7 +154,7 @@ impl Part {
             topic: self.topic.clone(),
             partition: self.partition,
             next_offset: self.next_offset,
-            log_position: self.log_position,
+            last_seen: self.last_seen,
         };
         Rewind { stored: self.stored, start, first_offset: self.first_offset }
     }
@@ -166,7 +166,7 @@ impl Part {
             first_offset: self.first_offset,
             end_offset: self.end_offset,
             next_offset: self.next_offset,
-            log_position: self.log_position,
+            last_seen: self.last_seen,
         }
     }
 
@@ -187,7 +187,7 @@ fn read(
     let (mut one, mut held) = (Vec::new(), Vec::new());
     for (part, epochs) in parts {
         let decoder = Decoder::new(settings, &part.topic);
-        let mut seen = Seen::after(part.log_position);
+        let mut seen = Seen::after(part.last_seen);
         let offsets = part.next_offset..part.end_offset;
         passage::read(settings, &client, &part.topic, part.partition, offsets, |message| {
             match decoder.decode(message, &mut seen, epochs.at(message.offset), Utc::now(), &mut one) {

@@ -1,6 +1,6 @@
 //! Dead letters of messages: what is kept with one, and reading it again.
 
-use model::{LogPosition, Reason, Reject};
+use model::{LastSeen, Reason, Reject};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use staging::DeadLetter;
@@ -50,7 +50,7 @@ pub(crate) fn dead_letter(
         key: message.key.map(<[u8]>::to_vec),
         new_key: message.new_key.map(<[u8]>::to_vec),
         timestamp_ms: message.timestamp_ms,
-        log_position: seen.position.map(LogPosition::to_bytes),
+        log_position: seen.last.map(LastSeen::to_bytes),
         after_delete: seen.deleted,
         epoch,
     })
@@ -72,8 +72,8 @@ pub fn reread(settings: &Settings, opened: &Opened) -> Reread {
         value: (!known.is_tombstone).then_some(&contents.payload),
         new_key: known.new_key.as_deref(),
     };
-    let position = known.log_position.as_deref().and_then(LogPosition::from_bytes);
-    let mut seen = Seen { deleted: known.after_delete, ..Seen::after(position) };
+    let last = known.log_position.as_deref().and_then(LastSeen::from_bytes);
+    let mut seen = Seen { deleted: known.after_delete, ..Seen::after(last) };
     let mut records = Vec::new();
     let decoder = Decoder::new(settings, &place.topic);
     match decoder.decode(&message, &mut seen, known.epoch, opened.letter.landed_at, &mut records) {

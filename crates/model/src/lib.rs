@@ -35,7 +35,7 @@ pub use fields::{Field, Fields};
 pub use json::{Limits, inspect};
 pub use match_key::{Guards, MATCH_KEY_VERSION, MatchKey, Unmatched};
 pub use order::{InteractionFields, OrderFields, OrderLine, Participant, ProductFields, fits_numeric};
-pub use position::{LogPosition, Position};
+pub use position::{LastSeen, LogPosition, Position};
 pub use profile::{Contributor, Edit, Origin, Profile, Survivorship};
 pub use record::{Entity, Mapped, Operation, Reason, Record, Reject};
 pub use redact::{redact_credential, replace_values};

@@ -30,15 +30,7 @@ impl LogPosition {
         Self { file: 0, pos: order_i64(pos), streamed: true, row: 0 }
     }
 
-    /// The form kept in `staging.kafka_offsets.log_position`.
-    pub fn to_bytes(self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(Self::BYTES);
-        self.write(&mut bytes);
-        bytes
-    }
-
-    /// Reads [`LogPosition::to_bytes`] back; `None` if the bytes are of another form.
-    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let bytes: &[u8; Self::BYTES] = bytes.try_into().ok()?;
         Some(Self {
             file: u32::from_be_bytes(bytes[0..4].try_into().ok()?),
@@ -53,6 +45,35 @@ impl LogPosition {
         bytes.extend_from_slice(&self.pos.to_be_bytes());
         bytes.push(u8::from(self.streamed));
         bytes.extend_from_slice(&self.row.to_be_bytes());
+    }
+}
+
+/// What is remembered of a log while a Kafka partition is read: what the position of a later message may hang on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LastSeen {
+    /// The position of the last message that had one of its own.
+    pub position: LogPosition,
+    /// The `pos` at which the last snapshot was taken, of a log without files whose snapshot was read here.
+    pub snapshot: Option<u64>,
+}
+
+impl LastSeen {
+    /// The form kept in `staging.kafka_offsets.log_position`: the position, then the snapshot if there was one.
+    pub fn to_bytes(self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(LogPosition::BYTES + 8);
+        self.position.write(&mut bytes);
+        bytes.extend(self.snapshot.into_iter().flat_map(u64::to_be_bytes));
+        bytes
+    }
+
+    /// Reads [`LastSeen::to_bytes`] back; `None` if the bytes are of another form.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (position, snapshot) = bytes.split_at_checked(LogPosition::BYTES)?;
+        let snapshot = match snapshot {
+            [] => None,
+            snapshot => Some(u64::from_be_bytes(snapshot.try_into().ok()?)),
+        };
+        Some(Self { position: LogPosition::from_bytes(position)?, snapshot })
     }
 }
 
@@ -170,9 +191,9 @@ mod tests {
         }
 
         #[test]
-        fn log_positions_read_back(file: u32, pos: u64, streamed: bool, row: u32) {
-            let log = log(file, pos, streamed, row);
-            prop_assert_eq!(LogPosition::from_bytes(&log.to_bytes()), Some(log));
+        fn what_was_last_seen_reads_back(file: u32, pos: u64, streamed: bool, row: u32, snapshot: Option<u64>) {
+            let last = LastSeen { position: log(file, pos, streamed, row), snapshot };
+            prop_assert_eq!(LastSeen::from_bytes(&last.to_bytes()), Some(last));
         }
     }
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use chrono::Utc;
 use embedded_postgres::{Cluster, Options};
 use futures::TryStreamExt;
-use model::{Entity, ExternalId, InstallationKey, LogPosition, Mapped, Operation, Position, Record};
+use model::{Entity, ExternalId, InstallationKey, LastSeen, LogPosition, Mapped, Operation, Position, Record};
 use sqlx::postgres::{PgConnectOptions, PgPoolCopyExt};
 use sqlx::{Connection, PgConnection, PgPool};
 use staging::offsets::{Advance, Progress};
@@ -91,7 +91,7 @@ async fn land(options: &PgConnectOptions, records: &[Record]) -> f64 {
         batch.push(record);
         if batch.is_full() || next_offset == i64::try_from(records.len()).unwrap() {
             let topic = "topic".to_owned();
-            let log_position = Some(log_position(next_offset));
+            let last_seen = Some(LastSeen { position: log_position(next_offset), snapshot: None });
             let advance = Advance {
                 progress: Progress::Source,
                 epoch: 0,
@@ -99,7 +99,7 @@ async fn land(options: &PgConnectOptions, records: &[Record]) -> f64 {
                 partition: 0,
                 expected: stored,
                 next_offset,
-                log_position,
+                last_seen,
             };
             let origin = serde_json::json!({"topic": "topic", "partition": 0});
             let landing = lander.land(&mut batch, &origin, &Checkpoint::Kafka(advance), Utc::now()).await.unwrap();

@@ -2,7 +2,7 @@
 //! (`staging.replays`).
 
 use chrono::{DateTime, Utc};
-use model::LogPosition;
+use model::LastSeen;
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, PgExecutor, Row};
 
@@ -17,8 +17,8 @@ pub struct StoredOffset {
     pub partition: i32,
     /// Offset of the first message that is not landed.
     pub next_offset: i64,
-    /// The last log position seen before it.
-    pub log_position: Option<LogPosition>,
+    /// What is remembered of the log before it; the column `log_position`.
+    pub last_seen: Option<LastSeen>,
 }
 
 impl StoredOffset {
@@ -28,7 +28,7 @@ impl StoredOffset {
             topic: row.get(0),
             partition: row.get(1),
             next_offset: row.get(2),
-            log_position: row.get::<Option<&[u8]>, _>(3).and_then(LogPosition::from_bytes),
+            last_seen: row.get::<Option<&[u8]>, _>(3).and_then(LastSeen::from_bytes),
         }
     }
 }
@@ -58,8 +58,8 @@ pub struct Advance {
     pub expected: Option<i64>,
     /// Offset of the first message that the batch does not cover.
     pub next_offset: i64,
-    /// The last log position seen up to there.
-    pub log_position: Option<LogPosition>,
+    /// What is remembered of the log up to there.
+    pub last_seen: Option<LastSeen>,
 }
 
 /// All stored offsets of a source.
@@ -180,7 +180,7 @@ pub(crate) async fn advance(
         .bind(&advance.topic)
         .bind(advance.partition)
         .bind(advance.next_offset)
-        .bind(advance.log_position.map(LogPosition::to_bytes))
+        .bind(advance.last_seen.map(LastSeen::to_bytes))
         .bind(now)
         .bind(advance.expected)
         .bind(i32::try_from(advance.epoch).unwrap_or(i32::MAX))

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use model::LogPosition;
+use model::LastSeen;
 use sqlx::{Connection, PgConnection, PgExecutor, Row};
 
 use crate::Error;
@@ -26,8 +26,8 @@ pub struct Section {
     pub end_offset: i64,
     /// Offset of the first message that is not landed again yet.
     pub next_offset: i64,
-    /// The last log position seen before it.
-    pub log_position: Option<LogPosition>,
+    /// What is remembered of the log before it; the column `log_position`.
+    pub last_seen: Option<LastSeen>,
 }
 
 /// Other progress for a partition.
@@ -80,7 +80,7 @@ pub async fn begin(
     .bind(&partitions)
     .bind(sections.iter().map(|section| section.first_offset).collect::<Vec<_>>())
     .bind(sections.iter().map(|section| section.end_offset).collect::<Vec<_>>())
-    .bind(sections.iter().map(|section| section.log_position.map(LogPosition::to_bytes)).collect::<Vec<_>>())
+    .bind(sections.iter().map(|section| section.last_seen.map(LastSeen::to_bytes)).collect::<Vec<_>>())
     .bind(now)
     .execute(&mut *transaction)
     .await
@@ -106,7 +106,7 @@ pub async fn unfinished(executor: impl PgExecutor<'_>, source: &str, request: &s
         first_offset: row.get(2),
         end_offset: row.get(3),
         next_offset: row.get(4),
-        log_position: row.get::<Option<&[u8]>, _>(5).and_then(LogPosition::from_bytes),
+        last_seen: row.get::<Option<&[u8]>, _>(5).and_then(LastSeen::from_bytes),
     };
     Ok(rows.iter().map(section).collect())
 }
@@ -160,7 +160,7 @@ pub async fn rewind(
         .bind(&start.topic)
         .bind(start.partition)
         .bind(start.next_offset)
-        .bind(start.log_position.map(LogPosition::to_bytes))
+        .bind(start.last_seen.map(LastSeen::to_bytes))
         .bind(now)
         .bind(stored)
         .execute(&mut *transaction)

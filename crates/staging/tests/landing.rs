@@ -8,9 +8,7 @@ use sqlx::postgres::PgListener;
 use staging::offsets::{self, StoredOffset};
 use staging::{Batch, LANDED_CHANNEL, LIMIT_BYTES, LIMIT_ROWS, Landing};
 
-use crate::support::{
-    HOUR, SOURCE, TOPIC, TTL, advance, batch, dead_letter, log_position, noon, origin, record, staged,
-};
+use crate::support::{HOUR, SOURCE, TOPIC, TTL, advance, batch, dead_letter, last_seen, noon, origin, record, staged};
 
 #[tokio::test]
 async fn invariant_1_nothing_is_lost_a_source_record_is_landed_parked_or_counted() {
@@ -70,8 +68,8 @@ async fn invariant_2_position_with_data_all_of_a_batch_commits_in_one_transactio
         .await;
     assert_eq!(transactions, 1);
     let stored = offsets::stored(&staged.pool, SOURCE).await.unwrap();
-    let log_position = Some(log_position(4));
-    assert_eq!(stored, [StoredOffset { topic: TOPIC.to_owned(), partition: 0, next_offset: 4, log_position }]);
+    let last_seen = Some(last_seen(4));
+    assert_eq!(stored, [StoredOffset { topic: TOPIC.to_owned(), partition: 0, next_offset: 4, last_seen }]);
 }
 
 #[tokio::test]

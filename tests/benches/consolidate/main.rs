@@ -84,7 +84,7 @@ async fn stage(options: &PgConnectOptions, rows: usize, round: i64) -> Result<()
                         partition: 0,
                         expected: (stored != round * 1_000_000_000).then_some(stored),
                         next_offset: covered,
-                        log_position: None,
+                        last_seen: None,
                     };
                     lander.land(&mut batch, &json!({}), &Checkpoint::Kafka(advance), now).await?;
                     batch = Batch::new(system, TTL);

@@ -104,6 +104,6 @@ impl Decoder {
             return at.timestamp();
         }
         let at_its_time = LogPosition { row: u32::MAX, ..at.timestamp() };
-        seen.position.map_or(at_its_time, |seen| seen.max(at_its_time))
+        seen.last.map_or(at_its_time, |last| last.position.max(at_its_time))
     }
 }

@@ -1,6 +1,6 @@
 //! From what an operator asked for to offsets: what there is, what is landed, and what that means for each partition.
 
-use model::LogPosition;
+use model::LastSeen;
 use rdkafka::consumer::Consumer;
 use rdkafka::{Offset, TopicPartitionList};
 use staging::offsets::StoredOffset;
@@ -31,7 +31,7 @@ pub struct Part {
     /// The source's progress; `None` when there is none.
     pub stored: Option<i64>,
     #[serde(skip)]
-    pub(super) log_position: Option<LogPosition>,
+    pub(super) last_seen: Option<LastSeen>,
 }
 
 impl Part {
@@ -76,7 +76,7 @@ pub(super) fn plan(
                 first_offset: section.first_offset,
                 next_offset: section.next_offset,
                 end_offset: section.end_offset,
-                log_position: section.log_position,
+                last_seen: section.last_seen,
                 rewinds: false,
                 stored: None,
                 topic,
@@ -105,8 +105,8 @@ pub(super) fn plan(
         // What is not landed before a new epoch is not passed over.
         let next_offset =
             stored.filter(|_| can_go_on && rewinds).map_or(first_offset, |stored| stored.min(first_offset));
-        let log_position = passage::log_position_before(settings, client, &topic, partition, next_offset, bounds.low)?;
-        parts.push(Part { topic, partition, first_offset, next_offset, end_offset, rewinds, stored, log_position });
+        let last_seen = passage::last_seen_before(settings, client, &topic, partition, next_offset, bounds.low)?;
+        parts.push(Part { topic, partition, first_offset, next_offset, end_offset, rewinds, stored, last_seen });
     }
     Ok(parts)
 }

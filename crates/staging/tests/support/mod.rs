@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use embedded_postgres::test::TestDatabase;
-use model::{Entity, ExternalId, InstallationKey, LogPosition, Mapped, Operation, Position, Reason, Record, Reject};
+use model::{
+    Entity, ExternalId, InstallationKey, LastSeen, LogPosition, Mapped, Operation, Position, Reason, Record, Reject,
+};
 use serde_json::{Value, json};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, PgConnection, PgPool};
@@ -117,11 +119,15 @@ pub(crate) fn advance(expected: Option<i64>, next_offset: i64) -> Checkpoint {
         partition: 0,
         expected,
         next_offset,
-        log_position: Some(log_position(next_offset)),
+        last_seen: Some(last_seen(next_offset)),
     })
 }
 
-pub(crate) fn log_position(pos: i64) -> LogPosition {
+pub(crate) fn last_seen(pos: i64) -> LastSeen {
+    LastSeen { position: log_position(pos), snapshot: None }
+}
+
+fn log_position(pos: i64) -> LogPosition {
     LogPosition { file: 3, pos: pos.unsigned_abs(), streamed: true, row: 0 }
 }
 

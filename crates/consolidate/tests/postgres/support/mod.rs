@@ -93,7 +93,7 @@ impl World {
             partition: 0,
             expected,
             next_offset,
-            log_position: None,
+            last_seen: None,
         };
         let landing = self.lander.land(&mut batch, &origin, &Checkpoint::Kafka(advance), Utc::now()).await.unwrap();
         assert!(matches!(landing, Landing::Landed { batch_id: Some(_) }));

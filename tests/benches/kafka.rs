@@ -1,26 +1,22 @@
 //! How fast a backlog is landed from a real broker, beside `\copy` of the same rows by psql, and beside consuming the same
 //! topic and doing nothing with it.
 //!
-//! ROWS events (1,000,000) on PARTITIONS partitions (1). Landing and both limits take turns, RUNS times (3). Everything but
+//! ROWS events (1,000,000) of about BYTES bytes (800, or 200) on PARTITIONS partitions (1). Landing and both limits take turns, RUNS times (3). Everything but
 //! landing is done by processes of their own, so that the memory of this one is that of landing.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use c360_tests::bench::{Resident, Watch, cluster, database, number, produce, report, rows, runs, timed};
+use c360_tests::bench::{Resident, Shape, Watch, cluster, database, number, produce, report, rows, runs, timed};
+use c360_tests::source;
 use c360_tests::stack::Broker;
-use ingest_kafka::{DEFAULT_PLACEHOLDER, Format, Settings};
-use model::mapping::{Columns, Context, CustomerMapping, Mapping};
-use model::{Credentials, InstallationKey, Limits};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{Offset, TopicPartitionList};
 use sqlx::Executor;
 use sqlx::postgres::PgConnectOptions;
-use staging::{DEFAULT_PARTITION_WIDTH, Lander, Seal};
 use tokio_util::sync::CancellationToken;
 
 const TOPIC: &str = "customers";
@@ -43,10 +39,15 @@ async fn main() -> Result<()> {
     let (rows, partitions) = (rows(1_000_000), number("PARTITIONS", 1));
     let words: Vec<String> = std::env::args().skip(1).collect();
     match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["produce", brokers] => produce(brokers, TOPIC, rows, partitions),
+        ["produce", brokers] => produce(brokers, TOPIC, rows, partitions, shape()),
         ["consume", brokers, group] => consume(brokers, group, rows),
         _ => bench(rows, partitions).await,
     }
+}
+
+/// Envelopes, or rows alone where messages are to be shorter than an envelope.
+fn shape() -> Shape {
+    if number("BYTES", 800) < 500 { Shape::Rows } else { Shape::Envelopes }
 }
 
 async fn bench(rows: usize, partitions: usize) -> Result<()> {
@@ -82,7 +83,7 @@ async fn bench(rows: usize, partitions: usize) -> Result<()> {
             copied[run], consumed[run]
         );
     }
-    let what = format!("landing {rows} events, partitions: {partitions}");
+    let what = format!("landing {rows} events ({:?}), partitions: {partitions}", shape());
     report(&what, rows, &landed, "\\copy", &copied, "no goal");
     report(&what, rows, &landed, "consuming alone", &consumed, "no goal");
     Ok(())
@@ -90,9 +91,14 @@ async fn bench(rows: usize, partitions: usize) -> Result<()> {
 
 /// Lands the backlog; the memory of this process meanwhile.
 async fn land(broker: &Broker, options: &PgConnectOptions, rows: usize) -> Result<Resident> {
-    let lander = Lander::new(options.clone(), Seal::new(&InstallationKey::new([7; 32])), DEFAULT_PARTITION_WIDTH);
+    let mapping = source::customer(
+        "id",
+        &["name", "address_line_1", "address_line_2", "city", "state", "zipcode", "phonenumber"],
+    );
+    let settings = source::kafka("home_delivery", &broker.bootstrap(), &[TOPIC], mapping);
+    let lander = source::lander(options);
     let watch = Watch::begin(std::process::id());
-    let landing = ingest_kafka::catch_up(settings(broker), options.clone(), lander, CancellationToken::new());
+    let landing = ingest_kafka::catch_up(settings, options.clone(), lander, CancellationToken::new());
     let done = tokio::spawn(landing).await??;
     ensure!(done.records == rows as u64, "{done:?}");
     watch.end()
@@ -134,43 +140,4 @@ fn psql(url: &str, command: &str) -> Result<()> {
     let done = Command::new("psql").args(["-qX", url, "-c", command]).status().context("psql")?;
     ensure!(done.success(), "psql {command}");
     Ok(())
-}
-
-fn settings(broker: &Broker) -> Settings {
-    let column = |name: &str| Columns::One(name.to_owned());
-    let attributes = [
-        ("name", "name"),
-        ("address1", "address_line_1"),
-        ("address2", "address_line_2"),
-        ("city", "city"),
-        ("state", "state"),
-        ("zipcode", "zipcode"),
-        ("phone", "phonenumber"),
-    ];
-    let customer = CustomerMapping {
-        topics: Vec::new(),
-        request: None,
-        records: None,
-        external_id: column("id"),
-        email: Some(column("email")),
-        credential: Some("password".to_owned()),
-        version: None,
-        attributes: attributes.into_iter().map(|(ours, theirs)| (ours.to_owned(), column(theirs))).collect(),
-    };
-    Settings {
-        name: "home_delivery".to_owned(),
-        brokers: broker.bootstrap(),
-        topics: vec![TOPIC.to_owned()],
-        group_id: "c360".to_owned(),
-        format: Format::Debezium,
-        mappings: vec![Mapping::Customer(customer)],
-        context: Context {
-            credentials: Credentials::digest(&InstallationKey::new([7; 32])),
-            timezone: "UTC".parse().unwrap_or_default(),
-        },
-        limits: Limits::default(),
-        ttl: Duration::from_hours(168),
-        placeholder: DEFAULT_PLACEHOLDER.to_owned(),
-        properties: BTreeMap::new(),
-    }
 }

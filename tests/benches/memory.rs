@@ -8,7 +8,7 @@ use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use c360_tests::bench::{Watch, cluster, database, produce, rate, rows, runs};
+use c360_tests::bench::{Shape, Watch, cluster, database, produce, rate, rows, runs};
 use c360_tests::program::{self, Installation, Running};
 use c360_tests::stack::{Broker, CUSTOMERS_TOPIC};
 use embedded_postgres::Cluster;
@@ -28,7 +28,7 @@ async fn main() -> Result<()> {
     program::c360()?;
     let broker = Broker::start().await?;
     broker.create_topic(CUSTOMERS_TOPIC, 1).await?;
-    produce(&broker.bootstrap(), CUSTOMERS_TOPIC, rows, 1)?;
+    produce(&broker.bootstrap(), CUSTOMERS_TOPIC, rows, 1, Shape::Envelopes)?;
     let home = Installation::new("")?;
     let (_store, store) = store(&home)?;
     let cluster = cluster()?;

@@ -14,7 +14,7 @@ use embedded_postgres::{Cluster, Options};
 use sqlx::PgConnection;
 use sqlx::postgres::PgConnectOptions;
 
-pub use backlog::produce;
+pub use backlog::{Shape, produce};
 pub use resident::{Resident, Watch};
 
 /// `ROWS`, or this many.
@@ -42,7 +42,7 @@ pub fn number(name: &str, default: usize) -> usize {
 
 /// A throw-away cluster that waits for the disk as a real one does.
 pub fn cluster() -> Result<Cluster> {
-    let options = Options::temporary().durable(true);
+    let options = Options::temporary().durable(true).tcp(true);
     let settings = [
         ("wal_level", "replica"),
         ("shared_buffers", "512MB"),

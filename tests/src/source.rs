@@ -1,4 +1,4 @@
-//! Kafka sources, as tests configure them.
+//! Sources, as tests and benchmarks configure them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -32,15 +32,18 @@ pub fn kafka(name: &str, brokers: &str, topics: &[&str], customer: CustomerMappi
         group_id: name.to_owned(),
         format: Format::Debezium,
         mappings: vec![Mapping::Customer(customer)],
-        context: Context {
-            credentials: Credentials::digest(&key()),
-            timezone: "UTC".parse().unwrap_or_else(|error| unreachable!("UTC is a zone: {error}")),
-        },
+        context: context(),
         limits: Limits::default(),
         ttl: Duration::from_hours(168),
         placeholder: DEFAULT_PLACEHOLDER.to_owned(),
         properties: BTreeMap::new(),
     }
+}
+
+/// What mapping needs beside the row.
+pub fn context() -> Context {
+    let timezone = "UTC".parse().unwrap_or_else(|error| unreachable!("UTC is a zone: {error}"));
+    Context { credentials: Credentials::digest(&key()), timezone }
 }
 
 /// Seals with the key of these sources.

@@ -19,6 +19,12 @@ pub enum Error {
     /// The schema could not be brought up to date.
     #[error("migrating schema staging: {0}")]
     Migrate(#[from] MigrateError),
+    /// The server is older than what the schemas are written for.
+    #[error("Postgres 15 or newer is needed, and the server of this database is {}.{}", version / 10_000, version % 10_000)]
+    TooOld {
+        /// As `server_version_num` has it.
+        version: u32,
+    },
     /// The database belongs to an installation with another key.
     #[error(
         "this database was made with another installation key. Copy the key file of that installation to the path of \

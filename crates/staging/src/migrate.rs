@@ -5,12 +5,18 @@ use sqlx::migrate::{Migrate, Migrator};
 
 use crate::Error;
 
+/// The oldest server that the schemas are written for, as `server_version_num` has it.
+const OLDEST_SERVER: u32 = 150_000;
+
 static MIGRATOR: Migrator = sqlx::migrate!();
 
 /// Applies the migrations that are missing, one process at a time (an advisory lock), noting them in
 /// `staging._migrations`. Newer migrations that this program does not know are left alone, so that an older process can
 /// start while a newer one runs.
+///
+/// Refuses a server that is too old ([`Error::TooOld`]) before it touches anything.
 pub async fn migrate(connection: &mut PgConnection) -> Result<(), Error> {
+    check_server(connection.server_version_num())?;
     let mut migrator = Migrator::with_migrations(MIGRATOR.iter().cloned().collect());
     migrator.create_schema("staging");
     migrator.dangerous_set_table_name("staging._migrations");
@@ -37,4 +43,24 @@ pub async fn missing_migrations_of(
     let applied = if made { connection.list_applied_migrations(table).await? } else { Vec::new() };
     let is_missing = |version: i64| !applied.iter().any(|migration| migration.version == version);
     Ok(migrator.iter().filter(|migration| is_missing(migration.version)).count())
+}
+
+/// What poses as Postgres and has no version is given the benefit of the doubt.
+fn check_server(version: Option<u32>) -> Result<(), Error> {
+    match version {
+        Some(version) if version < OLDEST_SERVER => Err(Error::TooOld { version }),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_is_too_old_is_refused_by_its_version() {
+        let told = check_server(Some(140_012)).unwrap_err().to_string();
+        assert_eq!(told, "Postgres 15 or newer is needed, and the server of this database is 14.12");
+        assert!(check_server(Some(150_000)).is_ok());
+    }
 }

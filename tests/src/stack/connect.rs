@@ -13,6 +13,8 @@ const START_TIMEOUT: Duration = Duration::from_mins(2);
 const RUNNING_TIMEOUT: Duration = Duration::from_mins(1);
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 const HEAP_MIB: u32 = 512;
+/// What makes up for a slow start when there is much to do.
+const THOROUGH: (u32, &[&str]) = (2048, &["-XX:TieredStopAtLevel=4"]);
 
 /// A running (or stopped) worker. Connectors, their configuration and their offsets live in the broker.
 pub struct Connect {
@@ -21,16 +23,27 @@ pub struct Connect {
     directory: TempDir,
     port: u16,
     http: Client,
+    heap_mib: u32,
+    flags: &'static [&'static str],
 }
 
 impl Connect {
     /// Starts a worker on this broker. When this returns, it takes connectors.
     pub async fn start(broker: &Broker) -> Result<Self> {
+        Self::start_with(broker, (HEAP_MIB, &[])).await
+    }
+
+    /// The same, with a JVM that is made for long work, as in production.
+    pub async fn start_for_long_work(broker: &Broker) -> Result<Self> {
+        Self::start_with(broker, THOROUGH).await
+    }
+
+    async fn start_with(broker: &Broker, (heap_mib, flags): (u32, &'static [&'static str])) -> Result<Self> {
         // An error says that the process has a provider already, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = Client::builder().no_proxy().timeout(Duration::from_secs(30)).build()?;
         let directory = directory::new("connect")?;
-        let mut connect = Self { process: None, directory, port: ports::free()?, http };
+        let mut connect = Self { process: None, directory, port: ports::free()?, http, heap_mib, flags };
         let settings = connect.settings(broker).await?;
         jvm::write_properties(&connect.properties(), &settings)?;
         connect.restart().await?;
@@ -91,7 +104,7 @@ impl Connect {
     pub async fn restart(&mut self) -> Result<()> {
         self.kill();
         let main = "org.apache.kafka.connect.cli.ConnectDistributed";
-        let mut command = jvm::java(jvm::jars().await?, self.directory.path(), HEAP_MIB, main)?;
+        let mut command = jvm::java_with(jvm::jars().await?, self.directory.path(), self.heap_mib, self.flags, main)?;
         command.arg(self.properties());
         let mut process = Daemon::spawn("connect", command, &self.directory.path().join("connect.log"))?;
         process.ready(START_TIMEOUT, async || self.answers().await).await?;

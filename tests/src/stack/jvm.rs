@@ -54,12 +54,18 @@ pub(super) async fn jars() -> Result<&'static Path> {
 ///
 /// `directory` gets the JVM's log configuration.
 pub(super) fn java(jars: &Path, directory: &Path, heap: u32, main: &str) -> Result<Command> {
+    java_with(jars, directory, heap, &[], main)
+}
+
+/// The same, with flags that win over ours.
+pub(super) fn java_with(jars: &Path, directory: &Path, heap: u32, flags: &[&str], main: &str) -> Result<Command> {
     let log4j = directory.join("log4j2.xml");
     fs::write(&log4j, LOG4J)?;
     let java = env::var_os("JAVA_HOME").map_or_else(|| "java".into(), |home| Path::new(&home).join("bin/java"));
     let mut command = tied_command(java, None);
     command
         .args(FLAGS)
+        .args(flags)
         .arg(format!("-Xmx{heap}m"))
         .arg(format!("-Dlog4j2.configurationFile={}", log4j.display()))
         .arg("-cp")

@@ -29,6 +29,8 @@ pub(crate) struct Pace {
 
 /// Turns that this process has taken.
 struct Turns {
+    /// When they were taken. Those that were past by then are as good as one of that moment.
+    since: Instant,
     next: Instant,
     left: u32,
     /// How many the last statement took, and how many of them were used.
@@ -43,7 +45,7 @@ impl Turns {
             let at = self.next;
             self.next += interval;
             self.left -= 1;
-            if at + saved_up >= now {
+            if at.max(self.since) + saved_up >= now {
                 self.used += 1;
                 return Some(at);
             }
@@ -68,7 +70,7 @@ impl Pace {
             database,
             interval,
             saved_up: burst.clamp(SAVED_UP.0, SAVED_UP.1),
-            turns: tokio::sync::Mutex::new(Turns { next: now, left: 0, taken: 0, used: 0 }),
+            turns: tokio::sync::Mutex::new(Turns { since: now, next: now, left: 0, taken: 0, used: 0 }),
             not_before: Mutex::new(now),
         }
     }
@@ -112,7 +114,8 @@ impl Pace {
             let most = (AT_ONCE.as_secs_f64() / self.interval.as_secs_f64()).clamp(1.0, f64::from(u32::MAX));
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped")]
             let wanted = turns.wanted(most as u32);
-            *turns = Turns { next: self.first_of(wanted).await, left: wanted, taken: wanted, used: 0 };
+            let next = self.first_of(wanted).await;
+            *turns = Turns { since: Instant::now(), next, left: wanted, taken: wanted, used: 0 };
         }
     }
 
@@ -149,7 +152,7 @@ mod tests {
     #[test]
     fn turns_are_evenly_spaced_and_keep_for_a_while_only() {
         let start = Instant::now() + Duration::from_hours(1);
-        let mut turns = Turns { next: start, left: 10, taken: 10, used: 0 };
+        let mut turns = Turns { since: start, next: start, left: 10, taken: 10, used: 0 };
         assert_eq!(turns.pop(start, INTERVAL, KEPT), Some(start));
         assert_eq!(turns.pop(start, INTERVAL, KEPT), Some(start + INTERVAL), "it may be ahead");
         let late = start + 7 * INTERVAL;
@@ -159,8 +162,19 @@ mod tests {
     }
 
     #[test]
+    fn turns_that_are_past_when_they_are_taken_can_still_be_used() {
+        let since = Instant::now() + Duration::from_hours(1);
+        let mut turns = Turns { since, next: since - KEPT, left: 3, taken: 3, used: 0 };
+        let a_little_later = since + INTERVAL;
+        assert_eq!(turns.pop(a_little_later, INTERVAL, KEPT), Some(since - KEPT));
+        assert_eq!(turns.pop(a_little_later, INTERVAL, KEPT), Some(since - KEPT + INTERVAL));
+        assert_eq!(turns.pop(since + 2 * KEPT, INTERVAL, KEPT), None);
+    }
+
+    #[test]
     fn a_busy_process_takes_more_turns_at_once_and_an_idle_one_gives_them_up() {
-        let wanted = |taken, used| Turns { next: Instant::now(), left: 0, taken, used }.wanted(12);
+        let start = Instant::now();
+        let wanted = |taken, used| Turns { since: start, next: start, left: 0, taken, used }.wanted(12);
         assert_eq!([wanted(0, 0), wanted(1, 1), wanted(8, 8), wanted(12, 3), wanted(12, 0)], [1, 2, 12, 3, 1]);
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde_json::json;
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
-use sqlx::{ConnectOptions, PgPool};
+use sqlx::{ConnectOptions, Executor, PgPool};
 use staging::polls::OFFERED_CHANNEL;
 use staging::{Lander, health, lists, polls};
 use tokio::sync::Notify;
@@ -213,10 +213,19 @@ fn landings<'a>(
     Landings { settings, label, lander, database, cancel, summary: Summary::default() }
 }
 
-/// Connections for leasing, listening and health; landing has its own.
+/// Connections for leasing, listening, the rate and health; landing has its own.
+///
+/// None of it has to outlive a crash of the database, so none of it waits for the disk: whose lease is forgotten is fenced
+/// when it lands, and somebody else asks again.
 fn pool(database: PgConnectOptions) -> PgPool {
     let options = database.application_name("c360").log_statements(tracing::log::LevelFilter::Off);
-    PgPoolOptions::new().max_connections(4).acquire_timeout(Duration::from_secs(10)).connect_lazy_with(options)
+    PgPoolOptions::new()
+        .max_connections(4)
+        .acquire_timeout(Duration::from_secs(10))
+        .after_connect(|connection, _| {
+            Box::pin(async move { connection.execute("set synchronous_commit = off").await.map(|_| ()) })
+        })
+        .connect_lazy_with(options)
 }
 
 /// Wakes the pipeline when consolidation offers emails. An outage only costs promptness: the pipeline looks by itself.

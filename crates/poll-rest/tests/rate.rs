@@ -132,3 +132,12 @@ async fn what_the_source_asks_of_one_process_the_others_do_too() {
     let longest = all.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
     assert!(longest > Duration::from_millis(1200), "nobody waited: {longest:?}");
 }
+
+#[tokio::test]
+async fn a_rate_that_no_database_could_count_out_is_one_that_stops_nobody() {
+    let (mut world, arrivals) = World::busy(20).await;
+    // A statement that takes turns lasts longer than they do, and they are past when it is done.
+    world.settings.requests_per_second = 1_000_000.0;
+    let asked = tokio::time::timeout(Duration::from_secs(20), world.poll_due()).await.unwrap();
+    assert_eq!((asked.known, arrivals.all().len()), (20, 40));
+}

@@ -304,7 +304,8 @@ fn what_no_broker_could_take_is_refused_before_anything_starts() {
         (nowhere, &["run", "--once"], "ssl.ca.location"),
     ] {
         // Without a database in reach the first two would wait for it, were they not refused before.
-        let database = if command == ["run", "--once"] { cluster() } else { None };
+        let options = embedded_postgres::Options::temporary();
+        let database = (command == ["run", "--once"]).then(|| embedded_postgres::Cluster::start(&options).unwrap());
         let installation = Installation::new(&configuration("127.0.0.1:1", &properties)).unwrap();
         let url =
             database.as_ref().map_or("postgres://nobody@127.0.0.1:1/none".to_owned(), embedded_postgres::Cluster::url);
@@ -313,8 +314,4 @@ fn what_no_broker_could_take_is_refused_before_anything_starts() {
         assert_eq!(output.status.code(), Some(78), "{said}");
         assert!(said.contains(told) && !said.contains(CANARY), "{said}");
     }
-}
-
-fn cluster() -> Option<embedded_postgres::Cluster> {
-    Some(embedded_postgres::Cluster::start(&embedded_postgres::Options::temporary()).unwrap())
 }

@@ -4,6 +4,7 @@
 //! still answered. Progress moves only when landing says so; Kafka's own committed offsets follow, for lag tools.
 
 mod assign;
+mod orphans;
 mod range;
 mod tend;
 
@@ -89,6 +90,8 @@ pub(crate) struct Reader<'c> {
     checked_at: Option<Instant>,
     rechecked_at: Instant,
     check_ranges: bool,
+    /// When to look for partitions that nobody in the group reads.
+    look_for_orphans_at: Option<Instant>,
     /// When each trouble was last logged.
     told: Vec<(String, Instant)>,
     /// Since when no broker answers.
@@ -125,6 +128,7 @@ pub(crate) fn consume(
         checked_at: None,
         rechecked_at: now,
         check_ranges: false,
+        look_for_orphans_at: None,
         told: Vec::new(),
         unreachable_since: None,
         records: Vec::new(),

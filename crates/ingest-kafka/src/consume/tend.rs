@@ -32,6 +32,7 @@ impl Reader<'_> {
             self.check_ranges |= self.partitions.iter().any(|partition| self.seems_beyond_the_end(partition));
         }
         self.check_ranges();
+        self.look_for_orphans()?;
         for index in 0..self.partitions.len() {
             if self.partitions[index].adrift {
                 self.seek(index);

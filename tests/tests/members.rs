@@ -1,0 +1,260 @@
+//! Members of a consumer group that come back by their old name: c360 as processes, and a real broker.
+
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use c360_tests::program::{Installation, Running};
+use c360_tests::source;
+use c360_tests::stack::{Broker, CUSTOMERS_TOPIC, Outgoing};
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use serde_json::json;
+use sqlx::PgPool;
+use sqlx::postgres::PgConnectOptions;
+use tokio_util::sync::CancellationToken;
+
+const PATIENCE: Duration = Duration::from_secs(40);
+const RECORDS: &str = "select count(*) from staging.records";
+const DOUBLED: &str = "select count(*) - count(distinct external_id) from staging.records";
+/// So long that nobody's session ends within a test: whatever goes on has not waited for it.
+const SESSION: &str = "300000";
+const INSTANCE: &str = "group.instance.id";
+
+struct World {
+    broker: Broker,
+    pool: PgPool,
+    url: String,
+    installation: Installation,
+}
+
+impl World {
+    /// A topic of this many partitions, and an installation whose sessions do not end.
+    async fn new(partitions: u16) -> Self {
+        let broker = Broker::start().await.unwrap();
+        broker.create_topic(CUSTOMERS_TOPIC, partitions).await.unwrap();
+        let database = embedded_postgres::test::database().await;
+        let installation = Installation::new(&configuration(&broker, &[CUSTOMERS_TOPIC]))
+            .unwrap()
+            .with("C360__DATABASE__URL", &database.url);
+        Self { broker, pool: database.pool().await, url: database.url.clone(), installation }
+    }
+
+    fn start(&self, log: &str) -> Running {
+        self.installation.start(&["run", "--no-http"], log).unwrap()
+    }
+
+    fn log(&self, log: &str) -> String {
+        fs::read_to_string(self.installation.path().join(log)).unwrap()
+    }
+
+    async fn produce(&self, topic: &str, partitions: i32, ids: std::ops::Range<i32>) {
+        let events: Vec<(i32, String)> = ids.map(|id| (id % partitions, insert(id))).collect();
+        let outgoing = events.iter().map(|(partition, value)| Outgoing {
+            topic,
+            partition: Some(*partition),
+            value: Some(value.as_bytes()),
+            ..Outgoing::default()
+        });
+        self.broker.producer().unwrap().send_all(outgoing).await.unwrap();
+    }
+
+    async fn until(&self, sql: &'static str, expected: i64) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let found: i64 = sqlx::query_scalar(sql).fetch_one(&self.pool).await.unwrap_or(-1);
+            if found == expected {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{sql}: {found} instead of {expected}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// The members of the group, sorted by id: what was made of the name that each has given, and of a random number.
+    fn members(&self) -> Vec<String> {
+        let client: BaseConsumer = client(&self.broker).create().unwrap();
+        let groups = client.fetch_group_list(Some("c360"), PATIENCE).unwrap();
+        let mut members: Vec<String> = groups
+            .groups()
+            .iter()
+            .flat_map(rdkafka::groups::GroupInfo::members)
+            .map(|member| member.id().to_owned())
+            .collect();
+        members.sort_unstable();
+        members
+    }
+
+    async fn until_members(&self, count: usize) -> Vec<String> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let members = self.members();
+            if members.len() == count {
+                return members;
+            }
+            assert!(Instant::now() < deadline, "{members:?}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Waits until each of these many processes reads a part of the partitions.
+    async fn until_shared(&self, processes: usize) {
+        let client: BaseConsumer = client(&self.broker).create().unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let groups = client.fetch_group_list(Some("c360"), PATIENCE).unwrap();
+            let group = &groups.groups()[0];
+            let assigned = group.members().iter().filter(|member| holds_partitions(member.assignment())).count();
+            if group.state() == "Stable" && assigned == processes {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{} {assigned}", group.state());
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+}
+
+/// Whether an assignment, in Kafka's own format, is of any topic.
+fn holds_partitions(assignment: Option<&[u8]>) -> bool {
+    // A version of two bytes, then the count of topics.
+    assignment.is_some_and(|bytes| bytes.get(2..6).is_some_and(|count| count != [0; 4]))
+}
+
+fn client(broker: &Broker) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", broker.bootstrap());
+    config
+}
+
+fn configuration(broker: &Broker, topics: &[&str]) -> String {
+    format!(
+        "[sources.home_delivery]\nkind = \"kafka\"\nbrokers = \"{}\"\ntopics = {topics:?}\n\
+         properties = {{ \"session.timeout.ms\" = \"{SESSION}\" }}\n\
+         [sources.home_delivery.customer]\nexternal_id = \"id\"\nemail = \"email\"\nattributes = {{ name = \"name\" }}\n",
+        broker.bootstrap()
+    )
+}
+
+fn insert(id: i32) -> String {
+    json!({
+        "before": null,
+        "after": {"id": id, "name": format!("Ann {id}"), "email": format!("ann{id}@example.org")},
+        "source": {
+            "file": "mysql-bin.000001", "pos": 1_000 + id, "row": 0, "snapshot": "false", "ts_ms": 1_700_000_000_000_i64,
+        },
+        "op": "c",
+    })
+    .to_string()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_killed_and_comes_back_has_its_partitions_at_once() {
+    let world = World::new(2).await;
+    let daemon = world.start("c360.log");
+    world.produce(CUSTOMERS_TOPIC, 2, 0..10).await;
+    world.until(RECORDS, 10).await;
+    let mut daemon = Some(daemon);
+    for kill in 1..=3 {
+        daemon.take().unwrap().kill().unwrap();
+        world.produce(CUSTOMERS_TOPIC, 2, kill * 10..(kill + 1) * 10).await;
+        daemon = Some(world.start("c360.log"));
+        world.until(RECORDS, i64::from(kill + 1) * 10).await;
+        assert_eq!(world.members().len(), 1, "{:?}", world.members());
+    }
+    // As it is stopped, too. Nobody runs while partitions are added, and the group believes that nothing has changed.
+    assert_eq!(daemon.take().unwrap().terminate().unwrap().0, Some(0));
+    let admin: AdminClient<DefaultClientContext> = client(&world.broker).create().unwrap();
+    admin.create_partitions(&[NewPartitions::new(CUSTOMERS_TOPIC, 4)], &AdminOptions::new()).await.unwrap();
+    let daemon = world.start("c360.log");
+    world.produce(CUSTOMERS_TOPIC, 4, 40..60).await;
+    world.until(RECORDS, 60).await;
+    admin.create_partitions(&[NewPartitions::new(CUSTOMERS_TOPIC, 6)], &AdminOptions::new()).await.unwrap();
+    world.produce(CUSTOMERS_TOPIC, 6, 60..90).await;
+    world.until(RECORDS, 90).await;
+    world.until(DOUBLED, 0).await;
+    assert_eq!(world.members().len(), 1);
+    assert_eq!(daemon.terminate().unwrap().0, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn processes_of_one_machine_share_the_partitions_and_none_is_fenced() {
+    let world = World::new(4).await;
+    let one = world.start("one.log");
+    world.until_members(1).await;
+    let two = world.start("two.log");
+    let members = world.until_members(2).await;
+    world.until_shared(2).await;
+    world.produce(CUSTOMERS_TOPIC, 4, 0..40).await;
+    world.until(RECORDS, 40).await;
+
+    two.kill().unwrap();
+    world.produce(CUSTOMERS_TOPIC, 4, 40..80).await;
+    let two = world.start("two.log");
+    world.until(RECORDS, 80).await;
+    world.until(DOUBLED, 0).await;
+    let after = world.until_members(2).await;
+    assert_eq!(members.iter().filter(|member| after.contains(member)).count(), 1, "{members:?} {after:?}");
+    for (daemon, log) in [(one, "one.log"), (two, "two.log")] {
+        assert_eq!(daemon.terminate().unwrap().0, Some(0));
+        assert!(!world.log(log).contains("takes part in the group as"), "{}", world.log(log));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_wants_other_topics_after_a_restart_gets_them() {
+    let world = World::new(1).await;
+    // This one has to wait for the session of who it was before.
+    let shorter = |topics: &[&str]| configuration(&world.broker, topics).replace(SESSION, "6000");
+    let file = world.installation.path().join("c360.toml");
+    fs::write(&file, shorter(&[CUSTOMERS_TOPIC])).unwrap();
+    let daemon = world.start("c360.log");
+    world.produce(CUSTOMERS_TOPIC, 1, 0..10).await;
+    world.until(RECORDS, 10).await;
+    daemon.kill().unwrap();
+
+    world.broker.create_topic("more", 1).await.unwrap();
+    world.produce("more", 1, 10..20).await;
+    fs::write(&file, shorter(&[CUSTOMERS_TOPIC, "more"])).unwrap();
+    let daemon = world.start("c360.log");
+    world.until(RECORDS, 20).await;
+    assert_eq!(daemon.terminate().unwrap().0, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_by_one_name_fence_once_and_then_share() {
+    let world = World::new(2).await;
+    let database: PgConnectOptions = world.url.parse().unwrap();
+    staging::migrate(&mut world.pool.acquire().await.unwrap()).await.unwrap();
+    let run = || {
+        let mut settings = source::kafka(
+            "home_delivery",
+            &world.broker.bootstrap(),
+            &[CUSTOMERS_TOPIC],
+            source::customer("id", &["name"]),
+        );
+        settings.group_id = "c360".to_owned();
+        settings.properties = [("session.timeout.ms", SESSION), (INSTANCE, "the-same")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into();
+        let cancel = CancellationToken::new();
+        let lander = source::lander(&database);
+        (cancel.clone(), tokio::spawn(ingest_kafka::run(settings, database.clone(), lander, cancel)))
+    };
+    let one = run();
+    world.produce(CUSTOMERS_TOPIC, 2, 0..10).await;
+    world.until(RECORDS, 10).await;
+    let two = run();
+    world.until_shared(2).await;
+    let members = world.members();
+    world.produce(CUSTOMERS_TOPIC, 2, 10..30).await;
+    world.until(RECORDS, 30).await;
+    world.until(DOUBLED, 0).await;
+    assert_eq!(world.members(), members, "they still fence each other");
+    for (cancel, daemon) in [one, two] {
+        cancel.cancel();
+        daemon.await.unwrap().unwrap();
+    }
+}

@@ -261,3 +261,69 @@ async fn two_by_one_name_fence_once_and_then_share() {
         daemon.await.unwrap().unwrap();
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_storm_of_rebalances_neither_doubles_nor_skips() {
+    let world = World::new(4).await;
+    let logs = ["one.log", "two.log", "three.log"];
+    let mut running: Vec<Running> = logs.iter().map(|log| world.start(log)).collect();
+    let mut written = 0;
+    // Now in the middle of starting, now after the group has settled.
+    for (step, (who, pause)) in (0..).zip([
+        (0, 300),
+        (1, 100),
+        (2, 900),
+        (0, 50),
+        (0, 700),
+        (2, 1_500),
+        (1, 20),
+        (2, 400),
+        (0, 1_200),
+        (1, 600),
+        (2, 150),
+    ]) {
+        world.produce(CUSTOMERS_TOPIC, 4, written..written + 100).await;
+        written += 100;
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+        // Processes that are there together have different names, and in the end all names are taken.
+        let gone = running.remove(who);
+        if step % 3 == 0 {
+            assert_eq!(gone.terminate().unwrap().0, Some(0));
+        } else {
+            gone.kill().unwrap();
+        }
+        running.insert(who, world.start(logs[who]));
+    }
+    world.until(RECORDS, written.into()).await;
+    world.until_shared(3).await;
+    world.produce(CUSTOMERS_TOPIC, 4, written..written + 100).await;
+    written += 100;
+    world.until(RECORDS, written.into()).await;
+    world.until(DOUBLED, 0).await;
+    world.until("select sum(next_offset)::bigint from staging.kafka_offsets", written.into()).await;
+    for daemon in running {
+        assert_eq!(daemon.terminate().unwrap().0, Some(0));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_is_slower_than_the_group_is_patient_costs_no_membership() {
+    let world = World::new(2).await;
+    let impatient = format!("{}\", \"max.poll.interval.ms\" = \"6000", 6_000);
+    let file = world.installation.path().join("c360.toml");
+    fs::write(&file, configuration(&world.broker, &[CUSTOMERS_TOPIC]).replace(SESSION, &impatient)).unwrap();
+    let daemon = world.start("c360.log");
+    world.produce(CUSTOMERS_TOPIC, 2, 0..10).await;
+    world.until(RECORDS, 10).await;
+    let members = world.until_members(1).await;
+
+    let mut slow = world.pool.begin().await.unwrap();
+    sqlx::query("lock table staging.kafka_offsets in exclusive mode").execute(&mut *slow).await.unwrap();
+    world.produce(CUSTOMERS_TOPIC, 2, 10..20_000).await;
+    tokio::time::sleep(Duration::from_secs(9)).await;
+    slow.rollback().await.unwrap();
+    world.until(RECORDS, 20_000).await;
+    world.until(DOUBLED, 0).await;
+    assert_eq!(world.members(), members);
+    assert_eq!(daemon.terminate().unwrap().0, Some(0));
+}

@@ -327,3 +327,30 @@ async fn a_database_that_is_slower_than_the_group_is_patient_costs_no_membership
     assert_eq!(world.members(), members);
     assert_eq!(daemon.terminate().unwrap().0, Some(0));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_that_is_slower_than_the_hand_over_is_landed_by_one_of_two() {
+    const WAITING: &str = "select count(distinct pid) from pg_locks
+                           where not granted and relation = 'staging.kafka_offsets'::regclass";
+    let world = World::new(2).await;
+    let one = world.start("one.log");
+    world.produce(CUSTOMERS_TOPIC, 2, 0..10).await;
+    world.until(RECORDS, 10).await;
+
+    let mut slow = world.pool.begin().await.unwrap();
+    sqlx::query("lock table staging.kafka_offsets in exclusive mode").execute(&mut *slow).await.unwrap();
+    // One batch of each partition is on its way when it is asked for one of the partitions.
+    world.produce(CUSTOMERS_TOPIC, 2, 10..11).await;
+    world.until(WAITING, 1).await;
+    world.produce(CUSTOMERS_TOPIC, 2, 11..12).await;
+    let two = world.start("two.log");
+    world.until(WAITING, 2).await;
+    slow.rollback().await.unwrap();
+    world.produce(CUSTOMERS_TOPIC, 2, 12..100).await;
+    world.until("select sum(next_offset)::bigint from staging.kafka_offsets", 100).await;
+    world.until(RECORDS, 100).await;
+    world.until(DOUBLED, 0).await;
+    for daemon in [one, two] {
+        assert_eq!(daemon.terminate().unwrap().0, Some(0));
+    }
+}

@@ -29,6 +29,7 @@ use crate::status::Board;
 use crate::{Error, Settings, metrics};
 
 use assign::Waiting;
+use orphans::Orphans;
 
 /// How many messages are taken before the loop looks up.
 const STRIDE: usize = 64;
@@ -90,8 +91,8 @@ pub(crate) struct Reader<'c> {
     checked_at: Option<Instant>,
     rechecked_at: Instant,
     check_ranges: bool,
-    /// When to look for partitions that nobody in the group reads.
-    look_for_orphans_at: Option<Instant>,
+    /// Partitions that nobody in the group reads.
+    orphans: Orphans,
     /// When each trouble was last logged.
     told: Vec<(String, Instant)>,
     /// Since when no broker answers.
@@ -128,7 +129,7 @@ pub(crate) fn consume(
         checked_at: None,
         rechecked_at: now,
         check_ranges: false,
-        look_for_orphans_at: None,
+        orphans: Orphans::default(),
         told: Vec::new(),
         unreachable_since: None,
         records: Vec::new(),

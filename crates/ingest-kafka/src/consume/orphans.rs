@@ -13,30 +13,41 @@ use crate::Error;
 use crate::client::INSTANCE_ID;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// The first look is after this long, and so is the next, if the group was busy.
+/// The first look is after this long, and so is the next, if the group was busy or there were any.
 const AFTER: Duration = Duration::from_secs(2);
+/// So many looks in a row must find some: a partition that is handed over is nobody's for a moment.
+const LOOKS: u8 = 4;
+
+/// When to look for them, and how often some were found.
+#[derive(Debug, Default)]
+pub(super) struct Orphans {
+    look_at: Option<Instant>,
+    found: u8,
+}
 
 impl Reader<'_> {
     /// Looks for them soon, if this member has a name.
     pub(super) fn expect_orphans(&mut self) {
-        self.look_for_orphans_at = self.settings.properties.contains_key(INSTANCE_ID).then(|| Instant::now() + AFTER);
+        let has_name = self.settings.properties.contains_key(INSTANCE_ID);
+        self.orphans = Orphans { look_at: has_name.then(|| Instant::now() + AFTER), found: 0 };
     }
 
     pub(super) fn look_for_orphans(&mut self) -> Result<(), Error> {
-        let is_due = self.look_for_orphans_at.is_some_and(|at| at <= Instant::now());
+        let is_due = self.orphans.look_at.is_some_and(|at| at <= Instant::now());
         if !is_due || !self.is_assigned() {
             return Ok(());
         }
-        self.look_for_orphans_at = Some(Instant::now() + AFTER);
-        match self.orphans() {
-            Ok(None) => {}
-            Ok(Some(0)) => self.look_for_orphans_at = None,
+        self.orphans.look_at = Some(Instant::now() + AFTER);
+        match self.count_orphans() {
+            Ok(None) => self.orphans.found = 0,
+            Ok(Some(0)) => self.orphans.look_at = None,
+            Ok(Some(_)) if self.orphans.found + 1 < LOOKS => self.orphans.found += 1,
             Ok(Some(partitions)) => {
-                self.look_for_orphans_at = None;
+                self.orphans.look_at = None;
                 tracing::info!(
                     source = %self.settings.name, partitions, "nobody in the group reads these partitions: joining it again"
                 );
-                // Known to the coordinator, and with something to say that is new to it: it shares out again.
+                // Without this member, and then with it, the group shares out again.
                 self.client.unsubscribe();
                 self.subscribe()?;
             }
@@ -46,7 +57,7 @@ impl Reader<'_> {
     }
 
     /// How many there are; `None` while the group is sharing out.
-    fn orphans(&self) -> KafkaResult<Option<usize>> {
+    fn count_orphans(&self) -> KafkaResult<Option<usize>> {
         let groups = self.client.fetch_group_list(Some(&self.settings.group_id), TIMEOUT)?;
         let Some(group) = groups.groups().iter().find(|group| group.state() == "Stable") else { return Ok(None) };
         let assigned: Option<Vec<_>> =

@@ -47,7 +47,7 @@ async fn main() -> Result<()> {
         daemon = start(&installation)?;
         landed(&mut connection, expected + 1).await.with_context(|| log(&installation))?;
         // What waits was written by this benchmark, while the daemon could have been starting.
-        figures.push((began.elapsed() - wrote).as_secs_f64());
+        figures.push(began.elapsed().saturating_sub(wrote).as_secs_f64());
         expected += i64::try_from(rows)?;
         landed(&mut connection, expected).await.with_context(|| log(&installation))?;
         println!("run {run}: {:.2} s", figures[run]);

@@ -2,7 +2,7 @@
 # Installs what `make demo` and `make test` need, and nothing else.
 #
 #   scripts/setup.sh demo    Postgres server binaries, a C toolchain for librdkafka; checks for Rust
-#   scripts/setup.sh test    the same, and a JDK, Maven, MariaDB and the Kafka jars for the tests
+#   scripts/setup.sh test    the same, and a JDK, Maven, MariaDB, Perl and the Kafka jars for the tests
 #
 # Says nothing when nothing is missing. As root on a system with apt-get it installs what is missing;
 # elsewhere it names what to install and exits 1. It starts no service and leaves none running: the
@@ -38,6 +38,7 @@ has_mariadb() { # Debian keeps servers where not everybody's PATH looks
   (PATH=$PATH:/usr/sbin && have mariadbd && have mariadb && have mariadb-install-db)
 }
 has_curl() { have curl; }
+has_perl() { have perl && perl -MIPC::Cmd -MFindBin -e 1 2>/dev/null; }
 has_setpriv() { have setpriv && have flock; }
 
 # ---- what to do about it ---------------------------------------------------------------------
@@ -55,6 +56,7 @@ readonly test_parts=(
   "has_maven:maven:Maven (mvn)"
   "has_mariadb:mariadb-server mariadb-client:MariaDB server and client (mariadbd, mariadb, mariadb-install-db)"
   "has_curl:curl:curl"
+  "has_perl:perl:Perl with its standard modules, which builds OpenSSL"
   "has_setpriv:util-linux:util-linux (setpriv, flock)"
 )
 

@@ -16,6 +16,7 @@
 //! Errors carry the end of the part's own log.
 
 mod broker;
+mod certificates;
 mod connect;
 mod daemon;
 mod debezium;
@@ -26,15 +27,18 @@ mod ports;
 mod postgres;
 mod produce;
 mod read;
+mod secure;
 mod shipped;
 
 pub use broker::Broker;
+pub use certificates::{Authority, Identity};
 pub use connect::Connect;
 pub use debezium::{CUSTOMERS_TOPIC, Schemas, debezium_mariadb_config, debezium_mariadb_config_as};
 pub use mariadb::MariaDb;
 pub use postgres::Postgres;
 pub use produce::{Outgoing, Producer};
 pub use read::{Message, Reader};
+pub use secure::Secure;
 pub use shipped::{Shape, put_over, shipped_mariadb, shipped_mysql, shipped_postgres};
 
 /// All three parts. The order of the fields is the order they are dropped in.

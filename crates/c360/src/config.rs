@@ -111,6 +111,11 @@ impl Config {
         self.data_dir.join("postgres")
     }
 
+    /// Where processes note which member of their Kafka groups each is.
+    pub fn members_directory(&self) -> PathBuf {
+        self.data_dir.join("members")
+    }
+
     /// The configuration in force as TOML, without its secrets.
     pub fn to_redacted_toml(&self) -> String {
         print::redacted_toml(self)

@@ -11,8 +11,10 @@ use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::config::{Config, SourceKind};
 use crate::exit::Exit;
 use crate::installation::Installation;
+use crate::members::Member;
 use crate::sources::{Ingester, ingester};
 use crate::{gauges, telemetry};
 
@@ -31,9 +33,13 @@ pub async fn run(mut installation: Installation, http: bool, cancel: Cancellatio
     let metrics = telemetry::count()?;
     let rules = installation.rules()?;
     let mut parts: JoinSet<Result<(), Hopeless>> = JoinSet::new();
+    let member = member(&installation.config);
     for (name, source) in &installation.config.sources {
         // Made once to find out early whether the configuration works, and again for every start.
-        let ingester = ingester(name, source, &installation.key)?;
+        let mut ingester = ingester(name, source, &installation.key)?;
+        if let (Ingester::Kafka(settings), Some(member)) = (&mut ingester, &member) {
+            join_as(member, settings);
+        }
         spawn_source(&mut parts, name, ingester, &installation, &cancel);
     }
     spawn_consolidator(&mut parts, rules, installation.seal(), &installation.database, &cancel);
@@ -60,6 +66,30 @@ pub async fn run(mut installation: Installation, http: bool, cancel: Cancellatio
     }
     upkeep.abort();
     ended.map(|()| Exit::Done)
+}
+
+/// Which member of its groups this process is, for as long as it runs. Without a place it is a new one with each start.
+fn member(config: &Config) -> Option<Member> {
+    if !config.sources.values().any(|source| matches!(source.kind, SourceKind::Kafka(_))) {
+        return None;
+    }
+    let directory = config.members_directory();
+    let taken = Member::take(&directory);
+    let told = |error: &std::io::Error| {
+        tracing::warn!(
+            %error, directory = %directory.display(),
+            "cannot note which member of its Kafka groups this process is: after a crash, partitions wait for the session timeout"
+        );
+    };
+    taken.inspect_err(told).ok()
+}
+
+fn join_as(member: &Member, settings: &mut ingest_kafka::Settings) {
+    // The newer group protocol refuses a name until the session of whoever had it has ended.
+    if settings.properties.get("group.protocol").is_none_or(|protocol| protocol != "consumer") {
+        let id = member.instance_id(&settings.name, &settings.topics);
+        settings.properties.entry("group.instance.id".to_owned()).or_insert(id);
+    }
 }
 
 /// Waits for the end: the signal, a part that is hopeless, or an embedded database that is gone.

@@ -12,6 +12,7 @@ pub mod demo;
 pub mod exit;
 pub mod gauges;
 pub mod installation;
+pub mod members;
 pub mod sample_store;
 pub mod sources;
 pub mod status;

@@ -1,10 +1,7 @@
 //! From the configuration of a source to the settings of its ingester.
 
-use std::collections::BTreeMap;
-
 use model::mapping::{Context, Mapping};
 use model::{Entity, InstallationKey, Limits};
-use secrecy::ExposeSecret;
 
 use crate::config::{Csv, Kafka, KafkaFormat, List, Rest, Source, SourceKind};
 use crate::exit::Exit;
@@ -29,7 +26,6 @@ pub fn ingester(name: &str, source: &Source, key: &InstallationKey) -> anyhow::R
 }
 
 fn kafka(name: &str, source: &Source, kafka: &Kafka, context: Context) -> ingest_kafka::Settings {
-    let exposed = |(name, value): (&String, &secrecy::SecretString)| (name.clone(), value.expose_secret().to_owned());
     ingest_kafka::Settings {
         name: name.to_owned(),
         brokers: kafka.brokers.clone(),
@@ -45,7 +41,7 @@ fn kafka(name: &str, source: &Source, kafka: &Kafka, context: Context) -> ingest
         limits: Limits { max_record_bytes: kafka.max_record_bytes, max_depth: kafka.max_depth },
         ttl: source.ttl(),
         placeholder: kafka.unavailable_placeholder.clone(),
-        properties: kafka.properties.iter().map(exposed).collect::<BTreeMap<_, _>>(),
+        properties: kafka.exposed_properties(),
     }
 }
 

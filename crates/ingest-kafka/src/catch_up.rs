@@ -1,20 +1,25 @@
 //! Catching up once, for `run --once`.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rdkafka::consumer::Consumer;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use sqlx::postgres::PgConnectOptions;
 use staging::Lander;
 use staging::offsets::Progress;
 use tokio_util::sync::CancellationToken;
 
-use crate::client::{ALONE_PATIENCE, ASK_TIMEOUT, Bounds, Client};
+use crate::client::{self, ALONE_PATIENCE, ASK_TIMEOUT, Bounds, Client};
 use crate::consume::{Plan, Target};
 use crate::session::Session;
 use crate::status::{Board, StoppedPartition};
 use crate::{Error, Settings};
+
+/// How long the first question to brokers may take; the next ones, longer and longer.
+const FIRST_ASK_TIMEOUT: Duration = Duration::from_secs(1);
+/// Between questions.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// What catching up did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -63,18 +68,7 @@ impl CaughtUp {
 /// All partitions of the source's topics with their bounds. A topic that is named must exist; a pattern may match nothing.
 pub(crate) fn targets(settings: &Settings, client: &Client) -> Result<Vec<Target>, Error> {
     let deadline = Instant::now() + ALONE_PATIENCE;
-    let unreachable = |error: KafkaError| Error::Unreachable {
-        from: settings.name.clone(),
-        brokers: settings.brokers.clone(),
-        error: Box::new(error),
-    };
-    let metadata = loop {
-        match client.fetch_metadata(None, ASK_TIMEOUT) {
-            Ok(metadata) => break metadata,
-            Err(error) if Instant::now() > deadline => return Err(unreachable(error)),
-            Err(_) => {}
-        }
-    };
+    let metadata = ask(settings, client, deadline, |timeout| client.fetch_metadata(None, timeout))?;
     for topic in settings.topics.iter().filter(|topic| !topic.starts_with('^')) {
         if !metadata.topics().iter().any(|known| known.name() == topic && known.error().is_none()) {
             return Err(Error::UnknownTopic { from: settings.name.clone(), topic: topic.clone() });
@@ -83,21 +77,43 @@ pub(crate) fn targets(settings: &Settings, client: &Client) -> Result<Vec<Target
     let mut targets = Vec::new();
     for topic in metadata.topics().iter().filter(|topic| settings.reads(topic.name())) {
         for partition in topic.partitions() {
-            let (low, high) = loop {
-                match client.fetch_watermarks(topic.name(), partition.id(), ASK_TIMEOUT) {
-                    Ok(bounds) => break bounds,
-                    Err(error) if Instant::now() > deadline || is_final(&error) => return Err(unreachable(error)),
-                    Err(_) => std::thread::sleep(std::time::Duration::from_millis(200)),
-                }
-            };
-            targets.push(Target {
-                topic: topic.name().to_owned(),
-                partition: partition.id(),
-                bounds: Bounds { low, high },
-            });
+            let (topic, number) = (topic.name(), partition.id());
+            let (low, high) =
+                ask(settings, client, deadline, |timeout| client.fetch_watermarks(topic, number, timeout))?;
+            targets.push(Target { topic: topic.to_owned(), partition: number, bounds: Bounds { low, high } });
         }
     }
     Ok(targets)
+}
+
+/// Asks brokers until they answer or the time is over. What waiting does not cure ends it at once.
+fn ask<T>(
+    settings: &Settings,
+    client: &Client,
+    deadline: Instant,
+    question: impl Fn(Duration) -> KafkaResult<T>,
+) -> Result<T, Error> {
+    // Short at first: while it waits for an answer, nobody hears why there is none.
+    let mut timeout = FIRST_ASK_TIMEOUT;
+    loop {
+        let error = match question(timeout) {
+            Ok(answer) => return Ok(answer),
+            Err(error) => error,
+        };
+        let mut is_any_up = true;
+        while Instant::now() < deadline
+            && let Some(heard) = client.poll(PAUSE)
+        {
+            is_any_up &= !matches!(heard, Err(KafkaError::MessageConsumption(RDKafkaErrorCode::AllBrokersDown)));
+            if !is_any_up && client.context().trouble().is_some_and(|trouble| trouble.is_lasting) {
+                return Err(client::unreachable(settings, client, &error));
+            }
+        }
+        if Instant::now() > deadline || is_final(&error) {
+            return Err(client::unreachable(settings, client, &error));
+        }
+        timeout = (timeout * 2).min(ASK_TIMEOUT);
+    }
 }
 
 fn is_final(error: &KafkaError) -> bool {

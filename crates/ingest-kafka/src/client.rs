@@ -13,6 +13,7 @@ use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
 use serde::Deserialize;
 
+use crate::trouble::Trouble;
 use crate::{Error, Message, Settings};
 
 /// The consumer of this crate.
@@ -25,7 +26,8 @@ pub(crate) const ALONE_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Defaults over those of librdkafka. Memory: what is fetched and not yet decoded stays below 8 MiB, plus one answer of a
 /// broker; once there is room again, fetching goes on at once and not after a second. Metadata: new topics and partitions
-/// are found within seconds instead of minutes.
+/// are found within seconds instead of minutes. Session: a process that is gone for good, also one that was stopped, holds
+/// its partitions for so long.
 const DEFAULTS: [(&str, &str); 12] = [
     ("client.id", "c360"),
     ("queued.max.messages.kbytes", "8192"),
@@ -33,13 +35,19 @@ const DEFAULTS: [(&str, &str); 12] = [
     ("fetch.queue.backoff.ms", "10"),
     ("fetch.wait.max.ms", "100"),
     ("topic.metadata.refresh.interval.ms", "5000"),
-    ("session.timeout.ms", "15000"),
+    ("session.timeout.ms", "10000"),
     ("reconnect.backoff.max.ms", "5000"),
     ("statistics.interval.ms", "2000"),
     ("socket.keepalive.enable", "true"),
     ("allow.auto.create.topics", "false"),
-    ("log.connection.close", "false"),
+    ("log.thread.name", "false"),
 ];
+
+/// The name by which a member of a group is known over its restarts.
+pub(crate) const INSTANCE_ID: &str = "group.instance.id";
+
+/// What librdkafka calls its words about connections that fail.
+const CONNECTION_FAILED: &str = "FAIL";
 
 /// What the promises rest on; see the properties that [`Settings::check`] refuses.
 const PROMISES: [(&str, &str); 5] = [
@@ -90,6 +98,15 @@ pub(crate) fn connect(settings: &Settings) -> Result<Client, Error> {
     })
 }
 
+/// No broker has answered in time. What was heard of why comes before what the client says.
+pub(crate) fn unreachable(settings: &Settings, client: &Client, error: &KafkaError) -> Error {
+    Error::Unreachable {
+        from: settings.name.clone(),
+        brokers: settings.brokers.clone(),
+        reason: client.context().trouble().map_or_else(|| error.to_string(), |trouble| trouble.sentence),
+    }
+}
+
 /// A change of what the group gives this process, to be answered by the consuming loop.
 #[derive(Debug)]
 pub(crate) enum Rebalance {
@@ -117,6 +134,7 @@ pub(crate) struct Ear {
 struct Heard {
     rebalances: VecDeque<Rebalance>,
     statistics: Option<Statistics>,
+    trouble: Option<Trouble>,
     closing: bool,
 }
 
@@ -139,6 +157,16 @@ impl Ear {
         self.heard().statistics.take()
     }
 
+    /// Why brokers cannot be used, where they or the client have said so since it was last forgotten.
+    pub(crate) fn trouble(&self) -> Option<Trouble> {
+        self.heard().trouble.clone()
+    }
+
+    /// Brokers answer.
+    pub(crate) fn forget_trouble(&self) {
+        self.heard().trouble = None;
+    }
+
     /// From now on rebalances are answered at once: the loop has ended.
     pub(crate) fn close(&self) {
         self.heard().closing = true;
@@ -148,6 +176,14 @@ impl Ear {
 impl ClientContext for Ear {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         let source = &self.source;
+        // A connection has failed. The loop tells about it, once.
+        if facility == CONNECTION_FAILED {
+            tracing::debug!(%source, facility, "librdkafka: {message}");
+            if let Some(trouble) = Trouble::of(message) {
+                self.heard().trouble = Some(trouble);
+            }
+            return;
+        }
         match level {
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
                 tracing::warn!(%source, facility, "librdkafka: {message}");

@@ -4,6 +4,7 @@
 //! still answered. Progress moves only when landing says so; Kafka's own committed offsets follow, for lag tools.
 
 mod assign;
+mod orphans;
 mod range;
 mod tend;
 
@@ -21,13 +22,14 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{Sender, UnboundedSender};
 use tokio_util::sync::CancellationToken;
 
-use crate::client::{self, Bounds, Client};
+use crate::client::{self, Bounds, Client, INSTANCE_ID};
 use crate::land::Event;
 use crate::partition::{Name, Partition, Sealed, until};
 use crate::status::Board;
 use crate::{Error, Settings, metrics};
 
 use assign::Waiting;
+use orphans::Orphans;
 
 /// How many messages are taken before the loop looks up.
 const STRIDE: usize = 64;
@@ -89,8 +91,10 @@ pub(crate) struct Reader<'c> {
     checked_at: Option<Instant>,
     rechecked_at: Instant,
     check_ranges: bool,
-    /// When each kind of trouble was last logged.
-    told: Vec<(RDKafkaErrorCode, Instant)>,
+    /// Partitions that nobody in the group reads.
+    orphans: Orphans,
+    /// When each trouble was last logged.
+    told: Vec<(String, Instant)>,
     /// Since when no broker answers.
     unreachable_since: Option<Instant>,
     records: Vec<Record>,
@@ -125,6 +129,7 @@ pub(crate) fn consume(
         checked_at: None,
         rechecked_at: now,
         check_ranges: false,
+        orphans: Orphans::default(),
         told: Vec::new(),
         unreachable_since: None,
         records: Vec::new(),
@@ -321,7 +326,7 @@ impl<'c> Reader<'c> {
         let code = match error {
             KafkaError::MessageConsumption(code) => code,
             KafkaError::PartitionEOF(_) => return Ok(()),
-            error => return Err(Error::Client { from: self.settings.name.clone(), error: Box::new(error) }),
+            error => return Err(self.broken(error)),
         };
         match code {
             RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange => {
@@ -332,12 +337,24 @@ impl<'c> Reader<'c> {
             _ => {}
         }
         let now = Instant::now();
+        let trouble = self.client.context().trouble().map_or_else(|| error.to_string(), |trouble| trouble.sentence);
         self.told.retain(|(_, told)| now.duration_since(*told) < Duration::from_mins(1));
-        if !self.told.iter().any(|(known, _)| *known == code) {
-            self.told.push((code, now));
-            tracing::warn!(source = %self.settings.name, %error, "Kafka is in trouble, trying again until it works");
+        if !self.told.iter().any(|(known, _)| *known == trouble) {
+            tracing::warn!(source = %self.settings.name, trouble, "Kafka is in trouble, trying again until it works");
+            self.told.push((trouble, now));
         }
         Ok(())
+    }
+
+    /// The client is of no use any more.
+    fn broken(&self, error: KafkaError) -> Error {
+        let from = self.settings.name.clone();
+        match self.client.client().fatal_error() {
+            Some((RDKafkaErrorCode::FencedInstanceId, _)) => {
+                Error::Fenced { from, instance: self.settings.properties.get(INSTANCE_ID).cloned().unwrap_or_default() }
+            }
+            _ => Error::Client { from, error: Box::new(error) },
+        }
     }
 
     /// Errors say when brokers go, and never that they are back: statistics and messages do.
@@ -345,6 +362,7 @@ impl<'c> Reader<'c> {
         if !answer {
             self.unreachable_since.get_or_insert_with(Instant::now);
         } else if let Some(since) = self.unreachable_since.take() {
+            self.client.context().forget_trouble();
             tracing::info!(source = %self.settings.name, seconds = since.elapsed().as_secs(), "Kafka answers again");
         }
     }

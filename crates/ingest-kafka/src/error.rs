@@ -14,14 +14,22 @@ pub enum Error {
         problem: String,
     },
     /// No broker answered in time.
-    #[error("source {from}: no answer from brokers {brokers}: {error}")]
+    #[error("source {from}: no answer from brokers {brokers}: {reason}")]
     Unreachable {
         /// The source.
         from: String,
         /// Where brokers were looked for.
         brokers: String,
-        /// What the client says.
-        error: Box<KafkaError>,
+        /// Why, and where something is to be mended, what.
+        reason: String,
+    },
+    /// Another process has joined the group by this one's name.
+    #[error("source {from}: another process takes part in the group as {instance}")]
+    Fenced {
+        /// The source.
+        from: String,
+        /// The name: `group.instance.id`.
+        instance: String,
     },
     /// A topic is not there.
     #[error("source {from}: topic {topic} does not exist")]

@@ -35,9 +35,11 @@ mod replay;
 mod report;
 mod reread;
 mod run;
+mod security;
 mod session;
 mod settings;
 mod status;
+mod trouble;
 
 pub use catch_up::{CaughtUp, catch_up};
 pub use decode::{Decoder, Message, Outcome, Seen, Skip};
@@ -46,5 +48,6 @@ pub use lag::{PartitionLag, lag};
 pub use replay::{Counts, Part, Place, Replay, Request};
 pub use reread::{key_of, reread};
 pub use run::run;
+pub use security::{BadProperty, check_properties};
 pub use settings::{DEFAULT_PLACEHOLDER, Format, Settings};
 pub use status::StoppedPartition;

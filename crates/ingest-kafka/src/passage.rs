@@ -41,11 +41,8 @@ pub(crate) fn read(
             }
             Some(Err(error)) if !passes(&error) => return Err(broke(error)),
             Some(Err(_)) | None if heard.elapsed() > ALONE_PATIENCE => {
-                return Err(Error::Unreachable {
-                    from: settings.name.clone(),
-                    brokers: settings.brokers.clone(),
-                    error: Box::new(KafkaError::MessageConsumption(RDKafkaErrorCode::AllBrokersDown)),
-                });
+                let error = KafkaError::MessageConsumption(RDKafkaErrorCode::AllBrokersDown);
+                return Err(client::unreachable(settings, client, &error));
             }
             Some(Err(_)) | None => {}
         }

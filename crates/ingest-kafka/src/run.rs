@@ -8,6 +8,7 @@ use staging::Lander;
 use staging::offsets::Progress;
 use tokio_util::sync::CancellationToken;
 
+use crate::client::INSTANCE_ID;
 use crate::consume::Plan;
 use crate::session::Session;
 use crate::status::Board;
@@ -21,17 +22,16 @@ const PAUSE: Duration = Duration::from_secs(2);
 /// landing finished or dropped; returns early only with an error that waiting does not cure: of the configuration, or of
 /// the database's schema.
 pub async fn run(
-    settings: Settings,
+    mut settings: Settings,
     database: PgConnectOptions,
     mut lander: Lander,
     cancel: CancellationToken,
 ) -> Result<(), Error> {
     settings.check()?;
-    let settings = Arc::new(settings);
     let board = Arc::new(Board::default());
     loop {
         let session = Session {
-            settings: &settings,
+            settings: &Arc::new(settings.clone()),
             database: &database,
             lander: &mut lander,
             board: &board,
@@ -40,6 +40,15 @@ pub async fn run(
         };
         match Box::pin(session.run(|_, _| Ok(Plan::Group))).await {
             Ok(()) => return Ok(()),
+            Err(error @ Error::Fenced { .. }) => {
+                // Not a second time: it would fence the other one, and so on for ever.
+                settings.properties.remove(INSTANCE_ID);
+                tracing::warn!(
+                    %error,
+                    "this process goes on without a name: after a crash, its partitions wait for the group's session timeout"
+                );
+                continue;
+            }
             Err(error @ (Error::Client { .. } | Error::Thread { .. })) => {
                 tracing::error!(%error, "the consumer broke, starting another one");
             }

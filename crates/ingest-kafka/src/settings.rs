@@ -7,7 +7,7 @@ use model::Limits;
 use model::mapping::{Context, Mapping};
 use regex::Regex;
 
-use crate::Error;
+use crate::{Error, check_properties};
 
 /// What Debezium sends for a value that it does not have, unless configured otherwise.
 pub const DEFAULT_PLACEHOLDER: &str = "__debezium_unavailable_value";
@@ -50,21 +50,6 @@ pub struct Settings {
     pub properties: BTreeMap<String, String>,
 }
 
-/// Properties that the promises of this crate rest on, with what to do instead.
-const RESERVED: [(&str, &str); 11] = [
-    ("enable.auto.commit", "progress is kept in the database"),
-    ("auto.commit.enable", "progress is kept in the database"),
-    ("enable.auto.offset.store", "progress is kept in the database"),
-    ("auto.offset.reset", "a lost position raises an alarm and is never jumped over"),
-    ("isolation.level", "aborted transactions are never read"),
-    ("enable.partition.eof", "the end of a partition is found in another way"),
-    ("group.id", "set group_id"),
-    ("bootstrap.servers", "set brokers"),
-    ("metadata.broker.list", "set brokers"),
-    ("enabled_events", "events are chosen by the client"),
-    ("log.queue", "logs are forwarded already"),
-];
-
 /// How the names of Kafka's own topics begin.
 const KAFKAS_OWN: &str = "__";
 
@@ -85,10 +70,8 @@ impl Settings {
                 return refuse(format!("{what} is missing"));
             }
         }
-        for (property, instead) in RESERVED {
-            if self.properties.contains_key(property) {
-                return refuse(format!("properties.{property} cannot be changed: {instead}"));
-            }
+        if let Err(bad) = check_properties(&self.properties) {
+            return refuse(bad.to_string());
         }
         let patterns = self.topics.iter().chain(self.mappings.iter().flat_map(Mapping::topics));
         for topic in patterns.filter(|topic| topic.starts_with('^')) {

@@ -41,7 +41,7 @@ pub struct StoppedPartition {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Progress {
     /// What keeps it from reading at the moment.
-    pub(crate) trouble: Option<&'static str>,
+    pub(crate) trouble: Option<String>,
     /// This process's partitions, by topic and number.
     pub(crate) partitions: BTreeMap<(String, i32), PartitionProgress>,
 }

@@ -15,6 +15,7 @@ use super::{
     directory, jvm, ports,
     produce::{Outgoing, Producer},
     read::Reader,
+    secure::Secure,
 };
 
 const START_TIMEOUT: Duration = Duration::from_secs(90);
@@ -28,15 +29,25 @@ pub struct Broker {
     process: Option<Daemon>,
     directory: TempDir,
     port: u16,
+    secure: Option<Secure>,
 }
 
 impl Broker {
     /// Starts a broker with an empty log. When this returns, it answers.
     pub async fn start() -> Result<Self> {
+        Self::start_with(None).await
+    }
+
+    /// [`Broker::start`], with secure listeners beside the plain one.
+    pub async fn start_secure() -> Result<Self> {
+        Self::start_with(Some(Secure::new()?)).await
+    }
+
+    async fn start_with(secure: Option<Secure>) -> Result<Self> {
         let directory = directory::new("broker")?;
         let (port, controller_port) = (ports::free()?, ports::free()?);
-        let mut broker = Self { process: None, directory, port };
-        jvm::write_properties(&broker.properties(), &broker.settings(controller_port))?;
+        let mut broker = Self { process: None, directory, port, secure };
+        jvm::write_properties(&broker.properties(), &broker.settings(controller_port)?)?;
         broker.format().await?;
         broker.restart().await?;
         Ok(broker)
@@ -45,6 +56,11 @@ impl Broker {
     /// The address for `bootstrap.servers`. It stays the same over stop and restart.
     pub fn bootstrap(&self) -> String {
         format!("{}:{}", Ipv4Addr::LOCALHOST, self.port)
+    }
+
+    /// The secure listeners, if it was started with them.
+    pub fn secure(&self) -> Option<&Secure> {
+        self.secure.as_ref()
     }
 
     /// Makes a topic. When this returns, producers and consumers find it.
@@ -116,14 +132,15 @@ impl Broker {
         self.directory.path().join("server.properties")
     }
 
-    fn settings(&self, controller_port: u16) -> Vec<(&'static str, String)> {
+    fn settings(&self, controller_port: u16) -> Result<Vec<(String, String)>> {
         let local = Ipv4Addr::LOCALHOST;
-        let mut settings = vec![
+        let secure = self.secure.as_ref().map(Secure::addresses).unwrap_or_default();
+        let settings = vec![
             ("process.roles", "broker,controller".to_owned()),
             ("node.id", "1".to_owned()),
             ("controller.quorum.voters", format!("1@{local}:{controller_port}")),
-            ("listeners", format!("PLAINTEXT://{local}:{},CONTROLLER://{local}:{controller_port}", self.port)),
-            ("advertised.listeners", format!("PLAINTEXT://{local}:{}", self.port)),
+            ("listeners", format!("PLAINTEXT://{local}:{},CONTROLLER://{local}:{controller_port}{secure}", self.port)),
+            ("advertised.listeners", format!("PLAINTEXT://{local}:{}{secure}", self.port)),
             ("controller.listener.names", "CONTROLLER".to_owned()),
             ("inter.broker.listener.name", "PLAINTEXT".to_owned()),
             ("log.dirs", self.directory.path().join("data").display().to_string()),
@@ -145,8 +162,12 @@ impl Broker {
             ("num.network.threads", "2"),
             ("num.io.threads", "4"),
         ];
-        settings.extend(for_one_node.map(|(key, value)| (key, value.to_owned())));
-        settings
+        let settings = settings.into_iter().chain(for_one_node.map(|(key, value)| (key, value.to_owned())));
+        let mut settings: Vec<(String, String)> = settings.map(|(key, value)| (key.to_owned(), value)).collect();
+        if let Some(secure) = &self.secure {
+            settings.extend(secure.settings(self.directory.path())?);
+        }
+        Ok(settings)
     }
 
     async fn format(&self) -> Result<()> {
@@ -154,6 +175,9 @@ impl Broker {
         let output = File::create(&log)?;
         let mut command = jvm::java(jvm::jars().await?, self.directory.path(), 128, "kafka.tools.StorageTool")?;
         command.args(["format", "-t", CLUSTER_ID, "-c"]).arg(self.properties());
+        if self.secure.is_some() {
+            command.args(Secure::accounts());
+        }
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
         let status = tokio::process::Command::from(command).kill_on_drop(true).status().await?;
         ensure!(status.success(), "cannot format the broker's storage:\n{}", tail(&log));

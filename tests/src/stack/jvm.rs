@@ -75,7 +75,7 @@ pub(super) fn java_with(jars: &Path, directory: &Path, heap: u32, flags: &[&str]
 }
 
 /// Writes a properties file of `key=value` lines.
-pub(super) fn write_properties(path: &Path, properties: &[(&str, String)]) -> Result<()> {
-    let lines: Vec<String> = properties.iter().map(|(key, value)| format!("{key}={value}")).collect();
+pub(super) fn write_properties(path: &Path, properties: &[(impl AsRef<str>, String)]) -> Result<()> {
+    let lines: Vec<String> = properties.iter().map(|(key, value)| format!("{}={value}", key.as_ref())).collect();
     Ok(fs::write(path, lines.join("\n"))?)
 }

@@ -172,7 +172,7 @@ fn with_exit(error: Error) -> anyhow::Error {
         Error::Moved { .. } => Exit::Locked,
         Error::Unreachable { .. } => Exit::OutOfReach,
         Error::Staging(error) if error.is_transient() => Exit::OutOfReach,
-        Error::Client { .. } | Error::Staging(_) | Error::Thread { .. } => Exit::Unexpected,
+        Error::Client { .. } | Error::Fenced { .. } | Error::Staging(_) | Error::Thread { .. } => Exit::Unexpected,
     };
     exit.because(error)
 }

@@ -162,9 +162,8 @@ impl Checks<'_> {
         if let Some(url) = &kafka.schema_registry {
             self.require(is_http(url), &key("schema_registry"), "must begin with http:// or https://");
         }
-        for own in ["bootstrap.servers", "group.id", "enable.auto.commit", "enable.auto.offset.store"] {
-            let message = "is c360's to set; see the keys `brokers` and `group_id`";
-            self.require(!kafka.properties.contains_key(own), &["sources", name, "properties", own], message);
+        if let Err(bad) = ingest_kafka::check_properties(&kafka.exposed_properties()) {
+            self.problem(&["sources", name, "properties", bad.name], bad.problem);
         }
     }
 

@@ -29,8 +29,8 @@ impl Reader<'_> {
     pub(super) fn begin(&mut self, plan: Plan) -> Result<(), Error> {
         match plan {
             Plan::Group => {
-                let topics: Vec<&str> = self.settings.topics.iter().map(String::as_str).collect();
-                self.client.subscribe(&topics).map_err(|error| self.client_error(error))
+                self.expect_orphans();
+                self.subscribe()
             }
             Plan::Alone(targets) => {
                 let mut partitions = TopicPartitionList::new();
@@ -44,6 +44,11 @@ impl Reader<'_> {
                 Ok(())
             }
         }
+    }
+
+    pub(super) fn subscribe(&self) -> Result<(), Error> {
+        let topics: Vec<&str> = self.settings.topics.iter().map(String::as_str).collect();
+        self.client.subscribe(&topics).map_err(|error| self.client_error(error))
     }
 
     pub(super) fn answer_rebalances(&mut self) -> Result<(), Error> {

@@ -9,7 +9,7 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use super::Reader;
 use crate::Error;
-use crate::client::{ALONE_PATIENCE, Bounds};
+use crate::client::{self, ALONE_PATIENCE, Bounds};
 use crate::partition::{Name, Partition};
 use crate::status::{PartitionProgress, Progress, StoppedPartition};
 
@@ -32,6 +32,7 @@ impl Reader<'_> {
             self.check_ranges |= self.partitions.iter().any(|partition| self.seems_beyond_the_end(partition));
         }
         self.check_ranges();
+        self.look_for_orphans()?;
         for index in 0..self.partitions.len() {
             if self.partitions[index].adrift {
                 self.seek(index);
@@ -43,11 +44,8 @@ impl Reader<'_> {
             self.recheck_stopped();
         }
         if self.targets.is_some() && self.unreachable_since.is_some_and(|since| since.elapsed() > ALONE_PATIENCE) {
-            return Err(Error::Unreachable {
-                from: self.settings.name.clone(),
-                brokers: self.settings.brokers.clone(),
-                error: Box::new(KafkaError::MessageConsumption(RDKafkaErrorCode::AllBrokersDown)),
-            });
+            let error = KafkaError::MessageConsumption(RDKafkaErrorCode::AllBrokersDown);
+            return Err(client::unreachable(self.settings, self.client, &error));
         }
         self.pass_over_gaps();
         self.commit();
@@ -138,7 +136,10 @@ impl Reader<'_> {
             (name, progress)
         };
         Progress {
-            trouble: self.unreachable_since.map(|_| "no broker answers"),
+            trouble: self.unreachable_since.map(|_| {
+                let trouble = self.client.context().trouble();
+                trouble.map_or_else(|| "no broker answers".to_owned(), |trouble| trouble.sentence)
+            }),
             partitions: self.partitions.iter().map(one).collect(),
         }
     }

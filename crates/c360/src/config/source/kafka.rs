@@ -1,5 +1,8 @@
 //! `kind = "kafka"`
 
+use std::collections::BTreeMap;
+
+use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 
 use super::Properties;
@@ -34,6 +37,13 @@ pub struct Kafka {
     /// What Debezium writes in place of a value that it does not have.
     #[serde(default = "default_placeholder")]
     pub unavailable_placeholder: String,
+}
+
+impl Kafka {
+    /// The properties as librdkafka gets them, secrets and all.
+    pub fn exposed_properties(&self) -> BTreeMap<String, String> {
+        self.properties.iter().map(|(name, value)| (name.clone(), value.expose_secret().to_owned())).collect()
+    }
 }
 
 /// What a Kafka message looks like.

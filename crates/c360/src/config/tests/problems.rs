@@ -96,7 +96,11 @@ fn what_cannot_be_meant_is_refused_with_its_reason() {
         ("[matching]\nmax_xrefs_per_system = 0".into(), &["`matching.max_xrefs_per_system`: must be at least 1"]),
         (small("\"^orders\\\\..*\"", "\"^orders(\""), &["`sources.orders_feed.topics`: \"^orders(\" is neither"]),
         (small("brokers", "format = \"avro\"\nbrokers"), &["`sources.orders_feed.schema_registry`: is required"]),
-        (small("brokers", "properties = { \"group.id\" = \"x\" }\nbrokers"), &["c360's to set"]),
+        (small("brokers", "properties = { \"group.id\" = \"x\" }\nbrokers"), &["properties.group.id`", "set group_id"]),
+        (
+            small("brokers", "properties = { \"security.protocol\" = \"SASL_SSL\" }\nbrokers"),
+            &["sasl.mechanism", "PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512 are supported"],
+        ),
         (
             small("directory", "max_bad_percent = 101\ndirectory"),
             &["`sources.members.max_bad_percent`: must be from 0"],

@@ -23,6 +23,14 @@ pub enum Error {
         /// What the client says.
         error: Box<KafkaError>,
     },
+    /// The schema registry has not answered for long.
+    #[error("source {from}: {problem}")]
+    Registry {
+        /// The source.
+        from: String,
+        /// What is the matter with it.
+        problem: &'static str,
+    },
     /// A topic is not there.
     #[error("source {from}: topic {topic} does not exist")]
     UnknownTopic {

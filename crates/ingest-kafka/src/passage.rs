@@ -68,7 +68,7 @@ pub(crate) fn log_position_before(
     offset: i64,
     low: i64,
 ) -> Result<Option<LogPosition>, Error> {
-    if settings.format == Format::Json {
+    if matches!(settings.format, Format::Json) {
         return Ok(None);
     }
     let decoder = Decoder::new(settings, topic);
@@ -77,10 +77,12 @@ pub(crate) fn log_position_before(
     while end > low {
         let start = (end - back).max(low);
         let mut seen = Seen::default();
+        let mut broken = Ok(());
         read(settings, client, topic, partition, start..end, |message| {
-            decoder.decode(message, &mut seen, 0, now, &mut records);
-            true
+            broken = decoder.decode_at_last(message, &mut seen, 0, now, &mut records).map(drop);
+            broken.is_ok()
         })?;
+        broken?;
         if seen.position.is_some() {
             return Ok(seen.position);
         }

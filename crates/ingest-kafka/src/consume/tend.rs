@@ -8,7 +8,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::Reader;
-use crate::Error;
+use crate::{Error, Format, Registry};
 use crate::client::{ALONE_PATIENCE, Bounds};
 use crate::partition::{Name, Partition};
 use crate::status::{PartitionProgress, Progress, StoppedPartition};
@@ -48,6 +48,12 @@ impl Reader<'_> {
                 brokers: self.settings.brokers.clone(),
                 error: Box::new(KafkaError::MessageConsumption(RDKafkaErrorCode::AllBrokersDown)),
             });
+        }
+        if self.targets.is_some()
+            && self.pending_schema.is_some()
+            && let Some(error) = self.registry().and_then(|registry| registry.given_up(ALONE_PATIENCE))
+        {
+            return Err(error);
         }
         self.pass_over_gaps();
         self.commit();
@@ -120,6 +126,13 @@ impl Reader<'_> {
         }
     }
 
+    fn registry(&self) -> Option<&Registry> {
+        match &self.settings.format {
+            Format::Avro(registry) => Some(registry),
+            Format::Debezium | Format::Json => None,
+        }
+    }
+
     fn progress(&self) -> Progress {
         let now_ms = Utc::now().timestamp_millis();
         let age = |ms: Option<i64>| ms.map_or(0, |ms| (now_ms - ms).max(0) / 1_000);
@@ -138,7 +151,7 @@ impl Reader<'_> {
             (name, progress)
         };
         Progress {
-            trouble: self.unreachable_since.map(|_| "no broker answers"),
+            trouble: self.unreachable_since.map(|_| "no broker answers").or_else(|| self.registry()?.trouble()),
             partitions: self.partitions.iter().map(one).collect(),
         }
     }

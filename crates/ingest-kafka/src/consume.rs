@@ -200,7 +200,9 @@ impl<'c> Reader<'c> {
 
     /// Whether the schema registry still owes an answer. Like a database that is slow, it pauses reading.
     fn waits_for_a_schema(&mut self) -> bool {
-        let (Some(schema_id), Format::Avro(registry)) = (self.pending_schema, &self.settings.format) else { return false };
+        let (Some(schema_id), Format::Avro(registry)) = (self.pending_schema, &self.settings.format) else {
+            return false;
+        };
         // Who waited for it may have been given back.
         if !self.stash.is_empty() && !registry.knows(schema_id) {
             return true;

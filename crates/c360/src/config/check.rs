@@ -167,7 +167,8 @@ impl Checks<'_> {
             self.require(is_avro || !is_set, &key(word), "is of no use without format = \"avro\"");
         }
         if let Some(url) = &kafka.schema_registry {
-            let message = "must not hold a user or a password; use `schema_registry_user` and `schema_registry_password`";
+            let message =
+                "must not hold a user or a password; use `schema_registry_user` and `schema_registry_password`";
             self.require(!rest::has_user(url), &key("schema_registry"), message);
             let problem = ingest_kafka::Registry::new(name, url, None).err();
             self.require(problem.is_none(), &key("schema_registry"), problem.unwrap_or_default());

@@ -8,10 +8,10 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::Reader;
-use crate::{Error, Format, Registry};
 use crate::client::{ALONE_PATIENCE, Bounds};
 use crate::partition::{Name, Partition};
 use crate::status::{PartitionProgress, Progress, StoppedPartition};
+use crate::{Error, Format, Registry};
 
 const INTERVAL: Duration = Duration::from_secs(1);
 /// Somebody waits for the end of [`super::Plan::Alone`].

@@ -63,7 +63,12 @@ impl Decoder {
     }
 
     /// The JSON of a value.
-    pub(super) fn value_of_avro(&self, registry: &Registry, value: &[u8], at: &Coordinates<'_>) -> Result<String, Reject> {
+    pub(super) fn value_of_avro(
+        &self,
+        registry: &Registry,
+        value: &[u8],
+        at: &Coordinates<'_>,
+    ) -> Result<String, Reject> {
         self.json_at(registry, value, at, &|column| self.mappings.iter().any(|mapping| mapping.reads(column)))
     }
 

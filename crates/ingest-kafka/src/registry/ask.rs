@@ -30,7 +30,10 @@ pub(super) struct Asker {
 #[derive(Debug)]
 pub(super) enum Answer {
     /// The schema's text, and those of all that it refers to, each after its own.
-    Schema { schema: String, references: Vec<String> },
+    Schema {
+        schema: String,
+        references: Vec<String>,
+    },
     Unknown,
     UnknownReference,
     NotAvro,
@@ -152,7 +155,8 @@ impl Asker {
     async fn get(&self, path: &[&str], not_there: &[u32]) -> Result<Reply, Trouble> {
         let mut url = self.url.clone();
         url.path_segments_mut().map_err(|()| Trouble::Stranger)?.pop_if_empty().extend(path);
-        let mut request = self.client.get(url).header("Accept", "application/vnd.schemaregistry.v1+json, application/json");
+        let mut request =
+            self.client.get(url).header("Accept", "application/vnd.schemaregistry.v1+json, application/json");
         if let Some((user, password)) = &self.user {
             request = request.basic_auth(user, password.as_ref().map(ExposeSecret::expose_secret));
         }

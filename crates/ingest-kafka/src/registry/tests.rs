@@ -48,7 +48,8 @@ async fn a_schema_is_asked_for_once_with_all_that_it_refers_to() {
     let pair = r#"{"type":"record","name":"Pair","fields":[{"name":"a","type":"F"},{"name":"b","type":"F"}]}"#;
     let main = r#"["null","Pair"]"#;
     answers(&server, "/registry/schemas/ids/7", 200, json!({"schema": main, "references": needs("a/b c")})).await;
-    answers(&server, "/registry/subjects/a%2Fb%20c/versions/2", 200, json!({"schema": pair, "references": needs("f")})).await;
+    answers(&server, "/registry/subjects/a%2Fb%20c/versions/2", 200, json!({"schema": pair, "references": needs("f")}))
+        .await;
     answers(&server, "/registry/subjects/f/versions/2", 200, json!({"schema": fixed("F"), "id": 1})).await;
     let registry = registry(&server);
     assert!(!registry.knows(7), "nobody waits for it");
@@ -124,7 +125,9 @@ async fn nobody_at_that_address_is_trouble_and_a_user_is_shown_only_to_the_regis
     let registry = Registry::new("home_delivery", &server.uri(), Some(user)).unwrap();
     found(&registry, 7).await.unwrap();
     assert!(!format!("{registry:?}").contains("secret"));
-    for url in ["http://user:secret@localhost", "http://user@localhost", "ftp://x", "localhost:8081", "http://x/?a=b", ""] {
+    for url in
+        ["http://user:secret@localhost", "http://user@localhost", "ftp://x", "localhost:8081", "http://x/?a=b", ""]
+    {
         assert!(Registry::new("home_delivery", url, None).is_err(), "{url}");
     }
 }

@@ -123,7 +123,9 @@ impl<'a> Writer<'a> {
                 let variant = usize::try_from(self.long()?).ok().and_then(|index| variants.get(index));
                 self.value(*variant.ok_or_else(|| not_avro("a union has no such type"))?, level)?;
             }
-            Part::Array(item) => self.within(|writer| writer.blocks('[', ']', |writer| writer.value(*item, Level::Within)))?,
+            Part::Array(item) => {
+                self.within(|writer| writer.blocks('[', ']', |writer| writer.value(*item, Level::Within)))?
+            }
             Part::Map(value) => self.within(|writer| {
                 writer.blocks('{', '}', |writer| {
                     let name = writer.string()?;
@@ -161,7 +163,11 @@ impl<'a> Writer<'a> {
             if is_row {
                 self.column = Some(&field.name);
             }
-            if self.says && field.is_typed { self.typed(field.part)? } else { self.value(field.part, below)? }
+            if self.says && field.is_typed {
+                self.typed(field.part)?
+            } else {
+                self.value(field.part, below)?
+            }
             self.column = around;
         }
         self.text.push('}');

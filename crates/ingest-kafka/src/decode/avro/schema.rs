@@ -165,7 +165,9 @@ impl Reader {
             Avro::BigDecimal => Part::BigDecimal,
             Avro::Decimal(decimal) => match &decimal.inner {
                 InnerDecimalSchema::Bytes => Part::Bytes,
-                InnerDecimalSchema::Fixed(fixed) => return Ok(self.name(&fixed.name, Part::Fixed(fixed.size), meant.or_else(|| implied(schema)))),
+                InnerDecimalSchema::Fixed(fixed) => {
+                    return Ok(self.name(&fixed.name, Part::Fixed(fixed.size), meant.or_else(|| implied(schema))));
+                }
             },
             Avro::Fixed(fixed) => return Ok(self.name(&fixed.name, Part::Fixed(fixed.size), meant)),
             Avro::Uuid(UuidSchema::Fixed(fixed)) => return Ok(self.name(&fixed.name, Part::Uuid, None)),
@@ -228,7 +230,9 @@ impl Reader {
 fn meaning(object: &Map<String, Value>) -> Option<Type> {
     let name = object.get("connect.name")?.as_str()?;
     let scale = object.get("connect.parameters").and_then(|parameters| parameters.get("scale"));
-    let scale = scale.or_else(|| object.get("scale")).map(|scale| scale.as_str().map_or_else(|| scale.to_string(), str::to_owned));
+    let scale = scale
+        .or_else(|| object.get("scale"))
+        .map(|scale| scale.as_str().map_or_else(|| scale.to_string(), str::to_owned));
     Type::named(name, scale.as_deref())
 }
 

@@ -101,7 +101,11 @@ fn every_type_becomes_exact_json() {
         (logical("int", "date"), Datum::Date(19_782), "\"2024-02-29\""),
         (logical("int", "time-millis"), Datum::TimeMillis(86_399_500), "\"23:59:59.500\""),
         (logical("long", "time-micros"), Datum::TimeMicros(1), "\"00:00:00.000001\""),
-        (logical("long", "timestamp-millis"), Datum::TimestampMillis(1_709_251_199_500), "\"2024-02-29T23:59:59.500Z\""),
+        (
+            logical("long", "timestamp-millis"),
+            Datum::TimestampMillis(1_709_251_199_500),
+            "\"2024-02-29T23:59:59.500Z\"",
+        ),
         (logical("long", "timestamp-micros"), Datum::TimestampMicros(-1), "\"1969-12-31T23:59:59.999999Z\""),
         (logical("long", "timestamp-nanos"), Datum::TimestampNanos(1), "\"1970-01-01T00:00:00.000000001Z\""),
         (logical("long", "local-timestamp-millis"), Datum::LocalTimestampMillis(0), "\"1970-01-01T00:00:00\""),
@@ -127,7 +131,11 @@ fn every_type_becomes_exact_json() {
         (logical("bytes", "big-decimal"), Datum::BigDecimal("-1.20".parse().unwrap()), "-1.20"),
         // A kind that nobody knows is what it is made of; so is one that contradicts itself.
         (logical("long", "furlong"), long(7), "7"),
-        (json!({"type": "bytes", "logicalType": "decimal", "precision": 1, "scale": 2}), Datum::Bytes(vec![1]), "\"AQ==\""),
+        (
+            json!({"type": "bytes", "logicalType": "decimal", "precision": 1, "scale": 2}),
+            Datum::Bytes(vec![1]),
+            "\"AQ==\"",
+        ),
     ] {
         assert_eq!(text(&schema, datum), expected, "{schema}");
     }
@@ -182,7 +190,8 @@ fn named_types_are_known_wherever_they_were_defined() {
     let expected = format!(r#"{{"price":1.1,"prices":[0.12],"next":{inner},"size":1.5,"other":1.6}}"#);
     assert_eq!(read(&schema, &outer).unwrap(), expected);
 
-    let references = ["F", "G"].map(|name| json!({"type": "fixed", "name": name, "namespace": "x", "size": 1}).to_string());
+    let references =
+        ["F", "G"].map(|name| json!({"type": "fixed", "name": name, "namespace": "x", "size": 1}).to_string());
     let main = r#"{"type":"record","name":"R","fields":[{"name":"f","type":"x.F"},{"name":"g","type":"x.G"}]}"#;
     let schema = Schema::read(main, &references).unwrap();
     let scope = Scope { limits: Limits::default(), stays: &|_| false, is_wanted: &|_| true };
@@ -250,7 +259,10 @@ fn a_value_that_cannot_be_exact_is_refused_by_the_name_of_its_column_if_anybody_
     let kept = records[0].payload.as_deref().unwrap();
     assert!(kept.contains(r#""nobodys":9223372036854775806"#), "{kept}");
     let reject = rejected(registry(), &framed(3, &body(long(i64::from(i32::MAX)), &[0])));
-    assert_eq!((reject.reason, &*reject.detail), (Reason::BadValue, "column phonenumber is a date beyond the calendar"));
+    assert_eq!(
+        (reject.reason, &*reject.detail),
+        (Reason::BadValue, "column phonenumber is a date beyond the calendar")
+    );
 }
 
 #[test]
@@ -325,7 +337,10 @@ fn counts_lengths_and_nesting_are_not_believed() {
     assert_eq!(reason(read(&json!("string"), &long(-1))), Reason::NotAvro);
     assert_eq!(reason(read(&json!("string"), &[2, 0xff])), Reason::NotUtf8);
     assert_eq!(reason(read(&json!("long"), &[0x80; 11])), Reason::NotAvro);
-    assert_eq!(reason(read(&json!("long"), &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2])), Reason::NotAvro);
+    assert_eq!(
+        reason(read(&json!("long"), &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2])),
+        Reason::NotAvro
+    );
     assert_eq!(reason(read(&json!("int"), &long(1 << 31))), Reason::NotAvro);
     assert_eq!(reason(read(&json!("boolean"), &[2])), Reason::NotAvro);
     assert_eq!(reason(read(&json!(["null", "int"]), &[4])), Reason::NotAvro);
@@ -348,7 +363,11 @@ fn counts_lengths_and_nesting_are_not_believed() {
     let decimal = json!({"type": "record", "name": "D", "connect.name": "io.debezium.data.VariableScaleDecimal",
         "fields": [{"name": "scale", "type": "int"}, {"name": "value", "type": "bytes"}]});
     for scale in [i32::MIN, -2_000_000, 2_000_000, i32::MAX] {
-        assert_eq!(reason(read(&decimal, &[long(i64::from(scale)), bytes(&[1])].concat())), Reason::BadValue, "{scale}");
+        assert_eq!(
+            reason(read(&decimal, &[long(i64::from(scale)), bytes(&[1])].concat())),
+            Reason::BadValue,
+            "{scale}"
+        );
     }
     assert_eq!(reason(read(&decimal, &[vec![0], bytes(&vec![1; 70_000])].concat())), Reason::BadValue);
 }

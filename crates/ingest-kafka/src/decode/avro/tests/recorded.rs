@@ -117,7 +117,8 @@ fn what_real_connectors_wrote_is_the_same_in_avro() {
             continue;
         }
         let row = value.as_ref().map(|value| serde_json::from_str::<Value>(value).unwrap());
-        let row = row.map(|row| row["payload"].get("after").or(row["payload"].get("before")).unwrap_or(&row["payload"]).clone());
+        let row = row
+            .map(|row| row["payload"].get("after").or(row["payload"].get("before")).unwrap_or(&row["payload"]).clone());
         let wanting = |format: Format| {
             let mut settings = settings(format);
             let Mapping::Customer(customer) = &mut settings.mappings[0] else { unreachable!() };
@@ -138,5 +139,8 @@ fn what_real_connectors_wrote_is_the_same_in_avro() {
         count += found.1.len();
         columns += found.1.iter().map(|record| record.mapped.attributes.matches("\":").count()).sum::<usize>();
     }
-    assert!(count > 10 && columns > 100, "only {count} records and {columns} values: does this still read what was recorded?");
+    assert!(
+        count > 10 && columns > 100,
+        "only {count} records and {columns} values: does this still read what was recorded?"
+    );
 }

@@ -16,7 +16,7 @@ pub const BATCHES: &str = "c360_kafka_batches_total";
 pub const LAND_SECONDS: &str = "c360_kafka_land_seconds";
 /// Batches that found other progress stored than they continued from.
 pub const FENCED: &str = "c360_kafka_fenced_batches_total";
-/// Times that reading was paused because the database was slow.
+/// Times that reading was paused because the database was slow, or the schema registry.
 pub const PAUSES: &str = "c360_kafka_pauses_total";
 /// Questions to the schema registry that it did not answer.
 pub const REGISTRY_FAILURES: &str = "c360_kafka_schema_registry_failures_total";

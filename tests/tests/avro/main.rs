@@ -125,13 +125,13 @@ async fn change_events_and_rows_become_profiles_with_exact_values() {
     evolved["phone"] = "811.128.4320 x4808".into();
     world
         .produce(&[
-            event(&old, "r", 1, 1029, Value::Null, full.clone()),
-            event(&old, "c", 2, 2, Value::Null, customer(2, "Bob")),
-            event(&old, "c", 3, 3, Value::Null, customer(3, "Gone")),
-            event(&old, "u", 4, 1029, full, updated),
+            event(&old, "r", 1, 1029, &Value::Null, &full),
+            event(&old, "c", 2, 2, &Value::Null, &customer(2, "Bob")),
+            event(&old, "c", 3, 3, &Value::Null, &customer(3, "Gone")),
+            event(&old, "u", 4, 1029, &full, &updated),
             // The table has another column from here on.
-            event(&new, "u", 5, 2, customer(2, "Bob"), evolved),
-            event(&new, "d", 6, 3, customer(3, "Gone"), Value::Null),
+            event(&new, "u", 5, 2, &customer(2, "Bob"), &evolved),
+            event(&new, "d", 6, 3, &customer(3, "Gone"), &Value::Null),
             tombstone(3),
             plain(4, "Flat", Some("c")),
             plain(5, "Flat and gone", Some("c")),
@@ -182,9 +182,9 @@ async fn what_has_no_schema_or_is_no_avro_is_parked_and_lands_once_its_schema_ha
     let (known, elsewhere) = (row(&[]), row(&["phone"]));
     let ids = world
         .produce(&[
-            event(&known, "c", 1, 1, Value::Null, customer(1, "Ann")),
-            event(&elsewhere, "c", 2, 2, Value::Null, customer(2, "Bob")),
-            event(&known, "c", 3, 3, Value::Null, customer(3, "Cleo")),
+            event(&known, "c", 1, 1, &Value::Null, &customer(1, "Ann")),
+            event(&elsewhere, "c", 2, 2, &Value::Null, &customer(2, "Bob")),
+            event(&known, "c", 3, 3, &Value::Null, &customer(3, "Cleo")),
         ])
         .await;
     let unknown = ids[1].unwrap();
@@ -236,7 +236,7 @@ async fn a_registry_that_is_away_or_refuses_us_is_waited_for_and_nothing_is_skip
     let mut world = World::new().await;
     let names: Vec<String> = (1..=20).map(|id| format!("Ann {id}")).collect();
     let messages: Vec<Message> =
-        (1..).zip(&names).map(|(id, name)| event(&row(&[]), "c", id, id, Value::Null, customer(id, name))).collect();
+        (1..).zip(&names).map(|(id, name)| event(&row(&[]), "c", id, id, &Value::Null, &customer(id, name))).collect();
     world.produce(&messages).await;
     world.registry.stop().await;
     let daemon = world.installation.start(&["run", "--no-http"], "c360.log").unwrap();
@@ -261,7 +261,7 @@ async fn a_registry_that_is_away_or_refuses_us_is_waited_for_and_nothing_is_skip
     assert_eq!(daemon.terminate().unwrap().0, Some(0));
 
     // What it knows it need not ask; another process does, with a password that is wrong by now.
-    world.produce(&[event(&row(&[]), "u", 21, 1, Value::Null, customer(1, "Ann again"))]).await;
+    world.produce(&[event(&row(&[]), "u", 21, 1, &Value::Null, &customer(1, "Ann again"))]).await;
     let daemon = world.installation.start(&["run", "--no-http"], "c360.log").unwrap();
     world.until("select count(*) from staging.sources where health ->> 'trouble' like '%refuses us%'", 1).await;
     world.registry.want_password(false);

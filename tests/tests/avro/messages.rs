@@ -41,7 +41,7 @@ pub(crate) async fn produce(broker: &Broker, registry: &str, topic: &str, messag
     ids.lines().map(|ids| serde_json::from_str::<(Option<u64>, Option<u64>)>(ids).unwrap().1).collect()
 }
 
-fn optional(schema: Value) -> Value {
+fn optional(schema: &Value) -> Value {
     json!(["null", schema])
 }
 
@@ -60,20 +60,20 @@ pub(crate) fn row(more: &[&str]) -> Value {
     });
     let mut fields = vec![
         ("id", json!("long")),
-        ("name", optional(json!("string"))),
-        ("email", optional(json!("string"))),
-        ("password", optional(json!("string"))),
-        ("price", optional(price)),
-        ("balance", optional(balance)),
-        ("born", optional(connect("int", "io.debezium.time.Date"))),
-        ("seen", optional(connect("long", "io.debezium.time.MicroTimestamp"))),
-        ("changed", optional(connect("string", "io.debezium.time.ZonedTimestamp"))),
-        ("joined", optional(json!({"type": "long", "logicalType": "timestamp-millis"}))),
-        ("points", optional(json!("long"))),
-        ("photo", optional(json!("bytes"))),
-        ("tags", optional(json!({"type": "array", "items": "string"}))),
+        ("name", optional(&json!("string"))),
+        ("email", optional(&json!("string"))),
+        ("password", optional(&json!("string"))),
+        ("price", optional(&price)),
+        ("balance", optional(&balance)),
+        ("born", optional(&connect("int", "io.debezium.time.Date"))),
+        ("seen", optional(&connect("long", "io.debezium.time.MicroTimestamp"))),
+        ("changed", optional(&connect("string", "io.debezium.time.ZonedTimestamp"))),
+        ("joined", optional(&json!({"type": "long", "logicalType": "timestamp-millis"}))),
+        ("points", optional(&json!("long"))),
+        ("photo", optional(&json!("bytes"))),
+        ("tags", optional(&json!({"type": "array", "items": "string"}))),
     ];
-    fields.extend(more.iter().map(|name| (*name, optional(json!("string")))));
+    fields.extend(more.iter().map(|name| (*name, optional(&json!("string")))));
     let fields: Vec<Value> = fields.into_iter().map(|(name, kind)| json!({"name": name, "type": kind})).collect();
     json!({
         "type": "record", "name": "Value", "namespace": "dbserver1.inventory.customers", "fields": fields,
@@ -81,7 +81,7 @@ pub(crate) fn row(more: &[&str]) -> Value {
     })
 }
 
-fn envelope(row: Value) -> Value {
+fn envelope(row: &Value) -> Value {
     let snapshot = json!([{
         "type": "string", "connect.version": 1, "connect.default": "false", "connect.name": "io.debezium.data.Enum",
         "connect.parameters": {"allowed": "true,first,first_in_data_collection,last_in_data_collection,last,false,incremental"},
@@ -110,27 +110,27 @@ fn envelope(row: Value) -> Value {
     })
 }
 
-fn key(id: i64) -> Option<(Value, Value)> {
+fn key(id: i64) -> (Value, Value) {
     let schema = json!({
         "type": "record", "name": "Key", "namespace": "dbserver1.inventory.customers",
         "fields": [{"name": "id", "type": "long"}], "connect.name": "dbserver1.inventory.customers.Key",
     });
-    Some((schema, json!({"id": id})))
+    (schema, json!({"id": id}))
 }
 
 /// A change event; `place` is its place in the log.
-pub(crate) fn event(row: &Value, op: &str, place: i64, id: i64, before: Value, after: Value) -> Message {
+pub(crate) fn event(row: &Value, op: &str, place: i64, id: i64, before: &Value, after: &Value) -> Message {
     let source = json!({
         "ts_ms": 1_700_000_000_000_i64 + place, "snapshot": if op == "r" { "true" } else { "false" },
         "file": "mysql-bin.000001", "pos": place, "row": 0, "query": "update customers set password = 'in-clear'",
     });
     let value =
         json!({"before": before, "after": after, "source": source, "op": op, "ts_ms": 1_700_000_000_000_i64 + place});
-    Message { key: key(id), value: Some((envelope(row.clone()), value)) }
+    Message { key: Some(key(id)), value: Some((envelope(row), value)) }
 }
 
 pub(crate) fn tombstone(id: i64) -> Message {
-    Message { key: key(id), value: None }
+    Message { key: Some(key(id)), value: None }
 }
 
 /// A row with nothing but an id, an email and a name.

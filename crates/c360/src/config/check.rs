@@ -164,7 +164,9 @@ impl Checks<'_> {
             ("schema_registry_user", kafka.schema_registry_user.is_some()),
             ("schema_registry_password", kafka.schema_registry_password.is_some()),
         ] {
-            self.require(is_avro || !is_set, &key(word), "is of no use without format = \"avro\"");
+            if is_set && !is_avro {
+                self.warnings.push(format!("source {name}: `{word}` is of no use without format = \"avro\""));
+            }
         }
         if let Some(url) = &kafka.schema_registry {
             let message =

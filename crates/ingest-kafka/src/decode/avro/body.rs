@@ -124,7 +124,7 @@ impl<'a> Writer<'a> {
                 self.value(*variant.ok_or_else(|| not_avro("a union has no such type"))?, level)?;
             }
             Part::Array(item) => {
-                self.within(|writer| writer.blocks('[', ']', |writer| writer.value(*item, Level::Within)))?
+                self.within(|writer| writer.blocks('[', ']', |writer| writer.value(*item, Level::Within)))?;
             }
             Part::Map(value) => self.within(|writer| {
                 writer.blocks('{', '}', |writer| {
@@ -164,9 +164,9 @@ impl<'a> Writer<'a> {
                 self.column = Some(&field.name);
             }
             if self.says && field.is_typed {
-                self.typed(field.part)?
+                self.typed(field.part)?;
             } else {
-                self.value(field.part, below)?
+                self.value(field.part, below)?;
             }
             self.column = around;
         }

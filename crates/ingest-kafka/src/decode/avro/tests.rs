@@ -353,13 +353,13 @@ fn counts_lengths_and_nesting_are_not_believed() {
     assert_eq!(reason(read(&endless, &[])), Reason::TooDeep);
     let chain = json!({"type": "record", "name": "A", "fields": [{"name": "a", "type": ["null", "A"]}]});
     assert_eq!(reason(read(&chain, &vec![2; 1 << 20])), Reason::TooDeep);
-    // Two to the power of sixty of nothing.
+    // Two to the power of thirty of nothing.
     let mut fields = json!({"type": "record", "name": "R0", "fields": []});
-    for level in 1..60 {
+    for level in 1..=30 {
         let (this, before) = (format!("R{level}"), format!("R{}", level - 1));
         fields = json!({"type": "record", "name": this, "fields": [{"name": "a", "type": fields}, {"name": "b", "type": before}]});
     }
-    assert!(matches!(Schema::read(&fields.to_string(), &[]), Err(_)) || reason(read(&fields, &[])) == Reason::TooLarge);
+    assert_eq!(reason(read(&fields, &[])), Reason::TooLarge);
     let decimal = json!({"type": "record", "name": "D", "connect.name": "io.debezium.data.VariableScaleDecimal",
         "fields": [{"name": "scale", "type": "int"}, {"name": "value", "type": "bytes"}]});
     for scale in [i32::MIN, -2_000_000, 2_000_000, i32::MAX] {

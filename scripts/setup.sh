@@ -2,7 +2,7 @@
 # Installs what `make demo` and `make test` need, and nothing else.
 #
 #   scripts/setup.sh demo    Postgres server binaries, a C toolchain for librdkafka; checks for Rust
-#   scripts/setup.sh test    the same, and a JDK, Maven, MariaDB, Perl and the Kafka jars for the tests
+#   scripts/setup.sh test    the same, and a JDK, Maven, MariaDB, Perl, Python, and the Kafka jars and client for the tests
 #
 # Says nothing when nothing is missing. As root on a system with apt-get it installs what is missing;
 # elsewhere it names what to install and exits 1. It starts no service and leaves none running: the
@@ -37,6 +37,7 @@ has_maven() { have mvn; }
 has_mariadb() { # Debian keeps servers where not everybody's PATH looks
   (PATH=$PATH:/usr/sbin && have mariadbd && have mariadb && have mariadb-install-db)
 }
+has_python() { python3 -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 9))' 2>/dev/null; }
 has_curl() { have curl; }
 has_perl() { have perl && perl -MIPC::Cmd -MFindBin -e 1 2>/dev/null; }
 has_setpriv() { have setpriv && have flock; }
@@ -55,6 +56,7 @@ readonly test_parts=(
   "has_jdk:openjdk-17-jdk-headless:a JDK, $min_java or newer"
   "has_maven:maven:Maven (mvn)"
   "has_mariadb:mariadb-server mariadb-client:MariaDB server and client (mariadbd, mariadb, mariadb-install-db)"
+  "has_python:python3 python3-venv:Python 3.9 or newer with the modules venv and ensurepip"
   "has_curl:curl:curl"
   "has_perl:perl:Perl with its standard modules, which builds OpenSSL"
   "has_setpriv:util-linux:util-linux (setpriv, flock)"
@@ -158,4 +160,4 @@ status=0
 check_rust || status=1
 install_or_tell "${parts[@]}" || status=1
 [ "$status" = 0 ] || exit "$status"
-[ "$1" != test ] || "$here/fetch-jars.sh" >/dev/null
+[ "$1" != test ] || { "$here/fetch-jars.sh" && "$here/fetch-python.sh"; } >/dev/null

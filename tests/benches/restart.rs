@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use c360_tests::bench::{cluster, database, median, number, produce, rows, runs};
+use c360_tests::bench::{Shape, cluster, database, median, number, produce, rows, runs};
 use c360_tests::program::{self, Installation, Running};
 use c360_tests::stack::{Broker, CUSTOMERS_TOPIC};
 use sqlx::PgConnection;
@@ -32,7 +32,7 @@ async fn main() -> Result<()> {
         .with("C360__SOURCES__ONLINE_STORE__BASE_URL", NOWHERE);
     std::fs::create_dir_all(installation.path().join("drop/loyalty"))?;
 
-    let more = || produce(&broker.bootstrap(), CUSTOMERS_TOPIC, rows, partitions);
+    let more = || produce(&broker.bootstrap(), CUSTOMERS_TOPIC, rows, partitions, Shape::Envelopes);
     more()?;
     let mut daemon = start(&installation)?;
     let mut expected = i64::try_from(rows)?;

@@ -19,14 +19,14 @@ pub enum Ingester {
 pub fn ingester(name: &str, source: &Source, key: &InstallationKey) -> anyhow::Result<Ingester> {
     let context = Context { credentials: source.settings.credentials.under(key), timezone: source.settings.timezone };
     match &source.kind {
-        SourceKind::Kafka(settings) => Ok(Ingester::Kafka(kafka(name, source, settings, context))),
+        SourceKind::Kafka(settings) => kafka(name, source, settings, context).map(Ingester::Kafka),
         SourceKind::Csv(settings) => csv(name, source, settings, context).map(Ingester::Csv),
         SourceKind::Rest(settings) => Ok(Ingester::Rest(rest(name, source, settings, context))),
     }
 }
 
-fn kafka(name: &str, source: &Source, kafka: &Kafka, context: Context) -> ingest_kafka::Settings {
-    ingest_kafka::Settings {
+fn kafka(name: &str, source: &Source, kafka: &Kafka, context: Context) -> anyhow::Result<ingest_kafka::Settings> {
+    Ok(ingest_kafka::Settings {
         name: name.to_owned(),
         brokers: kafka.brokers.clone(),
         topics: kafka.topics.clone(),
@@ -34,7 +34,7 @@ fn kafka(name: &str, source: &Source, kafka: &Kafka, context: Context) -> ingest
         format: match kafka.format {
             KafkaFormat::Debezium => ingest_kafka::Format::Debezium,
             KafkaFormat::Json => ingest_kafka::Format::Json,
-            KafkaFormat::Avro => ingest_kafka::Format::Avro,
+            KafkaFormat::Avro => ingest_kafka::Format::Avro(registry(name, kafka)?),
         },
         mappings: source.mappings(),
         context,
@@ -42,7 +42,14 @@ fn kafka(name: &str, source: &Source, kafka: &Kafka, context: Context) -> ingest
         ttl: source.ttl(),
         placeholder: kafka.unavailable_placeholder.clone(),
         properties: kafka.exposed_properties(),
-    }
+    })
+}
+
+fn registry(name: &str, kafka: &Kafka) -> anyhow::Result<ingest_kafka::Registry> {
+    let user = kafka.schema_registry_user.clone().map(|user| (user, kafka.schema_registry_password.clone()));
+    let registry = ingest_kafka::Registry::new(name, kafka.schema_registry.as_deref().unwrap_or_default(), user);
+    let refuse = |problem| anyhow::anyhow!("sources.{name}.schema_registry: {problem}");
+    registry.map_err(|problem| Exit::Configuration.because(refuse(problem)))
 }
 
 fn csv(name: &str, source: &Source, csv: &Csv, context: Context) -> anyhow::Result<ingest_csv::Settings> {

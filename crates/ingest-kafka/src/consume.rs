@@ -26,7 +26,7 @@ use crate::client::{self, Bounds, Client, INSTANCE_ID};
 use crate::land::Event;
 use crate::partition::{Name, Partition, Sealed, until};
 use crate::status::Board;
-use crate::{Error, Settings, metrics};
+use crate::{Error, Format, Settings, metrics};
 
 use assign::Waiting;
 use orphans::Orphans;
@@ -81,6 +81,8 @@ pub(crate) struct Reader<'c> {
     current: usize,
     /// Messages that came although everything is paused.
     stash: VecDeque<BorrowedMessage<'c>>,
+    /// A schema that the first message of the stash has to wait for.
+    pending_schema: Option<u32>,
     /// A sealed batch that has found no room yet.
     outbox: Option<Sealed>,
     blocked_since: Option<Instant>,
@@ -120,6 +122,7 @@ pub(crate) fn consume(
         partitions: Vec::new(),
         current: 0,
         stash: VecDeque::new(),
+        pending_schema: None,
         outbox: None,
         blocked_since: None,
         paused: false,
@@ -153,6 +156,11 @@ impl<'c> Reader<'c> {
                 self.wait_for_room()?;
                 continue;
             }
+            if self.waits_for_a_schema() {
+                self.wait_for_room()?;
+                self.seal_some();
+                continue;
+            }
             self.read()?;
             self.seal_some();
         }
@@ -173,23 +181,41 @@ impl<'c> Reader<'c> {
                 },
             };
             timeout = Duration::ZERO;
-            self.take(&message, now);
-            if self.outbox.is_some() {
+            self.take(message, now);
+            if self.outbox.is_some() || self.pending_schema.is_some() {
                 break;
             }
         }
         Ok(())
     }
 
-    fn take(&mut self, message: &BorrowedMessage<'c>, now: DateTime<Utc>) {
+    fn take(&mut self, message: BorrowedMessage<'c>, now: DateTime<Utc>) {
         self.note_brokers(true);
         let Some(index) = self.find(message.topic(), message.partition()) else { return };
         self.current = index;
         let partition = &mut self.partitions[index];
-        partition.take(self.settings, &client::view(message), now, &mut self.records);
+        self.pending_schema = partition.take(self.settings, &client::view(&message), now, &mut self.records);
         if partition.is_full() {
             self.outbox = partition.seal();
         }
+        if self.pending_schema.is_some() {
+            self.stash.push_front(message);
+        }
+    }
+
+    /// Whether the schema registry still owes an answer. Like a database that is slow, it pauses reading.
+    fn waits_for_a_schema(&mut self) -> bool {
+        let (Some(schema_id), Format::Avro(registry)) = (self.pending_schema, &self.settings.format) else {
+            return false;
+        };
+        // Who waited for it may have been given back.
+        if !self.stash.is_empty() && !registry.knows(schema_id) {
+            return true;
+        }
+        self.pending_schema = None;
+        self.blocked_since = None;
+        self.resume();
+        false
     }
 
     fn find(&self, topic: &str, partition: i32) -> Option<usize> {
@@ -278,7 +304,10 @@ impl<'c> Reader<'c> {
     fn pause(&mut self) {
         let paused = self.client.assignment().and_then(|partitions| self.client.pause(&partitions));
         match paused {
-            Ok(()) => tracing::info!(source = %self.settings.name, "the database is slow: reading is paused"),
+            Ok(()) => {
+                let who = if self.pending_schema.is_some() { "schema registry" } else { "database" };
+                tracing::info!(source = %self.settings.name, "the {who} is slow: reading is paused");
+            }
             Err(error) => tracing::debug!(source = %self.settings.name, %error, "pausing"),
         }
         metrics::paused(&self.settings.name);

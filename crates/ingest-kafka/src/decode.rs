@@ -2,6 +2,7 @@
 //!
 //! A message is looked over once ([`model::inspect`]), validated once, and read in place: nothing here builds a tree.
 
+mod avro;
 mod delete;
 mod key;
 mod members;
@@ -17,6 +18,7 @@ mod values;
 mod wrapper;
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -25,6 +27,8 @@ use model::{
     Fields, LastSeen, Limits, LogPosition, Mapped, Operation, Position, Reason, Record, Reject, observed_at, parse_time,
 };
 
+use crate::Error;
+use crate::client::ALONE_PATIENCE;
 use crate::settings::{Format, Settings};
 use delete::Before;
 use payload::{Censor, Section};
@@ -34,6 +38,7 @@ use shape::{Envelope, Shape};
 use types::{Types, write_out_unnamed};
 use wrapper::{Opened, Wrapper};
 
+pub(crate) use avro::Schema;
 pub use skip::Skip;
 
 /// One message as the client gives it.
@@ -69,6 +74,8 @@ pub enum Outcome {
     Skipped(Skip),
     /// It is a dead letter.
     Rejected(Reject),
+    /// Nobody can tell yet: the schema registry is being asked for this schema. It counts as not decoded.
+    Pending(u32),
 }
 
 /// Decodes the messages of one topic. Pure.
@@ -84,6 +91,8 @@ pub struct Decoder {
     heartbeats: bool,
     /// Whether a mapping takes columns that it does not name.
     takes_whole_rows: bool,
+    /// The types of rows whose values are written out already.
+    no_types: Arc<Types>,
 }
 
 /// What all records of one message share.
@@ -93,6 +102,8 @@ struct Coordinates<'a> {
     now: DateTime<Utc>,
     /// See [`Seen::deleted`].
     after_delete: bool,
+    /// A schema that was looked for and is not here yet.
+    pending: Cell<Option<u32>>,
 }
 
 impl Decoder {
@@ -104,14 +115,15 @@ impl Decoder {
         columns.dedup();
         let placeholder = settings.placeholder_text();
         Arc::new(Self {
-            format: settings.format,
+            format: settings.format.clone(),
             censor: Censor::new(columns, settings.context.credentials.clone(), &placeholder),
             context: settings.context.clone(),
             limits: settings.limits,
             placeholder: Placeholder::new(&placeholder),
             wrapper: Wrapper::new(settings.limits, mappings.clone()),
             takes_whole_rows: mappings.iter().any(|mapping| matches!(mapping, Mapping::Product(_))),
-            heartbeats: settings.format != Format::Json && topic.starts_with("__debezium-heartbeat"),
+            heartbeats: !matches!(settings.format, Format::Json) && topic.starts_with("__debezium-heartbeat"),
+            no_types: Arc::default(),
             mappings,
         })
     }
@@ -127,17 +139,49 @@ impl Decoder {
         records: &mut Vec<Record>,
     ) -> Outcome {
         records.clear();
+        let before = *seen;
         let after_delete = std::mem::take(&mut seen.deleted);
-        let coordinates = Coordinates { message, epoch, now, after_delete };
+        let coordinates = Coordinates { message, epoch, now, after_delete, pending: Cell::new(None) };
         let outcome = self.try_decode(&coordinates, seen, records);
+        if let Some(schema_id) = coordinates.pending.get() {
+            *seen = before;
+            records.clear();
+            return Outcome::Pending(schema_id);
+        }
         outcome.unwrap_or_else(|reject| {
             records.clear();
             Outcome::Rejected(reject)
         })
     }
 
+    /// [`Decoder::decode`] for whoever may wait for a schema, as long as for brokers.
+    pub(crate) fn decode_at_last(
+        &self,
+        message: &Message<'_>,
+        seen: &mut Seen,
+        epoch: u32,
+        now: DateTime<Utc>,
+        records: &mut Vec<Record>,
+    ) -> Result<Outcome, Error> {
+        loop {
+            match (self.decode(message, seen, epoch, now, records), &self.format) {
+                (Outcome::Pending(schema_id), Format::Avro(registry)) => registry.wait(schema_id, ALONE_PATIENCE)?,
+                (outcome, _) => return Ok(outcome),
+            }
+        }
+    }
+
     fn try_decode(&self, at: &Coordinates<'_>, seen: &mut Seen, records: &mut Vec<Record>) -> Result<Outcome, Reject> {
-        let Opened { text, payload, repeated, types } = self.wrapper.open(at.message.value.unwrap_or_default())?;
+        let value = at.message.value.unwrap_or_default();
+        let avro;
+        let Opened { text, payload, repeated, types } = match &self.format {
+            Format::Avro(_) if self.is_nothing(value) => self.wrapper.open(value)?,
+            Format::Avro(registry) => {
+                avro = self.value_of_avro(registry, value, at)?;
+                Opened { text: &avro, payload: &avro, repeated: Vec::new(), types: Some(self.no_types.clone()) }
+            }
+            Format::Debezium | Format::Json => self.wrapper.open(value)?,
+        };
         if shape::is_nothing(text) {
             return self.tombstone(at, !text.is_empty(), seen, records);
         }
@@ -147,7 +191,7 @@ impl Decoder {
         let types = types.as_deref();
         let shape = match self.format {
             Format::Json => shape::of_plain(payload, repeated)?,
-            Format::Debezium | Format::Avro => shape::of_debezium(payload, repeated)?,
+            Format::Debezium | Format::Avro(_) => shape::of_debezium(payload, repeated)?,
         };
         match shape {
             Shape::Tombstone => self.tombstone(at, true, seen, records),
@@ -155,7 +199,7 @@ impl Decoder {
             Shape::Row { row, sections } => {
                 let skip = match self.format {
                     Format::Json => self.plain_row(at, row, types, seen, records)?,
-                    Format::Debezium | Format::Avro => self.flattened(at, row, types, seen, records)?,
+                    Format::Debezium | Format::Avro(_) => self.flattened(at, row, types, seen, records)?,
                 };
                 Ok(skip.map_or_else(|| self.keep_payload(text, &sections, Some(row), records), Outcome::Skipped))
             }

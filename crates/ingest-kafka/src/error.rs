@@ -31,6 +31,14 @@ pub enum Error {
         /// The name: `group.instance.id`.
         instance: String,
     },
+    /// The schema registry has not answered for long.
+    #[error("source {from}: {problem}")]
+    Registry {
+        /// The source.
+        from: String,
+        /// What is the matter with it.
+        problem: &'static str,
+    },
     /// A topic is not there.
     #[error("source {from}: topic {topic} does not exist")]
     UnknownTopic {

@@ -15,6 +15,7 @@
 //!   [`reread`] makes records of a dead letter once they can be made.
 //! * Progress that the broker does not have (retention, a topic made again) stops its partition with an alarm and is never
 //!   jumped over. The other partitions go on.
+//! * A schema registry that does not answer is waited for; a schema that it does not know is a dead letter.
 //! * Memory is bounded, however long the backlog; while the database is slow, partitions are paused and the group is kept.
 //! * No clear credential leaves the decoder, except sealed within a dead letter.
 //!
@@ -31,6 +32,7 @@ mod ledger;
 pub mod metrics;
 mod partition;
 mod passage;
+mod registry;
 mod replay;
 mod report;
 mod reread;
@@ -45,8 +47,9 @@ pub use catch_up::{CaughtUp, catch_up};
 pub use decode::{Decoder, Message, Outcome, Seen, Skip};
 pub use error::Error;
 pub use lag::{PartitionLag, lag};
+pub use registry::Registry;
 pub use replay::{Counts, Part, Place, Replay, Request};
-pub use reread::{key_of, reread};
+pub use reread::{key_of, readable, reread};
 pub use run::run;
 pub use security::{BadProperty, check_properties};
 pub use settings::{DEFAULT_PLACEHOLDER, Format, Settings};

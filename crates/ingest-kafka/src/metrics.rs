@@ -16,8 +16,10 @@ pub const BATCHES: &str = "c360_kafka_batches_total";
 pub const LAND_SECONDS: &str = "c360_kafka_land_seconds";
 /// Batches that found other progress stored than they continued from.
 pub const FENCED: &str = "c360_kafka_fenced_batches_total";
-/// Times that reading was paused because the database was slow.
+/// Times that reading was paused because the database was slow, or the schema registry.
 pub const PAUSES: &str = "c360_kafka_pauses_total";
+/// Questions to the schema registry that it did not answer.
+pub const REGISTRY_FAILURES: &str = "c360_kafka_schema_registry_failures_total";
 /// Messages between what is landed and the ends of this process's partitions.
 pub const LAG: &str = "c360_kafka_lag_messages";
 /// Age of the oldest message that was fetched and is not landed.
@@ -43,6 +45,10 @@ pub(crate) fn fenced(source: &str) {
 
 pub(crate) fn paused(source: &str) {
     counter!(PAUSES, "source" => source.to_owned()).increment(1);
+}
+
+pub(crate) fn registry_failed(source: &str) {
+    counter!(REGISTRY_FAILURES, "source" => source.to_owned()).increment(1);
 }
 
 #[expect(

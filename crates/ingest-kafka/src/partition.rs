@@ -122,20 +122,21 @@ impl Partition {
         self.stopped = None;
     }
 
-    /// Decodes one message into the open batch. `records` is scratch space.
+    /// Decodes one message into the open batch. `records` is scratch space. Returns the id of a schema that has to be known
+    /// first, if there is one: then the message was not taken.
     pub(crate) fn take(
         &mut self,
         settings: &Settings,
         message: &Message<'_>,
         now: DateTime<Utc>,
         records: &mut Vec<Record>,
-    ) {
+    ) -> Option<u32> {
         if self.adrift || self.stopped.is_some() || message.offset < self.next_offset().unwrap_or(0) {
-            return;
+            return None;
         }
         self.settled = true;
         if self.end.is_some_and(|end| message.offset >= end) {
-            return;
+            return None;
         }
         let seen_before = self.seen;
         let epoch = self.epochs.at(message.offset);
@@ -146,6 +147,9 @@ impl Partition {
             }
             _ => self.decoder.decode(message, &mut self.seen, epoch, now, records),
         };
+        if let Outcome::Pending(schema_id) = outcome {
+            return Some(schema_id);
+        }
         let open = self.open.get_or_insert_with(|| Open {
             batch: Batch::new(&settings.name, settings.ttl),
             first_offset: message.offset,
@@ -171,7 +175,9 @@ impl Partition {
                     open.emptied_at = Some(at);
                 }
             }
+            Outcome::Pending(_) => {}
         }
+        None
     }
 
     /// Offset of the first message that was not taken; `None` before the first one of a partition without stored progress.

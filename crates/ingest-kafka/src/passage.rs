@@ -65,7 +65,7 @@ pub(crate) fn last_seen_before(
     offset: i64,
     low: i64,
 ) -> Result<Option<LastSeen>, Error> {
-    if settings.format == Format::Json {
+    if matches!(settings.format, Format::Json) {
         return Ok(None);
     }
     let decoder = Decoder::new(settings, topic);
@@ -74,10 +74,12 @@ pub(crate) fn last_seen_before(
     while end > low {
         let start = (end - back).max(low);
         let mut seen = Seen::default();
+        let mut broken = Ok(());
         read(settings, client, topic, partition, start..end, |message| {
-            decoder.decode(message, &mut seen, 0, now, &mut records);
-            true
+            broken = decoder.decode_at_last(message, &mut seen, 0, now, &mut records).map(drop);
+            broken.is_ok()
         })?;
+        broken?;
         if seen.last.is_some() {
             return Ok(seen.last);
         }

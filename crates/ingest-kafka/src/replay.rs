@@ -189,16 +189,22 @@ fn read(
         let decoder = Decoder::new(settings, &part.topic);
         let mut seen = Seen::after(part.last_seen);
         let offsets = part.next_offset..part.end_offset;
+        let mut broken = Ok(());
         passage::read(settings, &client, &part.topic, part.partition, offsets, |message| {
-            match decoder.decode(message, &mut seen, epochs.at(message.offset), Utc::now(), &mut one) {
-                Outcome::Records => counts.records += one.len() as u64,
-                Outcome::Rejected(_) => counts.dead_letters += 1,
-                Outcome::Skipped(_) => counts.skipped += 1,
+            match decoder.decode_at_last(message, &mut seen, epochs.at(message.offset), Utc::now(), &mut one) {
+                Ok(Outcome::Records) => counts.records += one.len() as u64,
+                Ok(Outcome::Rejected(_)) => counts.dead_letters += 1,
+                Ok(Outcome::Skipped(_) | Outcome::Pending(_)) => counts.skipped += 1,
+                Err(error) => {
+                    broken = Err(error);
+                    return false;
+                }
             }
             held.append(&mut one);
             let goes_on = held.len() < READ_RECORDS || sender.blocking_send(std::mem::take(&mut held)).is_ok();
             goes_on && !cancel.is_cancelled()
         })?;
+        broken?;
     }
     // Whoever does not listen any more does not want the rest.
     let _ = sender.blocking_send(held);

@@ -1,5 +1,7 @@
 //! Dead letters of messages: what is kept with one, and reading it again.
 
+use std::borrow::Cow;
+
 use model::{LastSeen, Reason, Reject};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -57,7 +59,7 @@ pub(crate) fn dead_letter(
 }
 
 /// Decodes the message of a dead letter under the settings as they are now: the same decoder, at the same place of the log,
-/// in the epoch and by the clock of when it came.
+/// in the epoch and by the clock of when it came. Waits for a schema registry, so never on the only thread of a runtime.
 pub fn reread(settings: &Settings, opened: &Opened) -> Reread {
     let Ok(contents) = &opened.contents else { return Reread::Cannot(Cannot::Sealed) };
     let Some(Context::Source(context)) = &contents.context else { return Reread::Cannot(Cannot::NoContext) };
@@ -76,17 +78,24 @@ pub fn reread(settings: &Settings, opened: &Opened) -> Reread {
     let mut seen = Seen { deleted: known.after_delete, ..Seen::after(last) };
     let mut records = Vec::new();
     let decoder = Decoder::new(settings, &place.topic);
-    match decoder.decode(&message, &mut seen, known.epoch, opened.letter.landed_at, &mut records) {
-        Outcome::Rejected(reject) => Reread::StillBad(reject),
+    match decoder.decode_at_last(&message, &mut seen, known.epoch, opened.letter.landed_at, &mut records) {
+        Err(_) | Ok(Outcome::Pending(_)) => Reread::Cannot(Cannot::OutOfReach),
+        Ok(Outcome::Rejected(reject)) => Reread::StillBad(reject),
         // When it came it was meant for a mapping that is gone: nobody has said that it may go, too.
-        Outcome::Skipped(Skip::Unmapped) => {
+        Ok(Outcome::Skipped(Skip::Unmapped)) => {
             let detail = format!("no mapping of the source is for topic {}", place.topic);
             Reread::StillBad(Reject::new(Reason::UnknownShape, detail))
         }
-        Outcome::Records | Outcome::Skipped(_) => {
+        Ok(Outcome::Records | Outcome::Skipped(_)) => {
             Reread::Lands { records, dead_letters: Vec::new(), products: Vec::new() }
         }
     }
+}
+
+/// Bytes of a dead letter or its key as the text that they are or, of Avro, become; `None` where they cannot be read. Like
+/// [`reread`] it may wait for the schema registry.
+pub fn readable<'a>(settings: &Settings, bytes: &'a [u8]) -> Option<Cow<'a, str>> {
+    Decoder::new(settings, "").readable(bytes)
 }
 
 /// The key of a dead letter's message, where it is known.
@@ -175,6 +184,7 @@ mod tests {
                             let again = reread(&settings, &letter);
                             assert!(matches!(&again, Reread::StillBad(again) if *again == reject), "{again:?}");
                         }
+                        Outcome::Pending(_) => panic!("no schema is needed"),
                         Outcome::Records | Outcome::Skipped(_) => {
                             assert_eq!(lands(reread(&settings, &letter)), records, "{event}");
                             count += records.len();

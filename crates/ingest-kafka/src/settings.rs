@@ -7,20 +7,20 @@ use model::Limits;
 use model::mapping::{Context, Mapping};
 use regex::Regex;
 
-use crate::{Error, check_properties};
+use crate::{Error, Registry, check_properties};
 
 /// What Debezium sends for a value that it does not have, unless configured otherwise.
 pub const DEFAULT_PLACEHOLDER: &str = "__debezium_unavailable_value";
 
 /// How messages are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Format {
     /// Change events of Debezium in any of their JSON shapes, told apart message by message.
     Debezium,
     /// Each message is a row as it is now; a message without a value deletes.
     Json,
-    /// Avro with a schema registry. Refused for now.
-    Avro,
+    /// Change events and rows as with [`Format::Debezium`], in Avro as Confluent's serializers frame it.
+    Avro(Registry),
 }
 
 /// One Kafka source.
@@ -57,9 +57,6 @@ impl Settings {
     /// Whether this configuration can work, as far as that can be told without a broker.
     pub fn check(&self) -> Result<(), Error> {
         let refuse = |problem: String| Err(Error::Configuration { from: self.name.clone(), problem });
-        if self.format == Format::Avro {
-            return refuse("format = \"avro\" is not supported yet: use \"debezium\" or \"json\"".to_owned());
-        }
         for (what, is_empty) in [
             ("brokers", self.brokers.trim().is_empty()),
             ("topics", self.topics.is_empty()),
@@ -152,8 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn avro_and_broken_patterns_are_refused_before_anything_starts() {
-        assert!(refusal(|settings| settings.format = Format::Avro).contains("not supported yet"));
+    fn broken_patterns_are_refused_before_anything_starts() {
         assert!(refusal(|settings| settings.topics.push("^(".to_owned())).contains("topic pattern ^("));
     }
 

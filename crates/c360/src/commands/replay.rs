@@ -170,7 +170,7 @@ fn with_exit(error: Error) -> anyhow::Error {
         Error::UnknownTopic { .. } => Exit::NotFound,
         Error::Replay { .. } => Exit::Usage,
         Error::Moved { .. } => Exit::Locked,
-        Error::Unreachable { .. } => Exit::OutOfReach,
+        Error::Unreachable { .. } | Error::Registry { .. } => Exit::OutOfReach,
         Error::Staging(error) if error.is_transient() => Exit::OutOfReach,
         Error::Client { .. } | Error::Fenced { .. } | Error::Staging(_) | Error::Thread { .. } => Exit::Unexpected,
     };

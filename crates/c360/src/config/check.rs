@@ -159,9 +159,25 @@ impl Checks<'_> {
         let is_avro = kafka.format == KafkaFormat::Avro;
         let message = "is required with format = \"avro\": the URL of the schema registry";
         self.require(!is_avro || kafka.schema_registry.is_some(), &key("schema_registry"), message);
-        if let Some(url) = &kafka.schema_registry {
-            self.require(is_http(url), &key("schema_registry"), "must begin with http:// or https://");
+        for (word, is_set) in [
+            ("schema_registry", kafka.schema_registry.is_some()),
+            ("schema_registry_user", kafka.schema_registry_user.is_some()),
+            ("schema_registry_password", kafka.schema_registry_password.is_some()),
+        ] {
+            if is_set && !is_avro {
+                self.warnings.push(format!("source {name}: `{word}` is of no use without format = \"avro\""));
+            }
         }
+        if let Some(url) = &kafka.schema_registry {
+            let message =
+                "must not hold a user or a password; use `schema_registry_user` and `schema_registry_password`";
+            self.require(!rest::has_user(url), &key("schema_registry"), message);
+            let problem = ingest_kafka::Registry::new(name, url, None).err();
+            self.require(problem.is_none(), &key("schema_registry"), problem.unwrap_or_default());
+        }
+        let message = "is of no use without `schema_registry_user`";
+        let is_whole = kafka.schema_registry_password.is_none() || kafka.schema_registry_user.is_some();
+        self.require(is_whole, &key("schema_registry_password"), message);
         if let Err(bad) = ingest_kafka::check_properties(&kafka.exposed_properties()) {
             self.problem(&["sources", name, "properties", bad.name], bad.problem);
         }

@@ -16,7 +16,7 @@ pub(super) const TOP: [&str; 8] =
 pub(super) const KINDS: [&str; 3] = ["kafka", "csv", "rest"];
 
 /// The secrets, each of which may also come from a file: `x_file` for `x`. `*` is any key.
-const SECRETS: [&[&str]; 7] = [
+const SECRETS: [&[&str]; 8] = [
     &["database", "url"],
     &["database", "password"],
     &["sources", "*", "bearer_token"],
@@ -24,6 +24,7 @@ const SECRETS: [&[&str]; 7] = [
     &["sources", "*", "oauth2", "client_secret"],
     &["sources", "*", "headers", "*"],
     &["sources", "*", "properties", "*"],
+    &["sources", "*", "schema_registry_password"],
 ];
 
 /// All keys that may stand in the section at `path`; none where names are free.

@@ -8,10 +8,10 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::Reader;
-use crate::Error;
 use crate::client::{self, ALONE_PATIENCE, Bounds};
 use crate::partition::{Name, Partition};
 use crate::status::{PartitionProgress, Progress, StoppedPartition};
+use crate::{Error, Format, Registry};
 
 const INTERVAL: Duration = Duration::from_secs(1);
 /// Somebody waits for the end of [`super::Plan::Alone`].
@@ -46,6 +46,12 @@ impl Reader<'_> {
         if self.targets.is_some() && self.unreachable_since.is_some_and(|since| since.elapsed() > ALONE_PATIENCE) {
             let error = KafkaError::MessageConsumption(RDKafkaErrorCode::AllBrokersDown);
             return Err(client::unreachable(self.settings, self.client, &error));
+        }
+        if self.targets.is_some()
+            && self.pending_schema.is_some()
+            && let Some(error) = self.registry().and_then(|registry| registry.given_up(ALONE_PATIENCE))
+        {
+            return Err(error);
         }
         self.pass_over_gaps();
         self.commit();
@@ -118,6 +124,22 @@ impl Reader<'_> {
         }
     }
 
+    fn registry(&self) -> Option<&Registry> {
+        match &self.settings.format {
+            Format::Avro(registry) => Some(registry),
+            Format::Debezium | Format::Json => None,
+        }
+    }
+
+    /// What keeps this source from reading at the moment.
+    fn trouble(&self) -> Option<String> {
+        if self.unreachable_since.is_some() {
+            let heard = self.client.context().trouble();
+            return Some(heard.map_or_else(|| "no broker answers".to_owned(), |trouble| trouble.sentence));
+        }
+        self.registry()?.trouble().map(str::to_owned)
+    }
+
     fn progress(&self) -> Progress {
         let now_ms = Utc::now().timestamp_millis();
         let age = |ms: Option<i64>| ms.map_or(0, |ms| (now_ms - ms).max(0) / 1_000);
@@ -135,12 +157,6 @@ impl Reader<'_> {
             };
             (name, progress)
         };
-        Progress {
-            trouble: self.unreachable_since.map(|_| {
-                let trouble = self.client.context().trouble();
-                trouble.map_or_else(|| "no broker answers".to_owned(), |trouble| trouble.sentence)
-            }),
-            partitions: self.partitions.iter().map(one).collect(),
-        }
+        Progress { trouble: self.trouble(), partitions: self.partitions.iter().map(one).collect() }
     }
 }

@@ -27,13 +27,13 @@ impl Decoder {
         seen: &mut Seen,
         records: &mut Vec<Record>,
     ) -> Result<Outcome, Reject> {
-        let key = Key::read(at.message.key, self.limits, &self.mappings)?;
+        let key = self.key(at.message.key, at)?;
         if matches!(key, Key::Absent) {
             return Ok(Outcome::Skipped(Skip::TombstoneWithoutKey));
         }
         let position = match self.format {
             Format::Json => self.plain_tombstone(at, *seen),
-            Format::Debezium | Format::Avro => seen.note(None),
+            Format::Debezium | Format::Avro(_) => seen.note(None),
         };
         let says_it_again = at.after_delete && !says_so;
         match self.delete(at, None, position, at.observed_at(None), !says_it_again, records) {
@@ -56,7 +56,7 @@ impl Decoder {
         moves: bool,
         records: &mut Vec<Record>,
     ) -> Result<(), Reject> {
-        let key = Key::read(at.message.key, self.limits, &self.mappings);
+        let key = self.key(at.message.key, at);
         let by_key = |mapping: &Mapping| key.as_ref().map_err(Clone::clone)?.external_id(mapping);
         let by_before = |mapping: &Mapping, unknown: Reject| self.id_before(mapping, before.ok_or(unknown)?);
         let is_move = at.message.new_key.is_some();
@@ -95,7 +95,7 @@ impl Decoder {
     }
 
     fn moved_to(&self, at: &Coordinates<'_>, mapping: &Mapping) -> Option<ExternalId> {
-        Key::read(Some(at.message.new_key?), self.limits, &self.mappings).ok()?.external_id(mapping).ok()
+        self.key(Some(at.message.new_key?), at).ok()?.external_id(mapping).ok()
     }
 
     /// A tombstone has no version. It comes after whatever was seen last, and after all times before its own.

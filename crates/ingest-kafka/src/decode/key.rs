@@ -35,8 +35,7 @@ impl<'a> Key<'a> {
         }
         let text = trim(text);
         let (payload, schema) = unwrap(text).map_or((text, None), |wrapped| (wrapped.payload, Some(wrapped.schema)));
-        let is_id =
-            |column: &str| mappings.iter().any(|mapping| mapping.id_columns().names().iter().any(|id| id == column));
+        let is_id = |column: &str| is_id(mappings, column);
         let written = match schema {
             _ if is_nothing(payload) => return Ok(Self::Absent),
             Some(schema) if is_object(payload) => Types::of_schema(schema, is_id).write_out(payload, |_| false),
@@ -45,6 +44,15 @@ impl<'a> Key<'a> {
         };
         let written = written.map_err(|reject| in_key(&reject))?;
         Ok(if is_object(payload) && is_object(&written) { Self::Columns(written) } else { Self::Value(written) })
+    }
+
+    /// A key whose JSON was made of Avro.
+    pub(super) fn of_json(json: String) -> Self {
+        match &*json {
+            nothing if is_nothing(nothing) => Self::Absent,
+            object if is_object(object) => Self::Columns(json.into()),
+            _ => Self::Value(json.into()),
+        }
     }
 
     /// The id that the key holds for a mapping.
@@ -65,6 +73,11 @@ impl<'a> Key<'a> {
     }
 }
 
-fn in_key(reject: &Reject) -> Reject {
+/// Whether a mapping has its id from this column.
+pub(super) fn is_id(mappings: &[Mapping], column: &str) -> bool {
+    mappings.iter().any(|mapping| mapping.id_columns().names().iter().any(|id| id == column))
+}
+
+pub(super) fn in_key(reject: &Reject) -> Reject {
     Reject::new(reject.reason, format!("in the key: {}", reject.detail))
 }

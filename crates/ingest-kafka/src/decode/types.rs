@@ -29,7 +29,7 @@ pub(super) struct Types(Vec<(String, Type)>);
 
 /// How a value is meant.
 #[derive(Debug, PartialEq)]
-enum Type {
+pub(super) enum Type {
     Decimal {
         scale: i64,
     },
@@ -37,6 +37,8 @@ enum Type {
     Date,
     Time(Unit),
     Timestamp(Unit),
+    /// A moment, wherever: Avro's own, which no name of a schema means.
+    Instant(Unit),
     /// ISO text with a `Z` that means nothing.
     Local,
     Bits,
@@ -165,32 +167,9 @@ pub(super) fn write_out_unnamed(row: &str) -> Cow<'_, str> {
 
 impl Type {
     fn of(schema: &Schema<'_>) -> Option<Self> {
-        use Unit::{Microseconds, Milliseconds, Nanoseconds};
-        let name = schema.name.as_deref().unwrap_or_default();
-        if let Some(name) = name.strip_prefix("org.apache.kafka.connect.data.") {
-            return match name {
-                "Decimal" => {
-                    let scale = schema.parameters.as_ref()?.get("scale")?;
-                    scale.parse().ok().map(|scale| Self::Decimal { scale })
-                }
-                "Date" => Some(Self::Date),
-                "Time" => Some(Self::Time(Milliseconds)),
-                "Timestamp" => Some(Self::Timestamp(Milliseconds)),
-                _ => None,
-            };
-        }
-        match name.strip_prefix("io.debezium.") {
-            Some("data.VariableScaleDecimal") => return Some(Self::VariableScaleDecimal),
-            Some("data.Bits") => return Some(Self::Bits),
-            Some("time.Date") => return Some(Self::Date),
-            Some("time.Time") => return Some(Self::Time(Milliseconds)),
-            Some("time.MicroTime") => return Some(Self::Time(Microseconds)),
-            Some("time.NanoTime") => return Some(Self::Time(Nanoseconds)),
-            Some("time.Timestamp") => return Some(Self::Timestamp(Milliseconds)),
-            Some("time.MicroTimestamp") => return Some(Self::Timestamp(Microseconds)),
-            Some("time.NanoTimestamp") => return Some(Self::Timestamp(Nanoseconds)),
-            Some("time.IsoDate" | "time.IsoTime" | "time.IsoTimestamp") => return Some(Self::Local),
-            _ => {}
+        let scale = schema.parameters.as_ref().and_then(|parameters| parameters.get("scale")).map(String::as_str);
+        if let Some(named) = schema.name.as_deref().and_then(|name| Self::named(name, scale)) {
+            return Some(named);
         }
         if let Some(items) = &schema.items {
             return Self::of(items).map(Box::new).map(Self::List);
@@ -202,8 +181,35 @@ impl Type {
         (!fields.0.is_empty()).then_some(Self::Struct(fields))
     }
 
+    /// What a schema's name says, whatever the converter; `scale` is the parameter of decimals.
+    pub(super) fn named(name: &str, scale: Option<&str>) -> Option<Self> {
+        use Unit::{Microseconds, Milliseconds, Nanoseconds};
+        if let Some(name) = name.strip_prefix("org.apache.kafka.connect.data.") {
+            return match name {
+                "Decimal" => scale?.parse().ok().map(|scale| Self::Decimal { scale }),
+                "Date" => Some(Self::Date),
+                "Time" => Some(Self::Time(Milliseconds)),
+                "Timestamp" => Some(Self::Timestamp(Milliseconds)),
+                _ => None,
+            };
+        }
+        match name.strip_prefix("io.debezium.")? {
+            "data.VariableScaleDecimal" => Some(Self::VariableScaleDecimal),
+            "data.Bits" => Some(Self::Bits),
+            "time.Date" => Some(Self::Date),
+            "time.Time" => Some(Self::Time(Milliseconds)),
+            "time.MicroTime" => Some(Self::Time(Microseconds)),
+            "time.NanoTime" => Some(Self::Time(Nanoseconds)),
+            "time.Timestamp" => Some(Self::Timestamp(Milliseconds)),
+            "time.MicroTimestamp" => Some(Self::Timestamp(Microseconds)),
+            "time.NanoTimestamp" => Some(Self::Timestamp(Nanoseconds)),
+            "time.IsoDate" | "time.IsoTime" | "time.IsoTimestamp" => Some(Self::Local),
+            _ => None,
+        }
+    }
+
     /// Appends the JSON of a value, written out; else says why it cannot be.
-    fn write(&self, raw: &str, written: &mut String) -> Result<(), &'static str> {
+    pub(super) fn write(&self, raw: &str, written: &mut String) -> Result<(), &'static str> {
         if raw == "null" {
             written.push_str(raw);
             return Ok(());
@@ -232,6 +238,11 @@ impl Type {
             Self::Date => push_text(&date(count(raw)?)?, written),
             Self::Time(unit) => push_text(&unit.time(count(raw)?), written),
             Self::Timestamp(unit) => push_text(&unit.timestamp(count(raw)?)?, written),
+            Self::Instant(unit) => {
+                let time = unit.timestamp(count(raw)?)?;
+                let zone = if time.ends_with("infinity") { "" } else { "Z" };
+                let _ = write!(written, "\"{time}{zone}\"");
+            }
             Self::Local => match raw.strip_suffix("Z\"") {
                 Some(local) => {
                     written.push_str(local);

@@ -42,6 +42,8 @@ pub enum Cannot {
     NoSource,
     /// It does not open.
     Sealed,
+    /// What reading it again takes does not answer at the moment: another attempt may go well.
+    OutOfReach,
 }
 
 /// Whether what is known of files decides over rows that land late.
@@ -337,6 +339,7 @@ impl Cannot {
             Self::NoContext => "no_context",
             Self::NoSource => "no_source",
             Self::Sealed => "sealed",
+            Self::OutOfReach => "out_of_reach",
         }
     }
 
@@ -352,6 +355,7 @@ impl Cannot {
             }
             Self::NoSource => "its source is not configured, or is of another kind now",
             Self::Sealed => "it does not open: it was sealed under another installation key, or is damaged",
+            Self::OutOfReach => "the schema registry of its source does not answer: try again when it does",
         }
     }
 }

@@ -192,7 +192,8 @@ impl Outcome {
         let is_left = !total.still_bad.is_empty() || !total.cannot.is_empty() || total.parts > 0 || self.excluded > 0;
         let left = if is_left { Exit::Refused } else { Exit::Done };
         let locked = if self.locked.is_empty() { Exit::Done } else { Exit::Locked };
-        if self.stopped { Exit::Unexpected } else { left.and(locked) }
+        let away = if total.cannot.contains_key(&Cannot::OutOfReach) { Exit::OutOfReach } else { Exit::Done };
+        if self.stopped { Exit::Unexpected } else { left.and(locked).and(away) }
     }
 
     fn document(&self, dry_run: bool) -> Value {

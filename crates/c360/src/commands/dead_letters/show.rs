@@ -1,5 +1,6 @@
 //! `c360 dead-letters show`
 
+use std::borrow::Cow;
 use std::io::Write;
 
 use anyhow::anyhow;
@@ -74,7 +75,8 @@ impl View<'_> {
         let contents = self.opened.contents.as_ref().map_err(|closed| closed.why())?;
         let mask = self.mask(!self.args.values).ok_or(UNKNOWN_SOURCE)?;
         let Some(row) = self.row() else {
-            return as_json(&contents.payload).and_then(|json| mask.apply(json)).ok_or(UNREADABLE);
+            let text = self.text(&contents.payload).ok_or(UNREADABLE)?;
+            return as_json(text.as_bytes()).and_then(|json| mask.apply(json)).ok_or(UNREADABLE);
         };
         let cell = |cell: &NamedCell| {
             let shown = match mask.value(&cell.text) {
@@ -85,6 +87,14 @@ impl View<'_> {
         };
         let cells: Vec<String> = row.cells.iter().map(cell).collect();
         Ok(format!("{{{}}}", cells.join(",")))
+    }
+
+    /// The text that bytes are, or become where the source writes Avro.
+    fn text<'b>(&self, bytes: &'b [u8]) -> Option<Cow<'b, str>> {
+        match &self.source {
+            Some((_, Ingester::Kafka(settings))) => ingest_kafka::readable(settings, bytes),
+            _ => std::str::from_utf8(bytes).ok().map(Cow::Borrowed),
+        }
     }
 
     /// The bytes as they came, but for a credential that can be told from the rest.
@@ -122,10 +132,10 @@ impl View<'_> {
     fn key(&self) -> Option<String> {
         let Some(Context::Source(context)) = &self.opened.contents.as_ref().ok()?.context else { return None };
         let (key, mask) = (ingest_kafka::key_of(context)?, self.mask(!self.args.values)?);
-        if let Some(json) = as_json(&key) {
+        let text = self.text(&key).unwrap_or_else(|| String::from_utf8_lossy(&key));
+        if let Some(json) = as_json(text.as_bytes()) {
             return mask.apply(json);
         }
-        let text = String::from_utf8_lossy(&key);
         Some(Value::from(mask.value(&text).unwrap_or_else(|| text.into_owned())).to_string())
     }
 

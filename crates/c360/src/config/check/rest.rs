@@ -108,6 +108,6 @@ impl Checks<'_> {
     }
 }
 
-fn has_user(url: &str) -> bool {
+pub(super) fn has_user(url: &str) -> bool {
     url.split('/').nth(2).unwrap_or_default().contains('@')
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
 use super::Properties;
@@ -25,6 +25,12 @@ pub struct Kafka {
     /// Where the schemas of `format = "avro"` are.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub schema_registry: Option<String>,
+    /// Who asks there, where it wants to know.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schema_registry_user: Option<String>,
+    /// And how that is shown.
+    #[serde(serialize_with = "print::secret", skip_serializing_if = "Option::is_none")]
+    pub schema_registry_password: Option<SecretString>,
     /// Passed to librdkafka as they are.
     #[serde(default, deserialize_with = "read::properties", serialize_with = "print::properties")]
     pub properties: Properties,
@@ -55,7 +61,7 @@ pub enum KafkaFormat {
     Debezium,
     /// The row itself as JSON.
     Json,
-    /// Avro with a schema registry.
+    /// What Debezium writes, or rows, in Avro with a schema registry.
     Avro,
 }
 

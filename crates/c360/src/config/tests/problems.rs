@@ -18,6 +18,12 @@ fn small(old: &str, new: &str) -> String {
     SMALL.replacen(old, new, 1)
 }
 
+/// [`SMALL`] with a registry.
+#[track_caller]
+fn avro(url: &str) -> String {
+    small("brokers", &format!("format = \"avro\"\nschema_registry = \"{url}\"\nbrokers"))
+}
+
 /// Text to parts of what is said about it.
 type Row = (String, &'static [&'static str]);
 
@@ -96,6 +102,12 @@ fn what_cannot_be_meant_is_refused_with_its_reason() {
         ("[matching]\nmax_xrefs_per_system = 0".into(), &["`matching.max_xrefs_per_system`: must be at least 1"]),
         (small("\"^orders\\\\..*\"", "\"^orders(\""), &["`sources.orders_feed.topics`: \"^orders(\" is neither"]),
         (small("brokers", "format = \"avro\"\nbrokers"), &["`sources.orders_feed.schema_registry`: is required"]),
+        (avro("http://u:p@localhost"), &["`sources.orders_feed.schema_registry`: must not hold a user or a password"]),
+        (avro("localhost:8081"), &["`sources.orders_feed.schema_registry`: must be a URL that begins with http://"]),
+        (
+            avro("http://r\"\nschema_registry_password = \"secret"),
+            &["`sources.orders_feed.schema_registry_password`: is of no use without `schema_registry_user`"],
+        ),
         (small("brokers", "properties = { \"group.id\" = \"x\" }\nbrokers"), &["properties.group.id`", "set group_id"]),
         (
             small("brokers", "properties = { \"security.protocol\" = \"SASL_SSL\" }\nbrokers"),

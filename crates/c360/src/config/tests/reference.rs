@@ -100,6 +100,8 @@ fn the_defaults_in_the_comments_are_the_defaults() {
     let examples = [
         "password",
         "schema_registry",
+        "schema_registry_user",
+        "schema_registry_password",
         "topics",
         "version",
         "as_of_pattern",

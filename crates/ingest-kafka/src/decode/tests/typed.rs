@@ -138,7 +138,7 @@ fn a_message_that_begins_like_the_one_before_it_is_read_as_if_it_were_the_first(
     let mut all: Vec<&str> = vec![first];
     all.extend(values.iter().chain(&crafted).map(String::as_str));
     for format in [Format::Debezium, Format::Json] {
-        assert_same_as_alone(&settings(format), &all);
+        assert_same_as_alone(&settings(format.clone()), &all);
         all.reverse();
         assert_same_as_alone(&settings(format), &all);
     }

@@ -1,7 +1,7 @@
 //! The real parts: a broker, a Postgres that can crash, a store, and c360 three times over, two of them through a proxy.
 
 use std::os::unix::fs::symlink;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
@@ -36,6 +36,8 @@ pub(crate) struct World {
     cluster: Option<Cluster>,
     url: String,
     home: tempfile::TempDir,
+    /// Where everybody's logs are; they stay, for whoever looks into a failure.
+    pub(crate) logs: PathBuf,
 }
 
 pub(crate) fn store_name(id: u32) -> String {
@@ -60,9 +62,12 @@ impl World {
             .replace("{STORE}", &format!("http://{address}"));
         let installation = Installation::new(&config)?;
         std::fs::create_dir_all(installation.path().join("drop"))?;
+        let logs = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("soak");
+        let _ = std::fs::remove_dir_all(&logs);
+        std::fs::create_dir_all(&logs)?;
         std::fs::write(installation.path().join("store.json"), store().to_string())?;
         let store = ["sample-store", "--listen", &address, "--data", "store.json"];
-        let store = block_in_place(|| installation.start(&store, "store.log"))?;
+        let store = block_in_place(|| installation.start(&store, &log_in(&logs, "store.log")))?;
         let mut world = Self {
             processes: [None, None, None],
             _store: store,
@@ -73,6 +78,7 @@ impl World {
             cluster: Some(cluster),
             url,
             home,
+            logs,
         };
         for process in 0..PROCESSES {
             world.run(process)?;
@@ -106,7 +112,8 @@ impl World {
     /// One more process, with the database of this one.
     pub(crate) fn spawn(&self, process: usize, log: &str) -> Result<Running> {
         let url = self.url(process);
-        self.installation.start_with(&["run", "--no-http"], log, &[("C360__DATABASE__URL", &url)])
+        let log = log_in(&self.logs, log);
+        self.installation.start_with(&["run", "--no-http"], &log, &[("C360__DATABASE__URL", &url)])
     }
 
     pub(crate) fn process(&self, process: usize) -> Result<&Running> {
@@ -131,7 +138,8 @@ impl World {
 
     /// A command that goes on beside them.
     pub(crate) fn begin(&self, arguments: &[&str]) -> Result<Running> {
-        self.installation.start_with(arguments, "commands.log", &[("C360__DATABASE__URL", &self.url)])
+        let log = log_in(&self.logs, "commands.log");
+        self.installation.start_with(arguments, &log, &[("C360__DATABASE__URL", &self.url)])
     }
 
     /// Ends Postgres as a power failure would, and starts it again after a while.
@@ -151,6 +159,10 @@ impl World {
         self.cluster = Some(block_in_place(|| start_postgres(&self.home))?.0);
         Ok(())
     }
+}
+
+fn log_in(logs: &Path, name: &str) -> String {
+    logs.join(name).display().to_string()
 }
 
 /// Ends a process by SIGTERM: with 0, in its time.

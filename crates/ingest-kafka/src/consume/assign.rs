@@ -150,6 +150,11 @@ impl Reader<'_> {
         }
         self.commit();
         self.partitions.retain(|partition| !is_revoked(&partition.name));
+        // To librdkafka a pause outlives the assignment: given back as it is, the partition would come back paused, and nobody
+        // would ever read it.
+        if let Err(error) = self.client.resume(partitions) {
+            tracing::debug!(source = %self.settings.name, %error, "resuming before giving partitions back");
+        }
         if let Err(error) = client::give_back(self.client, partitions) {
             tracing::debug!(source = %self.settings.name, %error, "giving partitions back");
         }

@@ -79,6 +79,25 @@ impl World {
         assert_eq!(self.count(sql).await, expected, "{sql}");
     }
 
+    /// In the middle of a transaction it would hold everybody up until Postgres ends that, which is after two minutes.
+    async fn freeze_between_transactions(&self, process: &Running) {
+        const OPEN: &str = "select count(*) from pg_stat_activity
+                            where datname = current_database() and application_name = 'c360' and xact_start is not null";
+        loop {
+            process.freeze().unwrap();
+            // What it had sent Postgres does to its end.
+            let deadline = Instant::now() + Duration::from_millis(500);
+            while Instant::now() < deadline {
+                if self.count(OPEN).await == 0 {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            process.thaw().unwrap();
+            tokio::time::sleep(Duration::from_millis(7)).await;
+        }
+    }
+
     async fn state(&self) -> String {
         let records = self.count("select count(*) from staging.records").await;
         format!("{} landed, {records} records, {} customers", self.count(LANDED).await, self.count(CUSTOMERS).await)
@@ -141,22 +160,18 @@ async fn a_zombie_that_wakes_up_is_fenced_and_neither_doubles_nor_skips_messages
     world.produce(0..100).await;
     world.every_message_counts_once(100).await;
 
-    // It is frozen with batches open and on their way, wherever it is.
-    let mut messages = 100;
-    for _ in 0..2 {
-        world.produce(messages..messages + 30_000).await;
-        messages += 30_000;
-        let before = world.count(LANDED).await;
-        world.until("the zombie is in the middle", async || world.count(LANDED).await > before + 500).await;
-        zombie.freeze().unwrap();
-        let successor = world.run("successor.log");
-        world.until_count(LANDED, messages).await;
-        zombie.thaw().unwrap();
-        world.produce(messages..messages + 500).await;
-        messages += 500;
-        world.until_count(LANDED, messages).await;
-        assert_eq!(successor.terminate().unwrap().0, Some(0));
-    }
+    // It is frozen with batches open and on their way.
+    world.produce(100..15_000).await;
+    world.until("the zombie is in the middle", async || world.count(LANDED).await > 1_000).await;
+    world.freeze_between_transactions(&zombie).await;
+    assert!(world.count(LANDED).await < 15_000, "it was done before it was frozen");
+    let successor = world.run("successor.log");
+    world.until_count(LANDED, 15_000).await;
+    zombie.thaw().unwrap();
+    let messages = 16_000;
+    world.produce(15_000..messages).await;
+    world.until_count(LANDED, messages).await;
+    assert_eq!(successor.terminate().unwrap().0, Some(0));
     world.every_message_counts_once(messages).await;
     assert_eq!(zombie.terminate().unwrap().0, Some(0));
 }

@@ -191,6 +191,33 @@ async fn a_partition_that_left_while_reading_was_paused_is_read_when_it_comes_ba
     assert_eq!(world.ids().await, (0..61_000).collect::<Vec<_>>());
 }
 
+/// Whoever was fenced once lands again after the partition went to somebody else and came back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_that_was_fenced_and_left_is_landed_when_it_comes_back() {
+    let world = World::new("customers", 2).await;
+    let one = world.run();
+    world.produce(2, 0..100).await;
+    world.until(NEXT, 100).await;
+    // As if somebody else had landed ten messages of each.
+    sqlx::query("update staging.kafka_offsets set next_offset = next_offset + 10").execute(&world.pool).await.unwrap();
+    world.produce(2, 100..130).await;
+    world.until(NEXT, 130).await;
+
+    let other = world.run();
+    let deadline = Instant::now() + Duration::from_secs(40);
+    while !tokio::task::block_in_place(|| all_have_partitions(&world.broker, 2)) {
+        assert!(Instant::now() < deadline, "the two do not share the topic");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    other.0.cancel();
+    other.1.await.unwrap().unwrap();
+    world.produce(2, 130..1_000).await;
+    world.until(NEXT, 1_000).await;
+    one.0.cancel();
+    one.1.await.unwrap().unwrap();
+    assert_eq!(world.ids().await, (0..100).chain(120..1_000).collect::<Vec<_>>());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn aborted_transactions_are_never_landed_and_progress_passes_over_them() {
     let world = World::new("orders", 1).await;

@@ -1,6 +1,6 @@
 # `make` lists the targets. Their text is what stands behind the two number signs.
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench secrets
+.PHONY: help demo test soak bench secrets
 
 help:
 	@awk -F ':[^#]*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -12,6 +12,12 @@ demo: ## Install what is missing and show the reference scenario. ARGS="--once -
 test: ## Install what is missing and check everything: format, lints, all tests, docs
 	@scripts/setup.sh test
 	@scripts/check.sh
+
+# A seed of its own each time, which is printed first and with a failure.
+soak: ## Let everything go wrong at random and compare with a model. SECONDS=1800 SEED=7
+	@scripts/setup.sh test
+	C360_SOAK_SECONDS='$(or $(SECONDS),1800)' C360_SOAK_SEED='$(or $(SEED),$(shell date +%s))' \
+		cargo test --locked --workspace --test soak -- --nocapture
 
 # What is set on the command line of make is in the environment of the benchmarks.
 bench: ## Measure. NAME=kafka for one benchmark, ROWS=100000 RUNS=5 for another size

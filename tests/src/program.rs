@@ -27,10 +27,13 @@ fn build() -> Result<PathBuf> {
         .args(["build", "--quiet", "--locked", "--workspace", "--bin", "c360"])
         .args(profile_words)
         .current_dir(env!("CARGO_MANIFEST_DIR"));
-    // What cargo tells a test about its package would seem to build scripts (ring's) to have changed, and all be built anew.
-    let of_this_package = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
-    for (name, _) in std::env::vars().filter(|(name, _)| of_this_package(name)) {
-        cargo.env_remove(name);
+    // What cargo tells a test about its own package, some build scripts take for news: half of the libraries would be built
+    // anew, and once more by whoever calls cargo next.
+    for (name, _) in std::env::vars_os() {
+        let about_this = ["CARGO_MANIFEST_", "CARGO_PKG_", "CARGO_BIN_EXE_"];
+        if about_this.iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
+            cargo.env_remove(name);
+        }
     }
     ensure!(cargo.status()?.success(), "c360 does not build");
     Ok(profile.join("c360"))
@@ -62,21 +65,32 @@ impl Installation {
         self.home.path()
     }
 
-    fn command(&self, arguments: &[&str]) -> Result<Command> {
+    fn command(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Result<Command> {
         let mut command = Command::new(c360()?);
-        command.args(arguments).current_dir(self.path()).env_remove("DATABASE_URL").envs(self.environment.clone());
+        command.args(arguments).current_dir(self.path()).env_remove("DATABASE_URL");
+        command.envs(self.environment.clone()).envs(variables.iter().copied());
         Ok(command)
     }
 
     /// Runs a command to its end.
     pub fn run(&self, arguments: &[&str]) -> Result<Output> {
-        Ok(self.command(arguments)?.stdin(Stdio::null()).output()?)
+        self.run_with(arguments, &[])
+    }
+
+    /// [`Installation::run`] with variables of the environment that only this process has.
+    pub fn run_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Result<Output> {
+        Ok(self.command(arguments, variables)?.stdin(Stdio::null()).output()?)
     }
 
     /// Starts a command that stays; what it logs goes to `log` in the installation's directory.
     pub fn start(&self, arguments: &[&str], log: &str) -> Result<Running> {
+        self.start_with(arguments, log, &[])
+    }
+
+    /// [`Installation::start`] with variables of the environment that only this process has.
+    pub fn start_with(&self, arguments: &[&str], log: &str, variables: &[(&str, &str)]) -> Result<Running> {
         let log = std::fs::File::options().create(true).append(true).open(self.path().join(log))?;
-        let mut command = self.command(arguments)?;
+        let mut command = self.command(arguments, variables)?;
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         Ok(Running(command.spawn()?))
     }
@@ -101,9 +115,32 @@ impl Running {
     /// SIGTERM; returns the exit code and how long it took.
     pub fn terminate(mut self) -> Result<(Option<i32>, Duration)> {
         let asked = Instant::now();
-        ensure!(Command::new("kill").arg(self.0.id().to_string()).status()?.success(), "the process is gone already");
+        self.signal("TERM")?;
         let ended = self.0.wait()?;
         Ok((ended.code(), asked.elapsed()))
+    }
+
+    /// SIGSTOP: until [`Running::thaw`] it does nothing, and its connections stay open.
+    pub fn freeze(&self) -> Result<()> {
+        self.signal("STOP")
+    }
+
+    /// SIGCONT.
+    pub fn thaw(&self) -> Result<()> {
+        self.signal("CONT")
+    }
+
+    fn signal(&self, name: &str) -> Result<()> {
+        let sent = Command::new("kill").args([format!("-{name}"), self.0.id().to_string()]).status()?;
+        ensure!(sent.success(), "the process is gone already");
+        Ok(())
+    }
+
+    /// The most memory that it ever had resident, in bytes.
+    pub fn peak_memory(&self) -> Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("the process has ended")?;
+        Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
     }
 
     /// Whether it still runs.

@@ -12,6 +12,7 @@ use model::{Credentials, InstallationKey, Limits};
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
@@ -143,6 +144,78 @@ async fn two_consumers_share_added_partitions_and_hand_over_without_loss_or_doub
     other.0.cancel();
     other.1.await.unwrap().unwrap();
     assert_eq!(world.ids().await, (0..10_000).collect::<Vec<_>>());
+}
+
+/// Whether the group has so many members, and every one of them has a partition.
+fn all_have_partitions(broker: &Broker, members: usize) -> bool {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", broker.bootstrap());
+    let client: BaseConsumer = config.create().unwrap();
+    let groups = client.fetch_group_list(Some("c360"), Duration::from_secs(10)).unwrap();
+    let has_some = |assignment: Option<&[u8]>| {
+        assignment.is_some_and(|assignment| assignment.windows(9).any(|window| window == b"customers"))
+    };
+    groups.groups().iter().any(|group| {
+        group.members().len() == members && group.members().iter().all(|member| has_some(member.assignment()))
+    })
+}
+
+/// Slowness of the database pauses what is read. A partition that goes to another process meanwhile, and comes back later, is
+/// not paused any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_that_left_while_reading_was_paused_is_read_when_it_comes_back() {
+    let world = World::new("customers", 2).await;
+    let one = world.run();
+    world.produce(2, 0..100).await;
+    world.until(NEXT, 100).await;
+    let mut locked = world.pool.begin().await.unwrap();
+    sqlx::query("lock table staging.kafka_offsets in exclusive mode").execute(&mut *locked).await.unwrap();
+    world.produce(2, 100..60_000).await;
+    // Nobody tells that it has paused; it does so after a second.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let other = world.run();
+    let deadline = Instant::now() + Duration::from_secs(40);
+    while !tokio::task::block_in_place(|| all_have_partitions(&world.broker, 2)) {
+        assert!(Instant::now() < deadline, "the two do not share the topic");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    locked.rollback().await.unwrap();
+    world.until(NEXT, 60_000).await;
+
+    other.0.cancel();
+    other.1.await.unwrap().unwrap();
+    world.produce(2, 60_000..61_000).await;
+    world.until(NEXT, 61_000).await;
+    one.0.cancel();
+    one.1.await.unwrap().unwrap();
+    assert_eq!(world.ids().await, (0..61_000).collect::<Vec<_>>());
+}
+
+/// Whoever was fenced once lands again after the partition went to somebody else and came back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_that_was_fenced_and_left_is_landed_when_it_comes_back() {
+    let world = World::new("customers", 2).await;
+    let one = world.run();
+    world.produce(2, 0..100).await;
+    world.until(NEXT, 100).await;
+    // As if somebody else had landed ten messages of each.
+    sqlx::query("update staging.kafka_offsets set next_offset = next_offset + 10").execute(&world.pool).await.unwrap();
+    world.produce(2, 100..130).await;
+    world.until(NEXT, 130).await;
+
+    let other = world.run();
+    let deadline = Instant::now() + Duration::from_secs(40);
+    while !tokio::task::block_in_place(|| all_have_partitions(&world.broker, 2)) {
+        assert!(Instant::now() < deadline, "the two do not share the topic");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    other.0.cancel();
+    other.1.await.unwrap().unwrap();
+    world.produce(2, 130..1_000).await;
+    world.until(NEXT, 1_000).await;
+    one.0.cancel();
+    one.1.await.unwrap().unwrap();
+    assert_eq!(world.ids().await, (0..100).chain(120..1_000).collect::<Vec<_>>());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -101,24 +101,31 @@ impl Consolidator {
     /// Runs both steps until nothing is left. Only for the one at work.
     pub async fn drain(&mut self, rules: &Rules, seal: &Seal, cancel: &CancellationToken) -> Result<Drained, Error> {
         let mut drained = Drained::default();
+        while !cancel.is_cancelled() && self.turn(rules, seal, cancel, &mut drained).await? {}
+        Ok(drained)
+    }
+
+    /// Runs both steps once; false when there was nothing to do.
+    pub(crate) async fn turn(
+        &mut self,
+        rules: &Rules,
+        seal: &Seal,
+        cancel: &CancellationToken,
+        drained: &mut Drained,
+    ) -> Result<bool, Error> {
+        let before = *drained;
         migrate::ensure_change_partitions(&mut self.reader, Utc::now()).await?;
-        while !cancel.is_cancelled() {
-            let before = drained;
-            let swept = sweep(&mut self.lanes[0], rules, cancel).await?;
-            drained.retired += swept.tombstoned;
-            self.merge_claims(rules, seal, cancel, &mut drained).await?;
-            loop {
-                let folded = fold(&mut self.reader, &mut self.lanes, rules, cancel).await?;
-                drained.profiles += folded.profiles;
-                if folded.keys == 0 || cancel.is_cancelled() {
-                    break;
-                }
-            }
-            if drained == before && !swept.is_unfinished {
+        let swept = sweep(&mut self.lanes[0], rules, cancel).await?;
+        drained.retired += swept.tombstoned;
+        self.merge_claims(rules, seal, cancel, drained).await?;
+        loop {
+            let folded = fold(&mut self.reader, &mut self.lanes, rules, cancel).await?;
+            drained.profiles += folded.profiles;
+            if folded.keys == 0 || cancel.is_cancelled() {
                 break;
             }
         }
-        Ok(drained)
+        Ok(*drained != before || swept.is_unfinished)
     }
 
     /// Step 1 for a while. The next claim is read while one is merged.

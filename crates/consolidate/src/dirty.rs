@@ -44,6 +44,23 @@ pub async fn mark(
     Ok(())
 }
 
+/// The newest mark that there is; 0 without any.
+pub(crate) async fn newest(connection: &mut PgConnection) -> Result<i64, Error> {
+    sqlx::query_scalar("select coalesce(max(mark_id), 0) from customer360.dirty_marks")
+        .fetch_one(connection)
+        .await
+        .map_err(database("looking for marked match keys"))
+}
+
+/// Whether a mark is left among those up to this one.
+pub(crate) async fn is_left(connection: &mut PgConnection, up_to: i64) -> Result<bool, Error> {
+    sqlx::query_scalar("select exists (select from customer360.dirty_marks where mark_id <= $1)")
+        .bind(up_to)
+        .fetch_one(connection)
+        .await
+        .map_err(database("looking for marked match keys"))
+}
+
 impl Marks {
     /// Takes the oldest marks.
     pub(crate) async fn take(connection: &mut PgConnection) -> Result<Self, Error> {

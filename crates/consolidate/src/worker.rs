@@ -83,8 +83,8 @@ async fn work(
     Ok(())
 }
 
-/// Consolidates until nothing is left, with or without a daemon beside: takes the lock if it is free, and otherwise waits
-/// until whoever has it is done.
+/// Consolidates what is there now, with or without a daemon beside: takes the lock if it is free, and otherwise waits until
+/// whoever has it is done. What lands meanwhile keeps nobody waiting: a source that never rests always has something left.
 pub async fn catch_up(
     rules: &Rules,
     seal: &Seal,
@@ -92,17 +92,44 @@ pub async fn catch_up(
     cancel: &CancellationToken,
 ) -> Result<Drained, Error> {
     let mut consolidator = Consolidator::connect(database).await?;
+    let mut goal = Goal { batch: staging::newest(consolidator.connection()).await?, mark: None };
+    let mut drained = Drained::default();
     while !cancel.is_cancelled() {
         if consolidator.try_begin().await? {
             offer_known_keys(consolidator.connection(), rules).await?;
-            return consolidator.drain(rules, seal, cancel).await;
+            while !cancel.is_cancelled()
+                && consolidator.turn(rules, seal, cancel, &mut drained).await?
+                && !goal.is_reached(consolidator.connection()).await?
+            {}
+            break;
         }
-        if nothing_left(consolidator.connection()).await? {
+        if goal.is_reached(consolidator.connection()).await? {
             break;
         }
         pause(cancel, Duration::from_millis(100)).await;
     }
-    Ok(Drained::default())
+    Ok(drained)
+}
+
+/// What has to be done before a command has caught up.
+struct Goal {
+    /// All batches up to this one.
+    batch: i64,
+    /// And then all marks up to this one, which is the newest when those batches are merged.
+    mark: Option<i64>,
+}
+
+impl Goal {
+    async fn is_reached(&mut self, connection: &mut PgConnection) -> Result<bool, Error> {
+        if staging::is_left(&mut *connection, self.batch).await? || !retire::open(&mut *connection).await?.is_empty() {
+            return Ok(false);
+        }
+        let mark = match self.mark {
+            Some(mark) => mark,
+            None => *self.mark.insert(dirty::newest(&mut *connection).await?),
+        };
+        Ok(!dirty::is_left(connection, mark).await?)
+    }
 }
 
 /// A source that is polled for the first time, or again after a pause, is offered the emails that became known without it:
@@ -130,19 +157,6 @@ async fn offer_known_keys(connection: &mut PgConnection, rules: &Rules) -> Resul
         let new: Vec<&str> = new.iter().map(String::as_str).collect();
         dirty::mark(connection, &new, "poll", Utc::now()).await?;
     }
-}
-
-async fn nothing_left(connection: &mut PgConnection) -> Result<bool, Error> {
-    if !staging::claim(&mut *connection, 1, &[]).await?.is_empty() {
-        return Ok(false);
-    }
-    if !retire::open(&mut *connection).await?.is_empty() {
-        return Ok(false);
-    }
-    sqlx::query_scalar("select count(*) = 0 from customer360.dirty_marks")
-        .fetch_one(connection)
-        .await
-        .map_err(database("looking for marked match keys"))
 }
 
 /// `None` when listening does not work now; the timer does without.

@@ -12,8 +12,12 @@
 //! The cluster starts with the first call and ends with the process; databases end with the cluster. `C360_TEST_DATABASE_URL`
 //! makes the tests use a server that runs already, as a role that may create databases: for another version of Postgres,
 //! or to look at what a test leaves behind.
+//!
+//! [`Proxy`] stands between a program and its Postgres, and loses what a test says.
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a test without a database can only fail")]
+
+mod proxy;
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -23,6 +27,8 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgPool};
 
 use crate::cluster::Cluster;
 use crate::options::Options;
+
+pub use proxy::{Loss, Proxy};
 
 /// An empty database that no other test uses.
 #[derive(Debug, Clone)]

@@ -77,6 +77,8 @@ pub(crate) struct Reader<'c> {
     /// With [`Plan::Alone`]: where to stop.
     targets: Option<HashMap<(String, i32), Bounds>>,
     partitions: Vec<Partition>,
+    /// The highest generation of partitions that are not read any more.
+    generations: u64,
     /// Index of the partition that the last message was of.
     current: usize,
     /// Messages that came although everything is paused.
@@ -120,6 +122,7 @@ pub(crate) fn consume(
         board,
         targets: None,
         partitions: Vec::new(),
+        generations: 0,
         current: 0,
         stash: VecDeque::new(),
         pending_schema: None,

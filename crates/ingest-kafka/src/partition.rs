@@ -84,14 +84,21 @@ struct OnItsWay {
 }
 
 impl Partition {
-    /// Reads from `start` up to before `end`, or for ever.
-    pub(crate) fn new(settings: &Settings, name: Name, progress: Progress, start: Start, end: Option<i64>) -> Self {
+    /// Reads from `start` up to before `end`, or for ever, in a generation younger than this one.
+    pub(crate) fn new(
+        settings: &Settings,
+        name: Name,
+        progress: Progress,
+        start: Start,
+        end: Option<i64>,
+        generation: u64,
+    ) -> Self {
         let mut new = Self {
             decoder: Decoder::new(settings, &name.0),
             name,
             progress,
             end,
-            generation: 0,
+            generation,
             epochs: PartitionEpochs::default(),
             seen: Seen::default(),
             expected: None,

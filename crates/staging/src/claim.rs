@@ -141,6 +141,28 @@ pub async fn claim(
     Ok(rows.iter().map(batch).collect())
 }
 
+/// The newest batch that there is; 0 without any.
+pub async fn newest(executor: impl PgExecutor<'_>) -> Result<i64, Error> {
+    sqlx::query_scalar("select coalesce(max(batch_id), 0) from staging.batches")
+        .fetch_one(executor)
+        .await
+        .map_err(Error::database("looking for the newest batch"))
+}
+
+/// Whether a claimable batch is left among those up to this one.
+pub async fn is_left(executor: impl PgExecutor<'_>, up_to: i64) -> Result<bool, Error> {
+    sqlx::query_scalar(
+        "select exists (
+             select from staging.batches
+             where consolidated_at is null and abandoned_at is null and published_at is not null and batch_id <= $1
+         )",
+    )
+    .bind(up_to)
+    .fetch_one(executor)
+    .await
+    .map_err(Error::database("looking for batches that are left"))
+}
+
 /// The records of batches, in the order landed, without those that were excluded.
 pub async fn read(executor: impl PgExecutor<'_>, batch_ids: &[i64]) -> Result<Vec<StagedRecord>, Error> {
     let mut records = sqlx::query(

@@ -36,7 +36,10 @@ pub mod replays;
 mod seal;
 
 pub use batch::{Batch, LIMIT_BYTES, LIMIT_ROWS, LIMIT_WAIT};
-pub use claim::{ClaimedBatch, ClaimedImport, StagedRecord, claim, exclude, fail, finish, note_members, origins, read};
+pub use claim::{
+    ClaimedBatch, ClaimedImport, StagedRecord, claim, exclude, fail, finish, is_left, newest, note_members, origins,
+    read,
+};
 pub use dead_letters::DeadLetter;
 pub use error::{Error, is_transient};
 pub use expiry::{Expired, expire};

@@ -4,9 +4,9 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::Poll;
 
+use embedded_postgres::test::{Loss, Proxy};
 use staging::{Lander, Landing};
 
-use crate::support::proxy::{Loss, Proxy};
 use crate::support::{HOUR, TTL, advance, batch, dead_letter, noon, origin, seal, staged};
 
 const OPEN_TRANSACTIONS: &str = "select count(*) = 0 from pg_stat_activity

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use embedded_postgres::test::{Loss, Proxy};
 use staging::{Checkpoint, Error, Landing, Seal, offsets};
 use tokio_util::sync::CancellationToken;
 
-use crate::support::proxy::{Loss, Proxy};
 use crate::support::{HOUR, SOURCE, TTL, advance, batch, noon, origin, seal, staged};
 
 #[tokio::test]
@@ -115,7 +115,7 @@ async fn a_reply_that_never_comes_is_given_up_and_tried_again() {
     let error = {
         let landing = lander.land(&mut batch, &origin, &checkpoint, noon());
         let silence = async {
-            proxy.lost.notified().await;
+            proxy.lost().await;
             // From here on time passes by itself whenever everybody waits.
             tokio::time::pause();
             tokio::time::Instant::now()

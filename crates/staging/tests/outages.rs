@@ -1,11 +1,11 @@
 //! A database that goes away in the middle: the error is transient, and trying again works.
 
 use chrono::Utc;
+use embedded_postgres::test::{Loss, Proxy};
 use sqlx::Connection;
 use sqlx::error::DatabaseError;
 use staging::{Error, Landing};
 
-use crate::support::proxy::{Loss, Proxy};
 use crate::support::{SOURCE, TTL, advance, batch, noon, origin, staged};
 
 const LANDER_WAITS: &str = "select count(*) > 0 from pg_stat_activity

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use embedded_postgres::test::{Loss, Proxy};
 use model::{InstallationKey, Position, Reason, Record, Reject};
 use serde_json::{Value, json};
 use staging::dead_letters::{self, Cannot, Closed, Context, Files, Opened, Reread, Retried, Retrier, Selection, State};
@@ -10,7 +11,6 @@ use staging::imports::{self, File};
 use staging::{Batch, DeadLetter, Error, Lander, Seal};
 use tokio_util::sync::CancellationToken;
 
-use crate::support::proxy::{Loss, Proxy};
 use crate::support::{HOUR, SOURCE, Staged, TTL, advance, noon, origin, record, seal, staged};
 
 /// A letter that gives the record of its offset to whoever reads it by these tests.
@@ -146,7 +146,7 @@ async fn a_lost_commit_reply_neither_doubles_nor_loses_a_letter() {
     lander.land(&mut Batch::new("another", TTL), &origin(0), &advance(None, 1), Utc::now()).await.unwrap();
     proxy.lose_the_next_commit();
     let retried = retry_by(&staged, lander, None, &ids).await.unwrap();
-    proxy.lost.notified().await;
+    proxy.lost().await;
     assert_eq!((retried.landed, retried.records, retried.parts, retried.elsewhere), (2, 3, 1, 0), "all of it is told");
     assert_eq!(retried.batch_ids.len(), 1);
     assert_eq!(landed(&staged).await, BTreeMap::from([(1, 1), (2, 1), (3, 1)]));

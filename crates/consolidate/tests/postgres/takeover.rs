@@ -100,3 +100,20 @@ async fn whoever_catches_up_waits_for_the_one_at_work_instead_of_working_beside_
     }
     assert!(world.document("ann@x.example").await.is_some());
 }
+
+#[tokio::test]
+async fn whoever_catches_up_does_not_wait_for_what_lands_meanwhile() {
+    let mut world = World::new().await;
+    world.land("store", &[customer(1, 1).email("ann@x.example")]).await;
+    let mut other = Consolidator::connect(&world.options).await.unwrap();
+    assert!(other.try_begin().await.unwrap());
+    let (rules, seal, options) = (world.rules.clone(), world.seal.clone(), world.options.clone());
+    let never = CancellationToken::new();
+    let mut catching_up = std::pin::pin!(consolidate::catch_up(&rules, &seal, &options, &never));
+    assert!(tokio::time::timeout(Duration::from_millis(300), &mut catching_up).await.is_err());
+    other.drain(&rules, &seal, &never).await.unwrap();
+    world.land("store", &[customer(2, 2).email("bob@x.example")]).await;
+    let caught_up = tokio::time::timeout(Duration::from_secs(20), catching_up).await;
+    assert_eq!(caught_up.expect("a source that never rests keeps it").unwrap(), Drained::default());
+    assert!(world.document("ann@x.example").await.is_some());
+}

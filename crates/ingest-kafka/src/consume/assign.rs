@@ -110,15 +110,13 @@ impl Reader<'_> {
             list.add_partition_offset(&topic, partition, client::start(start.next_offset))
                 .map_err(|error| self.client_error(error))?;
             tracing::info!(source = %self.settings.name, topic, partition, offset = start.next_offset, "reading");
-            if let Some(index) = self.find(&topic, partition) {
-                self.partitions.swap_remove(index);
-            }
+            self.forget(|known| *known.0 == *topic && known.1 == partition);
             // Beyond the end that was asked for: somebody has landed more since then, or the topic was made again.
             let bounds = self.targets.as_ref().and_then(|targets| targets.get(&(topic.clone(), partition)));
             let end = bounds.map(|bounds| bounds.high);
             self.check_ranges |= end.is_some() && start.next_offset > end;
             let name = (topic.into(), partition);
-            self.partitions.push(Partition::new(self.settings, name, self.progress, start, end));
+            self.partitions.push(Partition::new(self.settings, name, self.progress, start, end, self.generations));
         }
         let assigned =
             if self.targets.is_some() { self.client.assign(&list) } else { client::take(self.client, &list) };
@@ -154,11 +152,23 @@ impl Reader<'_> {
             }
         }
         self.commit();
-        self.partitions.retain(|partition| !is_revoked(&partition.name));
+        self.forget(is_revoked);
+        // To librdkafka a pause outlives the assignment: given back as it is, the partition would come back paused, and nobody
+        // would ever read it.
+        if let Err(error) = self.client.resume(partitions) {
+            tracing::debug!(source = %self.settings.name, %error, "resuming before giving partitions back");
+        }
         if let Err(error) = client::give_back(self.client, partitions) {
             tracing::debug!(source = %self.settings.name, %error, "giving partitions back");
         }
         Ok(())
+    }
+
+    /// Lets partitions go. Should one come back, it is of a younger generation than anything on its way now: else landing
+    /// would take its batches for void ones of before.
+    fn forget(&mut self, is_gone: impl Fn(&Name) -> bool) {
+        let gone = self.partitions.extract_if(.., |partition| is_gone(&partition.name));
+        self.generations = gone.map(|partition| partition.generation).fold(self.generations, u64::max);
     }
 
     /// Partitions that are taken away before it was known where they begin.

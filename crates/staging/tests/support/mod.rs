@@ -1,7 +1,5 @@
 //! A migrated database, and what is landed in it.
 
-pub(crate) mod proxy;
-
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 

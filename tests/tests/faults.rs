@@ -1,0 +1,266 @@
+//! Single faults, one process or two: c360 as it is run, a real broker, and one thing that goes wrong at a time. What goes
+//! wrong at random is in `soak`.
+
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+use c360_tests::program::{Installation, Running};
+use c360_tests::stack::{Broker, CUSTOMERS_TOPIC, Outgoing};
+use embedded_postgres::test::{Loss, Proxy, TestDatabase};
+use serde_json::json;
+use sqlx::PgPool;
+use sqlx::postgres::PgConnectOptions;
+
+const PATIENCE: Duration = Duration::from_mins(1);
+const LANDED: &str = "select coalesce(sum(next_offset), 0)::bigint from staging.kafka_offsets";
+const CUSTOMERS: &str = "select count(*) from customer360.documents";
+const PARTITIONS: i64 = 2;
+
+struct World {
+    broker: Broker,
+    database: TestDatabase,
+    pool: PgPool,
+    installation: Installation,
+}
+
+impl World {
+    async fn new() -> Self {
+        let broker = Broker::start().await.unwrap();
+        broker.create_topic(CUSTOMERS_TOPIC, u16::try_from(PARTITIONS).unwrap()).await.unwrap();
+        let database = embedded_postgres::test::database().await;
+        let config = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../c360.toml")).unwrap();
+        let installation = Installation::new(&config)
+            .unwrap()
+            .with("C360__DATABASE__URL", &database.url)
+            .with("C360__SOURCES__HOME_DELIVERY__BROKERS", &broker.bootstrap())
+            .with(
+                "C360__SOURCES__HOME_DELIVERY__PROPERTIES",
+                r#"{ "session.timeout.ms" = "6000", "heartbeat.interval.ms" = "1000" }"#,
+            )
+            .with("C360__SOURCES__ONLINE_STORE__BASE_URL", "http://127.0.0.1:1");
+        let pool = database.pool().await;
+        Self { broker, database, pool, installation }
+    }
+
+    fn run(&self, log: &str) -> Running {
+        self.installation.start(&["run", "--no-http"], log).unwrap()
+    }
+
+    /// Everybody has a name and an email of their own.
+    async fn produce(&self, ids: Range<i64>) {
+        let events: Vec<(i32, String, String)> =
+            ids.map(|id| (i32::try_from(id % PARTITIONS).unwrap(), format!(r#"{{"id":{id}}}"#), insert(id))).collect();
+        let outgoing = events.iter().map(|(partition, key, value)| Outgoing {
+            topic: CUSTOMERS_TOPIC,
+            partition: Some(*partition),
+            key: Some(key.as_bytes()),
+            value: Some(value.as_bytes()),
+            ..Outgoing::default()
+        });
+        self.broker.producer().unwrap().send_all(outgoing).await.unwrap();
+    }
+
+    async fn count(&self, sql: &'static str) -> i64 {
+        sqlx::query_scalar(sql).fetch_one(&self.pool).await.unwrap_or(-1)
+    }
+
+    async fn until(&self, what: &str, mut holds: impl AsyncFnMut() -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !holds().await {
+            assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}; {}", self.state().await);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    async fn until_count(&self, sql: &'static str, expected: i64) {
+        self.until(&format!("{expected} by {sql}"), async || self.count(sql).await >= expected).await;
+        assert_eq!(self.count(sql).await, expected, "{sql}");
+    }
+
+    /// In the middle of a transaction it would hold everybody up until Postgres ends that, which is after two minutes.
+    async fn freeze_between_transactions(&self, process: &Running) {
+        const OPEN: &str = "select count(*) from pg_stat_activity
+                            where datname = current_database() and application_name = 'c360' and xact_start is not null";
+        loop {
+            process.freeze().unwrap();
+            // What it had sent Postgres does to its end.
+            let deadline = Instant::now() + Duration::from_millis(500);
+            while Instant::now() < deadline {
+                if self.count(OPEN).await == 0 {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            process.thaw().unwrap();
+            tokio::time::sleep(Duration::from_millis(7)).await;
+        }
+    }
+
+    async fn state(&self) -> String {
+        let records = self.count("select count(*) from staging.records").await;
+        format!("{} landed, {records} records, {} customers", self.count(LANDED).await, self.count(CUSTOMERS).await)
+    }
+
+    /// Every message from 0 to here is a record, once, and somebody's customer.
+    async fn every_message_counts_once(&self, messages: i64) {
+        self.until_count(LANDED, messages).await;
+        let ids: Vec<i64> = sqlx::query_scalar("select external_id::bigint from staging.records order by 1")
+            .fetch_all(&self.pool)
+            .await
+            .unwrap();
+        let twice: Vec<&i64> = ids.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| &pair[0]).take(9).collect();
+        let lost: Vec<i64> = (0..messages).filter(|id| ids.binary_search(id).is_err()).take(9).collect();
+        assert!(twice.is_empty() && lost.is_empty(), "twice: {twice:?}, lost: {lost:?}");
+        self.until_count(CUSTOMERS, messages).await;
+    }
+}
+
+fn insert(id: i64) -> String {
+    let padding = "x".repeat(400);
+    json!({
+        "before": null,
+        "after": {"id": id, "name": format!("Ann {id}"), "email": format!("ann{id}@example.org"), "city": padding},
+        "source": {
+            "file": "mysql-bin.000001", "pos": 1_000 + id, "row": 0, "snapshot": "false", "ts_ms": 1_700_000_000_000_i64,
+        },
+        "op": "c",
+    })
+    .to_string()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_whose_reply_is_lost_neither_doubles_nor_skips_messages() {
+    let world = World::new().await;
+    let server: PgConnectOptions = world.database.url.parse().unwrap();
+    let proxy = Proxy::start(&server, Loss::Cut).await;
+    let name = &world.database.name;
+    let url = format!("postgres://{}@127.0.0.1:{}/{name}?sslmode=disable", server.get_username(), proxy.port());
+    let variables = [("C360__DATABASE__URL", url.as_str())];
+    let daemon = world.installation.start_with(&["run", "--no-http"], "c360.log", &variables).unwrap();
+    world.produce(0..10).await;
+    world.every_message_counts_once(10).await;
+
+    let mut messages = 10;
+    for _ in 0..15 {
+        proxy.lose_the_next_commit();
+        world.produce(messages..messages + 40).await;
+        messages += 40;
+        tokio::time::timeout(PATIENCE, proxy.lost()).await.unwrap();
+    }
+    world.every_message_counts_once(messages).await;
+    assert_eq!(daemon.terminate().unwrap().0, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_zombie_that_wakes_up_is_fenced_and_neither_doubles_nor_skips_messages() {
+    let world = World::new().await;
+    let zombie = world.run("zombie.log");
+    world.produce(0..100).await;
+    world.every_message_counts_once(100).await;
+
+    // It is frozen with batches open and on their way.
+    world.produce(100..15_000).await;
+    world.until("the zombie is in the middle", async || world.count(LANDED).await > 1_000).await;
+    world.freeze_between_transactions(&zombie).await;
+    assert!(world.count(LANDED).await < 15_000, "it was done before it was frozen");
+    let successor = world.run("successor.log");
+    world.until_count(LANDED, 15_000).await;
+    zombie.thaw().unwrap();
+    let messages = 16_000;
+    world.produce(15_000..messages).await;
+    world.until_count(LANDED, messages).await;
+    assert_eq!(successor.terminate().unwrap().0, Some(0));
+    world.every_message_counts_once(messages).await;
+    assert_eq!(zombie.terminate().unwrap().0, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kill_9_at_any_step_of_a_backlog_neither_doubles_nor_skips_messages() {
+    const MESSAGES: i64 = 30_000;
+    let world = World::new().await;
+    world.produce(0..MESSAGES).await;
+    // Two that share the partitions: one takes over from the other all the time.
+    let mut daemons = [world.run("one.log"), world.run("other.log")];
+    for round in 0..14 {
+        let landed = world.count(LANDED).await;
+        // At some point of landing or merging, another one each time.
+        let step = 150 * round;
+        let deadline = Instant::now() + Duration::from_secs(2);
+        while world.count(LANDED).await < (landed + step).min(MESSAGES) && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let which = usize::try_from(round % 2).unwrap();
+        let log = ["one.log", "other.log"][which];
+        std::mem::replace(&mut daemons[which], world.run(log)).kill().unwrap();
+    }
+    world.every_message_counts_once(MESSAGES).await;
+    for daemon in daemons {
+        assert_eq!(daemon.terminate().unwrap().0, Some(0));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_under_load_ends_well_in_time_and_whoever_comes_next_goes_on() {
+    const MESSAGES: i64 = 30_000;
+    let world = World::new().await;
+    world.produce(0..MESSAGES).await;
+    for _ in 0..3 {
+        let landed = world.count(LANDED).await.max(0);
+        let daemon = world.run("c360.log");
+        world.until("it is in the middle", async || world.count(LANDED).await >= (landed + 2_000).min(MESSAGES)).await;
+        let (code, took) = daemon.terminate().unwrap();
+        assert_eq!(code, Some(0));
+        assert!(took < Duration::from_secs(10), "{took:?}");
+    }
+    let daemon = world.run("c360.log");
+    world.every_message_counts_once(MESSAGES).await;
+    drop(daemon);
+}
+
+/// The numbers of the server's processes that hold a lock of the consolidator's.
+async fn consolidating(pool: &PgPool) -> Vec<i32> {
+    let sql = "select distinct pid from pg_locks
+               where locktype = 'advisory' and granted and classid = hashtext('c360.consolidator')::oid
+                 and database = (select oid from pg_database where datname = current_database())
+               order by pid";
+    sqlx::query_scalar(sql).fetch_all(pool).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_processes_one_consolidates_and_the_other_takes_over_within_seconds_when_that_is_killed() {
+    let world = World::new().await;
+    let first = world.run("first.log");
+    world.produce(0..100).await;
+    world.every_message_counts_once(100).await;
+    let holders = consolidating(&world.pool).await;
+    let second = world.run("second.log");
+    world
+        .until("the second one stands by", async || {
+            world
+                .count("select count(distinct client_port) from pg_stat_activity where application_name like 'c360%'")
+                .await
+                > 0
+                && std::fs::read_to_string(world.installation.path().join("second.log")).unwrap().contains("reading")
+        })
+        .await;
+    world.produce(100..5_000).await;
+    world.until("some are merged", async || world.count(CUSTOMERS).await > 100).await;
+    assert_eq!(consolidating(&world.pool).await, holders, "one is at work, the other is not");
+
+    first.kill().unwrap();
+    let killed = Instant::now();
+    world
+        .until("the other one has taken over", async || {
+            let now = consolidating(&world.pool).await;
+            !now.is_empty() && now.iter().all(|pid| !holders.contains(pid))
+        })
+        .await;
+    assert!(killed.elapsed() < Duration::from_secs(10), "{:?}", killed.elapsed());
+    world.produce(5_000..6_000).await;
+    world.every_message_counts_once(6_000).await;
+    let log = std::fs::read_to_string(world.installation.path().join("second.log")).unwrap();
+    assert!(!log.contains("deadlock"), "{log}");
+    assert_eq!(second.terminate().unwrap().0, Some(0));
+}

@@ -7,7 +7,7 @@ use rdkafka::{
     ClientConfig,
     error::{KafkaError, RDKafkaErrorCode},
     message::{Header, OwnedHeaders},
-    producer::{FutureProducer, FutureRecord, future_producer::Delivery},
+    producer::{FutureProducer, FutureRecord, Producer as _, future_producer::Delivery},
 };
 
 /// A message to write. What is left at its default is left to the client: the partition is chosen by the key, the
@@ -37,6 +37,12 @@ impl Producer {
         // In the order sent, once each: a test that counts must not count the client's own retries.
         config.set("enable.idempotence", "true").set("linger.ms", "1").set("message.timeout.ms", "30000");
         Ok(Self(config.create()?))
+    }
+
+    /// Learns of partitions that were added to a topic; by itself it would within minutes, and refuses them until then.
+    pub fn refresh(&self, topic: &str) -> Result<()> {
+        self.0.client().fetch_metadata(Some(topic), Duration::from_secs(30))?;
+        Ok(())
     }
 
     /// Writes one message; its partition and offset.

@@ -14,7 +14,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use tokio::task::{JoinHandle, block_in_place};
 use tokio_util::sync::CancellationToken;
 
-use crate::ledger::{Entry, Ledger};
+use crate::ledger::{CUSTOMERS, Entry, Ledger};
 use crate::table::Table;
 
 /// Names a message by its place in the ledger.
@@ -39,6 +39,7 @@ impl Feed {
             table: Table::new(StdRng::seed_from_u64(seed)),
             plain: broker.producer()?,
             transactional: None,
+            known_partitions: 0,
             bootstrap: broker.bootstrap(),
             ledger: Ledger::default(),
         };
@@ -65,12 +66,19 @@ struct Source {
     table: Table,
     plain: Producer,
     transactional: Option<BaseProducer>,
+    known_partitions: i32,
     bootstrap: String,
     ledger: Ledger,
 }
 
 impl Source {
     async fn write(&mut self, partitions: i32) -> Result<()> {
+        if self.known_partitions < partitions {
+            block_in_place(|| self.plain.refresh(CUSTOMERS))?;
+            // Another one begins with what there is now.
+            self.transactional = None;
+            self.known_partitions = partitions;
+        }
         let changes = self.random.random_range(5..40);
         match self.random.random_range(0..20) {
             0 => {

@@ -119,11 +119,16 @@ impl Partition {
 
     /// Forgets everything that is not landed, and goes on from what is stored. The client must be told, too.
     pub(crate) fn restart(&mut self, start: Start) {
+        let next_offset = match self.progress {
+            Progress::Source => start.next_offset,
+            // What is done is forgotten: somebody else has landed all of it.
+            Progress::Replay => start.next_offset.or(self.end),
+        };
         self.generation += 1;
         self.epochs = start.epochs;
         self.seen = Seen::after(start.last_seen);
-        self.expected = start.next_offset;
-        self.landed = start.next_offset;
+        self.expected = next_offset;
+        self.landed = next_offset;
         self.open = None;
         self.on_their_way.clear();
         self.stopped = None;
@@ -301,4 +306,26 @@ impl Partition {
 /// How long a loop may sleep before a batch is due.
 pub(crate) fn until(due: Option<Instant>, now: Instant, longest: Duration) -> Duration {
     due.map_or(longest, |due| due.saturating_duration_since(now).min(longest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode::tests::settings;
+    use crate::settings::Format;
+
+    #[test]
+    fn a_replay_whose_progress_is_forgotten_was_done_by_somebody_else() {
+        let settings = settings(Format::Debezium);
+        let began = |progress| {
+            let start = Start { next_offset: Some(10), ..Start::default() };
+            Partition::new(&settings, ("customers".into(), 0), progress, start, Some(500), 0)
+        };
+        let (mut replay, mut source) = (began(Progress::Replay), began(Progress::Source));
+        assert_eq!((replay.landed, replay.next_offset()), (Some(10), Some(10)));
+        replay.restart(Start::default());
+        assert_eq!((replay.landed, replay.next_offset()), (Some(500), Some(500)));
+        source.restart(Start::default());
+        assert_eq!((source.landed, source.next_offset()), (None, None), "it begins at its beginning");
+    }
 }

@@ -13,7 +13,7 @@ use crate::Error;
 /// is ended by Postgres, and the planner takes the index for a set of ids: compiling statements and scanning whole tables
 /// for a few thousand of their rows cost more than all of the rest.
 const SESSION: [(&str, &str); 4] = [
-    ("idle_in_transaction_session_timeout", "120s"),
+    ("idle_in_transaction_session_timeout", "30s"),
     ("lock_timeout", "30s"),
     ("jit", "off"),
     ("random_page_cost", "1.1"),

@@ -97,6 +97,8 @@ pub(crate) struct Reader<'c> {
     check_ranges: bool,
     /// Partitions that nobody in the group reads.
     orphans: Orphans,
+    /// Trouble that is not logged yet, and since when: what it comes from may be heard a moment later.
+    untold: Option<(Instant, String)>,
     /// When each trouble was last logged.
     told: Vec<(String, Instant)>,
     /// Since when no broker answers.
@@ -136,6 +138,7 @@ pub(crate) fn consume(
         rechecked_at: now,
         check_ranges: false,
         orphans: Orphans::default(),
+        untold: None,
         told: Vec::new(),
         unreachable_since: None,
         records: Vec::new(),
@@ -368,13 +371,7 @@ impl<'c> Reader<'c> {
             RDKafkaErrorCode::AllBrokersDown => self.note_brokers(false),
             _ => {}
         }
-        let now = Instant::now();
-        let trouble = self.client.context().trouble().map_or_else(|| error.to_string(), |trouble| trouble.sentence);
-        self.told.retain(|(_, told)| now.duration_since(*told) < Duration::from_mins(1));
-        if !self.told.iter().any(|(known, _)| *known == trouble) {
-            tracing::warn!(source = %self.settings.name, trouble, "Kafka is in trouble, trying again until it works");
-            self.told.push((trouble, now));
-        }
+        self.untold.get_or_insert_with(|| (Instant::now(), error.to_string()));
         Ok(())
     }
 

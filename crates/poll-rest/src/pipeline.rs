@@ -53,7 +53,8 @@ impl Pipeline<'_> {
     /// Polls, and returns how many polls were asked. What was leased and not asked is given back.
     pub(crate) async fn run(&self, landings: &mut Landings<'_>) -> Result<u64, Error> {
         let concurrency = self.asker.settings.concurrency;
-        let (polls_in, polls_out) = channel(1);
+        // While these are asked, the next ones are leased.
+        let (polls_in, polls_out) = channel(self.page());
         let (answers_in, mut answers_out) = channel(concurrency);
         let unasked = Mutex::new(Vec::new());
         // Cancelled when there is no more use in leasing.
@@ -102,6 +103,15 @@ impl Pipeline<'_> {
         }
     }
 
+    /// How many polls are leased at once: few, so that a new one does not wait long behind them. Leasing is much faster than
+    /// asking.
+    fn page(&self) -> usize {
+        let settings = &self.asker.settings;
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped, and a float saturates")]
+        let within_a_second = settings.requests_per_second.ceil().max(1.0) as usize;
+        (settings.concurrency * 2).min(within_a_second)
+    }
+
     /// The next page: customers, and products when there are not enough of those. Waits for the database.
     async fn lease(&self, stop: &CancellationToken) -> Result<Vec<Poll>, staging::Error> {
         let mut patience = Patience::new("leasing polls");
@@ -117,8 +127,7 @@ impl Pipeline<'_> {
     }
 
     async fn try_lease(&self) -> Result<Vec<Poll>, staging::Error> {
-        // Few, so that they do not wait long: leasing is much faster than asking.
-        let limit = i64::try_from(self.asker.settings.concurrency * 2).unwrap_or(i64::MAX);
+        let limit = i64::try_from(self.page()).unwrap_or(i64::MAX);
         let mut polls = Vec::new();
         if self.asker.asks_products() {
             polls.extend(self.lease_of(Subject::Product, (limit / PRODUCTS_PART).max(1)).await?);

@@ -12,7 +12,7 @@ use crate::{files, golden, landing, model, topic};
 
 /// What a killed process was asking the store is asked again when its lease is over, after two minutes.
 const PATIENCE: Duration = Duration::from_secs(150);
-/// More than this no process may ever have resident: twice what a release build is measured to need.
+/// More than this no process may ever have resident: several times the 50 MiB or so that it has here.
 const MOST_MEMORY: u64 = 300 << 20;
 /// What is in every value that is somebody's, and in no word of ours.
 const PERSONAL: [&str; 4] = ["canary", "Canary", "soak.example", "Soak.Example"];

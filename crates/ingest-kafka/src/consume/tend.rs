@@ -18,6 +18,10 @@ const INTERVAL: Duration = Duration::from_secs(1);
 const INTERVAL_ALONE: Duration = Duration::from_millis(50);
 /// How often a stopped partition is looked after: an operator may have stored other progress.
 const RECHECK: Duration = Duration::from_secs(5);
+/// How long after trouble its reason may be heard.
+const REASON_WITHIN: Duration = Duration::from_millis(500);
+/// How long after trouble was logged it may be logged again.
+const TOLD_FOR: Duration = Duration::from_mins(1);
 
 impl Reader<'_> {
     pub(super) fn tend(&mut self) -> Result<(), Error> {
@@ -31,6 +35,7 @@ impl Reader<'_> {
             self.bounds = statistics.bounds();
             self.check_ranges |= self.partitions.iter().any(|partition| self.seems_beyond_the_end(partition));
         }
+        self.tell_trouble();
         self.check_ranges();
         self.look_for_orphans()?;
         for index in 0..self.partitions.len() {
@@ -128,6 +133,17 @@ impl Reader<'_> {
         match &self.settings.format {
             Format::Avro(registry) => Some(registry),
             Format::Debezium | Format::Json => None,
+        }
+    }
+
+    /// Logs what the client was in trouble with, by its reason if that was heard.
+    fn tell_trouble(&mut self) {
+        let Some((_, said)) = self.untold.take_if(|(since, _)| since.elapsed() > REASON_WITHIN) else { return };
+        let trouble = self.client.context().trouble().map_or(said, |trouble| trouble.sentence);
+        self.told.retain(|(_, told)| told.elapsed() < TOLD_FOR);
+        if !self.told.iter().any(|(known, _)| *known == trouble) {
+            tracing::warn!(source = %self.settings.name, trouble, "Kafka is in trouble, trying again until it works");
+            self.told.push((trouble, Instant::now()));
         }
     }
 

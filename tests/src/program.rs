@@ -53,6 +53,15 @@ impl Installation {
         Ok(Self { home, environment: Vec::new() })
     }
 
+    /// The reference configuration, told where the database and Kafka are. Nobody listens where its store should be.
+    pub fn reference(database_url: &str, brokers: &str) -> Result<Self> {
+        let config = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../c360.toml"))?;
+        Ok(Self::new(&config)?
+            .with("C360__DATABASE__URL", database_url)
+            .with("C360__SOURCES__HOME_DELIVERY__BROKERS", brokers)
+            .with("C360__SOURCES__ONLINE_STORE__BASE_URL", "http://127.0.0.1:1"))
+    }
+
     /// With a variable of the environment.
     #[must_use]
     pub fn with(mut self, name: &str, value: &str) -> Self {

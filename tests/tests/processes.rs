@@ -30,16 +30,10 @@ impl World {
         let broker = Broker::start().await.unwrap();
         broker.create_topic(CUSTOMERS_TOPIC, u16::try_from(PARTITIONS).unwrap()).await.unwrap();
         let database = embedded_postgres::test::database().await;
-        let config = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../c360.toml")).unwrap();
-        let installation = Installation::new(&config)
-            .unwrap()
-            .with("C360__DATABASE__URL", &database.url)
-            .with("C360__SOURCES__HOME_DELIVERY__BROKERS", &broker.bootstrap())
-            .with(
-                "C360__SOURCES__HOME_DELIVERY__PROPERTIES",
-                r#"{ "session.timeout.ms" = "6000", "heartbeat.interval.ms" = "1000" }"#,
-            )
-            .with("C360__SOURCES__ONLINE_STORE__BASE_URL", "http://127.0.0.1:1");
+        let installation = Installation::reference(&database.url, &broker.bootstrap()).unwrap().with(
+            "C360__SOURCES__HOME_DELIVERY__PROPERTIES",
+            r#"{ "session.timeout.ms" = "6000", "heartbeat.interval.ms" = "1000" }"#,
+        );
         let pool = database.pool().await;
         Self { broker, database, pool, installation }
     }

@@ -225,12 +225,7 @@ async fn a_broker_that_is_away_for_a_while_costs_patience_and_nothing_else() {
     let mut broker = Broker::start().await.unwrap();
     broker.create_topic(CUSTOMERS_TOPIC, 2).await.unwrap();
     let database = embedded_postgres::test::database().await;
-    let config = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../c360.toml")).unwrap();
-    let installation = Installation::new(&config)
-        .unwrap()
-        .with("C360__DATABASE__URL", &database.url)
-        .with("C360__SOURCES__HOME_DELIVERY__BROKERS", &broker.bootstrap())
-        .with("C360__SOURCES__ONLINE_STORE__BASE_URL", "http://127.0.0.1:1");
+    let installation = Installation::reference(&database.url, &broker.bootstrap()).unwrap();
     let daemon = installation.start(&["run", "--no-http"], "c360.log").unwrap();
     let pool = database.pool().await;
     let until = async |sql: &'static str, expected: i64| {

@@ -22,6 +22,8 @@ use tokio_util::sync::CancellationToken;
 
 const NEXT: &str = "select coalesce(sum(next_offset), 0)::bigint from staging.kafka_offsets";
 
+const TIMEOUT: Duration = Duration::from_secs(20);
+
 struct World {
     broker: Broker,
     pool: PgPool,
@@ -91,6 +93,14 @@ impl World {
             ..Outgoing::default()
         });
         self.broker.producer().unwrap().send_all(outgoing).await.unwrap();
+    }
+
+    fn transactional(&self) -> BaseProducer {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", self.broker.bootstrap()).set("transactional.id", "test");
+        let producer: BaseProducer = config.create().unwrap();
+        producer.init_transactions(TIMEOUT).unwrap();
+        producer
     }
 
     async fn until(&self, sql: &'static str, expected: i64) {
@@ -221,11 +231,7 @@ async fn a_partition_that_was_fenced_and_left_is_landed_when_it_comes_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn aborted_transactions_are_never_landed_and_progress_passes_over_them() {
     let world = World::new("orders", 1).await;
-    let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", world.broker.bootstrap()).set("transactional.id", "test");
-    let producer: BaseProducer = config.create().unwrap();
-    let timeout = Duration::from_secs(20);
-    producer.init_transactions(timeout).unwrap();
+    let producer = world.transactional();
     for (first, commits) in [(0, true), (100, false), (200, true), (300, false)] {
         producer.begin_transaction().unwrap();
         for id in first..first + 100 {
@@ -234,11 +240,11 @@ async fn aborted_transactions_are_never_landed_and_progress_passes_over_them() {
                 .map_err(|(error, _)| error)
                 .unwrap();
         }
-        producer.flush(timeout).unwrap();
+        producer.flush(TIMEOUT).unwrap();
         if commits {
-            producer.commit_transaction(timeout).unwrap();
+            producer.commit_transaction(TIMEOUT).unwrap();
         } else {
-            producer.abort_transaction(timeout).unwrap();
+            producer.abort_transaction(TIMEOUT).unwrap();
         }
     }
     let cancel = CancellationToken::new();
@@ -247,6 +253,45 @@ async fn aborted_transactions_are_never_landed_and_progress_passes_over_them() {
     assert_eq!(world.ids().await, (0..100).chain(200..300).collect::<Vec<_>>());
     let lag = ingest_kafka::lag(&world.settings(), &world.database).await.unwrap();
     assert_eq!((lag[0].high, lag[0].next_offset, lag[0].lag), (404, Some(404), 0));
+}
+
+/// Ends of transactions are the last of many partitions when another one turns out to be beyond the range, and all are sought
+/// anew: what was behind the ends is read again, though nobody will ever see a message of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn progress_passes_over_ends_of_transactions_also_when_their_partitions_are_sought_anew() {
+    const PARTITIONS: u16 = 24;
+    let world = World::new("customers", PARTITIONS).await;
+    world.broker.create_topic("emptied", 1).await.unwrap();
+    sqlx::query(
+        "insert into staging.kafka_offsets (source, topic, partition, next_offset, updated_at)
+         values ('home_delivery', 'emptied', 0, 10, now())",
+    )
+    .execute(&world.pool)
+    .await
+    .unwrap();
+    let producer = world.transactional();
+    producer.begin_transaction().unwrap();
+    for partition in 0..i32::from(PARTITIONS) {
+        let id = partition.unsigned_abs();
+        let value = insert(id);
+        producer
+            .send(BaseRecord::<(), String>::to("customers").partition(partition).payload(&value))
+            .map_err(|(error, _)| error)
+            .unwrap();
+    }
+    producer.commit_transaction(TIMEOUT).unwrap();
+    let mut settings = world.settings();
+    settings.topics.push("emptied".to_owned());
+    let cancel = CancellationToken::new();
+    let daemon = ingest_kafka::run(settings, world.database.clone(), world.lander(), cancel.clone());
+    let daemon = tokio::spawn(daemon);
+    let alarm = "select count(*) from staging.sources
+        where health->'partitions'->'emptied/0'->'stopped'->>'topic' = 'emptied'";
+    world.until(alarm, 1).await;
+    world.until(NEXT, 10 + 2 * i64::from(PARTITIONS)).await;
+    cancel.cancel();
+    daemon.await.unwrap().unwrap();
+    assert_eq!(world.ids().await, (0..PARTITIONS.into()).collect::<Vec<_>>());
 }
 
 #[tokio::test(flavor = "multi_thread")]

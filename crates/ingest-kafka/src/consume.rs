@@ -95,6 +95,8 @@ pub(crate) struct Reader<'c> {
     checked_at: Option<Instant>,
     rechecked_at: Instant,
     check_ranges: bool,
+    /// Whether partitions may have been read past what is landed, over offsets without messages.
+    gaps_left: bool,
     /// Partitions that nobody in the group reads.
     orphans: Orphans,
     /// Trouble that is not logged yet, and since when: what it comes from may be heard a moment later.
@@ -137,6 +139,7 @@ pub(crate) fn consume(
         checked_at: None,
         rechecked_at: now,
         check_ranges: false,
+        gaps_left: false,
         orphans: Orphans::default(),
         untold: None,
         told: Vec::new(),
@@ -155,6 +158,7 @@ impl<'c> Reader<'c> {
             }
             self.answer_rebalances()?;
             self.tend()?;
+            self.pass_over_gaps();
             if self.is_done() {
                 break;
             }

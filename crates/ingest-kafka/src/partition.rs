@@ -48,8 +48,8 @@ pub(crate) struct Partition {
     pub(crate) landed: Option<i64>,
     open: Option<Open>,
     on_their_way: VecDeque<OnItsWay>,
-    /// Whether the client's own idea of where it reads can be trusted: not between a seek and the message after it.
-    pub(crate) settled: bool,
+    /// What was known to be stored when the client's statistics were last looked at.
+    pub(crate) landed_at_statistics: Option<i64>,
     /// Whether the client could not be put where the partition goes on.
     pub(crate) adrift: bool,
     /// What Kafka was told.
@@ -105,7 +105,7 @@ impl Partition {
             landed: None,
             open: None,
             on_their_way: VecDeque::new(),
-            settled: true,
+            landed_at_statistics: None,
             adrift: false,
             committed: None,
             stopped: None,
@@ -146,7 +146,6 @@ impl Partition {
         if self.adrift || self.stopped.is_some() || message.offset < self.next_offset().unwrap_or(0) {
             return None;
         }
-        self.settled = true;
         if self.end.is_some_and(|end| message.offset >= end) {
             return None;
         }

@@ -15,6 +15,9 @@ use crate::partition::{Name, Partition};
 /// How long a partition that is taken away may finish what is on its way.
 const HANDOVER: Duration = Duration::from_secs(3);
 
+/// How long the client may take to read from somewhere else.
+const SEEK_WITHIN: Duration = Duration::from_secs(5);
+
 /// Questions to the database that are not answered yet.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
@@ -201,20 +204,17 @@ impl Reader<'_> {
         }
     }
 
-    /// Puts the client where the partition goes on. Until that has worked, its messages are not taken.
+    /// Puts the client where the partition goes on. Until that has worked, its messages are not taken. Afterwards the client
+    /// has no position there until it has read something, so a position never is one of before.
     pub(super) fn seek(&mut self, index: usize) {
         let next_offset = self.partitions[index].next_offset();
         let name = self.partitions[index].name.clone();
-        let position = self.position_of(&name);
-        let sought = match self.client.seek(&name.0, name.1, client::start(next_offset), Duration::from_secs(5)) {
+        let sought = match self.client.seek(&name.0, name.1, client::start(next_offset), SEEK_WITHIN) {
             // librdkafka has given the partition up, because its offset was out of range.
             Err(KafkaError::Seek(_)) => self.assign_again(&name),
             sought => sought,
         };
-        let partition = &mut self.partitions[index];
-        partition.adrift = sought.is_err();
-        // The client's position still is the old one: it means something only once it has moved on from there.
-        partition.settled = position.is_none_or(|position| next_offset.is_some_and(|next| position <= next));
+        self.partitions[index].adrift = sought.is_err();
         if let Err(error) = sought {
             tracing::info!(source = %self.settings.name, topic = &*name.0, partition = name.1, %error, "seeking, trying again");
         }
@@ -246,7 +246,23 @@ impl Reader<'_> {
         let rests = |partition: &Partition| self.paused || partition.stopped.is_some();
         let resting =
             list(&|partition| rests(partition) && again.find_partition(&partition.name.0, partition.name.1).is_some())?;
-        if resting.count() > 0 { self.client.pause(&resting) } else { Ok(()) }
+        if resting.count() > 0 {
+            self.client.pause(&resting)?;
+        }
+        self.await_no_position(&again)
+    }
+
+    /// Waits until the client has forgotten where it read these partitions: it gives them back by and by, and what it says
+    /// until then is of before. Nothing is polled meanwhile, so no newer position can come between.
+    fn await_no_position(&self, partitions: &TopicPartitionList) -> KafkaResult<()> {
+        let deadline = Instant::now() + SEEK_WITHIN;
+        while client::names(partitions).iter().any(|(topic, number)| self.position_of(topic, *number).is_some()) {
+            if Instant::now() > deadline {
+                return Err(KafkaError::Seek("the client does not give the partition back".to_owned()));
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
     }
 
     fn resume_one(&self, name: &Name) {

@@ -9,7 +9,7 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use super::Reader;
 use crate::client::{self, ALONE_PATIENCE, Bounds};
-use crate::partition::{Name, Partition};
+use crate::partition::Partition;
 use crate::status::{PartitionProgress, Progress, StoppedPartition};
 use crate::{Error, Format, Registry};
 
@@ -33,7 +33,7 @@ impl Reader<'_> {
         if let Some(statistics) = self.client.context().statistics() {
             self.note_brokers(statistics.is_any_broker_up());
             self.bounds = statistics.bounds();
-            self.check_ranges |= self.partitions.iter().any(|partition| self.seems_beyond_the_end(partition));
+            self.look_beyond_the_ends();
         }
         self.tell_trouble();
         self.check_ranges();
@@ -58,7 +58,7 @@ impl Reader<'_> {
         {
             return Err(error);
         }
-        self.pass_over_gaps();
+        self.gaps_left = true;
         self.commit();
         self.board.write(self.progress());
         Ok(())
@@ -75,36 +75,43 @@ impl Reader<'_> {
         self.is_assigned() && !self.check_ranges && self.partitions.iter().all(is_done)
     }
 
-    fn seems_beyond_the_end(&self, partition: &Partition) -> bool {
-        let bounds = self.bounds.get(&(partition.name.0.to_string(), partition.name.1));
-        partition.stopped.is_none()
-            && !partition.is_busy()
-            && bounds.is_some_and(|bounds| partition.landed > Some(bounds.high))
+    /// Whether more is landed of some partition than it has. What has been landed since these statistics were made says
+    /// nothing, so they are compared with what was landed when the last ones were looked at.
+    fn look_beyond_the_ends(&mut self) {
+        for partition in &mut self.partitions {
+            let landed = std::mem::replace(&mut partition.landed_at_statistics, partition.landed);
+            let bounds = self.bounds.get(&(partition.name.0.to_string(), partition.name.1));
+            self.check_ranges |= partition.stopped.is_none()
+                && landed == partition.landed
+                && bounds.is_some_and(|bounds| landed > Some(bounds.high));
+        }
     }
 
     /// Where the client has gone past offsets that hold no messages for us (ends of transactions, aborted ones), stored
-    /// progress follows once nothing else is left to do.
-    fn pass_over_gaps(&mut self) {
-        if self.outbox.is_some() || !self.stash.is_empty() || self.lines.sealed.capacity() == 0 {
+    /// progress follows once nothing else is left to do: one partition after the other, as there is room.
+    pub(super) fn pass_over_gaps(&mut self) {
+        if !self.gaps_left || self.outbox.is_some() || !self.stash.is_empty() || self.lines.sealed.capacity() == 0 {
             return;
         }
+        self.gaps_left = false;
         let Ok(positions) = self.client.position() else { return };
         for element in positions.elements() {
             let Offset::Offset(position) = element.offset() else { continue };
             let Some(index) = self.find(element.topic(), element.partition()) else { continue };
             let partition = &mut self.partitions[index];
-            let idle = partition.settled && !partition.adrift && !partition.is_busy() && partition.stopped.is_none();
+            let idle = !partition.adrift && !partition.is_busy() && partition.stopped.is_none();
             let position = partition.not_beyond_end(position);
             if idle && Some(position) > partition.next_offset() {
                 self.outbox = Some(partition.seal_progress(self.settings, position));
+                self.gaps_left = true;
                 return;
             }
         }
     }
 
-    pub(super) fn position_of(&self, name: &Name) -> Option<i64> {
+    pub(super) fn position_of(&self, topic: &str, partition: i32) -> Option<i64> {
         let positions = self.client.position().ok()?;
-        match positions.find_partition(&name.0, name.1)?.offset() {
+        match positions.find_partition(topic, partition)?.offset() {
             Offset::Offset(position) => Some(position),
             _ => None,
         }

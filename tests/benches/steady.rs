@@ -1,0 +1,154 @@
+//! From a record's append to the profile that shows it: three Kafka sources together at a steady rate, landing and
+//! consolidating on the same cores as the broker and Postgres.
+//!
+//! RATE records a second (2,000) for SECONDS seconds (60). Some of the records are news of probes: people of whom every change
+//! is awaited in `customer360.customers` before the next is sent.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use c360_tests::bench::{Watch, cluster, database, number};
+use c360_tests::program::{self, Installation};
+use c360_tests::stack::Broker;
+use rdkafka::config::ClientConfig;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use sqlx::PgPool;
+use sqlx::postgres::PgPoolOptions;
+use tokio_util::sync::CancellationToken;
+
+const SOURCES: [&str; 3] = ["home_delivery", "loyalty", "online_store"];
+/// People whom the load is about, over and over.
+const PEOPLE: u64 = 100_000;
+/// People of whom each change is awaited, one task each.
+const PROBES: usize = 4;
+/// How often a probe looks.
+const LOOK_EVERY: Duration = Duration::from_millis(1);
+/// Between two changes of a probe.
+const PAUSE: Duration = Duration::from_millis(20);
+const PATIENCE: Duration = Duration::from_secs(30);
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let (rate, seconds) = (number("RATE", 2_000), number("SECONDS", 60));
+    program::c360()?;
+    let broker = Broker::start().await?;
+    for source in SOURCES {
+        broker.create_topic(source, 2).await?;
+    }
+    let cluster = cluster()?;
+    drop(database(&cluster, "steady").await?);
+    let url = cluster.url_for("steady");
+    let installation = Installation::new(&configuration(&broker.bootstrap()))?.with("C360__DATABASE__URL", &url);
+    let daemon = installation.start(&["run", "--no-http"], "c360.log")?;
+    let pool = PgPoolOptions::new().max_connections(u32::try_from(PROBES)?).connect_lazy_with(url.parse()?);
+
+    let cancel = CancellationToken::new();
+    let load = std::thread::spawn({
+        let (bootstrap, cancel) = (broker.bootstrap(), cancel.clone());
+        move || load(&bootstrap, rate, &cancel)
+    });
+    // Until everybody has been seen once, plans are cached and tables have their size.
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let watch = Watch::begin(daemon.id());
+    let until = Instant::now() + Duration::from_secs(seconds as u64);
+    let probes = (0..PROBES).map(|probe| tokio::spawn(probe_until(until, probe, broker.bootstrap(), pool.clone())));
+    let mut waits = Vec::new();
+    for probe in probes.collect::<Vec<_>>() {
+        waits.extend(probe.await??);
+    }
+    let resident = watch.end()?;
+    cancel.cancel();
+    let sent = load.join().map_err(|_| anyhow::anyhow!("the load has panicked"))??;
+    waits.sort_unstable();
+    let at = |share: usize| waits.get(waits.len() * share / 1_000).copied().unwrap_or_default().as_secs_f64() * 1_000.0;
+    println!(
+        "{} appends awaited beside {sent:.0} records/s: to the profile p50 {:.0} ms, p90 {:.0} ms, p99 {:.0} ms (goal 75), \
+         most {:.0} ms; {resident}",
+        waits.len(),
+        at(500),
+        at(900),
+        at(990),
+        at(999)
+    );
+    Ok(())
+}
+
+fn configuration(brokers: &str) -> String {
+    let source = |name: &&str| {
+        format!(
+            "[sources.{name}]\nkind = \"kafka\"\nbrokers = \"{brokers}\"\ntopics = [\"{name}\"]\ngroup_id = \"{name}\"\n\
+             [sources.{name}.customer]\nexternal_id = \"id\"\nemail = \"email\"\ncredential = \"password\"\n\
+             attributes = {{ name = \"name\", city = \"city\" }}\n"
+        )
+    };
+    SOURCES.iter().map(source).collect()
+}
+
+fn event(id: u64, email: &str, version: usize, pos: u64) -> String {
+    format!(
+        r#"{{"op":"u","before":null,"after":{{"id":{id},"name":"Person {id}","email":"{email}","password":"p{id}","city":"City {version}"}},"source":{{"file":"mysql-bin.000001","pos":{pos},"row":0,"snapshot":"false","ts_ms":1795247517000}}}}"#
+    )
+}
+
+fn producer(bootstrap: &str) -> Result<BaseProducer> {
+    let mut config = ClientConfig::new();
+    Ok(config.set("bootstrap.servers", bootstrap).set("linger.ms", "0").create()?)
+}
+
+/// Sends at the rate until it is told to stop; how many a second that was.
+fn load(bootstrap: &str, rate: usize, cancel: &CancellationToken) -> Result<f64> {
+    let (producer, began, mut sent) = (producer(bootstrap)?, Instant::now(), 0);
+    while !cancel.is_cancelled() {
+        // In steps of ten milliseconds, as much as is due.
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            clippy::cast_precision_loss,
+            reason = "small"
+        )]
+        let due = (began.elapsed().as_secs_f64() * rate as f64) as u64;
+        while sent < due {
+            let (id, source) = (sent / 3 % PEOPLE, SOURCES[usize::try_from(sent % 3)?]);
+            let value = event(id, &format!("person.{id}@example.com"), usize::try_from(sent)?, 1_000 + sent);
+            let key = id.to_string();
+            let record = BaseRecord::to(source).key(&key).payload(&value);
+            producer.send(record).map_err(|(error, _)| error)?;
+            sent += 1;
+        }
+        producer.poll(Duration::from_millis(10));
+    }
+    producer.flush(PATIENCE)?;
+    Ok(c360_tests::bench::rate(usize::try_from(sent)?, began.elapsed().as_secs_f64()))
+}
+
+/// Changes one person again and again, and awaits each change.
+async fn probe_until(until: Instant, probe: usize, bootstrap: String, pool: PgPool) -> Result<Vec<Duration>> {
+    let (producer, mut waits) = (producer(&bootstrap)?, Vec::new());
+    let (id, email) = (PEOPLE + probe as u64, format!("probe.{probe}@example.com"));
+    let source = SOURCES[probe % SOURCES.len()];
+    for version in 1.. {
+        if Instant::now() > until {
+            break;
+        }
+        let value = event(id, &email, version, version as u64);
+        let (appended, key) = (Instant::now(), id.to_string());
+        producer
+            .send(BaseRecord::to(source).key(&key).payload(&value))
+            .map_err(|(error, _)| error)
+            .context("sending a probe")?;
+        producer.poll(Duration::ZERO);
+        let expected = format!("City {version}");
+        let sql = "select profile ->> 'city' from customer360.customers where email = $1";
+        loop {
+            let city: Option<Option<String>> = sqlx::query_scalar(sql).bind(&email).fetch_optional(&pool).await?;
+            if city.flatten().as_ref() == Some(&expected) {
+                break;
+            }
+            ensure!(appended.elapsed() < PATIENCE, "a probe is not seen within {PATIENCE:?}");
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        waits.push(appended.elapsed());
+        tokio::time::sleep(PAUSE).await;
+    }
+    Ok(waits)
+}

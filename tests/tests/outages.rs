@@ -6,9 +6,13 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use c360_tests::program::Installation;
+use c360_tests::stack::{Broker, CUSTOMERS_TOPIC, Outgoing};
+use embedded_postgres::test::{Loss, Proxy};
 use embedded_postgres::{Cluster, Options};
-use serde_json::Value;
+use serde_json::{Value, json};
+use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const PATIENCE: Duration = Duration::from_mins(1);
 /// Where nobody listens.
@@ -118,4 +122,122 @@ async fn invariant_9_an_unreachable_database_stops_nothing_for_good() {
     assert_eq!(daemon.terminate().unwrap().0, Some(0));
     let log = std::fs::read_to_string(installation.path().join("c360.log")).unwrap();
     assert!(!log.contains("example.com") && !log.contains("secret"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn through_a_network_that_is_slow_and_breaks_off_every_message_of_a_broker_counts_once() {
+    const MESSAGES: i64 = 3_000;
+    let mut between = None;
+    let broker = Broker::start_behind(async |port| {
+        let server = PgConnectOptions::new_without_pgpass().host("127.0.0.1").port(port);
+        between.insert(Proxy::start(&server, Loss::Cut).await).port()
+    });
+    let broker = broker.await.unwrap();
+    let proxy = between.unwrap();
+    broker.create_topic(CUSTOMERS_TOPIC, 2).await.unwrap();
+    let producer = broker.producer().unwrap();
+    let produce = async |ids: std::ops::Range<i64>| {
+        let event = |id: i64| {
+            let source = json!({"file": "bin.000001", "pos": 100 + id, "row": 0, "ts_ms": 1_700_000_000_000_i64});
+            let after = json!({"id": id, "name": "Ann", "email": format!("ann{id}@example.com")});
+            json!({"before": null, "after": after, "source": source, "op": "c"}).to_string()
+        };
+        let events: Vec<(i64, String)> = ids.map(|id| (id, event(id))).collect();
+        let outgoing = events.iter().map(|(id, value)| Outgoing {
+            topic: CUSTOMERS_TOPIC,
+            partition: Some(i32::try_from(id % 2).unwrap()),
+            value: Some(value.as_bytes()),
+            ..Outgoing::default()
+        });
+        producer.send_all(outgoing).await.unwrap();
+    };
+    produce(0..MESSAGES / 2).await;
+    let database = embedded_postgres::test::database().await;
+    let installation = installation(&database.url)
+        .with("C360__SOURCES__HOME_DELIVERY__BROKERS", &format!("127.0.0.1:{}", proxy.port()));
+    proxy.delay(100);
+    let daemon = installation.start(&["run", "--no-http"], "c360.log").unwrap();
+    customers(&database.url, MESSAGES / 2).await;
+    for _ in 0..5 {
+        proxy.cut();
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    // Our own producer goes the same way: what it sends again would be a message of its own.
+    proxy.delay(0);
+    produce(MESSAGES / 2..MESSAGES).await;
+    proxy.break_one_in(50);
+    customers(&database.url, MESSAGES).await;
+    proxy.break_one_in(0);
+    let mut connection = PgConnection::connect(&database.url).await.unwrap();
+    let records: i64 =
+        sqlx::query_scalar("select count(*) from staging.records").fetch_one(&mut connection).await.unwrap();
+    assert_eq!(records, MESSAGES);
+    assert_eq!(daemon.terminate().unwrap().0, Some(0));
+}
+
+/// The head of an answer to GET.
+async fn get(address: &str, path: &str) -> std::io::Result<String> {
+    let mut stream = tokio::net::TcpStream::connect(address).await?;
+    let request = format!("GET {path} HTTP/1.1\r\nhost: c360\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    Ok(answer.to_lowercase())
+}
+
+async fn until_ready(address: &str, status: &str) -> String {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let answer = get(address, "/readyz").await.unwrap_or_default();
+        if answer.starts_with(&format!("http/1.1 {status}")) {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "/readyz is not {status} within {PATIENCE:?}: {answer}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn when_all_connections_of_postgres_are_taken_everybody_waits_and_goes_on_once_there_are_some() {
+    let home = tempfile::tempdir().unwrap();
+    let options = Options::persistent(home.path().join("data")).setting("max_connections", "40");
+    let cluster = Cluster::start(&options).unwrap();
+    let url = cluster.url();
+    let address =
+        format!("127.0.0.1:{}", std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port());
+    let installation = installation(&url).with("C360__HTTP__LISTEN", &address);
+    let mut daemon = installation.start(&["run"], "c360.log").unwrap();
+    drop_night(&installation, 10);
+    customers(&url, 1).await;
+    until_ready(&address, "200").await;
+
+    // Somebody takes every connection that c360 loses.
+    let mut looker = PgConnection::connect(&url).await.unwrap();
+    let (mut taken, mut refused) = (Vec::new(), 0);
+    while refused < 5 {
+        match PgConnection::connect(&url).await {
+            Ok(connection) => taken.push(connection),
+            Err(error) => {
+                let code = error.as_database_error().and_then(|error| error.code().map(|code| code.into_owned()));
+                assert_eq!(code.as_deref(), Some("53300"), "{error}");
+                let end = "select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'c360%'";
+                let ended = sqlx::query(end).fetch_all(&mut looker).await.unwrap().len();
+                refused = if ended == 0 { refused + 1 } else { 0 };
+            }
+        }
+    }
+    let answer = until_ready(&address, "503").await;
+    assert!(answer.contains("retry-after: "), "{answer}");
+    drop_night(&installation, 11);
+    for _ in 0..20 {
+        assert!(daemon.is_running(), "it ends when there are no connections");
+        let landed: i64 =
+            sqlx::query_scalar("select count(*) from staging.csv_imports").fetch_one(&mut looker).await.unwrap();
+        assert_eq!(landed, 1);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    drop(taken);
+    until_ready(&address, "200").await;
+    customers(&url, 2).await;
+    assert_eq!(daemon.terminate().unwrap().0, Some(0));
 }

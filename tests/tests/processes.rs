@@ -46,6 +46,18 @@ impl World {
     async fn produce(&self, ids: Range<i64>) {
         let events: Vec<(i32, String, String)> =
             ids.map(|id| (i32::try_from(id % PARTITIONS).unwrap(), format!(r#"{{"id":{id}}}"#), insert(id))).collect();
+        self.send(&events).await;
+    }
+
+    /// Everybody lives elsewhere now.
+    async fn move_all(&self, ids: Range<i64>, pos: i64, city: &str) {
+        let events: Vec<(i32, String, String)> = ids
+            .map(|id| (i32::try_from(id % PARTITIONS).unwrap(), format!(r#"{{"id":{id}}}"#), event(id, pos + id, city)))
+            .collect();
+        self.send(&events).await;
+    }
+
+    async fn send(&self, events: &[(i32, String, String)]) {
         let outgoing = events.iter().map(|(partition, key, value)| Outgoing {
             topic: CUSTOMERS_TOPIC,
             partition: Some(*partition),
@@ -112,12 +124,15 @@ impl World {
 }
 
 fn insert(id: i64) -> String {
-    let padding = "x".repeat(400);
+    event(id, 1_000 + id, &"x".repeat(400))
+}
+
+fn event(id: i64, pos: i64, city: &str) -> String {
     json!({
         "before": null,
-        "after": {"id": id, "name": format!("Ann {id}"), "email": format!("ann{id}@example.org"), "city": padding},
+        "after": {"id": id, "name": format!("Ann {id}"), "email": format!("ann{id}@example.org"), "city": city},
         "source": {
-            "file": "mysql-bin.000001", "pos": 1_000 + id, "row": 0, "snapshot": "false", "ts_ms": 1_700_000_000_000_i64,
+            "file": "mysql-bin.000001", "pos": pos, "row": 0, "snapshot": "false", "ts_ms": 1_700_000_000_000_i64,
         },
         "op": "c",
     })
@@ -257,4 +272,140 @@ async fn of_two_processes_one_consolidates_and_the_other_takes_over_within_secon
     let log = std::fs::read_to_string(world.installation.path().join("second.log")).unwrap();
     assert!(!log.contains("deadlock"), "{log}");
     assert_eq!(second.terminate().unwrap().0, Some(0));
+}
+
+const MOVED: &str = "select count(*) from customer360.documents where document->'profile'->>'city' = 'Bern'";
+/// Whoever is folded twice shows here, and whoever is merged twice with another outcome.
+const WRITTEN_TWICE: &str = "select count(*) from (
+    select customer_id, attribute from customer360.changes where attribute is null or new = to_jsonb('Bern'::text)
+    group by customer_id, attribute having count(*) > 1
+) twice";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_one_that_consolidates_is_frozen_the_other_takes_over_and_nothing_is_done_twice_when_it_wakes_up() {
+    const MESSAGES: i64 = 6_000;
+    let world = World::new().await;
+    let first = world.run("first.log");
+    world.produce(0..100).await;
+    world.every_message_counts_once(100).await;
+    let holders = consolidating(&world.pool).await;
+    let second = world.run("second.log");
+    world.produce(100..MESSAGES).await;
+    world.every_message_counts_once(MESSAGES).await;
+    assert_eq!(consolidating(&world.pool).await, holders, "one is at work, the other is not");
+
+    // It freezes while it lands, merges or folds profiles that exist.
+    world.move_all(0..MESSAGES, 1_000_000, "Bern").await;
+    world.until("it is in the middle", async || world.count(LANDED).await > MESSAGES + 1_000).await;
+    first.freeze().unwrap();
+    assert!(world.count(MOVED).await < MESSAGES, "it was done before it was frozen");
+    world
+        .until("the other one has taken over", async || {
+            let now = consolidating(&world.pool).await;
+            !now.is_empty() && now.iter().all(|pid| !holders.contains(pid))
+        })
+        .await;
+    world.until_count(MOVED, MESSAGES).await;
+
+    first.thaw().unwrap();
+    world.produce(MESSAGES..MESSAGES + 500).await;
+    world.until_count(CUSTOMERS, MESSAGES + 500).await;
+    assert_eq!(world.count(MOVED).await, MESSAGES, "nobody has moved back");
+    assert_eq!(world.count(WRITTEN_TWICE).await, 0);
+    assert_eq!(first.terminate().unwrap().0, Some(0));
+    assert_eq!(second.terminate().unwrap().0, Some(0));
+    let records = world.count("select count(*) from staging.records").await;
+    assert_eq!(records, 2 * MESSAGES + 500, "every message is a record, once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kill_9_at_any_step_of_consolidating_profiles_that_exist_does_nothing_twice() {
+    const MESSAGES: i64 = 6_000;
+    let world = World::new().await;
+    let mut daemon = world.run("c360.log");
+    world.produce(0..MESSAGES).await;
+    world.every_message_counts_once(MESSAGES).await;
+    world.move_all(0..MESSAGES, 1_000_000, "Bern").await;
+    for round in 0..8 {
+        // At some point of reading, merging or folding, another one each time.
+        let moved = world.count(MOVED).await;
+        let deadline = Instant::now() + Duration::from_millis(250 * round);
+        while world.count(MOVED).await <= moved && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        std::mem::replace(&mut daemon, world.run("c360.log")).kill().unwrap();
+    }
+    world.until_count(MOVED, MESSAGES).await;
+    assert_eq!(world.count(CUSTOMERS).await, MESSAGES);
+    assert_eq!(world.count(WRITTEN_TWICE).await, 0);
+    assert_eq!(daemon.terminate().unwrap().0, Some(0));
+}
+
+/// Members of a file; each has an email of their own.
+fn members(count: usize) -> String {
+    let row = |id: usize| format!("{id},s,Bob,Member,bob{id}@example.org,{id}\n");
+    "id,password,firstName,lastName,email,points\n".to_owned() + &(1..=count).map(row).collect::<String>()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_an_importer_is_frozen_in_the_middle_of_a_file_the_other_imports_it_and_it_is_published_once() {
+    const MEMBERS: usize = 60_000;
+    const LANDED_ROWS: &str = "select coalesce(sum(row_count), 0)::bigint from staging.csv_imports";
+    const IMPORTED: &str = "select count(*) from staging.csv_imports where state = 'imported'";
+    const PUBLISHED: &str = "select coalesce(sum(record_count), 0)::bigint from staging.batches
+                             where published_at is not null and abandoned_at is null";
+    let world = World::new().await;
+    let drop_directory = world.installation.path().join("drop/loyalty");
+    std::fs::create_dir_all(&drop_directory).unwrap();
+    let first = world.run("first.log");
+    // Renamed in, as a writer does: it is whole when it is seen.
+    let (written, name) = (drop_directory.join("members.tmp"), "loyalty_members_2026-11-10.csv");
+    std::fs::write(&written, members(MEMBERS)).unwrap();
+    std::fs::rename(&written, drop_directory.join(name)).unwrap();
+    world.until("it is in the middle", async || world.count(LANDED_ROWS).await > 0).await;
+    first.freeze().unwrap();
+    assert_eq!(world.count(IMPORTED).await, 0, "it was done before it was frozen");
+
+    let second = world.run("second.log");
+    world.until_count(IMPORTED, 1).await;
+    first.thaw().unwrap();
+    let members = i64::try_from(MEMBERS).unwrap();
+    world.until_count(CUSTOMERS, members).await;
+    assert_eq!(world.count(IMPORTED).await, 1);
+    assert_eq!(world.count(PUBLISHED).await, members, "what the frozen one had landed is abandoned");
+    assert_eq!(first.terminate().unwrap().0, Some(0));
+    assert_eq!(second.terminate().unwrap().0, Some(0));
+    assert_eq!(world.count(IMPORTED).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn through_a_network_that_is_slow_falls_silent_and_breaks_all_the_time_every_message_counts_once() {
+    const MESSAGES: i64 = 2_000;
+    let world = World::new().await;
+    let server: PgConnectOptions = world.database.url.parse().unwrap();
+    let proxy = Proxy::start(&server, Loss::Cut).await;
+    let name = &world.database.name;
+    let url = format!("postgres://{}@127.0.0.1:{}/{name}?sslmode=disable", server.get_username(), proxy.port());
+    let daemon =
+        world.installation.start_with(&["run", "--no-http"], "c360.log", &[("C360__DATABASE__URL", &url)]).unwrap();
+    world.produce(0..100).await;
+    world.every_message_counts_once(100).await;
+    // 200 ms there and back, and one in a hundred packets breaks its connection.
+    proxy.delay(100);
+    proxy.break_one_in(100);
+    for from in (100..MESSAGES).step_by(100) {
+        world.produce(from..from + 100).await;
+        let landed = world.count(LANDED).await;
+        world.until("it goes on", async || world.count(LANDED).await > landed).await;
+    }
+    proxy.break_one_in(0);
+    world.every_message_counts_once(MESSAGES).await;
+
+    proxy.delay(0);
+    proxy.silence(true);
+    world.produce(MESSAGES..MESSAGES + 100).await;
+    tokio::time::timeout(PATIENCE, proxy.eaten()).await.unwrap();
+    proxy.silence(false);
+    world.every_message_counts_once(MESSAGES + 100).await;
+    assert_eq!(daemon.terminate().unwrap().0, Some(0));
 }

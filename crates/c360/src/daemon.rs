@@ -6,7 +6,7 @@ use anyhow::Context;
 use chrono::Utc;
 use consolidate::Rules;
 use sqlx::postgres::PgConnectOptions;
-use staging::{Lander, Seal};
+use staging::{Lander, LockHolder, Seal};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -211,5 +211,8 @@ fn spawn_gauges(parts: &mut JoinSet<Result<(), Hopeless>>, database: PgConnectOp
 }
 
 async fn expire(database: &PgConnectOptions) -> Result<staging::Expired, staging::Error> {
-    staging::expire(&mut staging::connect(database).await?, Utc::now()).await
+    // It takes as long as there is to drop; a lost reply is not waited for all the same.
+    let holder = LockHolder::connect(database, &CancellationToken::new()).await?;
+    let expiring = async { staging::expire(&mut *holder.connection().await, Utc::now()).await };
+    holder.unless_lost(expiring).await
 }

@@ -86,7 +86,7 @@ async fn measured(
         Some(connection) => connection,
         None => staging::connect(database).await?,
     };
-    let gauges = Gauges::measure(&mut connection, now).await?;
+    let gauges = staging::in_time("measuring", Gauges::measure(&mut connection, now)).await?;
     *kept = Some(connection);
     Ok(gauges)
 }

@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use assert_cmd::Command;
 use assert_cmd::assert::Assert;
@@ -219,4 +219,47 @@ async fn no_value_of_any_row_is_logged_or_printed_whatever_becomes_of_it() {
     assert!(place.count("select count(*) from staging.dead_letters").await >= 6, "all of it was met");
     let ledger = format!("select count(*) from staging.csv_imports i where i::text like '%{canary}%'");
     assert_eq!(place.count(&ledger).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_that_is_killed_anywhere_in_a_large_file_publishes_nothing_and_the_next_one_publishes_it_once() {
+    const ROWS: i64 = 60_000;
+    let place = Place::new().await;
+    place.import(&[], 0);
+    let row = |id: i64| format!("{id};m{id}@x.example;s;Rome\n");
+    place.put("drop/members_2026-01-30.csv", &(0..ROWS).map(row).collect::<String>());
+    let published = "select coalesce(sum(record_count), 0)::bigint from staging.batches
+                     where published_at is not null and abandoned_at is null";
+    let mut connection = place.connection().await;
+    let mut begun = 0;
+    for step in [0, 1, 12_000, 25_000, 40_000] {
+        let mut import = std::process::Command::new(assert_cmd::cargo::cargo_bin("c360"))
+            .args(["import", "loyalty"])
+            .current_dir(&place.directory)
+            .env("DATABASE_URL", &place.url)
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let deadline = Instant::now() + Duration::from_mins(1);
+        loop {
+            // Of the newest: each takes back what the one before it had landed.
+            let sql = "select import_id, row_count from staging.csv_imports order by import_id desc limit 1";
+            let newest: Option<(i64, i64)> = sqlx::query_as(sql).fetch_optional(&mut connection).await.unwrap();
+            if newest.is_some_and(|(import_id, rows)| import_id > begun && rows >= step) {
+                begun = newest.unwrap().0;
+                break;
+            }
+            assert!(Instant::now() < deadline, "it does not come to row {step}: {newest:?}");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        import.kill().unwrap();
+        import.wait().unwrap();
+        assert_eq!(place.count(published).await, 0, "killed behind row {step}");
+        assert_eq!(place.count("select count(*) from customer360.xrefs").await, 0);
+    }
+    assert_eq!(place.import_one(&[], 0)["rows"], ROWS);
+    assert_eq!(place.count(published).await, ROWS);
+    assert_eq!(place.count("select count(*) from customer360.documents").await, ROWS);
+    assert_eq!(place.import_one(&[], 0)["state"], "copy");
 }

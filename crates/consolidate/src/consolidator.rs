@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use sqlx::postgres::PgConnectOptions;
-use staging::{ClaimedBatch, Seal, StagedRecord};
+use staging::{ClaimedBatch, LockHolder, Seal, StagedRecord};
+use tokio::sync::MutexGuard;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::database;
@@ -22,6 +23,8 @@ const LANES: usize = 3;
 const CLAIM_RECORDS: i64 = 8_000;
 /// Under a backlog, step 1 goes on this long before step 2 has its turn: each profile is folded less often.
 const MERGE_FOR: Duration = Duration::from_mins(1);
+/// How often the partition that will be needed next is looked for.
+const LOOK_AHEAD_EVERY: Duration = Duration::from_mins(1);
 
 /// What there was to do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,13 +43,15 @@ pub struct Drained {
 
 /// The one consolidator of a database, or one that stands by.
 ///
-/// It writes through lanes: connections that work side by side on rows that no other one touches. Each holds a lock of its
-/// own, so that whoever takes over begins when nothing that its predecessor sent can still commit.
+/// It writes through lanes: connections that work side by side on rows that no other one touches. Each of its connections
+/// holds a lock of its own, so that whoever takes over begins when nothing that its predecessor sent can still commit. Of one
+/// that is frozen or out of reach Postgres ends them all; when it wakes up, it has no connection to commit on.
 pub struct Consolidator {
-    reader: PgConnection,
-    lanes: Vec<PgConnection>,
+    reader: LockHolder,
+    lanes: Vec<LockHolder>,
     /// Read when it first has work: before that another one may move them.
     clocks: Option<Clocks>,
+    looked_ahead: Option<Instant>,
 }
 
 /// Batches that are merged together, with their records.
@@ -59,43 +64,57 @@ pub(crate) struct Claim {
 impl Consolidator {
     /// Connects, and stands by.
     pub async fn connect(database: &PgConnectOptions) -> Result<Self, staging::Error> {
+        let lost = CancellationToken::new();
         let mut lanes = Vec::with_capacity(LANES);
         for _ in 0..LANES {
-            lanes.push(staging::connect(database).await?);
+            lanes.push(LockHolder::connect(database, &lost).await?);
         }
-        Ok(Self { reader: staging::connect(database).await?, lanes, clocks: None })
+        Ok(Self { reader: LockHolder::connect(database, &lost).await?, lanes, clocks: None, looked_ahead: None })
     }
 
     /// Becomes the one at work, unless another process is. The locks belong to the connections, so they are free when this
     /// process dies.
     pub async fn try_begin(&mut self) -> Result<bool, Error> {
-        for (number, lane) in (0_i32..).zip(&mut self.lanes) {
-            let locked: bool = sqlx::query_scalar("select pg_try_advisory_lock(hashtext('c360.consolidator'), $1)")
-                .bind(number)
-                .fetch_one(lane)
-                .await
-                .map_err(database("asking for the consolidator's lock"))?;
-            if !locked {
-                self.stand_by().await?;
-                return Ok(false);
+        let asking = async {
+            for (number, holder) in (0_i32..).zip(self.holders()) {
+                let locked: bool = sqlx::query_scalar("select pg_try_advisory_lock(hashtext('c360.consolidator'), $1)")
+                    .bind(number)
+                    .fetch_one(&mut *holder.connection().await)
+                    .await
+                    .map_err(database("asking for the consolidator's lock"))?;
+                if !locked {
+                    self.stand_by().await?;
+                    return Ok(false);
+                }
             }
-        }
-        Ok(true)
+            Ok(true)
+        };
+        self.unless_lost(asking).await
     }
 
-    async fn stand_by(&mut self) -> Result<(), Error> {
-        for lane in &mut self.lanes {
+    async fn stand_by(&self) -> Result<(), Error> {
+        for holder in self.holders() {
             sqlx::query("select pg_advisory_unlock_all()")
-                .execute(lane)
+                .execute(&mut *holder.connection().await)
                 .await
                 .map_err(database("giving the consolidator's lock back"))?;
         }
         Ok(())
     }
 
+    fn holders(&self) -> impl Iterator<Item = &LockHolder> {
+        self.lanes.iter().chain([&self.reader])
+    }
+
     /// A connection for statements beside the two steps.
-    pub(crate) fn connection(&mut self) -> &mut PgConnection {
-        &mut self.reader
+    pub(crate) async fn connection(&self) -> MutexGuard<'_, PgConnection> {
+        self.reader.connection().await
+    }
+
+    /// Waits for work on these connections, but not longer than there are all of them.
+    pub(crate) async fn unless_lost<T>(&self, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        // It is lost with any of them.
+        self.reader.unless_lost(work).await
     }
 
     /// Runs both steps until nothing is left. Only for the one at work.
@@ -113,13 +132,41 @@ impl Consolidator {
         cancel: &CancellationToken,
         drained: &mut Drained,
     ) -> Result<bool, Error> {
+        let looks_ahead = self.looked_ahead.is_none_or(|at| at.elapsed() > LOOK_AHEAD_EVERY);
+        self.unless_lost(self.make_partitions(looks_ahead)).await?;
+        if looks_ahead {
+            self.looked_ahead = Some(Instant::now());
+        }
+        let mut clocks = self.clocks.take();
+        let turned = self.unless_lost(self.both_steps(rules, seal, &mut clocks, cancel, drained)).await;
+        self.clocks = clocks;
+        turned
+    }
+
+    /// The partitions of `changes`: this month's, and next month's in time.
+    async fn make_partitions(&self, looks_ahead: bool) -> Result<(), Error> {
+        let mut connection = self.reader.connection().await;
+        migrate::ensure_change_partition(&mut connection, Utc::now()).await?;
+        if looks_ahead && !migrate::prepare_change_partition(&mut connection, Utc::now()).await? {
+            tracing::warn!("next month's partition of customer360.changes is not made: somebody has locked the table");
+        }
+        Ok(())
+    }
+
+    async fn both_steps(
+        &self,
+        rules: &Rules,
+        seal: &Seal,
+        clocks: &mut Option<Clocks>,
+        cancel: &CancellationToken,
+        drained: &mut Drained,
+    ) -> Result<bool, Error> {
         let before = *drained;
-        migrate::ensure_change_partitions(&mut self.reader, Utc::now()).await?;
-        let swept = sweep(&mut self.lanes[0], rules, cancel).await?;
+        let swept = sweep(&mut *self.lanes[0].connection().await, rules, cancel).await?;
         drained.retired += swept.tombstoned;
-        self.merge_claims(rules, seal, cancel, drained).await?;
+        self.merge_claims(rules, seal, clocks, cancel, drained).await?;
         loop {
-            let folded = fold(&mut self.reader, &mut self.lanes, rules, cancel).await?;
+            let folded = fold(&self.reader, &self.lanes, rules, cancel).await?;
             drained.profiles += folded.profiles;
             if folded.keys == 0 || cancel.is_cancelled() {
                 break;
@@ -130,26 +177,27 @@ impl Consolidator {
 
     /// Step 1 for a while. The next claim is read while one is merged.
     async fn merge_claims(
-        &mut self,
+        &self,
         rules: &Rules,
         seal: &Seal,
+        clocks: &mut Option<Clocks>,
         cancel: &CancellationToken,
         drained: &mut Drained,
     ) -> Result<(), Error> {
         let started = Instant::now();
-        let clocks = match &mut self.clocks {
+        let clocks = match clocks {
             Some(clocks) => clocks,
-            none => none.insert(Clocks::read(&mut self.reader).await?),
+            none => none.insert(Clocks::read(&mut *self.reader.connection().await).await?),
         };
-        let mut claim = Claim::next(&mut self.reader, &[]).await?;
+        let mut claim = Claim::next(&mut *self.reader.connection().await, &[]).await?;
         while !claim.batches.is_empty() {
             let read_ahead = async {
                 if started.elapsed() > MERGE_FOR || cancel.is_cancelled() {
                     return Ok(Claim::default());
                 }
-                Claim::next(&mut self.reader, &claim.batch_ids()).await
+                Claim::next(&mut *self.reader.connection().await, &claim.batch_ids()).await
             };
-            let merging = merge_or_exclude(&mut self.lanes, rules, seal, clocks, &claim, Utc::now());
+            let merging = merge_or_exclude(&self.lanes, rules, seal, clocks, &claim, Utc::now());
             let (merged, next) = tokio::join!(merging, read_ahead);
             let merged = merged?;
             drained.batches += merged.batches;
@@ -190,7 +238,7 @@ impl Claim {
 
 /// Merges batches together; if the database refuses data, one by one, and of a batch that it refuses all but the culprits.
 async fn merge_or_exclude(
-    lanes: &mut [PgConnection],
+    lanes: &[LockHolder],
     rules: &Rules,
     seal: &Seal,
     clocks: &mut Clocks,
@@ -203,12 +251,12 @@ async fn merge_or_exclude(
     };
     let mut total = Merged::default();
     for batch in &claim.batches {
-        staging::fail(&mut lanes[0], &[batch.batch_id], &error.to_string()).await?;
-        let alone = Claim::of(&mut lanes[0], vec![batch.clone()]).await?;
+        staging::fail(&mut *lanes[0].connection().await, &[batch.batch_id], &error.to_string()).await?;
+        let alone = Claim::of(&mut *lanes[0].connection().await, vec![batch.clone()]).await?;
         let merged = match merge(lanes, rules, seal, clocks, &alone, now).await {
             Err(error) if error.is_data() => {
-                total.excluded += exclude_refused(&mut lanes[0], rules, seal, &alone, now).await?;
-                let rest = Claim::of(&mut lanes[0], alone.batches).await?;
+                total.excluded += exclude_refused(&mut *lanes[0].connection().await, rules, seal, &alone, now).await?;
+                let rest = Claim::of(&mut *lanes[0].connection().await, alone.batches).await?;
                 merge(lanes, rules, seal, clocks, &rest, now).await?
             }
             outcome => outcome?,

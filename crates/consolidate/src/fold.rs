@@ -9,6 +9,7 @@ use futures::future::join_all;
 use model::{Contributor, Decisions, Edit, MatchKey, Profile, Unmatched};
 use sqlx::types::Uuid;
 use sqlx::{Connection, PgConnection, Row};
+use staging::LockHolder;
 use tokio_util::sync::CancellationToken;
 
 use crate::customers::{self, Target};
@@ -53,18 +54,18 @@ const FOLD_KEYS: usize = 2_000;
 /// Folds the keys that are marked now. Folding is a pure function of what is stored, so a fold that is cut short by `cancel`
 /// or a crash is simply done again: the marks stand until all is folded.
 pub(crate) async fn fold(
-    connection: &mut PgConnection,
-    lanes: &mut [PgConnection],
+    reader: &LockHolder,
+    lanes: &[LockHolder],
     rules: &Rules,
     cancel: &CancellationToken,
 ) -> Result<Folded, Error> {
     let mut folded = Folded::default();
-    let marks = Marks::take(connection).await?;
+    let marks = Marks::take(&mut *reader.connection().await).await?;
     if marks.is_empty() {
         return Ok(folded);
     }
-    let matching = Matching::read(connection, rules).await?;
-    let mut window = marks.window(connection, None).await?;
+    let matching = Matching::read(&mut *reader.connection().await, rules).await?;
+    let mut window = marks.window(&mut *reader.connection().await, None).await?;
     while let Some((last, _)) = window.last_key_value() {
         let started = Instant::now();
         let profiles = fold_window(lanes, &matching, &window, cancel).await?;
@@ -75,24 +76,25 @@ pub(crate) async fn fold(
         folded.profiles += profiles;
         ::metrics::histogram!(metrics::FOLD_SECONDS).record(started.elapsed());
         ::metrics::counter!(metrics::PROFILES_WRITTEN).increment(profiles as u64);
-        window = marks.window(connection, Some(last)).await?;
+        window = marks.window(&mut *reader.connection().await, Some(last)).await?;
     }
-    marks.remove(connection).await?;
+    marks.remove(&mut *reader.connection().await).await?;
     Ok(folded)
 }
 
 /// Folds keys part by part, by as many lanes as there are; returns how many profiles were written.
 async fn fold_window(
-    lanes: &mut [PgConnection],
+    lanes: &[LockHolder],
     matching: &Matching<'_>,
     window: &Window,
     cancel: &CancellationToken,
 ) -> Result<usize, Error> {
     let parts = parts(window, &matching.decisions);
     let next = AtomicUsize::new(0);
-    let folding = lanes.iter_mut().map(async |lane| {
+    let folding = lanes.iter().map(async |lane| {
         let mut profiles = 0;
         while let (Some(part), false) = (parts.get(next.fetch_add(1, Ordering::Relaxed)), cancel.is_cancelled()) {
+            let mut lane = lane.connection().await;
             let mut transaction = lane.begin().await.map_err(database("folding"))?;
             profiles += fold_part(&mut transaction, matching, part, Utc::now()).await?;
             transaction.commit().await.map_err(database("folding"))?;

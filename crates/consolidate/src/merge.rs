@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use futures::future::join_all;
 use model::{CustomerFields, Entity, Operation, Position, Unmatched, Write};
 use sqlx::{Connection, PgConnection};
-use staging::{ClaimedBatch, Seal, StagedRecord};
+use staging::{ClaimedBatch, LockHolder, Seal, StagedRecord};
 
 use crate::consolidator::Claim;
 use crate::error::database;
@@ -38,7 +38,7 @@ pub(crate) type Unreadable = String;
 /// one. If that is not reached, the batches are merged again: merging is idempotent, so the lanes that were done find
 /// nothing to write.
 pub(crate) async fn merge(
-    lanes: &mut [PgConnection],
+    lanes: &[LockHolder],
     rules: &Rules,
     seal: &Seal,
     clocks: &mut Clocks,
@@ -46,9 +46,10 @@ pub(crate) async fn merge(
     now: DateTime<Utc>,
 ) -> Result<Merged, Error> {
     let started = Instant::now();
-    let matching = Matching::read(&mut lanes[0], rules).await?;
+    let matching = Matching::read(&mut *lanes[0].connection().await, rules).await?;
     let parts = by_lane(claim, lanes.len());
-    let merging = lanes.iter_mut().zip(&parts).map(async |(lane, customers)| {
+    let merging = lanes.iter().zip(&parts).map(async |(lane, customers)| {
+        let mut lane = lane.connection().await;
         let mut transaction = lane.begin().await.map_err(database("merging"))?;
         let met = merge_customers(&mut transaction, &matching, &claim.batches, customers, now).await?;
         transaction.commit().await.map_err(database("merging"))?;
@@ -57,7 +58,8 @@ pub(crate) async fn merge(
     // All of them end before an error is returned: none is left in the middle of a statement.
     let met: Vec<Met<'_>> = join_all(merging).await.into_iter().collect::<Result<_, Error>>()?;
 
-    let mut transaction = lanes[0].begin().await.map_err(database("merging"))?;
+    let mut lane = lanes[0].connection().await;
+    let mut transaction = lane.begin().await.map_err(database("merging"))?;
     let (mut unreadable, mut older) = (Vec::new(), Older::default());
     for met in met {
         unreadable.extend(met.unreadable);

@@ -24,33 +24,55 @@ pub async fn missing_migrations(connection: &mut PgConnection) -> Result<usize, 
     Ok(staging::missing_migrations_of(connection, &MIGRATOR, "customer360._migrations").await?)
 }
 
-/// Makes sure that `changes` has partitions for the month of `now` and the next.
-pub(crate) async fn ensure_change_partitions(connection: &mut PgConnection, now: DateTime<Utc>) -> Result<(), Error> {
+/// How long the making of next month's partition waits for whoever has locked `changes`: it is not needed yet.
+const PATIENCE: &str = "500ms";
+
+/// Makes sure that `changes` has a partition for the month of `now`.
+pub(crate) async fn ensure_change_partition(connection: &mut PgConnection, now: DateTime<Utc>) -> Result<(), Error> {
+    ensure(connection, now, 0, None).await
+}
+
+/// Makes the partition of the month after that of `now`, in time; false if that is not possible at the moment.
+pub(crate) async fn prepare_change_partition(connection: &mut PgConnection, now: DateTime<Utc>) -> Result<bool, Error> {
+    match ensure(connection, now, 1, Some(PATIENCE)).await {
+        Ok(()) => Ok(true),
+        Err(Error::Database(error)) if error.is_locked() => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+async fn ensure(
+    connection: &mut PgConnection,
+    now: DateTime<Utc>,
+    ahead: u32,
+    patience: Option<&str>,
+) -> Result<(), Error> {
     let month = |ahead: u32| {
         let first = NaiveDate::from_ymd_opt(now.year(), now.month(), 1)?;
         first.checked_add_months(Months::new(ahead))
     };
-    for ahead in 0..2 {
-        let (Some(from), Some(to)) = (month(ahead), month(ahead + 1)) else { continue };
-        let name = format!("changes_{}", from.format("%Y_%m"));
-        let exists: bool = sqlx::query_scalar("select to_regclass('customer360.' || $1) is not null")
-            .bind(&name)
-            .fetch_one(&mut *connection)
-            .await
-            .map_err(database("looking for a partition of changes"))?;
-        if exists {
-            continue;
-        }
-        // Name and bounds are dates that we format ourselves: nothing of anybody else's gets into this statement.
-        let sql = format!(
-            "create table if not exists customer360.{name} (like customer360.changes including all);
-             alter table customer360.changes attach partition customer360.{name}
-             for values from ('{from} 00:00:00+00') to ('{to} 00:00:00+00')"
-        );
-        sqlx::raw_sql(sqlx::AssertSqlSafe(sql))
-            .execute(&mut *connection)
-            .await
-            .map_err(database("making a partition of changes"))?;
+    let (Some(from), Some(to)) = (month(ahead), month(ahead + 1)) else { return Ok(()) };
+    let name = format!("changes_{}", from.format("%Y_%m"));
+    let exists: bool = sqlx::query_scalar("select to_regclass('customer360.' || $1) is not null")
+        .bind(&name)
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(database("looking for a partition of changes"))?;
+    if exists {
+        return Ok(());
     }
+    let patience = patience.map(|patience| format!("set local lock_timeout = '{patience}';")).unwrap_or_default();
+    // Name and bounds are dates that we format ourselves: nothing of anybody else's gets into these statements, which are one
+    // transaction.
+    let sql = format!(
+        "{patience}
+         create table if not exists customer360.{name} (like customer360.changes including all);
+         alter table customer360.changes attach partition customer360.{name}
+         for values from ('{from} 00:00:00+00') to ('{to} 00:00:00+00')"
+    );
+    sqlx::raw_sql(sqlx::AssertSqlSafe(sql))
+        .execute(&mut *connection)
+        .await
+        .map_err(database("making a partition of changes"))?;
     Ok(())
 }

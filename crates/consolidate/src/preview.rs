@@ -80,7 +80,7 @@ impl<'r> Preview<'r> {
     /// Begins a preview of records of one source.
     pub async fn begin(database: &PgConnectOptions, rules: &'r Rules, source: &str) -> Result<Self, Error> {
         let mut connection = staging::connect(database).await?;
-        migrate::ensure_change_partitions(&mut connection, Utc::now()).await?;
+        migrate::ensure_change_partition(&mut connection, Utc::now()).await?;
         let matching = Matching::read(&mut connection, rules).await?;
         let source = source.to_owned();
         Ok(Self { connection, matching, source, export: Vec::new(), news: Vec::new(), not_applied: 0, leaving: 0 })

@@ -61,7 +61,7 @@ async fn work(
     }
     ::metrics::gauge!(metrics::CONSOLIDATOR_ACTIVE).set(1.0);
     tracing::info!("this process consolidates");
-    offer_known_keys(consolidator.connection(), rules).await?;
+    offer_known_keys(consolidator, rules).await?;
     while !cancel.is_cancelled() {
         // Listening comes before looking, so that nothing can land unnoticed in between.
         if listener.is_none() {
@@ -92,18 +92,19 @@ pub async fn catch_up(
     cancel: &CancellationToken,
 ) -> Result<Drained, Error> {
     let mut consolidator = Consolidator::connect(database).await?;
-    let mut goal = Goal { batch: staging::newest(consolidator.connection()).await?, mark: None };
+    let newest = async { Ok(staging::newest(&mut *consolidator.connection().await).await?) };
+    let mut goal = Goal { batch: consolidator.unless_lost(newest).await?, mark: None };
     let mut drained = Drained::default();
     while !cancel.is_cancelled() {
         if consolidator.try_begin().await? {
-            offer_known_keys(consolidator.connection(), rules).await?;
+            offer_known_keys(&consolidator, rules).await?;
             while !cancel.is_cancelled()
                 && consolidator.turn(rules, seal, cancel, &mut drained).await?
-                && !goal.is_reached(consolidator.connection()).await?
+                && !goal.is_reached(&consolidator).await?
             {}
             break;
         }
-        if goal.is_reached(consolidator.connection()).await? {
+        if goal.is_reached(&consolidator).await? {
             break;
         }
         pause(cancel, Duration::from_millis(100)).await;
@@ -120,7 +121,12 @@ struct Goal {
 }
 
 impl Goal {
-    async fn is_reached(&mut self, connection: &mut PgConnection) -> Result<bool, Error> {
+    async fn is_reached(&mut self, consolidator: &Consolidator) -> Result<bool, Error> {
+        let looking = async { self.look(&mut *consolidator.connection().await).await };
+        consolidator.unless_lost(looking).await
+    }
+
+    async fn look(&mut self, connection: &mut PgConnection) -> Result<bool, Error> {
         if staging::is_left(&mut *connection, self.batch).await? || !retire::open(&mut *connection).await?.is_empty() {
             return Ok(false);
         }
@@ -134,10 +140,15 @@ impl Goal {
 
 /// A source that is polled for the first time, or again after a pause, is offered the emails that became known without it:
 /// their keys are marked, and the fold does the rest.
-async fn offer_known_keys(connection: &mut PgConnection, rules: &Rules) -> Result<(), Error> {
+async fn offer_known_keys(consolidator: &Consolidator, rules: &Rules) -> Result<(), Error> {
     if rules.polled_sources.is_empty() {
         return Ok(());
     }
+    let offering = async { offer_known_keys_on(&mut *consolidator.connection().await, rules).await };
+    consolidator.unless_lost(offering).await
+}
+
+async fn offer_known_keys_on(connection: &mut PgConnection, rules: &Rules) -> Result<(), Error> {
     let mut after = String::new();
     loop {
         let keys: Vec<String> = sqlx::query_scalar(

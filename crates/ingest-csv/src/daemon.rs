@@ -265,9 +265,10 @@ async fn staging_report(
     health: &Value,
     now: DateTime<Utc>,
 ) -> Result<(), staging::Error> {
-    let mut connection = importer.session.take().await?;
-    staging::health::report(&mut connection, source, health, now).await?;
-    importer.session.keep(connection);
+    let holder = importer.session.take().await?;
+    let reporting = async { staging::health::report(&mut *holder.connection().await, source, health, now).await };
+    holder.unless_lost(reporting).await?;
+    importer.session.keep(holder);
     Ok(())
 }
 

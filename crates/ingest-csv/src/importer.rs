@@ -212,16 +212,21 @@ impl Importer {
     }
 
     async fn look_up(&mut self, file: &File) -> Result<Ledger, Error> {
-        let mut connection = self.session.take().await?;
-        let newest = imports::newest(&mut connection, &file.source, None).await?;
-        let rival = if file.dated {
-            imports::newest(&mut connection, &file.source, Some(file.as_of)).await?
-        } else {
-            newest.clone()
+        let holder = self.session.take().await?;
+        let looking = async {
+            let mut connection = holder.connection().await;
+            let newest = imports::newest(&mut *connection, &file.source, None).await?;
+            let rival = if file.dated {
+                imports::newest(&mut *connection, &file.source, Some(file.as_of)).await?
+            } else {
+                newest.clone()
+            };
+            let same_content = imports::finished_with(&mut *connection, &file.source, &file.sha256).await?;
+            Ok::<_, staging::Error>(Ledger { rival, newest, same_content })
         };
-        let same_content = imports::finished_with(&mut connection, &file.source, &file.sha256).await?;
-        self.session.keep(connection);
-        Ok(Ledger { rival, newest, same_content })
+        let ledger = holder.unless_lost(looking).await?;
+        self.session.keep(holder);
+        Ok(ledger)
     }
 
     async fn import(
@@ -236,9 +241,10 @@ impl Importer {
         let expected = marker::rows(request.path, &self.names);
         let mut landed = Landed { import_id: None, rows: 0, size: opened.identity.size() };
         if !report.dry_run {
-            let mut connection = self.session.take().await?;
-            landed.import_id = Some(imports::begin(&mut connection, file, now()).await?);
-            self.session.keep(connection);
+            let holder = self.session.take().await?;
+            let beginning = async { imports::begin(&mut *holder.connection().await, file, now()).await };
+            landed.import_id = Some(holder.unless_lost(beginning).await?);
+            self.session.keep(holder);
         }
         let origin = origin_of(file, request.options);
         see(request, || Sighting::Begins(request.path.to_owned())).await;

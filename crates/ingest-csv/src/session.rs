@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use sqlx::PgConnection;
 use sqlx::postgres::PgConnectOptions;
-use staging::imports;
+use staging::{LockHolder, imports};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -15,12 +14,12 @@ const LOCK_PAUSE: Duration = Duration::from_millis(250);
 
 pub(crate) struct Session {
     options: PgConnectOptions,
-    connection: Option<PgConnection>,
+    holder: Option<LockHolder>,
 }
 
 impl Session {
     pub(crate) fn new(options: PgConnectOptions) -> Self {
-        Self { options, connection: None }
+        Self { options, holder: None }
     }
 
     /// A session without connection and lock.
@@ -30,15 +29,16 @@ impl Session {
 
     /// The connection. Whoever takes it gives it back by [`Session::keep`] once its statements have worked: one whose
     /// statement failed or was dropped half-way is never used again, and with it goes the lock, if it held one.
-    pub(crate) async fn take(&mut self) -> Result<PgConnection, staging::Error> {
-        match self.connection.take() {
-            Some(connection) => Ok(connection),
-            None => staging::connect(&self.options).await,
+    /// One that Postgres has ended, because it was not heard of, is not used again either.
+    pub(crate) async fn take(&mut self) -> Result<LockHolder, staging::Error> {
+        match self.holder.take().filter(|holder| !holder.is_lost()) {
+            Some(holder) => Ok(holder),
+            None => LockHolder::connect(&self.options, &CancellationToken::new()).await,
         }
     }
 
-    pub(crate) fn keep(&mut self, connection: PgConnection) {
-        self.connection = Some(connection);
+    pub(crate) fn keep(&mut self, holder: LockHolder) {
+        self.holder = Some(holder);
     }
 
     /// Becomes the source's one importer; `Locked` if somebody else still is after `wait`, for ever without one.
@@ -50,9 +50,10 @@ impl Session {
     ) -> Result<(), Error> {
         let deadline = wait.map(|wait| Instant::now() + wait);
         loop {
-            let mut connection = self.take().await?;
-            let is_ours = imports::lock(&mut connection, source).await?;
-            self.keep(connection);
+            let holder = self.take().await?;
+            let locking = async { imports::lock(&mut *holder.connection().await, source).await };
+            let is_ours = holder.unless_lost(locking).await?;
+            self.keep(holder);
             if is_ours {
                 return Ok(());
             }
@@ -68,9 +69,10 @@ impl Session {
 
     /// Gives the lock back.
     pub(crate) async fn unlock(&mut self, source: &str) -> Result<(), staging::Error> {
-        if let Some(mut connection) = self.connection.take() {
-            imports::unlock(&mut connection, source).await?;
-            self.keep(connection);
+        if let Some(holder) = self.holder.take().filter(|holder| !holder.is_lost()) {
+            let unlocking = async { imports::unlock(&mut *holder.connection().await, source).await };
+            holder.unless_lost(unlocking).await?;
+            self.keep(holder);
         }
         Ok(())
     }

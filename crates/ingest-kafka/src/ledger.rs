@@ -54,7 +54,7 @@ impl Ledger {
     pub(crate) async fn read(&mut self, cancel: &CancellationToken) -> Result<Stored, staging::Error> {
         let mut patience = Patience::new("reading stored offsets");
         loop {
-            match self.try_read().await {
+            match staging::in_time("reading stored offsets", self.try_read()).await {
                 Ok(stored) => {
                     patience.worked();
                     return Ok(stored);
@@ -72,7 +72,7 @@ impl Ledger {
     ) -> Result<(), staging::Error> {
         let mut patience = Patience::new("reporting an emptied table");
         loop {
-            match self.try_report_emptied(word).await {
+            match staging::in_time("reporting an emptied table", self.try_report_emptied(word)).await {
                 Ok(()) => {
                     patience.worked();
                     return Ok(());

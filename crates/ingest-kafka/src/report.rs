@@ -27,7 +27,7 @@ pub(crate) async fn report(source: &str, options: &PgConnectOptions, board: &Boa
         if said.as_ref().is_some_and(|(before, at)| *before == progress && at.elapsed() < AGAIN) {
             continue;
         }
-        match tell(&mut connection, options, source, &progress).await {
+        match staging::in_time("reporting health", tell(&mut connection, options, source, &progress)).await {
             Ok(()) => said = Some((progress, Instant::now())),
             Err(error) => tracing::debug!(source, %error, "reporting health"),
         }

@@ -128,11 +128,12 @@ impl Landings<'_> {
         let polled: Vec<_> = group.iter().map(|answer| answer.polled.clone()).collect();
         let mut patience = Patience::new("reading leases");
         loop {
-            let held = match self.database.acquire().await.map_err(staging::Error::database("reading leases")) {
-                Ok(mut connection) => polls::held(&mut connection, &self.settings.source, &polled).await,
-                Err(error) => Err(error),
+            let reading = async {
+                let mut connection =
+                    self.database.acquire().await.map_err(staging::Error::database("reading leases"))?;
+                polls::held(&mut connection, &self.settings.source, &polled).await
             };
-            match held {
+            match staging::in_time("reading leases", reading).await {
                 Ok(held) => {
                     patience.worked();
                     return Ok(held);

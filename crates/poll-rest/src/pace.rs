@@ -99,7 +99,8 @@ impl Pace {
             let mut not_before = self.not_before.lock().unwrap_or_else(PoisonError::into_inner);
             *not_before = (*not_before).max(Instant::now() + pause);
         }
-        if let Err(error) = rates::hold(&self.database, &self.source, pause).await {
+        let telling = rates::hold(&self.database, &self.source, pause);
+        if let Err(error) = staging::in_time("telling others to wait", telling).await {
             // They find out by themselves.
             tracing::debug!(source = self.source, %error, "other processes are not told to wait");
         }
@@ -124,7 +125,8 @@ impl Pace {
         let never = CancellationToken::new();
         let mut patience = Patience::new("taking turns to ask a source");
         let ahead = loop {
-            match rates::take(&self.database, &self.source, turns, self.interval, self.saved_up).await {
+            let taking = rates::take(&self.database, &self.source, turns, self.interval, self.saved_up);
+            match staging::in_time("taking turns to ask a source", taking).await {
                 Ok(ahead) => break ahead,
                 Err(error) => {
                     if let Err(error) = patience.wait(&never, error).await {

@@ -154,7 +154,8 @@ impl Pipeline<'_> {
         let only = self.only.filter(|_| subject == Subject::Customer);
         let source = &self.asker.settings.source;
         let until = now + self.lease_time();
-        polls::lease(self.database, subject, source, limit, (now, due_before), until, only).await
+        let leasing = polls::lease(self.database, subject, source, limit, (now, due_before), until, only);
+        staging::in_time("leasing polls", leasing).await
     }
 
     fn lease_time(&self) -> Duration {

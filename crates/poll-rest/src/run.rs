@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde_json::json;
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
-use sqlx::{ConnectOptions, Executor, PgPool};
+use sqlx::{ConnectOptions, Connection, Executor, PgPool};
 use staging::polls::OFFERED_CHANNEL;
 use staging::{Lander, health, lists, polls};
 use tokio::sync::Notify;
@@ -197,8 +197,10 @@ async fn ask_due(
 async fn is_held_elsewhere(asker: &Asker, pool: &PgPool, refresh: Option<Refresh<'_>>) -> Result<bool, Error> {
     let (source, now) = (&asker.settings.source, Utc::now());
     let held = match refresh {
-        Some(Refresh { match_key, since }) => polls::unanswered(pool, source, match_key, (since, now)).await?,
-        None => polls::leased_elsewhere(pool, source, now).await?,
+        Some(Refresh { match_key, since }) => {
+            staging::in_time("reading leases", polls::unanswered(pool, source, match_key, (since, now))).await?
+        }
+        None => staging::in_time("reading leases", polls::leased_elsewhere(pool, source, now)).await?,
     };
     Ok(held > 0)
 }
@@ -222,6 +224,14 @@ fn pool(database: PgConnectOptions) -> PgPool {
     PgPoolOptions::new()
         .max_connections(4)
         .acquire_timeout(Duration::from_secs(10))
+        // Whoever gave up waiting for a reply drops the connection in the middle of something: it is not waited for either.
+        .after_release(|connection, _| {
+            Box::pin(async move {
+                let waiting = tokio::time::timeout(Duration::from_secs(5), connection.ping());
+                waiting.await.unwrap_or_else(|_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()))?;
+                Ok(true)
+            })
+        })
         .after_connect(|connection, _| {
             Box::pin(async move { connection.execute("set synchronous_commit = off").await.map(|_| ()) })
         })

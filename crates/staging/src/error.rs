@@ -88,8 +88,18 @@ impl Error {
         Self::database(doing)(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()))
     }
 
+    /// Whether the server itself said so, and is there therefore.
+    pub(crate) fn is_from_server(&self) -> bool {
+        matches!(self, Self::Database { error, .. } if error.code().is_some())
+    }
+
     pub(crate) fn has_code(&self, code: &str) -> bool {
         matches!(self, Self::Database { error, .. } if error.code().as_deref() == Some(code))
+    }
+
+    /// Whether somebody kept something locked for longer than we wait.
+    pub fn is_locked(&self) -> bool {
+        self.has_code("55P03")
     }
 
     /// Whether trying again later can help.

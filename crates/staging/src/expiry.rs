@@ -38,9 +38,6 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Once a reader has used that up, the other partitions are only tried.
 const NO_PATIENCE: Duration = Duration::from_millis(20);
 
-/// What Postgres says when a lock was not to be had in time.
-const LOCK_NOT_AVAILABLE: &str = "55P03";
-
 /// Drops the partitions that are wholly past and whose every batch is consolidated or abandoned; rows of batches that are
 /// over for a day and whose partition is gone become daily counts.
 pub async fn expire(connection: &mut PgConnection, now: DateTime<Utc>) -> Result<Expired, Error> {
@@ -55,7 +52,7 @@ pub async fn expire(connection: &mut PgConnection, now: DateTime<Utc>) -> Result
                 continue;
             }
             Ok(false) => expired.held_back += 1,
-            Err(error) if error.has_code(LOCK_NOT_AVAILABLE) => {
+            Err(error) if error.is_locked() => {
                 expired.locked += 1;
                 patience = NO_PATIENCE;
             }

@@ -11,11 +11,12 @@ use crate::batch::Batch;
 use crate::dead_letters::{self, Settlement};
 use crate::offsets::{self, Advance, Progress};
 use crate::partitions::{self, Bounds};
+use crate::patience::connect_with;
 use crate::polls::{self, Polled};
-use crate::{Error, LANDED_CHANNEL, Seal, connect, lists, replays};
+use crate::{Error, LANDED_CHANNEL, Seal, in_time, lists, replays};
 
-/// A landing takes milliseconds and waits for locks at most 30 s: after this long the network has swallowed something.
-const LAND_WITHIN: Duration = Duration::from_mins(1);
+/// A landing never pauses in its transaction: who does is frozen, and keeps its successor from the stored progress.
+const FROZEN: [(&str, &str); 1] = [("idle_in_transaction_session_timeout", "10s")];
 /// What Postgres says of a row that no partition takes.
 const CHECK_VIOLATION: &str = "23514";
 
@@ -99,11 +100,10 @@ impl Lander {
         }
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => connect(&self.options).await?,
+            None => connect_with(&self.options, &FROZEN).await?,
         };
-        let landing =
-            tokio::time::timeout(LAND_WITHIN, self.land_on(&mut connection, batch, origin, checkpoint, now)).await;
-        let landing = landing.unwrap_or_else(|_| Err(Error::timed_out("landing a batch")))?;
+        let landing = self.land_on(&mut connection, batch, origin, checkpoint, now);
+        let landing = in_time("landing a batch", landing).await?;
         // Kept only after success: a connection that failed, or whose future was dropped half-way, is never used again.
         self.connection = Some(connection);
         Ok(landing)

@@ -21,6 +21,7 @@ pub mod dead_letters;
 mod error;
 mod expiry;
 pub mod health;
+mod holder;
 pub mod imports;
 mod installation;
 mod land;
@@ -43,11 +44,12 @@ pub use claim::{
 pub use dead_letters::DeadLetter;
 pub use error::{Error, is_transient};
 pub use expiry::{Expired, expire};
+pub use holder::LockHolder;
 pub use installation::adopt_key;
 pub use land::{Checkpoint, Lander, Landing};
 pub use migrate::{migrate, missing_migrations, missing_migrations_of};
 pub use partitions::DEFAULT_PARTITION_WIDTH;
-pub use patience::{Patience, connect, persist};
+pub use patience::{Patience, connect, in_time, persist};
 pub use seal::Seal;
 
 /// The channel on which landing and publishing say that there is something to claim.

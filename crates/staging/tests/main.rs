@@ -7,6 +7,7 @@ mod claiming;
 mod discarding;
 mod expiry;
 mod fencing;
+mod holding;
 mod importing;
 mod installing;
 mod landing;

@@ -29,24 +29,33 @@ pub struct Broker {
     process: Option<Daemon>,
     directory: TempDir,
     port: u16,
+    /// What it tells clients to connect to.
+    advertised_port: u16,
     secure: Option<Secure>,
 }
 
 impl Broker {
     /// Starts a broker with an empty log. When this returns, it answers.
     pub async fn start() -> Result<Self> {
-        Self::start_with(None).await
+        Self::start_with(None, async |port| port).await
+    }
+
+    /// [`Broker::start`], behind something that listens in its place: `stand_before` gets the broker's port and returns the
+    /// one that clients are told. [`Broker::bootstrap`] is still the broker itself.
+    pub async fn start_behind(stand_before: impl AsyncFnOnce(u16) -> u16) -> Result<Self> {
+        Self::start_with(None, stand_before).await
     }
 
     /// [`Broker::start`], with secure listeners beside the plain one.
     pub async fn start_secure() -> Result<Self> {
-        Self::start_with(Some(Secure::new()?)).await
+        Self::start_with(Some(Secure::new()?), async |port| port).await
     }
 
-    async fn start_with(secure: Option<Secure>) -> Result<Self> {
+    async fn start_with(secure: Option<Secure>, stand_before: impl AsyncFnOnce(u16) -> u16) -> Result<Self> {
         let directory = directory::new("broker")?;
         let (port, controller_port) = (ports::free()?, ports::free()?);
-        let mut broker = Self { process: None, directory, port, secure };
+        let advertised_port = stand_before(port).await;
+        let mut broker = Self { process: None, directory, port, advertised_port, secure };
         jvm::write_properties(&broker.properties(), &broker.settings(controller_port)?)?;
         broker.format().await?;
         broker.restart().await?;
@@ -140,7 +149,7 @@ impl Broker {
             ("node.id", "1".to_owned()),
             ("controller.quorum.voters", format!("1@{local}:{controller_port}")),
             ("listeners", format!("PLAINTEXT://{local}:{},CONTROLLER://{local}:{controller_port}{secure}", self.port)),
-            ("advertised.listeners", format!("PLAINTEXT://{local}:{}{secure}", self.port)),
+            ("advertised.listeners", format!("PLAINTEXT://{local}:{}{secure}", self.advertised_port)),
             ("controller.listener.names", "CONTROLLER".to_owned()),
             ("inter.broker.listener.name", "PLAINTEXT".to_owned()),
             ("log.dirs", self.directory.path().join("data").display().to_string()),

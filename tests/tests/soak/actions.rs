@@ -21,27 +21,69 @@ use crate::world::{PROCESSES, World, ends_well};
 
 /// Customers never get more partitions than this.
 const MOST_PARTITIONS: i32 = 8;
+/// With less time than this there are no long waits.
+const LONG: Duration = Duration::from_mins(20);
 /// Exit codes of commands that say "try again".
 const TRY_AGAIN: [Option<i32>; 2] = [Some(69), Some(75)];
 
 /// One thing that happens; times are milliseconds.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Action {
-    Kill { process: usize, away: u64 },
-    Terminate { process: usize },
-    Freeze { process: usize, asleep: u64 },
-    LoseReply { process: usize },
-    Cut { process: usize },
+    Kill {
+        process: usize,
+        away: u64,
+    },
+    Terminate {
+        process: usize,
+    },
+    Freeze {
+        process: usize,
+        asleep: u64,
+    },
+    LoseReply {
+        process: usize,
+    },
+    Cut {
+        process: usize,
+    },
     TerminateBackends,
-    CrashPostgres { away: u64 },
-    RestartBroker { is_orderly: bool },
+    CrashPostgres {
+        away: u64,
+    },
+    RestartBroker {
+        is_orderly: bool,
+    },
     AddPartition,
     Storm,
-    Replay { share: f64, messages: i64, killed_after: Option<u64> },
-    Retry { limit: u32 },
+    Replay {
+        share: f64,
+        messages: i64,
+        killed_after: Option<u64>,
+    },
+    Retry {
+        limit: u32,
+    },
     Night,
     Correction,
     Copy,
+    /// A transaction that has read everything stays open.
+    Analyst {
+        open: u64,
+    },
+    /// Nothing comes through to Postgres, and nobody is told.
+    Silence {
+        process: usize,
+        lasting: u64,
+    },
+    /// Everything takes 200 ms there and back, and connections break all the time.
+    Slow {
+        process: usize,
+        lasting: u64,
+    },
+    StoreTrouble,
+    BrokerAway {
+        away: u64,
+    },
 }
 
 impl Display for Action {
@@ -54,11 +96,13 @@ impl Display for Action {
 pub(crate) struct Deck {
     random: StdRng,
     cards: Vec<Action>,
+    /// Whether there is time for long waits: minutes in which somebody is away or asleep.
+    is_long: bool,
 }
 
 impl Deck {
-    pub(crate) fn new(random: StdRng) -> Self {
-        Self { random, cards: Vec::new() }
+    pub(crate) fn new(random: StdRng, time: Duration) -> Self {
+        Self { random, cards: Vec::new(), is_long: time >= LONG }
     }
 
     /// The next action, and how long to wait before it.
@@ -77,7 +121,7 @@ impl Deck {
         let (first, second, third, fourth) = (any(), any(), any(), any());
         // The first process has no proxy.
         let (one, other) = (1 + first % 2, 1 + second % 2);
-        vec![
+        let mut cards = vec![
             Action::Kill { process: first, away: random.random_range(0..1_500) },
             Action::Kill { process: second, away: 0 },
             Action::Terminate { process: third },
@@ -98,7 +142,16 @@ impl Deck {
             Action::Night,
             Action::Correction,
             Action::Copy,
-        ]
+            Action::Analyst { open: random.random_range(1_000..8_000) },
+            Action::Silence { process: one, lasting: random.random_range(1_000..5_000) },
+            Action::Slow { process: other, lasting: random.random_range(2_000..6_000) },
+            Action::StoreTrouble,
+        ];
+        if self.is_long {
+            cards.extend([Action::BrokerAway { away: 300_000 }, Action::Freeze { process: first, asleep: 60_000 }]);
+            cards.push(Action::Silence { process: other, lasting: 90_000 });
+        }
+        cards
     }
 }
 
@@ -180,6 +233,26 @@ impl Stage {
             Action::Night => drop(self.nights.next(&world.drop_directory())?),
             Action::Correction => drop(self.nights.correct(&world.drop_directory())?),
             Action::Copy => drop(self.nights.copy(&world.drop_directory())?),
+            Action::Analyst { open } => world.analyse(Duration::from_millis(open)).await,
+            Action::Silence { process, lasting } => {
+                world.proxy(process)?.silence(true);
+                sleep(Duration::from_millis(lasting)).await;
+                world.proxy(process)?.silence(false);
+            }
+            Action::Slow { process, lasting } => {
+                let proxy = world.proxy(process)?;
+                proxy.delay(100);
+                proxy.break_one_in(50);
+                sleep(Duration::from_millis(lasting)).await;
+                proxy.delay(0);
+                proxy.break_one_in(0);
+            }
+            Action::StoreTrouble => world.trouble_the_store()?,
+            Action::BrokerAway { away } => {
+                world.broker.stop().await?;
+                sleep(Duration::from_millis(away)).await;
+                world.broker.restart().await?;
+            }
         }
         Ok(())
     }

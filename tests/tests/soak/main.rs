@@ -58,7 +58,7 @@ async fn soak(seed: u64, time: Duration, history: &mut Vec<String>) -> Result<()
     rest::until_something_is_merged(&stage.world.pool).await?;
     note("everything runs".to_owned());
 
-    let (mut deck, faults) = (Deck::new(StdRng::seed_from_u64(seed ^ 3)), Instant::now());
+    let (mut deck, faults) = (Deck::new(StdRng::seed_from_u64(seed ^ 3), time), Instant::now());
     while faults.elapsed() < time {
         let (pause, action) = deck.deal();
         tokio::time::sleep(pause).await;

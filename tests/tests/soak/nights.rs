@@ -9,7 +9,8 @@ use rand::rngs::StdRng;
 
 use crate::world::STORE_CUSTOMERS;
 
-const MEMBERS: u32 = 200;
+/// Enough that a process is killed in the middle of them now and then.
+const MEMBERS: u32 = 4_000;
 
 /// A row that can be read.
 #[derive(Clone, Debug)]

@@ -13,6 +13,7 @@ use embedded_postgres::{Cluster, Options};
 use serde_json::json;
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::block_in_place;
 
 use crate::ledger::{CUSTOMERS, ORDER_PARTITIONS, ORDERS};
@@ -28,7 +29,10 @@ const DATABASE: &str = "c360";
 /// See the module.
 pub(crate) struct World {
     pub(crate) processes: [Option<Running>; PROCESSES],
-    _store: Running,
+    store: Option<Running>,
+    store_address: String,
+    /// Where the first process serves.
+    http_address: String,
     proxies: [Option<Proxy>; PROCESSES],
     pub(crate) installation: Installation,
     pub(crate) broker: Broker,
@@ -56,21 +60,23 @@ impl World {
         let proxies =
             [None, Some(Proxy::start(&options, Loss::Cut).await), Some(Proxy::start(&options, Loss::Cut).await)];
         let pool = PgPoolOptions::new().max_connections(4).connect_lazy_with(options);
-        let address = format!("127.0.0.1:{}", std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port());
+        let (store_address, http_address) = (free_address()?, free_address()?);
         let config = include_str!("c360.toml")
             .replace("{BROKERS}", &broker.bootstrap())
-            .replace("{STORE}", &format!("http://{address}"));
+            .replace("{STORE}", &format!("http://{store_address}"));
         let installation = Installation::new(&config)?;
         std::fs::create_dir_all(installation.path().join("drop"))?;
         let logs = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("soak");
         let _ = std::fs::remove_dir_all(&logs);
         std::fs::create_dir_all(&logs)?;
-        std::fs::write(installation.path().join("store.json"), store().to_string())?;
-        let store = ["sample-store", "--listen", &address, "--data", "store.json"];
-        let store = block_in_place(|| installation.start(&store, &log_in(&logs, "store.log")))?;
+        std::fs::write(installation.path().join("store.json"), store(&json!([])).to_string())?;
+        std::fs::write(installation.path().join("troubled.json"), store(&store_faults()).to_string())?;
+        let store = block_in_place(|| start_store(&installation, &store_address, "store.json", &logs))?;
         let mut world = Self {
             processes: [None, None, None],
-            _store: store,
+            store: Some(store),
+            store_address,
+            http_address,
             proxies,
             installation,
             broker,
@@ -113,7 +119,43 @@ impl World {
     pub(crate) fn spawn(&self, process: usize, log: &str) -> Result<Running> {
         let url = self.url(process);
         let log = log_in(&self.logs, log);
-        self.installation.start_with(&["run", "--no-http"], &log, &[("C360__DATABASE__URL", &url)])
+        let variables = [("C360__DATABASE__URL", url.as_str()), ("C360__HTTP__LISTEN", &self.http_address)];
+        let arguments: &[&str] = if process == 0 { &["run"] } else { &["run", "--no-http"] };
+        self.installation.start_with(arguments, &log, &variables)
+    }
+
+    /// What `/readyz` of the first process says; nothing if it does not listen.
+    pub(crate) async fn is_ready(&self) -> Option<bool> {
+        let mut stream = tokio::net::TcpStream::connect(&self.http_address).await.ok()?;
+        stream.write_all(b"GET /readyz HTTP/1.1\r\nhost: c360\r\nconnection: close\r\n\r\n").await.ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.ok()?;
+        match answer.split(' ').nth(1)? {
+            "200" => Some(true),
+            "503" => Some(false),
+            _ => None,
+        }
+    }
+
+    /// Reads everything in one transaction and leaves that open for a while.
+    pub(crate) async fn analyse(&self, open: Duration) {
+        // Postgres may go away meanwhile, and the analyst with it.
+        let Ok(mut transaction) = self.pool.begin().await else { return };
+        let read = "select (select count(*) from customer360.documents), (select count(*) from customer360.changes),
+                           (select count(*) from staging.records), (select count(*) from staging.csv_imports)";
+        let _ = sqlx::query(read).execute(&mut *transaction).await;
+        tokio::time::sleep(open).await;
+        let _ = transaction.rollback().await;
+    }
+
+    /// Starts the store anew, with faults that end by themselves.
+    pub(crate) fn trouble_the_store(&mut self) -> Result<()> {
+        if let Some(store) = self.store.take() {
+            store.kill()?;
+        }
+        let starting = || start_store(&self.installation, &self.store_address, "troubled.json", &self.logs);
+        self.store = Some(block_in_place(starting)?);
+        Ok(())
     }
 
     pub(crate) fn process(&self, process: usize) -> Result<&Running> {
@@ -155,6 +197,12 @@ impl World {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         drop(cluster);
+        // I6: whoever still said that it is ready would be sent requests.
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while self.is_ready().await == Some(true) {
+            ensure!(Instant::now() < deadline, "/readyz says 200 without a database");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
         tokio::time::sleep(away).await;
         self.cluster = Some(block_in_place(|| start_postgres(&self.home))?.0);
         Ok(())
@@ -184,8 +232,28 @@ fn start_postgres(home: &tempfile::TempDir) -> Result<(Cluster, String)> {
     Ok((cluster, url))
 }
 
+fn free_address() -> Result<String> {
+    Ok(format!("127.0.0.1:{}", std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port()))
+}
+
+fn start_store(installation: &Installation, address: &str, data: &str, logs: &Path) -> Result<Running> {
+    installation.start(&["sample-store", "--listen", address, "--data", data], &log_in(logs, "store.log"))
+}
+
+/// A store that answers wrongly, late or not at all, a few times each.
+fn store_faults() -> serde_json::Value {
+    json!([
+        {"endpoint": "customer", "status": 503, "times": 6},
+        {"endpoint": "customer", "status": 429, "headers": {"retry-after": "1"}, "times": 2},
+        {"endpoint": "customer", "body": "<html>it works</html>", "times": 3},
+        {"endpoint": "customer", "delay_ms": 700, "times": 5},
+        {"endpoint": "orders", "status": 500, "times": 3},
+        {"endpoint": "orders", "body": "[{\"OrderId\":", "times": 3},
+    ])
+}
+
 /// Two orders of every customer.
-fn store() -> serde_json::Value {
+fn store(faults: &serde_json::Value) -> serde_json::Value {
     let ids = 0..STORE_CUSTOMERS;
     let customer = |id: u32| {
         json!({"Id": id, "Name": store_name(id), "Email": format!("member{id}@soak.example"),
@@ -200,5 +268,6 @@ fn store() -> serde_json::Value {
         "customers": ids.clone().map(customer).collect::<Vec<_>>(),
         "orders": (0..2 * STORE_CUSTOMERS).map(order).collect::<Vec<_>>(),
         "products": (1..4).map(product).collect::<Vec<_>>(),
+        "faults": faults,
     })
 }

@@ -70,8 +70,6 @@ impl Checks<'_> {
             let message = "must be a Postgres URL: postgres://user@host:5432/database";
             self.require(is_postgres && parses, &key, message);
         }
-        let message = "must be at least 4: landing, consolidating and serving hold connections of their own";
-        self.require(config.database.max_connections >= 4, &["database", "max_connections"], message);
         if config.database.password.is_some() && config.database.url.is_none() {
             self.problem(&["database", "password"], "is of no use without `database.url`");
         }

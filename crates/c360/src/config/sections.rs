@@ -14,7 +14,7 @@ use sqlx::postgres::PgConnectOptions;
 use super::{duration, print};
 
 /// `[database]`
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Database {
     /// `postgres://user@host:port/database?...`; absent: an embedded cluster in [`Config::embedded_directory`].
@@ -25,14 +25,6 @@ pub struct Database {
     /// The password, for when the URL holds none.
     #[serde(serialize_with = "print::secret", skip_serializing_if = "Option::is_none")]
     pub password: Option<SecretString>,
-    /// The most connections of this process at a time.
-    pub max_connections: u32,
-}
-
-impl Default for Database {
-    fn default() -> Self {
-        Self { url: None, password: None, max_connections: 16 }
-    }
 }
 
 impl Database {

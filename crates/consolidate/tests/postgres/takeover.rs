@@ -2,12 +2,15 @@
 
 use std::time::{Duration, Instant};
 
+use chrono::{Months, Utc};
 use consolidate::{Consolidator, Drained};
-use sqlx::PgPool;
+use embedded_postgres::test::{Loss, Proxy};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{AssertSqlSafe, PgPool};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::World;
-use crate::support::events::customer;
+use crate::support::events::{Event, customer};
 
 /// Backends that hold the consolidator's lock.
 async fn holders(pool: &PgPool) -> Vec<i32> {
@@ -23,7 +26,7 @@ async fn holders(pool: &PgPool) -> Vec<i32> {
 
 /// Polls until `condition` gives something.
 async fn until<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_mins(1);
     loop {
         if let Some(found) = condition().await {
             return found;
@@ -116,4 +119,96 @@ async fn whoever_catches_up_does_not_wait_for_what_lands_meanwhile() {
     let caught_up = tokio::time::timeout(Duration::from_secs(20), catching_up).await;
     assert_eq!(caught_up.expect("a source that never rests keeps it").unwrap(), Drained::default());
     assert!(world.document("ann@x.example").await.is_some());
+}
+
+#[tokio::test]
+async fn a_consolidator_that_waits_for_a_reply_that_never_comes_is_relieved_and_comes_back() {
+    tokio::task::LocalSet::new().run_until(lose_the_replies_of_the_active_one()).await;
+}
+
+async fn lose_the_replies_of_the_active_one() {
+    let mut world = World::new().await;
+    let database: String = sqlx::query_scalar("select current_database()").fetch_one(&world.pool).await.unwrap();
+    let proxy = Proxy::start(&world.options, Loss::Silence).await;
+    let start = |options: PgConnectOptions, cancel: &CancellationToken| {
+        let (rules, seal, cancel) = (world.rules.clone(), world.seal.clone(), cancel.clone());
+        tokio::task::spawn_local(async move { consolidate::run(&rules, &seal, &options, &cancel).await })
+    };
+    let pool = world.pool.clone();
+    let consolidated = async |email: &'static str| {
+        until(email, async || {
+            let sql = "select count(*) from customer360.documents where email = $1";
+            let count: i64 = sqlx::query_scalar(sql).bind(email).fetch_one(&pool).await.unwrap();
+            (count == 1).then_some(())
+        })
+        .await;
+    };
+    let stop_far = CancellationToken::new();
+    let far = start(proxy.through(&database, &world.options), &stop_far);
+    until("the far one has the lock", async || holders(&pool).await.first().copied()).await;
+    let stop_near = CancellationToken::new();
+    let near = start(world.options.clone(), &stop_near);
+    proxy.lose_the_next_commit();
+    world.land("store", &[customer(1, 1).email("ann@x.example")]).await;
+    tokio::time::timeout(Duration::from_mins(1), proxy.lost()).await.unwrap();
+    world.land("store", &[customer(2, 2).email("bob@x.example")]).await;
+    consolidated("ann@x.example").await;
+    consolidated("bob@x.example").await;
+
+    // The near one goes, and the far one has noticed meanwhile.
+    stop_near.cancel();
+    near.await.unwrap().unwrap();
+    world.land("store", &[customer(3, 3).email("cyd@x.example")]).await;
+    consolidated("cyd@x.example").await;
+    stop_far.cancel();
+    far.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn an_open_transaction_of_an_analyst_holds_up_neither_step_nor_the_making_of_partitions() {
+    let mut world = World::new().await;
+    world.land("store", &[customer(1, 1).email("ann@x.example")]).await;
+    world.consolidate().await;
+    // Next month's partition is still to be made, by the consolidator that begins below.
+    let next = Utc::now().date_naive().checked_add_months(Months::new(1)).unwrap().format("%Y_%m");
+    sqlx::raw_sql(AssertSqlSafe(format!("drop table customer360.changes_{next}"))).execute(&world.pool).await.unwrap();
+    let mut analyst = world.pool.begin().await.unwrap();
+    for table in ["customers", "xrefs", "orders", "changes", "dirty_marks", "documents"] {
+        let sql = format!("select count(*) from customer360.{table}");
+        sqlx::query(AssertSqlSafe(sql)).execute(&mut *analyst).await.unwrap();
+    }
+
+    let everybody: Vec<Event> =
+        (1..200).map(|id| customer(id, 10 + i64::unsigned_abs(id)).email(&format!("c{id}@x.example"))).collect();
+    world.land("store", &everybody).await;
+    let consolidating = tokio::time::timeout(Duration::from_mins(1), world.consolidate());
+    consolidating.await.expect("it waits for the analyst");
+    assert_eq!(world.value("select count(*) from customer360.documents").await, 199);
+    let made = format!("select count(*) from pg_class where relname = 'changes_{next}'");
+    let made: i64 = sqlx::query_scalar(AssertSqlSafe(made)).fetch_one(&world.pool).await.unwrap();
+    assert_eq!(made, 1);
+    analyst.rollback().await.unwrap();
+}
+
+/// Whoever locks a whole table is waited for only where it is needed.
+#[tokio::test]
+async fn a_partition_of_next_month_that_cannot_be_made_now_is_made_later_and_holds_up_nothing() {
+    let mut world = World::new().await;
+    world.consolidate().await;
+    let next = Utc::now().date_naive().checked_add_months(Months::new(1)).unwrap().format("%Y_%m");
+    sqlx::raw_sql(AssertSqlSafe(format!("drop table customer360.changes_{next}"))).execute(&world.pool).await.unwrap();
+    let made = format!("select count(*) from pg_class where relname = 'changes_{next}'");
+    let mut owner = world.pool.begin().await.unwrap();
+    // As `create index` does, or a vacuum by hand.
+    let lock = "lock table customer360.changes in share update exclusive mode";
+    sqlx::query(lock).execute(&mut *owner).await.unwrap();
+    world.land("store", &[customer(1, 1).email("ann@x.example")]).await;
+    world.consolidate().await;
+    assert!(world.document("ann@x.example").await.is_some());
+    let found: i64 = sqlx::query_scalar(AssertSqlSafe(made.clone())).fetch_one(&world.pool).await.unwrap();
+    assert_eq!(found, 0);
+    owner.rollback().await.unwrap();
+    world.consolidate().await;
+    let found: i64 = sqlx::query_scalar(AssertSqlSafe(made)).fetch_one(&world.pool).await.unwrap();
+    assert_eq!(found, 1);
 }

@@ -1,14 +1,17 @@
-//! A TCP proxy in front of Postgres that loses replies and cuts connections.
+//! A TCP proxy in front of Postgres that loses replies, is slow, and cuts connections.
 
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
 
+use rand::Rng;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::Instant;
 
 /// What happens to the reply to the next COMMIT.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +37,12 @@ struct Wire {
     armed: AtomicBool,
     lost: Notify,
     cuts: watch::Sender<()>,
+    /// Milliseconds that everything is on its way, in each direction.
+    latency_ms: AtomicU32,
+    /// One in so many packets breaks its connection; 0 is none.
+    breaks_one_in: AtomicU32,
+    silent: AtomicBool,
+    eaten: Notify,
 }
 
 impl Proxy {
@@ -44,8 +53,16 @@ impl Proxy {
     pub async fn start(server: &PgConnectOptions, kind: Loss) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port to listen on");
         let port = listener.local_addr().expect("it listens").port();
-        let (armed, lost, cuts) = (AtomicBool::new(false), Notify::new(), watch::Sender::new(()));
-        let wire = Arc::new(Wire { kind, armed, lost, cuts });
+        let wire = Arc::new(Wire {
+            kind,
+            armed: AtomicBool::new(false),
+            lost: Notify::new(),
+            cuts: watch::Sender::new(()),
+            latency_ms: AtomicU32::new(0),
+            breaks_one_in: AtomicU32::new(0),
+            silent: AtomicBool::new(false),
+            eaten: Notify::new(),
+        });
         let proxy = Self { port, wire: wire.clone() };
         let server = server.clone();
         tokio::spawn(async move {
@@ -86,9 +103,33 @@ impl Proxy {
         self.wire.lost.notified().await;
     }
 
+    /// Returns when something was eaten by silence.
+    pub async fn eaten(&self) {
+        self.wire.eaten.notified().await;
+    }
+
     /// Cuts all connections.
     pub fn cut(&self) {
         self.wire.cuts.send_replace(());
+    }
+
+    /// From now on everything takes this long, in each direction.
+    pub fn delay(&self, latency_ms: u32) {
+        self.wire.latency_ms.store(latency_ms, Ordering::SeqCst);
+    }
+
+    /// From now on one in so many packets, on average, breaks its connection; 0 ends that.
+    pub fn break_one_in(&self, packets: u32) {
+        self.wire.breaks_one_in.store(packets, Ordering::SeqCst);
+    }
+
+    /// From now on nothing comes through and nobody is told: a network that eats all packets. What it has eaten by the end
+    /// of that is gone, and the connections with it.
+    pub fn silence(&self, silent: bool) {
+        self.wire.silent.store(silent, Ordering::SeqCst);
+        if !silent {
+            self.cut();
+        }
     }
 }
 
@@ -101,39 +142,68 @@ async fn connect(client: TcpStream, server: &PgConnectOptions, wire: &Wire) -> i
     }
 }
 
-async fn forward(
-    mut client: TcpStream,
-    mut server: impl AsyncRead + AsyncWrite + Unpin,
+async fn forward(client: TcpStream, server: impl AsyncRead + AsyncWrite, wire: &Wire) -> io::Result<()> {
+    let (from_client, to_client) = client.into_split();
+    let (from_server, to_server) = tokio::io::split(server);
+    let (swallow, gone) = (AtomicBool::new(false), AtomicBool::new(false));
+    let asks = |bytes: &[u8]| {
+        if bytes.windows(7).any(|window| window == b"COMMIT\0") && wire.armed.swap(false, Ordering::SeqCst) {
+            swallow.store(true, Ordering::SeqCst);
+        }
+        true
+    };
+    let answers = |_: &[u8]| {
+        if swallow.load(Ordering::SeqCst) {
+            gone.store(wire.kind == Loss::Silence, Ordering::SeqCst);
+            wire.lost.notify_one();
+            return wire.kind == Loss::Silence;
+        }
+        true
+    };
+    // Whichever side ends first ends both.
+    tokio::select! {
+        ended = pump(from_client, to_server, wire, &gone, asks) => ended,
+        ended = pump(from_server, to_client, wire, &gone, answers) => ended,
+    }
+}
+
+/// One direction, to its end, or until `passes` says no. What comes on a connection that is `gone` is eaten, its end too.
+async fn pump(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
     wire: &Wire,
+    gone: &AtomicBool,
+    passes: impl Fn(&[u8]) -> bool,
 ) -> io::Result<()> {
-    let (mut from_client, mut from_server) = (vec![0; 64 << 10], vec![0; 64 << 10]);
-    let mut swallow = false;
-    loop {
-        tokio::select! {
-            read = client.read(&mut from_client) => {
-                let read = read?;
-                if read == 0 {
-                    return Ok(());
-                }
-                let bytes = &from_client[..read];
-                let commits = bytes.windows(7).any(|window| window == b"COMMIT\0");
-                swallow |= commits && wire.armed.swap(false, Ordering::SeqCst);
-                server.write_all(bytes).await?;
+    let (sender, mut on_the_way) = mpsc::channel::<(Instant, Vec<u8>)>(1_024);
+    let reading = async move {
+        let mut bytes = vec![0; 64 << 10];
+        loop {
+            let read = from.read(&mut bytes).await?;
+            let breaks_one_in = wire.breaks_one_in.load(Ordering::SeqCst);
+            let breaks = breaks_one_in > 0 && rand::rng().random_ratio(1, breaks_one_in);
+            if breaks || !passes(&bytes[..read]) {
+                return Err(io::ErrorKind::ConnectionReset.into());
             }
-            read = server.read(&mut from_server) => {
-                let read = read?;
-                if read == 0 {
-                    return Ok(());
-                }
-                if swallow {
-                    wire.lost.notify_one();
-                    match wire.kind {
-                        Loss::Cut => return Ok(()),
-                        Loss::Silence => std::future::pending().await,
-                    }
-                }
-                client.write_all(&from_server[..read]).await?;
+            if gone.load(Ordering::SeqCst) || wire.silent.load(Ordering::SeqCst) {
+                wire.eaten.notify_one();
+                std::future::pending::<()>().await;
+            }
+            if read == 0 {
+                return Ok(());
+            }
+            let arrives = Instant::now() + Duration::from_millis(wire.latency_ms.load(Ordering::SeqCst).into());
+            if sender.send((arrives, bytes[..read].to_vec())).await.is_err() {
+                return Ok(());
             }
         }
-    }
+    };
+    let writing = async {
+        while let Some((arrives, bytes)) = on_the_way.recv().await {
+            tokio::time::sleep_until(arrives).await;
+            to.write_all(&bytes).await?;
+        }
+        Ok(())
+    };
+    tokio::try_join!(reading, writing).map(|_: ((), ())| ())
 }

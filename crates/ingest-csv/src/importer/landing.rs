@@ -16,9 +16,11 @@ pub(super) struct Landed {
 
 impl Importer {
     pub(super) async fn abandon_leftovers(&mut self) -> Result<u64, Error> {
-        let mut connection = self.session.take().await?;
-        let leftovers = imports::abandon_leftovers(&mut connection, &self.settings.source, now()).await?;
-        self.session.keep(connection);
+        let holder = self.session.take().await?;
+        let abandoning =
+            async { imports::abandon_leftovers(&mut *holder.connection().await, &self.settings.source, now()).await };
+        let leftovers = holder.unless_lost(abandoning).await?;
+        self.session.keep(holder);
         Ok(leftovers)
     }
 
@@ -68,12 +70,16 @@ impl Importer {
         rows: i64,
         refusal: Option<&str>,
     ) -> Result<bool, staging::Error> {
-        let mut connection = self.session.take().await?;
-        let is_done = match refusal {
-            Some(reason) => imports::refuse(&mut connection, import_id, reason, now()).await?,
-            None => imports::publish(&mut connection, import_id, rows, self.settings.ttl, now()).await?,
+        let holder = self.session.take().await?;
+        let settling = async {
+            let mut connection = holder.connection().await;
+            match refusal {
+                Some(reason) => imports::refuse(&mut connection, import_id, reason, now()).await,
+                None => imports::publish(&mut connection, import_id, rows, self.settings.ttl, now()).await,
+            }
         };
-        self.session.keep(connection);
+        let is_done = holder.unless_lost(settling).await?;
+        self.session.keep(holder);
         Ok(is_done)
     }
 
@@ -91,9 +97,10 @@ impl Importer {
     }
 
     async fn try_to_read_progress(&mut self, import_id: i64) -> Result<Option<(State, i64)>, staging::Error> {
-        let mut connection = self.session.take().await?;
-        let progress = imports::progress(&mut connection, import_id).await?;
-        self.session.keep(connection);
+        let holder = self.session.take().await?;
+        let reading = async { imports::progress(&mut *holder.connection().await, import_id).await };
+        let progress = holder.unless_lost(reading).await?;
+        self.session.keep(holder);
         Ok(progress)
     }
 }

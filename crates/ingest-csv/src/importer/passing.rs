@@ -88,9 +88,10 @@ impl Importer {
         });
         if !report.dry_run && !is_noted {
             let rows = i64::try_from(report.rows).unwrap_or(i64::MAX);
-            let mut connection = self.session.take().await?;
-            imports::note(&mut connection, file, state, rows, now()).await?;
-            self.session.keep(connection);
+            let holder = self.session.take().await?;
+            let noting = async { imports::note(&mut *holder.connection().await, file, state, rows, now()).await };
+            holder.unless_lost(noting).await?;
+            self.session.keep(holder);
             metrics::finished(&file.source, state, Duration::ZERO);
         }
         tracing::info!(source = file.source, file = ?file.file_name, state = state.as_str(), "file passed over");

@@ -139,7 +139,8 @@ impl Reading<'_> {
             let now = Utc::now();
             let (entity, rules) = (self.spec.list.entity, &self.spec.rules);
             let until = now + self.lease_time();
-            match lists::lease(self.database, self.source(), entity, rules, now, until).await {
+            let leasing = lists::lease(self.database, self.source(), entity, rules, now, until);
+            match staging::in_time("leasing a list", leasing).await {
                 Ok(lease) => {
                     patience.worked();
                     return Ok(lease);
@@ -313,7 +314,8 @@ impl Reading<'_> {
     async fn is_held(&self, until: DateTime<Utc>) -> Result<bool, Error> {
         let mut patience = Patience::new("reading the lease of a list");
         loop {
-            match lists::is_held(self.database, self.source(), self.spec.list.entity, until).await {
+            let reading = lists::is_held(self.database, self.source(), self.spec.list.entity, until);
+            match staging::in_time("reading the lease of a list", reading).await {
                 Ok(is_held) => return Ok(is_held),
                 Err(error) => patience.wait(self.patience, error).await?,
             }
@@ -323,7 +325,9 @@ impl Reading<'_> {
     async fn known(&self, page: &Page) -> Result<HashMap<(Entity, String), String>, Error> {
         let mut patience = Patience::new("reading what a list has brought");
         loop {
-            match lists::known(self.database, self.source(), &page.keys()).await {
+            let keys = page.keys();
+            let reading = lists::known(self.database, self.source(), &keys);
+            match staging::in_time("reading what a list has brought", reading).await {
                 Ok(known) => return Ok(known),
                 Err(error) => patience.wait(self.patience, error).await?,
             }

@@ -69,7 +69,8 @@ pub(crate) async fn run_once(
                 break;
             }
             let (source, entity) = (&asker.settings.source, spec.list.entity);
-            let is_read = staging::lists::leased_elsewhere(database, source, entity, Utc::now()).await?;
+            let looking = staging::lists::leased_elsewhere(database, source, entity, Utc::now());
+            let is_read = staging::in_time("reading leases", looking).await?;
             if !is_read || Instant::now() > last_look {
                 break;
             }

@@ -61,7 +61,10 @@ fn problems_name_the_place_the_key_and_what_was_meant() {
         // Types.
         ("[http]\nlisten = 8360".into(), &["c360.toml:2: `http.listen`: ", "127.0.0.1:8360"]),
         ("[http]\nlisten = \"8360\"".into(), &["c360.toml:2: `http.listen`: ", "127.0.0.1:8360"]),
-        ("[database]\nmax_connections = \"many\"".into(), &["`database.max_connections`", "expected a whole number"]),
+        (
+            "[matching]\nmax_xrefs_per_system = \"many\"".into(),
+            &["`matching.max_xrefs_per_system`", "expected a whole number"],
+        ),
         ("[staging]\nttl = 90000".into(), &["c360.toml:2: `staging.ttl`", "a duration in quotes"]),
         ("[staging]\nttl = \"7 moons\"".into(), &["`staging.ttl`", "\"7 moons\" is not a duration"]),
         (small("brokers", "max_record_bytes = \"1MiX\"\nbrokers"), &["`sources.orders_feed.max_record_bytes`", "1MiX"]),
@@ -97,7 +100,6 @@ fn what_cannot_be_meant_is_refused_with_its_reason() {
         (small("members", "Members"), &["`sources.Members`: a source's name is"]),
         (SMALL.replace("members", "crm"), &["`sources.crm`: `crm` is the system of customers made by hand"]),
         ("[database]\nurl = \"mysql://h/d\"".into(), &["c360.toml:2: `database.url`: must be a Postgres URL"]),
-        ("[database]\nmax_connections = 1".into(), &["`database.max_connections`: must be at least 4"]),
         ("[staging]\npartition_width = \"10ms\"".into(), &["`staging.partition_width`: must be at least"]),
         ("[matching]\nmax_xrefs_per_system = 0".into(), &["`matching.max_xrefs_per_system`: must be at least 1"]),
         (small("\"^orders\\\\..*\"", "\"^orders(\""), &["`sources.orders_feed.topics`: \"^orders(\" is neither"]),

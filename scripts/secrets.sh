@@ -12,7 +12,7 @@ cd "$(dirname "$0")/../deploy/secrets"
 chmod 700 .
 umask 022
 
-for name in installation_key database_password postgres_password mysql_root_password debezium_password; do
+for name in installation_key database_password postgres_password mysql_root_password debezium_password grafana_password; do
   file=$name.txt
   if [ -s "$file" ]; then
     echo "kept    deploy/secrets/$file"

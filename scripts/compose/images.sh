@@ -1,0 +1,61 @@
+# Stand-ins for the images that docker-compose.yml and the Dockerfile name, and c360's own. Sourced by
+# scripts/test-compose.sh.
+# shellcheck shell=bash
+
+# Debian's engine comes without the newer builder, and nothing here needs it.
+export DOCKER_BUILDKIT=0
+
+# Every image that is not built from the Dockerfile, bases first.
+named_images() {
+  sed -n 's/^FROM \([^ ]*\).*/\1/p' Dockerfile | sort --unique
+  sed -n 's/^ *image: //p' docker-compose.yml | grep --invert-match '^c360:' | sort --unique
+}
+
+build_stand_ins() {
+  local image jars
+  jars=$("$root/scripts/fetch-jars.sh")
+  for image in $(named_images); do
+    say "a stand-in for $image"
+    case $image in
+      debian:*) debian "$image" ;;
+      rust:*) rust "$image" ;;
+      apache/kafka:*) kafka "$image" "$jars" ;;
+      */debezium/connect:*) from_tar "$image" -C "$parts/images/connect" . -C "$jars" broker plugins ;;
+      postgres:* | mysql:*) from_tar "$image" -C "$parts/images/${image%%:*}" . ;;
+      prom/prometheus:* | grafana/grafana:*) from_tar "$image" -C "$parts/images/${image%%/*}" . ;;
+      *) fail "nothing stands in for $image" ;;
+    esac
+  done
+}
+
+# from_tar IMAGE TAR_ARGUMENT...: builds an image from what tar packs; a Dockerfile must be among it.
+from_tar() {
+  local image=$1
+  shift
+  tar -c "$@" | docker build --quiet --tag "$image" - 2> "$run/build.log" || { cat "$run/build.log" >&2; return 1; }
+}
+
+debian() {
+  local release=${1#debian:}
+  ! docker image inspect "$1" > /dev/null 2>&1 || return 0
+  debootstrap --variant=minbase --include=ca-certificates "${release%-slim}" "$run/root" > "$run/debootstrap.log" ||
+    { tail -n 20 "$run/debootstrap.log" >&2; return 1; }
+  # Whom this machine trusts beyond Debian's list, the stand-ins have to trust as well.
+  cp /usr/local/share/ca-certificates/*.crt "$run/root/usr/local/share/ca-certificates/" 2> /dev/null || true
+  chroot "$run/root" update-ca-certificates > /dev/null
+  tar -C "$run/root" --exclude='./var/cache/apt/archives/*.deb' -c . | docker import - "$1"
+  rm -rf "$run/root"
+}
+
+rust() {
+  local sysroot
+  sysroot=$(rustc --print sysroot)
+  ! docker image inspect "$1" > /dev/null 2>&1 || return 0
+  from_tar "$1" --exclude=./share --exclude=./lib/rustlib/src -C "$parts/images/rust" Dockerfile \
+    --transform 's,^\./,toolchain/,' -C "$sysroot/" .
+}
+
+kafka() { # kafka IMAGE JARS
+  mvn -B -ntp -q dependency:copy -Dartifact="org.apache.kafka:kafka-tools:${1#*:}" -DoutputDirectory="$run/kafka/tools"
+  from_tar "$1" -C "$parts/images/kafka" . -C "$2" broker -C "$run/kafka" tools
+}

@@ -1,9 +1,9 @@
 # `make` lists the targets. Their text is what stands behind the two number signs.
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak bench secrets
+.PHONY: help demo test test-compose soak bench secrets
 
 help:
-	@awk -F ':[^#]*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':[^#]*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## Install what is missing and show the reference scenario. ARGS="--once --json" for scripts
 	@scripts/setup.sh demo
@@ -12,6 +12,11 @@ demo: ## Install what is missing and show the reference scenario. ARGS="--once -
 test: ## Install what is missing and check everything: format, lints, all tests, docs
 	@scripts/setup.sh test
 	@scripts/check.sh
+
+# Needs root. Not part of `make test`: it builds every image.
+test-compose: ## Bring docker-compose.yml up for real, without pulling images. SEED=7 KEEP=1
+	@scripts/setup.sh compose
+	@SEED='$(SEED)' KEEP='$(KEEP)' scripts/test-compose.sh
 
 # A seed of its own each time, which is printed first and with a failure.
 soak: ## Let everything go wrong at random and compare with a model. SECONDS=1800 SEED=7

@@ -2,7 +2,9 @@
 # Installs what `make demo` and `make test` need, and nothing else.
 #
 #   scripts/setup.sh demo    Postgres server binaries, a C toolchain for librdkafka; checks for Rust
-#   scripts/setup.sh test    the same, and a JDK, Maven, MariaDB, Perl, Python, and the Kafka jars and client for the tests
+#   scripts/setup.sh test    the same, and a JDK, Maven, MariaDB, Perl, Python, promtool, systemd-analyze, and the Kafka jars
+#                            and client for the tests
+#   scripts/setup.sh compose the same as test, and a Docker engine, debootstrap and compose (or Go to build it with)
 #
 # Says nothing when nothing is missing. As root on a system with apt-get it installs what is missing;
 # elsewhere it names what to install and exits 1. It starts no service and leaves none running: the
@@ -10,7 +12,7 @@
 set -euo pipefail
 
 readonly here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-readonly min_postgres=15 min_java=17
+readonly min_postgres=15 min_java=17 min_go_minor=24
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 have() { command -v "$1" >/dev/null 2>&1; }
@@ -41,6 +43,13 @@ has_python() { python3 -c 'import sys, ensurepip, venv; sys.exit(sys.version_inf
 has_curl() { have curl; }
 has_perl() { have perl && perl -MIPC::Cmd -MFindBin -e 1 2>/dev/null; }
 has_setpriv() { have setpriv && have flock; }
+has_promtool() { have promtool; }
+has_systemd_analyze() { have systemd-analyze; }
+has_docker() { have docker && (PATH=$PATH:/usr/sbin && have dockerd && have iptables); }
+has_debootstrap() { (PATH=$PATH:/usr/sbin && have debootstrap); }
+# Debian's Go is older than what compose is written for.
+has_compose() { docker compose version >/dev/null 2>&1 || { have go && [ "$(go_minor)" -ge "$min_go_minor" ]; }; }
+go_minor() { go version | sed -n 's/^go version go1\.\([0-9]*\).*/\1/p' | grep . || echo 0; }
 
 # ---- what to do about it ---------------------------------------------------------------------
 
@@ -60,6 +69,13 @@ readonly test_parts=(
   "has_curl:curl:curl"
   "has_perl:perl:Perl with its standard modules, which builds OpenSSL"
   "has_setpriv:util-linux:util-linux (setpriv, flock)"
+  "has_promtool:prometheus:promtool, which comes with Prometheus"
+  "has_systemd_analyze:systemd:systemd-analyze, which comes with systemd"
+)
+readonly compose_parts=(
+  "has_docker:docker.io iptables:a Docker engine (docker, dockerd, iptables)"
+  "has_debootstrap:debootstrap:debootstrap"
+  "has_compose::the plugin docker compose, or Go 1.$min_go_minor or newer to build it with"
 )
 
 # The parts whose check fails, one a line.
@@ -93,6 +109,12 @@ hold_cluster() {
   printf 'create_main_cluster = false\n' >"$pg_conf/c360-setup.conf"
 }
 
+# Who wants a package for one of its tools has no use for its service after the next boot either.
+leave_disabled() { # leave_disabled PACKAGE...
+  case " $* " in *' prometheus '*) systemctl disable prometheus ;; esac >/dev/null 2>&1 || true
+  case " $* " in *' docker.io '*) systemctl disable docker.service docker.socket containerd ;; esac >/dev/null 2>&1 || true
+}
+
 release() {
   [ -z "$held" ] || rm -f "$policy"
   rm -f "$pg_conf/c360-setup.conf" "$log"
@@ -112,6 +134,7 @@ install() { # install PART...
   trap release EXIT
   say "installing ${packages[*]} ..."
   { apt update && prepare "${packages[@]}" && apt install -y --no-install-recommends "${packages[@]}"; } || failed=1
+  [ -n "$failed" ] || leave_disabled "${packages[@]}"
   trap - EXIT
   release
   [ -z "$failed" ]
@@ -150,8 +173,9 @@ check_rust() {
 case "${1:-}" in
   demo) parts=("${demo_parts[@]}") ;;
   test) parts=("${demo_parts[@]}" "${test_parts[@]}") ;;
+  compose) parts=("${demo_parts[@]}" "${test_parts[@]}" "${compose_parts[@]}") ;;
   *)
-    sed -n '2,9s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
+    sed -n '2,11s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
     exit 2
     ;;
 esac
@@ -160,4 +184,4 @@ status=0
 check_rust || status=1
 install_or_tell "${parts[@]}" || status=1
 [ "$status" = 0 ] || exit "$status"
-[ "$1" != test ] || { "$here/fetch-jars.sh" && "$here/fetch-python.sh"; } >/dev/null
+[ "$1" = demo ] || { "$here/fetch-jars.sh" && "$here/fetch-python.sh"; } >/dev/null

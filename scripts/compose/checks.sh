@@ -23,7 +23,7 @@ all_are_well() {
   local service
   for service in "${services[@]}"; do until_it_is 240 healthy state_of "$service"; done
   until_it_is 120 'exited 0' state_of connector
-  curl --silent --show-error --fail --output /dev/null "http://127.0.0.1:$C360_PORT/readyz"
+  until_it_is 60 200 curl --silent --output /dev/null --write-out '%{http_code}' "http://127.0.0.1:$C360_PORT/readyz"
   echo "    all are healthy"
 }
 
@@ -51,6 +51,9 @@ the_reference_customer_is_there() {
   echo "    Matthew Groves has three cross-references and two orders"
 }
 
+# Whether a process has partitions of its own.
+reads() { docker logs "$1" 2>&1 | grep --quiet 'reading source=home_delivery' && echo yes; }
+
 # What Kafka has of the topic: the sum of its partitions' ends.
 topic_end() {
   compose exec -T kafka /opt/kafka/bin/kafka-get-offsets.sh --bootstrap-server localhost:9092 \
@@ -66,15 +69,20 @@ everything_is_there_once() {
   until_it_is 60 "$end|$end" sql \
     "select (select sum(next_offset) from staging.kafka_offsets where source = 'home_delivery'),
        (select sum(record_count + dead_letter_count + skipped_count) from staging.batches where source = 'home_delivery')"
-  until_it_is 60 0 sql "select count(*) from staging.batches where consolidated_at is null"
+  until_it_is 120 0 sql \
+    "select (select count(*) from staging.batches where consolidated_at is null) + (select count(*) from customer360.dirty_marks)"
   until_it_is 60 0 sql \
     "select count(distinct customer_id) - (select count(*) from customer360.customers where deleted_at is null)
        from customer360.xrefs where customer_id is not null and deleted_at is null"
   echo "    $rows rows in mysql, as many cross-references; $end messages in Kafka, each landed once"
 }
 
-# Of everything that readers see, and of how often it was written.
+# Of everything that readers see, and of how often it was written, once the online store has been asked about everybody.
 fingerprint() {
+  until_it_is 120 0 sql \
+    "select (select count(*) from staging.polls where state in ('due', 'failing'))
+       + (select count(*) from staging.polled_products where state in ('due', 'failing'))
+       + (select count(*) from staging.batches where consolidated_at is null) + (select count(*) from customer360.dirty_marks)"
   sql "select md5(string_agg(document::text, ' ' order by email)), (select sum(version) from customer360.customers),
          (select count(*) from customer360.orders), (select count(*) from customer360.order_lines),
          (select count(*) from customer360.changes)

@@ -38,7 +38,7 @@ query_prometheus() {
 
 shuffled() { printf '%s\n' "$@" | awk -v seed="$seed" 'BEGIN { srand(seed) } { print rand(), $0 }' | sort | cut -d ' ' -f 2; }
 
-# Five hundred new customers at a time, as fast as mysql takes them, until told to stop.
+# Two hundred new customers at a time, as fast as mysql takes them, until told to stop.
 start_load() {
   : > "$run/load"
   (
@@ -46,7 +46,7 @@ start_load() {
     while [ -e "$run/load" ]; do
       batch=$((batch + 1))
       mysql_does "insert into inventory.customers (name, email, city)
-        with recursive n (i) as (select 1 union all select i + 1 from n where i < 500)
+        with recursive n (i) as (select 1 union all select i + 1 from n where i < 200)
         select concat('Person ', i), concat(uuid(), '@example.org'), 'Concord' from n" || true
       echo "$batch" > "$run/batches"
     done

@@ -9,8 +9,7 @@ as_root() { mariadb --no-defaults --user=root --socket="$socket" --default-chara
 
 if [ ! -d /var/lib/mysql/mysql ]; then
   mariadb-install-db --no-defaults --datadir=/var/lib/mysql --auth-root-authentication-method=normal --skip-test-db
-  # Nothing of this is anybody's change, so it stays out of the binary log.
-  "${server[@]}" --skip-networking --skip-log-bin &
+  "${server[@]}" --skip-networking &
   until as_root --execute='select 1' > /dev/null 2>&1; do sleep 0.2; done
   as_root --execute="create user '$MYSQL_USER'@'%' identified by '$(cat "$MYSQL_PASSWORD_FILE")'"
   for file in /docker-entrypoint-initdb.d/*.sql; do as_root < "$file"; done

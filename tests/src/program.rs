@@ -129,6 +129,12 @@ impl Running {
         Ok((ended.code(), asked.elapsed()))
     }
 
+    /// SIGINT, as by Ctrl-C; returns the exit code.
+    pub fn interrupt(mut self) -> Result<Option<i32>> {
+        self.signal("INT")?;
+        Ok(self.0.wait()?.code())
+    }
+
     /// SIGSTOP: until [`Running::thaw`] it does nothing, and its connections stay open.
     pub fn freeze(&self) -> Result<()> {
         self.signal("STOP")

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use ingest_kafka::{DEFAULT_PLACEHOLDER, Format, Settings};
+use ingest_kafka::{DEFAULT_FLATTENED_PREFIX, DEFAULT_PLACEHOLDER, Format, Settings};
 use model::mapping::{Columns, Context, CustomerMapping, Mapping};
 use model::{Credentials, InstallationKey, Limits};
 use staging::{DEFAULT_PARTITION_WIDTH, Lander, Seal};
@@ -36,6 +36,7 @@ pub fn kafka(name: &str, brokers: &str, topics: &[&str], customer: CustomerMappi
         limits: Limits::default(),
         ttl: Duration::from_hours(168),
         placeholder: DEFAULT_PLACEHOLDER.to_owned(),
+        flattened_prefix: DEFAULT_FLATTENED_PREFIX.to_owned(),
         properties: BTreeMap::new(),
     }
 }

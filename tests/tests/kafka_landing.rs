@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use c360_tests::stack::{Broker, Outgoing};
-use ingest_kafka::{DEFAULT_PLACEHOLDER, Error, Format, Settings};
+use ingest_kafka::{DEFAULT_FLATTENED_PREFIX, DEFAULT_PLACEHOLDER, Error, Format, Settings};
 use model::mapping::{Columns, Context, CustomerMapping, Mapping};
 use model::{Credentials, InstallationKey, Limits};
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
@@ -68,6 +68,7 @@ impl World {
             limits: Limits::default(),
             ttl: Duration::from_hours(168),
             placeholder: DEFAULT_PLACEHOLDER.to_owned(),
+            flattened_prefix: DEFAULT_FLATTENED_PREFIX.to_owned(),
             properties: BTreeMap::new(),
         }
     }

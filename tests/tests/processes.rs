@@ -228,6 +228,32 @@ async fn sigterm_under_load_ends_well_in_time_and_whoever_comes_next_goes_on() {
     drop(daemon);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_ends_it_in_time_while_the_broker_is_frozen() {
+    let world = World::new().await;
+    let daemon = world.run("c360.log");
+    world.produce(0..100).await;
+    world.every_message_counts_once(100).await;
+    let trouble =
+        "select count(*) from staging.sources where source = 'home_delivery' and health ->> 'trouble' is not null";
+    world.broker.freeze().unwrap();
+    let (code, took) = daemon.terminate().unwrap();
+    assert_eq!(code, Some(0), "at once, before anybody has noticed");
+    assert!(took < Duration::from_secs(10), "{took:?}");
+
+    let daemon = world.run("c360.log");
+    world.until("it cannot reach its broker", async || world.count(trouble).await == 1).await;
+    let (code, took) = daemon.terminate().unwrap();
+    assert_eq!(code, Some(0), "while it tries again");
+    assert!(took < Duration::from_secs(10), "{took:?}");
+
+    world.broker.thaw().unwrap();
+    let daemon = world.run("c360.log");
+    world.produce(100..200).await;
+    world.every_message_counts_once(200).await;
+    assert_eq!(daemon.terminate().unwrap().0, Some(0));
+}
+
 /// The numbers of the server's processes that hold a lock of the consolidator's.
 async fn consolidating(pool: &PgPool) -> Vec<i32> {
     let sql = "select distinct pid from pg_locks

@@ -29,10 +29,14 @@ impl World {
     }
 
     async fn produce(&self, ids: std::ops::Range<i32>) {
+        self.produce_to(CUSTOMERS_TOPIC, ids).await;
+    }
+
+    async fn produce_to(&self, topic: &str, ids: std::ops::Range<i32>) {
         let events: Vec<(i32, String, String)> =
             ids.map(|id| (id % 2, format!(r#"{{"id":{id}}}"#), insert(id))).collect();
         let outgoing = events.iter().map(|(partition, key, value)| Outgoing {
-            topic: CUSTOMERS_TOPIC,
+            topic,
             partition: Some(*partition),
             key: Some(key.as_bytes()),
             value: Some(value.as_bytes()),
@@ -137,4 +141,64 @@ async fn what_was_lost_comes_back_by_a_replay_beside_the_daemon() {
         assert!(found == Some(code) && said.contains(words), "{arguments:?}: {found:?} {said}");
     }
     assert_eq!(daemon.terminate().unwrap().0, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_ends_at_a_time_and_keeps_to_one_of_several_topics() {
+    let mut world = World::new().await;
+    world.broker.create_topic("others", 2).await.unwrap();
+    let topics = format!("[\"{CUSTOMERS_TOPIC}\", \"others\"]");
+    world.installation = world.installation.with("C360__SOURCES__HOME_DELIVERY__TOPICS", &topics);
+    world.produce(0..100).await;
+    // Kafka keeps times by milliseconds.
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    let until = chrono::Utc::now().to_rfc3339();
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    world.produce(100..150).await;
+    world.produce_to("others", 150..180).await;
+    assert_eq!(world.installation.run(&["run", "--once"]).unwrap().status.code(), Some(69), "nobody is the store");
+    assert_eq!(world.count(CUSTOMERS).await, 180);
+
+    let records = |arguments: &[&str]| {
+        let (code, done, said) = world.replay(&[&["home_delivery"], arguments].concat());
+        assert_eq!(code, Some(0), "{said}");
+        let topics = done["parts"].as_array().unwrap().iter().map(|part| part["topic"].as_str().unwrap().to_owned());
+        (done["records"].as_i64().unwrap(), topics.collect::<std::collections::BTreeSet<_>>())
+    };
+    let these = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    assert_eq!(records(&["--to", &until]), (100, these(&[CUSTOMERS_TOPIC])), "the other topic is younger");
+    assert_eq!(records(&["--from", &until]), (80, these(&[CUSTOMERS_TOPIC, "others"])));
+    assert_eq!(records(&["--topic", "others"]), (30, these(&["others"])));
+    assert_eq!(records(&[]).0, 180);
+    let (code, _, said) = world.replay(&["home_delivery", "--topic", "nobodys"]);
+    assert!(code == Some(2) && said.contains("others/1"), "{code:?} {said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_that_ctrl_c_stops_is_finished_by_the_same_command() {
+    const MESSAGES: i32 = 30_000;
+    const DONE: &str = "select coalesce(sum(next_offset - first_offset), 0)::bigint from staging.replays";
+    let world = World::new().await;
+    world.produce(0..MESSAGES).await;
+    assert_eq!(world.installation.run(&["run", "--once"]).unwrap().status.code(), Some(69), "nobody is the store");
+
+    let replay = world.installation.start(&["replay", "home_delivery"], "replay.log").unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    while world.count(DONE).await == 0 {
+        assert!(Instant::now() < deadline, "it does not begin");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    assert_eq!(replay.interrupt().unwrap(), Some(1));
+    let log = std::fs::read_to_string(world.installation.path().join("replay.log")).unwrap();
+    assert!(log.contains("stopped; the same command goes on from here"), "{log}");
+    let stopped: Value = log.lines().find_map(|line| serde_json::from_str(line).ok()).unwrap();
+    let first = stopped["records"].as_i64().unwrap();
+    assert_eq!(stopped["finished"], false, "it was done before it was stopped");
+    assert_eq!(world.count(DONE).await, first, "what is landed is what is noted");
+
+    let (code, done, said) = world.replay(&["home_delivery"]);
+    assert_eq!((code, &done["finished"]), (Some(0), &json!(true)), "{said}");
+    assert_eq!(first + done["records"].as_i64().unwrap(), i64::from(MESSAGES), "no message is landed again twice");
+    assert_eq!(world.count("select count(*) from staging.replays").await, 0);
+    assert_eq!(world.count(CUSTOMERS).await, i64::from(MESSAGES));
 }

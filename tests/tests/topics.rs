@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use c360_tests::program::Installation;
 use c360_tests::source;
 use c360_tests::stack::{Broker, CUSTOMERS_TOPIC, Outgoing};
-use ingest_kafka::{Error, Place, Replay, Request, Settings};
-use rdkafka::admin::{AdminClient, AdminOptions};
+use ingest_kafka::{Error, Format, Place, Replay, Request, Settings};
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -166,6 +166,163 @@ async fn what_retention_has_taken_stops_its_partition_until_an_operator_says_fro
     world.until(RECORDS, 370).await;
     stop(daemon).await;
     assert_eq!(world.ids("customers").await, (0..100).chain(150..210).chain(1_000..1_210).collect::<Vec<_>>());
+}
+
+/// Deletes a topic and makes it again, empty.
+async fn make_again(broker: &Broker, topic: &str, partitions: u16) {
+    let admin: AdminClient<DefaultClientContext> = client(broker).create().unwrap();
+    admin.delete_topics(&[topic], &AdminOptions::new()).await.unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    while broker.create_topic(topic, partitions).await.is_err() {
+        assert!(Instant::now() < deadline, "the topic is not deleted");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// How many partitions are stopped because their topic was made again.
+const MADE_AGAIN: &str =
+    "select count(*) from staging.sources, jsonb_each(health -> 'partitions') as partition (name, word)
+                          where word -> 'stopped' ->> 'reason' like '%deleted and made again%'";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_is_made_again_and_filled_beyond_progress_stops_until_an_operator_says_from_where() {
+    let world = World::new().await;
+    world.broker.create_topic("customers", 2).await.unwrap();
+    produce(&world.broker, "customers", 0, 0..100).await;
+    produce(&world.broker, "customers", 1, 1_000..1_010).await;
+    let daemon = world.run(&["customers"]);
+    world.until(RECORDS, 110).await;
+    stop(daemon).await;
+
+    make_again(&world.broker, "customers", 2).await;
+    // Beyond what is landed on the one, not as far on the other.
+    produce(&world.broker, "customers", 0, 200..350).await;
+    produce(&world.broker, "customers", 1, 2_000..2_005).await;
+    let daemon = world.run(&["customers"]);
+    world.until(MADE_AGAIN, 2).await;
+    produce(&world.broker, "customers", 0, 350..360).await;
+    let done = ingest_kafka::catch_up(
+        world.settings(&["customers"]),
+        world.database.clone(),
+        source::lander(&world.database),
+        CancellationToken::new(),
+    );
+    assert_eq!(done.await.unwrap().stopped.len(), 2, "a run that ends says so, too");
+    assert_eq!(world.count(RECORDS).await, 110, "nothing jumps");
+
+    let replay = Replay::plan(world.settings(&["customers"]), &world.database, Request::default()).await.unwrap();
+    assert_eq!(replay.parts().iter().map(|part| (part.next_offset, part.rewinds)).collect::<Vec<_>>(), [(0, true); 2]);
+    replay.run(source::lander(&world.database), &mut |_| {}, &CancellationToken::new()).await.unwrap();
+    world.until(RECORDS, 275).await;
+    world.until(MADE_AGAIN, 0).await;
+    produce(&world.broker, "customers", 0, 360..370).await;
+    produce(&world.broker, "customers", 1, 2_005..2_010).await;
+    world.until(RECORDS, 290).await;
+    stop(daemon).await;
+    let ids = (0..100).chain(200..370).chain(1_000..1_010).chain(2_000..2_010);
+    assert_eq!(world.ids("customers").await, ids.collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_is_made_again_and_filled_beyond_progress_while_the_daemon_runs_stops_too() {
+    let world = World::new().await;
+    world.broker.create_topic("customers", 1).await.unwrap();
+    let daemon = world.run(&["customers"]);
+    produce(&world.broker, "customers", 0, 0..100).await;
+    world.until(RECORDS, 100).await;
+    make_again(&world.broker, "customers", 1).await;
+    produce(&world.broker, "customers", 0, 200..350).await;
+    world.until(MADE_AGAIN, 1).await;
+    stop(daemon).await;
+    assert_eq!(world.ids("customers").await, (0..100).collect::<Vec<_>>(), "nothing jumps");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_of_which_all_that_is_landed_is_gone_goes_on() {
+    let world = World::new().await;
+    world.broker.create_topic("customers", 1).await.unwrap();
+    let daemon = world.run(&["customers"]);
+    produce(&world.broker, "customers", 0, 0..100).await;
+    world.until(RECORDS, 100).await;
+    stop(daemon).await;
+    let mut gone = TopicPartitionList::new();
+    gone.add_partition_offset("customers", 0, Offset::Offset(100)).unwrap();
+    let admin: AdminClient<DefaultClientContext> = client(&world.broker).create().unwrap();
+    admin.delete_records(&gone, &AdminOptions::new()).await.unwrap();
+
+    let catch_up = || {
+        let (database, lander) = (world.database.clone(), source::lander(&world.database));
+        ingest_kafka::catch_up(world.settings(&["customers"]), database, lander, CancellationToken::new())
+    };
+    assert_eq!(catch_up().await.unwrap().stopped, [], "there is nothing to be known again by");
+    produce(&world.broker, "customers", 0, 100..110).await;
+    assert_eq!(catch_up().await.unwrap().records, 10);
+    let daemon = world.run(&["customers"]);
+    produce(&world.broker, "customers", 0, 110..120).await;
+    world.until(RECORDS, 120).await;
+    stop(daemon).await;
+    assert_eq!(world.ids("customers").await, (0..120).collect::<Vec<_>>());
+}
+
+/// Rows in plain JSON are ordered by the times of their messages: a key that lands in another partition, once there are
+/// more, begins there at smaller offsets than it had.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_plain_rows_whose_keys_move_to_added_partitions_the_newest_wins() {
+    let world = World::new().await;
+    world.broker.create_topic("rows", 2).await.unwrap();
+    let mut settings = world.settings(&["rows"]);
+    settings.format = Format::Json;
+    let cancel = CancellationToken::new();
+    let daemon = ingest_kafka::run(settings, world.database.clone(), source::lander(&world.database), cancel.clone());
+    let daemon: Daemon = (cancel, tokio::spawn(daemon));
+    let producer = world.broker.producer().unwrap();
+    let write = async |name: &str| {
+        let rows: Vec<(String, String)> = (0..200)
+            .map(|id| (format!(r#"{{"id":{id}}}"#), json!({"id": id, "name": name, "email": null}).to_string()))
+            .collect();
+        let outgoing = rows.iter().map(|(key, value)| Outgoing {
+            topic: "rows",
+            key: Some(key.as_bytes()),
+            value: Some(value.as_bytes()),
+            ..Outgoing::default()
+        });
+        producer.send_all(outgoing).await.unwrap();
+    };
+    write("before").await;
+    world.until(RECORDS, 200).await;
+    let admin: AdminClient<DefaultClientContext> = client(&world.broker).create().unwrap();
+    admin.create_partitions(&[NewPartitions::new("rows", 5)], &AdminOptions::new()).await.unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    let metadata = |topic: &str| {
+        let client: BaseConsumer = client(&world.broker).create().unwrap();
+        client.fetch_metadata(Some(topic), PATIENCE).unwrap().topics()[0].partitions().len()
+    };
+    while tokio::task::block_in_place(|| metadata("rows")) < 5 {
+        assert!(Instant::now() < deadline, "no partitions are added");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    tokio::task::block_in_place(|| producer.refresh("rows")).unwrap();
+    write("after").await;
+    world.until(RECORDS, 400).await;
+    stop(daemon).await;
+
+    let newest: Vec<(String, i64)> = sqlx::query_as(
+        "select name, count(*) from (
+             select distinct on (external_id) attributes ->> 'name' as name
+             from staging.records
+             order by external_id, position desc
+         ) as newest group by name",
+    )
+    .fetch_all(&world.pool)
+    .await
+    .unwrap();
+    assert_eq!(newest, [("after".to_owned(), 200)]);
+    let moved = "select count(*) from (
+                     select external_id from staging.records join staging.batches using (batch_id)
+                     group by external_id
+                     having count(distinct origin ->> 'partition') > 1
+                 ) as moved";
+    assert!(world.count(moved).await > 50, "keys move");
 }
 
 #[tokio::test(flavor = "multi_thread")]

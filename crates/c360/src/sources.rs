@@ -41,6 +41,7 @@ fn kafka(name: &str, source: &Source, kafka: &Kafka, context: Context) -> anyhow
         limits: Limits { max_record_bytes: kafka.max_record_bytes, max_depth: kafka.max_depth },
         ttl: source.ttl(),
         placeholder: kafka.unavailable_placeholder.clone(),
+        flattened_prefix: kafka.flattened_prefix.clone(),
         properties: kafka.exposed_properties(),
     })
 }

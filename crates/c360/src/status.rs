@@ -16,7 +16,7 @@ mod report;
 mod tests;
 pub(crate) mod words;
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 
 use chrono::Utc;
 
@@ -24,6 +24,7 @@ use crate::cli;
 use crate::config::Config;
 use crate::exit::Exit;
 use facts::Asked;
+use human::Paint;
 
 pub(crate) use facts::{Opened, open};
 pub use looks::Look;
@@ -37,11 +38,16 @@ pub async fn run(args: cli::Status, config: Config) -> anyhow::Result<Exit> {
         Err(error) if Exit::of(&error) == Exit::OutOfReach => (Report::out_of_reach(&config), Some(error)),
         Err(error) => return Err(error),
     };
-    let page =
-        if args.json { format!("{}\n", serde_json::to_string(&report)?) } else { human::page(&report, Utc::now()) };
+    let mut output = std::io::stdout().lock();
+    let paint = Paint::of(output.is_terminal(), std::env::var_os("NO_COLOR").as_deref());
+    let page = if args.json {
+        format!("{}\n", serde_json::to_string(&report)?)
+    } else {
+        human::page(&report, Utc::now(), paint)
+    };
     // The message of the error says it all to whoever reads; whoever parses gets the document.
     if args.json || out_of_reach.is_none() {
-        std::io::stdout().lock().write_all(page.as_bytes())?;
+        output.write_all(page.as_bytes())?;
     }
     match out_of_reach {
         Some(error) => Err(error),

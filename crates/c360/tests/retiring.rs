@@ -107,6 +107,7 @@ impl Place {
             expected: Some(first).filter(|first| *first > 0),
             next_offset: self.next_offset,
             last_seen: None,
+            last_message: None,
         };
         let origin =
             json!({"topic": TOPIC, "partition": 0, "first_offset": first, "last_offset": self.next_offset - 1});

@@ -134,6 +134,7 @@ async fn land(place: &Place, ago: TimeDelta) {
         expected: None,
         next_offset: 3,
         last_seen: None,
+        last_message: None,
     };
     let origin = json!({"topic": TOPIC, "partition": 0, "first_offset": 0, "last_offset": 2});
     let mut lander = Lander::new(place.options(), seal(), DEFAULT_PARTITION_WIDTH);

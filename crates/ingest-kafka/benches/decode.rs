@@ -5,7 +5,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
-use ingest_kafka::{DEFAULT_PLACEHOLDER, Decoder, Format, Message, Outcome, Seen, Settings};
+use ingest_kafka::{DEFAULT_FLATTENED_PREFIX, DEFAULT_PLACEHOLDER, Decoder, Format, Message, Outcome, Seen, Settings};
 use model::mapping::{Columns, Context, CustomerMapping, Mapping};
 use model::{Credentials, InstallationKey, Limits};
 
@@ -142,6 +142,7 @@ fn settings(format: Format) -> Settings {
         limits: Limits::default(),
         ttl: Duration::from_hours(168),
         placeholder: DEFAULT_PLACEHOLDER.to_owned(),
+        flattened_prefix: DEFAULT_FLATTENED_PREFIX.to_owned(),
         properties: std::collections::BTreeMap::new(),
     }
 }

@@ -204,6 +204,9 @@ impl<'c> Reader<'c> {
         let Some(index) = self.find(message.topic(), message.partition()) else { return };
         self.current = index;
         let partition = &mut self.partitions[index];
+        if let Some(reason) = partition.recognise(&client::view(&message)) {
+            return self.stop(index, reason);
+        }
         self.pending_schema = partition.take(self.settings, &client::view(&message), now, &mut self.records);
         if partition.is_full() {
             self.outbox = partition.seal();

@@ -78,6 +78,9 @@ pub enum Outcome {
     Pending(u32),
 }
 
+/// What `ExtractNewRecordState` calls the mark of a deleted row, whatever its prefix is.
+const DELETED: &str = "__deleted";
+
 /// Decodes the messages of one topic. Pure.
 #[derive(Debug)]
 pub struct Decoder {
@@ -88,6 +91,7 @@ pub struct Decoder {
     placeholder: Placeholder,
     wrapper: Wrapper,
     censor: Censor,
+    flattened_prefix: String,
     heartbeats: bool,
     /// Whether a mapping takes columns that it does not name.
     takes_whole_rows: bool,
@@ -116,7 +120,13 @@ impl Decoder {
         let placeholder = settings.placeholder_text();
         Arc::new(Self {
             format: settings.format.clone(),
-            censor: Censor::new(columns, settings.context.credentials.clone(), &placeholder),
+            censor: Censor::new(
+                columns,
+                settings.context.credentials.clone(),
+                &placeholder,
+                &settings.flattened_prefix,
+            ),
+            flattened_prefix: settings.flattened_prefix.clone(),
             context: settings.context.clone(),
             limits: settings.limits,
             placeholder: Placeholder::new(&placeholder),
@@ -254,11 +264,11 @@ impl Decoder {
         records: &mut Vec<Record>,
     ) -> Result<Option<Skip>, Reject> {
         let fields = self.fields(row)?;
-        let origin = Origin::of_row(&fields);
+        let origin = Origin::of_row(&fields, &self.flattened_prefix);
         let position = seen.note(origin.log_position(false));
         let observed_at = at.observed_at(origin.time());
-        let op = fields.get("__op").text();
-        let is_delete = op.as_deref() == Some("d") || fields.get("__deleted").text().as_deref() == Some("true");
+        let op = fields.get(&format!("{}op", self.flattened_prefix)).text();
+        let is_delete = op.as_deref() == Some("d") || fields.get(DELETED).text().as_deref() == Some("true");
         match op.as_deref() {
             _ if is_delete => {
                 seen.deleted = true;
@@ -268,12 +278,12 @@ impl Decoder {
             None | Some("c" | "u" | "r") => {
                 let written = self.written_out(row, types)?;
                 let fields = if matches!(written, Cow::Borrowed(_)) { fields } else { self.fields(&written)? };
-                let fields = if self.takes_whole_rows { without_metadata(&fields) } else { fields };
+                let fields = if self.takes_whole_rows { self.without_metadata(&fields) } else { fields };
                 self.upsert(at, &fields, |_| Ok(position), observed_at, records)?;
             }
             Some("t") => return Ok(Some(Skip::Truncate { at: observed_at })),
             Some("m") => return Ok(Some(Skip::LogicalMessage)),
-            Some(_) => return Err(Reject::new(Reason::UnknownOperation, "__op is none of c, u, r, d, t, m")),
+            Some(_) => return Err(Reject::new(Reason::UnknownOperation, "op is none of c, u, r, d, t, m")),
         }
         Ok(None)
     }
@@ -331,6 +341,13 @@ impl Decoder {
         }
     }
 
+    /// A flattened row without the fields that the transform added.
+    fn without_metadata<'a>(&self, fields: &Fields<'a>) -> Fields<'a> {
+        let is_added = |name: &str| name == DELETED || name.starts_with(&self.flattened_prefix);
+        let own = fields.iter().filter(|(name, _)| !is_added(name));
+        Fields::from_entries(own.map(|(name, field)| (name.to_owned().into(), field.clone())).collect())
+    }
+
     /// Gives the raw text, without credentials, to the records of the message.
     /// `row` is the one that was mapped.
     fn keep_payload(&self, text: &str, sections: &[Section<'_>], row: Option<&str>, records: &mut [Record]) -> Outcome {
@@ -360,12 +377,6 @@ impl Decoder {
         let row = time.timestamp_subsec_micros() % 1_000;
         Ok(LogPosition { row, ..LogPosition::from_signed(time.timestamp_millis()) })
     }
-}
-
-/// A flattened row without the fields that the transform added.
-fn without_metadata<'a>(fields: &Fields<'a>) -> Fields<'a> {
-    let own = fields.iter().filter(|(name, _)| !name.starts_with("__"));
-    Fields::from_entries(own.map(|(name, field)| (name.to_owned().into(), field.clone())).collect())
 }
 
 impl Seen {

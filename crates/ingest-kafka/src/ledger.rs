@@ -4,7 +4,7 @@ use model::LastSeen;
 use serde_json::Value;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use staging::Patience;
-use staging::offsets::{Epochs, PartitionEpochs, Progress, StoredOffset};
+use staging::offsets::{Epochs, LastMessage, PartitionEpochs, Progress, StoredOffset};
 use tokio_util::sync::CancellationToken;
 
 /// Where a partition is to be read from.
@@ -14,8 +14,17 @@ pub(crate) struct Start {
     pub(crate) next_offset: Option<i64>,
     /// The last log position before it.
     pub(crate) last_seen: Option<LastSeen>,
+    /// The last message before it.
+    pub(crate) last_message: Option<LastMessage>,
     /// Of which epoch its messages are.
     pub(crate) epochs: PartitionEpochs,
+}
+
+impl Start {
+    /// The message by which the partition is known again, if there is one.
+    pub(crate) fn landmark(&self) -> Option<LastMessage> {
+        self.last_message.filter(|last| Some(last.offset) < self.next_offset)
+    }
 }
 
 /// All that is stored of a source.
@@ -31,6 +40,7 @@ impl Stored {
         Start {
             next_offset: found.map(|offset| offset.next_offset),
             last_seen: found.and_then(|offset| offset.last_seen),
+            last_message: found.and_then(|offset| offset.last_message),
             epochs: self.epochs.of(topic, partition),
         }
     }

@@ -52,5 +52,5 @@ pub use replay::{Counts, Part, Place, Replay, Request};
 pub use reread::{key_of, readable, reread};
 pub use run::run;
 pub use security::{BadProperty, check_properties};
-pub use settings::{DEFAULT_PLACEHOLDER, Format, Settings};
+pub use settings::{DEFAULT_FLATTENED_PREFIX, DEFAULT_PLACEHOLDER, Format, Settings};
 pub use status::StoppedPartition;

@@ -22,7 +22,7 @@ pub const PAUSES: &str = "c360_kafka_pauses_total";
 pub const REGISTRY_FAILURES: &str = "c360_kafka_schema_registry_failures_total";
 /// Messages between what is landed and the ends of this process's partitions.
 pub const LAG: &str = "c360_kafka_lag_messages";
-/// Age of the oldest message that was fetched and is not landed.
+/// How long the oldest message has waited to be landed, whether it is fetched or still with its broker.
 pub const OLDEST_UNLANDED: &str = "c360_kafka_oldest_unlanded_seconds";
 /// Partitions that wait for an operator.
 pub const STOPPED: &str = "c360_kafka_stopped_partitions";

@@ -155,6 +155,7 @@ impl Part {
             partition: self.partition,
             next_offset: self.next_offset,
             last_seen: self.last_seen,
+            last_message: None,
         };
         Rewind { stored: self.stored, start, first_offset: self.first_offset }
     }

@@ -12,6 +12,9 @@ use crate::{Error, Registry, check_properties};
 /// What Debezium sends for a value that it does not have, unless configured otherwise.
 pub const DEFAULT_PLACEHOLDER: &str = "__debezium_unavailable_value";
 
+/// How the names begin of what `ExtractNewRecordState` adds to rows, unless configured otherwise.
+pub const DEFAULT_FLATTENED_PREFIX: &str = "__";
+
 /// How messages are written.
 #[derive(Clone, Debug)]
 pub enum Format {
@@ -46,6 +49,8 @@ pub struct Settings {
     pub ttl: Duration,
     /// The value that means "unchanged, not sent"; `hex:...` where the connector was told so.
     pub placeholder: String,
+    /// How the names begin of what was added to flattened rows; not empty.
+    pub flattened_prefix: String,
     /// Properties for librdkafka, over the ones set here.
     pub properties: BTreeMap<String, String>,
 }

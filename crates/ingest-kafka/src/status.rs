@@ -51,8 +51,9 @@ pub(crate) struct Progress {
 pub(crate) struct PartitionProgress {
     /// Messages between what is landed and its end.
     pub(crate) lag: i64,
-    /// Age of the last landed message where there is lag, else 0.
+    /// The same where there is lag, else 0.
     pub(crate) lag_seconds: i64,
+    /// How long something has waited to be landed, fetched or not: at most, where it is not fetched.
     pub(crate) oldest_unlanded_seconds: i64,
     pub(crate) stopped: Option<StoppedPartition>,
 }

@@ -100,6 +100,7 @@ async fn land(options: &PgConnectOptions, records: &[Record]) -> f64 {
                 expected: stored,
                 next_offset,
                 last_seen,
+                last_message: None,
             };
             let origin = serde_json::json!({"topic": "topic", "partition": 0});
             let landing = lander.land(&mut batch, &origin, &Checkpoint::Kafka(advance), Utc::now()).await.unwrap();

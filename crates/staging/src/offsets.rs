@@ -19,16 +19,32 @@ pub struct StoredOffset {
     pub next_offset: i64,
     /// What is remembered of the log before it; the column `log_position`.
     pub last_seen: Option<LastSeen>,
+    /// The last message before it.
+    pub last_message: Option<LastMessage>,
+}
+
+/// The last message that is landed of a partition, by which the partition is known again: one that was deleted and made
+/// again has another at this offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LastMessage {
+    /// Its offset.
+    pub offset: i64,
+    /// When Kafka says that it was written, in milliseconds since 1970.
+    pub timestamp_ms: i64,
 }
 
 impl StoredOffset {
-    /// Of a row with the columns topic, partition, `next_offset`, `log_position`.
+    /// Of a row with the columns topic, partition, `next_offset`, `log_position`, `last_offset`, `last_timestamp_ms`.
     pub(crate) fn of(row: &PgRow) -> Self {
         Self {
             topic: row.get(0),
             partition: row.get(1),
             next_offset: row.get(2),
             last_seen: row.get::<Option<&[u8]>, _>(3).and_then(LastSeen::from_bytes),
+            last_message: row
+                .get::<Option<i64>, _>(4)
+                .zip(row.get(5))
+                .map(|(offset, timestamp_ms)| LastMessage { offset, timestamp_ms }),
         }
     }
 }
@@ -60,16 +76,21 @@ pub struct Advance {
     pub next_offset: i64,
     /// What is remembered of the log up to there.
     pub last_seen: Option<LastSeen>,
+    /// The last message up to there. A replay does not keep it.
+    pub last_message: Option<LastMessage>,
 }
 
 /// All stored offsets of a source.
 pub async fn stored(executor: impl PgExecutor<'_>, source: &str) -> Result<Vec<StoredOffset>, Error> {
-    let rows =
-        sqlx::query("select topic, partition, next_offset, log_position from staging.kafka_offsets where source = $1")
-            .bind(source)
-            .fetch_all(executor)
-            .await
-            .map_err(Error::database("reading stored offsets"))?;
+    let rows = sqlx::query(
+        "select topic, partition, next_offset, log_position, last_offset, last_timestamp_ms
+         from staging.kafka_offsets
+         where source = $1",
+    )
+    .bind(source)
+    .fetch_all(executor)
+    .await
+    .map_err(Error::database("reading stored offsets"))?;
     Ok(rows.iter().map(StoredOffset::of).collect())
 }
 
@@ -158,13 +179,15 @@ pub(crate) async fn advance(
 ) -> Result<bool, sqlx::Error> {
     let sql = match (advance.progress, advance.expected) {
         (Progress::Source, Some(_)) => {
-            "update staging.kafka_offsets set next_offset = $4, log_position = $5, updated_at = $6
+            "update staging.kafka_offsets set
+                 next_offset = $4, log_position = $5, updated_at = $6, last_offset = $9, last_timestamp_ms = $10
              where source = $1 and topic = $2 and partition = $3 and next_offset = $7
                and coalesce((select epoch from staging.sources where source = $1), 0) = $8"
         }
         (Progress::Source, None) => {
-            "insert into staging.kafka_offsets (source, topic, partition, next_offset, log_position, updated_at)
-             select $1, $2, $3, $4, $5, $6
+            "insert into staging.kafka_offsets
+                 (source, topic, partition, next_offset, log_position, updated_at, last_offset, last_timestamp_ms)
+             select $1, $2, $3, $4, $5, $6, $9, $10
              where $7::bigint is null
                and coalesce((select epoch from staging.sources where source = $1), 0) = $8
              on conflict on constraint kafka_offsets_pkey do nothing"
@@ -175,7 +198,7 @@ pub(crate) async fn advance(
                and coalesce((select epoch from staging.sources where source = $1), 0) = $8"
         }
     };
-    let done = sqlx::query(sql)
+    let query = sqlx::query(sql)
         .bind(source)
         .bind(&advance.topic)
         .bind(advance.partition)
@@ -183,9 +206,13 @@ pub(crate) async fn advance(
         .bind(advance.last_seen.map(LastSeen::to_bytes))
         .bind(now)
         .bind(advance.expected)
-        .bind(i32::try_from(advance.epoch).unwrap_or(i32::MAX))
-        .execute(connection)
-        .await?;
+        .bind(i32::try_from(advance.epoch).unwrap_or(i32::MAX));
+    let last = advance.last_message;
+    let query = match advance.progress {
+        Progress::Source => query.bind(last.map(|last| last.offset)).bind(last.map(|last| last.timestamp_ms)),
+        Progress::Replay => query,
+    };
+    let done = query.execute(connection).await?;
     Ok(done.rows_affected() == 1)
 }
 

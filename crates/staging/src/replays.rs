@@ -113,7 +113,9 @@ pub async fn unfinished(executor: impl PgExecutor<'_>, source: &str, request: &s
 
 /// How far a source's sections are landed again.
 pub async fn stored(executor: impl PgExecutor<'_>, source: &str) -> Result<Vec<StoredOffset>, Error> {
-    let sql = "select topic, partition, next_offset, log_position from staging.replays where source = $1";
+    let sql = "select topic, partition, next_offset, log_position, null::bigint, null::bigint
+               from staging.replays
+               where source = $1";
     let rows = sqlx::query(sql).bind(source).fetch_all(executor).await;
     Ok(rows.map_err(Error::database("reading the progress of a replay"))?.iter().map(StoredOffset::of).collect())
 }
@@ -129,7 +131,8 @@ pub async fn forget_done(executor: impl PgExecutor<'_>, source: &str) -> Result<
 }
 
 /// Stores other progress, all of it or nothing: false when somebody else has moved what is stored. With `new_epoch`, the
-/// source's epoch is raised with it. Whoever reads these partitions is fenced, and goes on from here.
+/// source's epoch is raised with it. Whoever reads these partitions is fenced, and goes on from here, whatever messages were
+/// there before.
 pub async fn rewind(
     connection: &mut PgConnection,
     source: &str,
@@ -154,7 +157,7 @@ pub async fn rewind(
              select $1, $2, $3, $4, $5, $6 from known where next_offset is not distinct from $7
              on conflict on constraint kafka_offsets_pkey do update set
                  next_offset = excluded.next_offset, log_position = excluded.log_position,
-                 updated_at = excluded.updated_at",
+                 updated_at = excluded.updated_at, last_offset = null, last_timestamp_ms = null",
         )
         .bind(source)
         .bind(&start.topic)

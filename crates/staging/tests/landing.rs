@@ -8,7 +8,9 @@ use sqlx::postgres::PgListener;
 use staging::offsets::{self, StoredOffset};
 use staging::{Batch, LANDED_CHANNEL, LIMIT_BYTES, LIMIT_ROWS, Landing};
 
-use crate::support::{HOUR, SOURCE, TOPIC, TTL, advance, batch, dead_letter, last_seen, noon, origin, record, staged};
+use crate::support::{
+    HOUR, SOURCE, TOPIC, TTL, advance, batch, dead_letter, last_message, last_seen, noon, origin, record, staged,
+};
 
 #[tokio::test]
 async fn invariant_1_nothing_is_lost_a_source_record_is_landed_parked_or_counted() {
@@ -68,8 +70,9 @@ async fn invariant_2_position_with_data_all_of_a_batch_commits_in_one_transactio
         .await;
     assert_eq!(transactions, 1);
     let stored = offsets::stored(&staged.pool, SOURCE).await.unwrap();
-    let last_seen = Some(last_seen(4));
-    assert_eq!(stored, [StoredOffset { topic: TOPIC.to_owned(), partition: 0, next_offset: 4, last_seen }]);
+    let (last_seen, last_message) = (Some(last_seen(4)), Some(last_message(4)));
+    let expected = StoredOffset { topic: TOPIC.to_owned(), partition: 0, next_offset: 4, last_seen, last_message };
+    assert_eq!(stored, [expected]);
 }
 
 #[tokio::test]

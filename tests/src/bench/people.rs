@@ -105,6 +105,7 @@ impl Landing {
             expected: (self.stored > 0).then_some(self.stored),
             next_offset: self.covered,
             last_seen: None,
+            last_message: None,
         };
         self.lander.land(&mut self.batch, &json!({}), &Checkpoint::Kafka(advance), now).await?;
         self.batch = Batch::new(&self.system, TTL);

@@ -119,6 +119,16 @@ impl Broker {
         self.process = None;
     }
 
+    /// SIGSTOP: its connections stay open, and it answers nobody until [`Broker::thaw`].
+    pub fn freeze(&self) -> Result<()> {
+        self.process.as_ref().context("the broker does not run")?.signal("STOP")
+    }
+
+    /// SIGCONT.
+    pub fn thaw(&self) -> Result<()> {
+        self.process.as_ref().context("the broker does not run")?.signal("CONT")
+    }
+
     /// Starts a broker that was stopped or killed (or kills it first) on its old data and address.
     pub async fn restart(&mut self) -> Result<()> {
         self.kill();

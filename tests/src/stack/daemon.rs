@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
@@ -82,6 +82,12 @@ impl Daemon {
             }
             tokio::time::sleep(POLL_INTERVAL).await;
         }
+        Ok(())
+    }
+
+    pub(super) fn signal(&self, name: &str) -> Result<()> {
+        let sent = Command::new("kill").args([format!("-{name}"), self.pid().to_string()]).status()?;
+        ensure!(sent.success(), "{} has ended; its log:\n{}", self.name, self.log_tail());
         Ok(())
     }
 

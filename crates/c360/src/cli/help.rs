@@ -150,6 +150,9 @@ long), what waits to be consolidated, its dead letters and its last file. Then, 
 backlog, dead letters by reason, cross-references that belong to no customer by reason, how late expiry is, and whether \
 c360 is ready (the database is migrated and no source is stopped).
 
+What waits for longer than its source's `late_after` needs a look, too, and so does a night whose file does not come. On a \
+terminal there are colours, unless NO_COLOR is set.
+
 All of it is read from the database, so it works with and without a daemon and from any machine. Only the lag of a Kafka \
 source that nobody reads at the moment is asked of its brokers, for 3 seconds at most. Nothing is changed.";
 pub(super) const STATUS_END: &str = "\
@@ -192,7 +195,7 @@ Examples:
 Exit codes:
   0   the schemas are up to date
   69  the database is out of reach
-  78  the configuration cannot be used, or the database is too old or lacks an extension";
+  78  the configuration cannot be used, or the database is too old";
 
 pub(super) const CONFIG: &str = "\
 Checks or prints the configuration: the file (--config, C360_CONFIG or ./c360.toml) with the environment over it. Nothing \

@@ -154,6 +154,8 @@ impl Checks<'_> {
         self.require(!kafka.group_id.is_empty(), &key("group_id"), "must not be empty");
         self.require(kafka.max_record_bytes > 0, &key("max_record_bytes"), "must be more than 0");
         self.require((1..=128).contains(&kafka.max_depth), &key("max_depth"), "must be from 1 to 128");
+        let message = "must not be empty: the names of columns are none of the transform's";
+        self.require(!kafka.flattened_prefix.is_empty(), &key("flattened_prefix"), message);
         let is_avro = kafka.format == KafkaFormat::Avro;
         let message = "is required with format = \"avro\": the URL of the schema registry";
         self.require(!is_avro || kafka.schema_registry.is_some(), &key("schema_registry"), message);

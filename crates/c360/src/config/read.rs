@@ -27,6 +27,7 @@ pub(super) fn config(document: &mut Document, report: &mut Report) -> Config {
     for name in document.keys(&["sources"]).into_iter().map(str::to_owned).collect::<Vec<_>>() {
         if let Some(mut source) = source(document, &name, report) {
             source.settings.ttl.get_or_insert(source.kind.default_ttl(staging.ttl));
+            source.settings.late_after = source.settings.late_after.or(source.kind.default_late_after());
             sources.insert(name, source);
         }
     }

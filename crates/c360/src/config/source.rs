@@ -48,6 +48,10 @@ pub struct SourceSettings {
     /// How long its records stay in staging. Once loaded always there: see [`Source::ttl`].
     #[serde(with = "duration::optional", skip_serializing_if = "Option::is_none")]
     pub ttl: Option<Duration>,
+    /// How long what is there may wait to be landed before `c360 status` says that it is late; of a CSV source, how old its
+    /// newest file may be. Once loaded always there, but for CSV sources without a rhythm.
+    #[serde(with = "duration::optional", skip_serializing_if = "Option::is_none")]
+    pub late_after: Option<Duration>,
     /// What becomes of its passwords.
     pub credentials: CredentialPolicy,
     /// The zone of times that name none; default UTC.
@@ -119,6 +123,15 @@ impl SourceKind {
     /// Kafka can replay a week; what else there is follows `staging.ttl`.
     pub(super) fn default_ttl(&self, staging: Duration) -> Duration {
         if matches!(self, Self::Kafka(_)) { Duration::from_hours(7 * 24) } else { staging }
+    }
+
+    /// A full export comes every night and bears the date of that night; a file of news comes when there are some.
+    pub(super) fn default_late_after(&self) -> Option<Duration> {
+        match self {
+            Self::Kafka(_) => Some(Duration::from_mins(5)),
+            Self::Csv(csv) => csv.full_export.then_some(Duration::from_hours(30)),
+            Self::Rest(_) => Some(Duration::from_hours(24)),
+        }
     }
 }
 

@@ -42,6 +42,8 @@ pub(super) struct Facts {
     pub(super) dead_letters: Vec<overview::DeadLetters>,
     pub(super) last_files: BTreeMap<String, LedgerFile>,
     pub(super) refused_files: BTreeMap<String, LedgerFile>,
+    /// The newest time that each CSV source has given files of.
+    pub(super) newest_nights: BTreeMap<String, DateTime<Utc>>,
     pub(super) polls_due: BTreeMap<String, PollsDue>,
     /// How far the lists of REST sources are read.
     pub(super) lists: BTreeMap<String, Vec<lists::Overview>>,
@@ -107,6 +109,7 @@ async fn read(connection: &mut PgConnection) -> Result<Asked, consolidate::Error
         dead_letters: overview::dead_letters(&mut *snapshot, now - RECENT).await?,
         last_files: by_source(overview::last_files(&mut *snapshot).await?, |file| &file.source),
         refused_files: by_source(overview::refused_files(&mut *snapshot).await?, |file| &file.source),
+        newest_nights: overview::newest_nights(&mut *snapshot).await?,
         polls_due: by_source(overview::polls_due(&mut *snapshot, now).await?, |polls| &polls.source),
         lists: lists::overview(&mut *snapshot, now).await?,
         kafka_progress: overview::kafka_progress(&mut *snapshot).await?,

@@ -1,5 +1,6 @@
 //! The page for people: first what needs a look, then a table of sources, then the rest.
 
+use std::ffi::OsStr;
 use std::fmt::Write;
 
 use chrono::{DateTime, Utc};
@@ -7,33 +8,73 @@ use chrono::{DateTime, Utc};
 use super::report::{List, Report, Source, seconds_since};
 use super::words::{age, bytes, count, printable, thousands};
 
+/// Whether what is good and bad has a colour, or only words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Paint {
+    Colours,
+    Plain,
+}
+
+impl Paint {
+    /// Colours are for terminals whose user has not said otherwise; see <https://no-color.org>.
+    pub(super) fn of(is_terminal: bool, no_color: Option<&OsStr>) -> Self {
+        let is_refused = no_color.is_some_and(|value| !value.is_empty());
+        if is_terminal && !is_refused { Self::Colours } else { Self::Plain }
+    }
+
+    fn good(self, text: &str) -> String {
+        self.paint("32", text)
+    }
+
+    fn bad(self, text: &str) -> String {
+        self.paint("1;31", text)
+    }
+
+    fn doubtful(self, text: &str) -> String {
+        self.paint("33", text)
+    }
+
+    fn heading(self, text: &str) -> String {
+        self.paint("1", text)
+    }
+
+    fn paint(self, code: &str, text: &str) -> String {
+        match self {
+            Self::Colours => format!("\u{1b}[{code}m{text}\u{1b}[0m"),
+            Self::Plain => text.to_owned(),
+        }
+    }
+}
+
 /// The page.
-pub(super) fn page(report: &Report, now: DateTime<Utc>) -> String {
+pub(super) fn page(report: &Report, now: DateTime<Utc>, paint: Paint) -> String {
     let mut page = String::new();
     // Writing to a string does not fail.
-    let _ = write(&mut page, report, now);
+    let _ = write(&mut page, report, now, paint);
     page
 }
 
-fn write(page: &mut String, report: &Report, now: DateTime<Utc>) -> std::fmt::Result {
-    match report.looks.len() {
-        0 => writeln!(page, "Nothing needs attention.")?,
-        1 => writeln!(page, "1 thing needs a look:")?,
-        n => writeln!(page, "{n} things need a look:")?,
-    }
+fn write(page: &mut String, report: &Report, now: DateTime<Utc>, paint: Paint) -> std::fmt::Result {
+    let headline = match report.looks.len() {
+        0 => paint.good("Nothing needs attention."),
+        1 => paint.bad("1 thing needs a look:"),
+        n => paint.bad(&format!("{n} things need a look:")),
+    };
+    writeln!(page, "{headline}")?;
     for (index, look) in report.looks.iter().enumerate() {
         let about = look.source.as_ref().map(|source| format!("{source}: ")).unwrap_or_default();
         let problem = if about.is_empty() { capitalised(&look.problem) } else { look.problem.clone() };
-        writeln!(page, "\n{:>2}. {}{}", index + 1, printable(&about), printable(&problem))?;
+        let problem = paint.doubtful(&format!("{}{}", printable(&about), printable(&problem)));
+        writeln!(page, "\n{:>2}. {problem}", index + 1)?;
         writeln!(page, "    {}", printable(&look.effect))?;
         writeln!(page, "      $ {}", printable(&look.command))?;
     }
     if !report.sources.is_empty() {
         page.push('\n');
-        table(page, report, now)?;
+        table(page, report, now, paint)?;
     }
     page.push('\n');
-    totals(page, report)
+    totals(page, report, paint)
 }
 
 fn capitalised(sentence: &str) -> String {
@@ -41,8 +82,11 @@ fn capitalised(sentence: &str) -> String {
     rest.next().map(|first| first.to_uppercase().chain(rest).collect()).unwrap_or_default()
 }
 
+/// The column of the table that has a colour.
+const STATE: usize = 2;
+
 /// A line per source, columns as wide as they have to be.
-fn table(page: &mut String, report: &Report, now: DateTime<Utc>) -> std::fmt::Result {
+fn table(page: &mut String, report: &Report, now: DateTime<Utc>, paint: Paint) -> std::fmt::Result {
     let headings = ["SOURCE", "KIND", "STATE", "TO LAND", "TO CONSOLIDATE", "DEAD LETTERS", "LAST FILE"];
     let line = |(name, source): (&String, &Source)| {
         let cells = [
@@ -63,14 +107,34 @@ fn table(page: &mut String, report: &Report, now: DateTime<Utc>) -> std::fmt::Re
         std::iter::once(headings.map(str::to_owned)).chain(report.sources.iter().map(line)).collect();
     let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..headings.len()).map(width).collect();
-    for line in &lines {
+    let sources = std::iter::once(None).chain(report.sources.values().map(Some));
+    for (line, source) in lines.iter().zip(sources) {
         let mut text = String::new();
-        for (cell, width) in line.iter().zip(&widths) {
-            write!(text, "{cell:width$}  ")?;
+        for (column, (cell, width)) in line.iter().zip(&widths).enumerate() {
+            let cell = format!("{cell:width$}");
+            let cell = match (source, column) {
+                (None, _) => paint.heading(&cell),
+                (Some(source), STATE) => painted_state(source, &cell, paint),
+                _ => cell,
+            };
+            write!(text, "{cell}  ")?;
         }
         writeln!(page, "{}", text.trim_end())?;
     }
     Ok(())
+}
+
+fn painted_state(source: &Source, cell: &str, paint: Paint) -> String {
+    let has_open_breaker = source.breaker.as_deref().is_some_and(|state| state != "closed");
+    if !source.stopped.is_empty() {
+        paint.bad(cell)
+    } else if source.trouble.is_some() || has_open_breaker {
+        paint.doubtful(cell)
+    } else if source.running {
+        paint.good(cell)
+    } else {
+        cell.to_owned()
+    }
 }
 
 fn state(source: &Source) -> String {
@@ -132,7 +196,7 @@ fn last_file(source: &Source, now: DateTime<Utc>) -> String {
 }
 
 /// What there is besides sources.
-fn totals(page: &mut String, report: &Report) -> std::fmt::Result {
+fn totals(page: &mut String, report: &Report, paint: Paint) -> std::fmt::Result {
     let mut total = |name: &str, value: String| writeln!(page, "{name:<13} {}", printable(&value));
     if let Some(daemon) = &report.daemon {
         let heard =
@@ -172,7 +236,7 @@ fn totals(page: &mut String, report: &Report) -> std::fmt::Result {
         let size = report.staging.map(|staging| format!(", {} in staging", bytes(staging.bytes))).unwrap_or_default();
         total("Expiry", format!("{partitions}{size}; {late}"))?;
     }
-    total("Ready", if report.ready { "yes".to_owned() } else { "no".to_owned() })
+    writeln!(page, "{:<13} {}", "Ready", if report.ready { paint.good("yes") } else { paint.bad("no") })
 }
 
 fn counts(by_reason: &std::collections::BTreeMap<String, i64>) -> String {

@@ -1,6 +1,7 @@
 //! What needs somebody: each a sentence, its effect, and the command to type. `status --check` fails when there is any.
 //!
-//! Decided here: work that waits for [`LATE`] is late; dead letters need a look for a day after they came (then somebody
+//! Decided here: what a source has waits for longer than its `late_after`, or its next file does not come for so long; other
+//! work that waits for [`LATE`] is late, and so is anything while no daemon runs; dead letters need a look for a day after they came (then somebody
 //! has left them there, and they only show in the table); a refused file until another one of its source is imported; a
 //! source that is stopped, open or refused until its ingester says otherwise, even if that was long ago; a log that has
 //! begun again until the source has a new epoch; an emptied table for a day, or until it is retired. That no daemon
@@ -116,6 +117,8 @@ pub(super) fn looks(
         looks.extend(source.trouble.as_deref().map(|trouble| self::trouble(trouble).of(name)));
         looks.extend(eyes.breaker(source).map(|look| look.of(name)));
         looks.extend(eyes.silent(name, source).map(|look| look.of(name)));
+        looks.extend(eyes.behind(name, source).map(|look| look.of(name)));
+        looks.extend(eyes.missing_file(name, source).map(|look| look.of(name)));
         looks.extend(eyes.log_restart(name).map(|look| look.of(name)));
         looks.extend(eyes.refused_file(name).map(|look| look.of(name)));
         looks.extend(eyes.unreadable_file(name, source).map(|look| look.of(name)));
@@ -224,6 +227,61 @@ impl Eyes<'_> {
             format!("{since}, although c360 runs."),
             "Its news are missing. It is not in that daemon's configuration, or does not start: the daemon's log says why.",
             "c360 config check",
+        ))
+    }
+
+    /// Somebody is at it, nothing is known to be wrong, and it waits all the same.
+    fn behind(&self, name: &str, source: &Source) -> Option<Look> {
+        let is_said = !source.stopped.is_empty() || source.trouble.is_some();
+        let breaker_is_open = source.breaker.as_deref().is_some_and(|state| state != "closed");
+        if !source.running || is_said || breaker_is_open {
+            return None;
+        }
+        let after = self.late_after(name)?;
+        let waits = source.oldest_unlanded_seconds.filter(|seconds| *seconds > after)?;
+        let oldest = age(waits);
+        match source.kind {
+            Some("kafka") => Some(Look::new(
+                format!("{} wait to be landed, the oldest for {oldest}.", count(source.lag.unwrap_or(0), "message")),
+                "Profiles are late by that. See whether the number falls; if not, the daemon's log says what holds it up.",
+                "watch c360 status",
+            )),
+            Some("rest") => {
+                let polls = source.polls_due.filter(|polls| *polls > 0).map(|polls| count(polls, "poll"));
+                let lists = source.lists.iter().filter(|(_, list)| list.due_seconds > after);
+                let lists = lists.map(|(entity, _)| format!("the list of {entity}s"));
+                let due: Vec<String> = polls.into_iter().chain(lists).collect();
+                Some(Look::new(
+                    format!("{} due, the oldest for {oldest}.", due.join(", ")),
+                    "The source is slower than refresh_every asks for. Raise requests_per_second if it bears that, or \
+                     refresh_every.",
+                    "watch c360 status",
+                ))
+            }
+            _ => None,
+        }
+    }
+
+    fn late_after(&self, name: &str) -> Option<i64> {
+        let after = self.config.sources.get(name)?.settings.late_after?;
+        i64::try_from(after.as_secs()).ok()
+    }
+
+    /// The next file of a source that sends one every night does not come. One that has come and is not taken is said so.
+    fn missing_file(&self, name: &str, source: &Source) -> Option<Look> {
+        let newest = *self.facts.newest_nights.get(name).filter(|_| source.kind == Some("csv"))?;
+        let has_come = source.oldest_unlanded_seconds.is_some_and(|seconds| seconds > 0)
+            || self.facts.refused_files.get(name).is_some_and(|file| file.as_of > newest);
+        let since = seconds_since(newest, self.now);
+        if has_come || since <= self.late_after(name)? {
+            return None;
+        }
+        let newest = newest.to_rfc3339_opts(SecondsFormat::AutoSi, true);
+        Some(Look::new(
+            format!("no file has come since that of {newest}, which is {} ago.", age(since)),
+            "Profiles stay as that one left them. Files that come late are imported in order. If none is due yet, set the \
+             source's late_after.",
+            format!("c360 import {} --dry-run", shell_word(name)),
         ))
     }
 

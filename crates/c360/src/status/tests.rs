@@ -12,6 +12,7 @@ use staging::imports::State;
 use staging::overview::{self, DeadLetters, LedgerFile, PollsDue};
 
 use super::facts::Facts;
+use super::human::Paint;
 use super::lag::Lags;
 use super::{Report, human};
 use crate::config::{Config, Environment};
@@ -167,7 +168,7 @@ fn a_list_shows_how_far_it_is_read_and_for_how_long_it_waits() {
         "complete_until": ago(4_000), "finished_at": ago(3_900), "due_seconds": 400, "pages": 12, "records": 1_200, "failures": 0
     });
     assert_eq!(rest["lists"], json!({ "customer": shown }));
-    let page = human::page(&report(&facts), now());
+    let page = human::page(&report(&facts), now(), Paint::Plain);
     assert!(page.contains("list of customers from page 13, 6 min"), "{page}");
     assert_eq!(looks(&facts), [""; 0], "it is being read");
 
@@ -271,11 +272,83 @@ fn trouble_that_an_ingester_speaks_of_needs_a_look_while_it_speaks() {
     assert_eq!(only(&looks(&facts)), "home_delivery: no broker answers. $ c360 config print");
     let report = report(&facts);
     assert_eq!((report.ready, report.sources["home_delivery"].lag), (true, None), "what was the lag is not known now");
-    let page = human::page(&report, now());
+    let page = human::page(&report, now(), Paint::Plain);
     assert!(page.contains("home_delivery  kafka  in trouble  unknown"), "{page}");
     facts.consolidator_since = None;
     say(&mut facts, "home_delivery", 100, word);
     assert_eq!(looks(&facts), [""; 0]);
+}
+
+#[test]
+fn messages_that_wait_need_a_look_although_a_daemon_runs() {
+    let mut facts = calm();
+    let word =
+        |seconds: i64| json!({"lag": 1_500, "lag_seconds": seconds, "oldest_unlanded_seconds": seconds, "stopped": []});
+    say(&mut facts, "home_delivery", 2, word(300));
+    assert_eq!(looks(&facts), [""; 0]);
+    say(&mut facts, "home_delivery", 2, word(8_000));
+    assert_eq!(
+        only(&looks(&facts)),
+        "home_delivery: 1,500 messages wait to be landed, the oldest for 2 h 13 min. $ watch c360 status"
+    );
+    let patient = SHIPPED.replace("# late_after = \"5m\"", "late_after = \"3h\"");
+    let patient = Config::parse(&patient, Some(Path::new("c360.toml")), &Environment::default()).unwrap();
+    assert_eq!(Report::new(&patient, &facts, &Lags::new(), now()).looks.len(), 0);
+    let mut stopped = word(8_000);
+    stopped["stopped"] = json!([{"topic": "t", "partition": 1, "reason": "gone"}]);
+    say(&mut facts, "home_delivery", 2, stopped);
+    assert!(only(&looks(&facts)).contains("is stopped"), "one look says it");
+}
+
+#[test]
+fn polls_and_lists_that_wait_for_a_day_need_a_look_although_a_daemon_runs() {
+    let mut facts = calm();
+    let mut due = |seconds: i64| {
+        let polls = PollsDue { source: "online_store".to_owned(), due: 35, oldest: ago(seconds) };
+        facts.polls_due.insert("online_store".to_owned(), polls);
+        looks(&facts)
+    };
+    assert_eq!(due(86_400), [""; 0]);
+    assert_eq!(only(&due(90_000)), "online_store: 35 polls due, the oldest for 25 h. $ watch c360 status");
+    let list = staging::lists::Overview {
+        source: "online_store".to_owned(),
+        entity: "customer".to_owned(),
+        complete_until: None,
+        finished_at: None,
+        due_since: Some(ago(180_000)),
+        pages: 3,
+        records: 300,
+        failures: 0,
+    };
+    facts.lists.insert("online_store".to_owned(), vec![list]);
+    let look = "online_store: 35 polls, the list of customers due, the oldest for 2 days. $ watch c360 status";
+    assert_eq!(only(&looks(&facts)), look);
+    say(&mut facts, "online_store", 3, json!({"breaker": "open", "stopped": []}));
+    assert!(only(&looks(&facts)).contains("breaker is open"), "one look says it");
+}
+
+#[test]
+fn a_night_whose_file_does_not_come_needs_a_look() {
+    let mut facts = calm();
+    let mut newest = |seconds: i64| {
+        facts.newest_nights.insert("loyalty".to_owned(), ago(seconds));
+        looks(&facts)
+    };
+    assert_eq!(newest(108_000), [""; 0], "it may come until six in the morning");
+    assert_eq!(
+        only(&newest(108_001)),
+        "loyalty: no file has come since that of 2026-02-27T20:59:59Z, which is 30 h ago. $ c360 import loyalty --dry-run"
+    );
+    facts.refused_files.insert("loyalty".to_owned(), refused());
+    assert!(only(&looks(&facts)).contains("was refused"), "it has come");
+    facts.refused_files.clear();
+    facts.consolidator_since = None;
+    facts.health.clear();
+    assert!(only(&looks(&facts)).contains("no file has come"), "also where files are imported from cron");
+
+    let deltas = SHIPPED.replace("full_export = true", "full_export = false");
+    let deltas = Config::parse(&deltas, Some(Path::new("c360.toml")), &Environment::default()).unwrap();
+    assert_eq!(Report::new(&deltas, &facts, &Lags::new(), now()).looks.len(), 0, "such files come when there is news");
 }
 
 #[test]
@@ -351,7 +424,10 @@ fn dead_letters_need_a_look_for_a_day_and_show_for_ever() {
     let mut facts = calm();
     facts.dead_letters = vec![letters("not_json", 40, 0), letters("too_deep", 2, 0)];
     assert_eq!(looks(&facts), [""; 0]);
-    assert!(human::page(&report(&facts), now()).contains("Dead letters  home_delivery: not_json 40, too_deep 2\n"));
+    assert!(
+        human::page(&report(&facts), now(), Paint::Plain)
+            .contains("Dead letters  home_delivery: not_json 40, too_deep 2\n")
+    );
     facts.dead_letters[0].recent = 1;
     assert_eq!(
         only(&looks(&facts)),
@@ -452,7 +528,7 @@ fn sources_that_are_configured_no_more_are_shown_with_what_they_left() {
     let report = report(&facts);
     assert_eq!(report.sources["old_shop"].kind, None);
     assert_eq!(report.looks.len(), 0, "{:#?}", report.looks);
-    assert!(human::page(&report, now()).contains("not configured"));
+    assert!(human::page(&report, now(), Paint::Plain).contains("not configured"));
 }
 
 #[test]
@@ -461,7 +537,7 @@ fn names_of_others_do_not_reach_the_terminal_raw() {
     facts
         .refused_files
         .insert("loyalty".to_owned(), LedgerFile { file_name: "a\u{1b}[2J\n.csv".to_owned(), ..refused() });
-    assert!(!human::page(&report(&facts), now()).contains('\u{1b}'));
+    assert!(!human::page(&report(&facts), now(), Paint::Plain).contains('\u{1b}'));
 }
 
 #[test]
@@ -471,6 +547,6 @@ fn a_database_that_cannot_be_read_is_not_ready_and_keeps_the_shape() {
         assert_eq!((&document["ready"], &document["sources"]["loyalty"]["kind"]), (&json!(false), &json!("csv")));
         assert!(document.get("backlog").is_none() && report.looks.len() == 1);
     }
-    let page = human::page(&Report::not_migrated(&config()), now());
+    let page = human::page(&Report::not_migrated(&config()), now(), Paint::Plain);
     assert!(page.contains("The database is not migrated yet: run `c360 run` or `c360 migrate`."), "{page}");
 }

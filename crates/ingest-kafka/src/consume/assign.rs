@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use chrono::Utc;
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{Consumer, RebalanceProtocol};
 use rdkafka::error::{KafkaError, KafkaResult};
@@ -94,7 +95,9 @@ impl Reader<'_> {
         if self.waiting.recheck.take_if(|asked| *asked == lookup).is_some() {
             let idle = self.partitions.iter().filter(|partition| partition.stopped.is_some() && !partition.is_busy());
             let changed = idle.map(|partition| (partition, stored.start(&partition.name.0, partition.name.1)));
-            let changed = changed.filter(|(partition, start)| start.next_offset != partition.landed);
+            let changed = changed.filter(|(partition, start)| {
+                start.next_offset != partition.landed || start.last_message != partition.last_message
+            });
             for (name, start) in changed.map(|(partition, start)| (partition.name.clone(), start)).collect::<Vec<_>>() {
                 tracing::info!(
                     source = %self.settings.name, topic = &*name.0, partition = name.1, offset = start.next_offset,
@@ -110,16 +113,19 @@ impl Reader<'_> {
         let mut list = TopicPartitionList::new();
         for (topic, partition) in client::names(partitions) {
             let start = stored.start(&topic, partition);
-            list.add_partition_offset(&topic, partition, client::start(start.next_offset))
-                .map_err(|error| self.client_error(error))?;
             tracing::info!(source = %self.settings.name, topic, partition, offset = start.next_offset, "reading");
             self.forget(|known| *known.0 == *topic && known.1 == partition);
             // Beyond the end that was asked for: somebody has landed more since then, or the topic was made again.
             let bounds = self.targets.as_ref().and_then(|targets| targets.get(&(topic.clone(), partition)));
             let end = bounds.map(|bounds| bounds.high);
             self.check_ranges |= end.is_some() && start.next_offset > end;
-            let name = (topic.into(), partition);
-            self.partitions.push(Partition::new(self.settings, name, self.progress, start, end, self.generations));
+            let name: Name = (topic.into(), partition);
+            let now = Utc::now();
+            let partition =
+                Partition::new(self.settings, name.clone(), self.progress, start, end, self.generations, now);
+            list.add_partition_offset(&name.0, name.1, client::start(partition.first_offset()))
+                .map_err(|error| self.client_error(error))?;
+            self.partitions.push(partition);
         }
         let assigned =
             if self.targets.is_some() { self.client.assign(&list) } else { client::take(self.client, &list) };

@@ -37,13 +37,14 @@ impl Reader<'_> {
             };
             match partition.next_offset().and_then(|next| out_of_range(next, bounds)) {
                 Some(reason) => self.stop(index, reason),
+                None if self.partitions[index].expects_landmark(bounds) => {}
                 // librdkafka has stopped to read one of these.
                 None => self.seek(index),
             }
         }
     }
 
-    fn stop(&mut self, index: usize, reason: String) {
+    pub(super) fn stop(&mut self, index: usize, reason: String) {
         let partition = &mut self.partitions[index];
         tracing::error!(
             source = %self.settings.name, topic = &*partition.name.0, partition = partition.name.1, reason,

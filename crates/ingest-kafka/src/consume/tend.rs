@@ -33,6 +33,7 @@ impl Reader<'_> {
         if let Some(statistics) = self.client.context().statistics() {
             self.note_brokers(statistics.is_any_broker_up());
             self.bounds = statistics.bounds();
+            self.note_lag();
             self.look_beyond_the_ends();
         }
         self.tell_trouble();
@@ -71,6 +72,7 @@ impl Reader<'_> {
             let bounds = targets.get(&(partition.name.0.to_string(), partition.name.1));
             partition.stopped.is_some()
                 || bounds.is_none_or(|Bounds { low, high }| partition.landed.unwrap_or(*low) >= *high)
+                    && !partition.is_to_be_recognised()
         };
         self.is_assigned() && !self.check_ranges && self.partitions.iter().all(is_done)
     }
@@ -163,19 +165,38 @@ impl Reader<'_> {
         self.registry()?.trouble().map(str::to_owned)
     }
 
+    fn lag(&self, partition: &Partition) -> i64 {
+        let bounds = self.bounds.get(&(partition.name.0.to_string(), partition.name.1));
+        bounds.map_or(0, |bounds| (bounds.high - partition.landed.unwrap_or(bounds.low)).max(0))
+    }
+
+    /// Where nothing is fetched, statistics are of before.
+    fn note_lag(&mut self) {
+        if self.paused || self.unreachable_since.is_some() {
+            return;
+        }
+        let now = Utc::now();
+        for index in 0..self.partitions.len() {
+            let lag = self.lag(&self.partitions[index]);
+            let partition = &mut self.partitions[index];
+            if partition.stopped.is_none() && !partition.adrift {
+                partition.note_lag(lag, now);
+            }
+        }
+    }
+
     fn progress(&self) -> Progress {
         let now_ms = Utc::now().timestamp_millis();
-        let age = |ms: Option<i64>| ms.map_or(0, |ms| (now_ms - ms).max(0) / 1_000);
         let one = |partition: &Partition| {
             let name = (partition.name.0.to_string(), partition.name.1);
-            let lag = self.bounds.get(&name).map_or(0, |bounds| bounds.high - partition.landed.unwrap_or(bounds.low));
-            let behind = age(partition.oldest_unlanded_ms().or(partition.landed_until_ms));
+            let lag = self.lag(partition);
+            let waits_ms = partition.waits_since_ms(lag).map_or(0, |since| (now_ms - since).max(0));
             let stopped =
                 |reason: &String| StoppedPartition { topic: name.0.clone(), partition: name.1, reason: reason.clone() };
             let progress = PartitionProgress {
-                lag: lag.max(0),
-                lag_seconds: if lag > 0 { behind } else { 0 },
-                oldest_unlanded_seconds: age(partition.oldest_unlanded_ms()),
+                lag,
+                lag_seconds: if lag > 0 { waits_ms / 1_000 } else { 0 },
+                oldest_unlanded_seconds: waits_ms / 1_000,
                 stopped: partition.stopped.as_ref().map(stopped),
             };
             (name, progress)

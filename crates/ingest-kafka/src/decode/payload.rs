@@ -22,13 +22,14 @@ pub(super) struct Censor {
     paths: Vec<String>,
     credentials: Credentials,
     placeholder: String,
+    flattened_prefix: String,
 }
 
 impl Censor {
     /// `paths` are the mapped credential columns, of all mappings of a topic.
-    pub(super) fn new(paths: Vec<String>, credentials: Credentials, placeholder: &str) -> Self {
+    pub(super) fn new(paths: Vec<String>, credentials: Credentials, placeholder: &str, flattened_prefix: &str) -> Self {
         let paths = if matches!(credentials, Credentials::Keep) { Vec::new() } else { paths };
-        Self { paths, credentials, placeholder: placeholder.to_owned() }
+        Self { paths, credentials, placeholder: placeholder.to_owned(), flattened_prefix: flattened_prefix.to_owned() }
     }
 
     /// The text as it may be kept. `sections` are pieces of `text`, all of a kind, repeated ones included. `known` is the
@@ -70,7 +71,8 @@ impl<'a> Edits<'a> {
         for member in members(row) {
             let name = member.name();
             // What flattened rows call the statement of the source.
-            if name.starts_with("__") && matches!(&*name, "__query" | "__source_query") && member.value != "null" {
+            let added = name.strip_prefix(&*self.censor.flattened_prefix);
+            if matches!(added, Some("query" | "source_query")) && member.value != "null" {
                 self.replace(member.value, "null".into());
             }
             for path in paths {

@@ -7,7 +7,7 @@ use model::{Field, Fields, LogPosition};
 
 use super::members::{integer, members, string};
 
-/// What a change event says of its origin: `source` of an envelope, `__...` of a flattened row.
+/// What a change event says of its origin: `source` of an envelope, what was added to a flattened row.
 #[derive(Debug, Default)]
 pub(super) struct Origin<'a> {
     file: Option<Cow<'a, str>>,
@@ -56,12 +56,12 @@ impl<'a> Origin<'a> {
         self.time.note(name, integer(raw));
     }
 
-    /// Reads the fields that `ExtractNewRecordState` was told to add to a row.
-    pub(super) fn of_row(row: &Fields<'a>) -> Self {
+    /// Reads the fields that `ExtractNewRecordState` was told to add to a row, under names that begin with `prefix`.
+    pub(super) fn of_row(row: &Fields<'a>, prefix: &str) -> Self {
         let mut origin = Self::default();
         let mut snapshot_op = None;
         for (name, field) in row.iter() {
-            let Some(name) = name.strip_prefix("__") else { continue };
+            let Some(name) = name.strip_prefix(prefix) else { continue };
             match name.strip_prefix("source_").unwrap_or(name) {
                 "file" => origin.file = field.text(),
                 "pos" => origin.pos = number(field),

@@ -7,7 +7,7 @@ use model::mapping::{Columns, CustomerMapping};
 use model::{Credentials, InstallationKey};
 
 use super::*;
-use crate::settings::DEFAULT_PLACEHOLDER;
+use crate::settings::{DEFAULT_FLATTENED_PREFIX, DEFAULT_PLACEHOLDER};
 
 pub(crate) fn settings(format: Format) -> Settings {
     let column = |name: &str| Columns::One(name.to_owned());
@@ -36,6 +36,7 @@ pub(crate) fn settings(format: Format) -> Settings {
         limits: Limits::default(),
         ttl: Duration::from_hours(168),
         placeholder: DEFAULT_PLACEHOLDER.to_owned(),
+        flattened_prefix: DEFAULT_FLATTENED_PREFIX.to_owned(),
         properties: BTreeMap::new(),
     }
 }
@@ -250,6 +251,47 @@ fn the_unavailable_placeholder_keeps_and_null_clears() {
     customer.attributes.insert("bio".to_owned(), Columns::One("bio".to_owned()));
     let (_, records) = decode_with(&settings, &line(POSTGRES, 18), &mut Seen::default());
     assert_eq!(records[0].mapped.attributes, r#"{"address1":null,"city":"London","name":"Ada King","phone":null}"#);
+}
+
+#[test]
+fn a_placeholder_that_connectors_were_told_keeps_also_where_it_was_told_in_hex() {
+    let value = |name: &str| {
+        let after = format!(r#"{{"id":1,"name":"{name}","city":null}}"#);
+        Captured::of(None, Some(&format!(r#"{{"after":{after},"source":{{"lsn":5}},"op":"u"}}"#)))
+    };
+    for (told, written) in [("(unchanged)", "(unchanged)"), ("hex:28756e6368616e67656429", "(unchanged)")] {
+        let mut settings = settings(Format::Debezium);
+        settings.placeholder = told.to_owned();
+        let name_of = |name: &str| {
+            let (_, records) = decode_with(&settings, &value(name), &mut Seen::default());
+            records[0].mapped.attributes.clone()
+        };
+        assert_eq!(name_of(written), r#"{"city":null}"#, "{told}");
+        assert_eq!(name_of("KHVuY2hhbmdlZCk="), r#"{"city":null}"#, "{told}: as a binary column has it");
+        let usual = format!(r#"{{"city":null,"name":"{DEFAULT_PLACEHOLDER}"}}"#);
+        assert_eq!(name_of(DEFAULT_PLACEHOLDER), usual, "{told}: the usual one means nothing then");
+    }
+}
+
+#[test]
+fn what_is_added_to_flattened_rows_is_found_under_the_configured_prefix() {
+    let row = |op: &str| {
+        let added = r#""cdc_source_file":"mysql-bin.000007","cdc_source_pos":900,"cdc_source_row":2,
+            "cdc_source_ts_ms":1600000000005,"cdc_query":"update customers set name = 'Ann'""#;
+        Captured::of(Some(r#"{"id":1}"#), Some(&format!(r#"{{"id":1,"name":"Ann","cdc_op":"{op}",{added}}}"#)))
+    };
+    let mut settings = settings(Format::Debezium);
+    settings.flattened_prefix = "cdc_".to_owned();
+    let decode = |captured: &Captured| decode_with(&settings, captured, &mut Seen::default()).1.remove(0);
+    let record = decode(&row("u"));
+    assert_eq!((record.operation, record.position), (Operation::Upsert, Position::kafka(3, log(7, 900, true, 2), 7)));
+    assert_eq!(record.observed_at.timestamp_millis(), 1_600_000_000_005);
+    assert!(!record.payload.unwrap().contains("update customers"), "the statement of the source is not kept");
+    assert_eq!(decode(&row("d")).operation, Operation::Delete);
+    let deleted = Captured::of(Some(r#"{"id":1}"#), Some(r#"{"id":1,"__deleted":"true","cdc_lsn":5}"#));
+    assert_eq!(decode(&deleted).operation, Operation::Delete, "that name has no prefix to configure");
+    let columns = self::record(&row("d"));
+    assert_eq!(columns.operation, Operation::Upsert, "without the key they are columns as any other");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use model::LastSeen;
 use rdkafka::consumer::Consumer;
 use rdkafka::{Offset, TopicPartitionList};
-use staging::offsets::StoredOffset;
+use staging::offsets::{LastMessage, StoredOffset};
 use staging::replays::Section;
 
 use super::{Place, Request};
@@ -87,9 +87,10 @@ pub(super) fn plan(
         let find = |place| find(settings, client, &topic, partition, bounds, place);
         let first_offset = request.from.map_or(Ok(bounds.low), find)?;
         let end = request.to.map_or(Ok(bounds.high), find)?;
-        let stored = stored.iter().find(|stored| stored.topic == topic && stored.partition == partition);
-        let stored = stored.map(|stored| stored.next_offset);
-        let can_go_on = stored.is_some_and(|stored| (bounds.low..=bounds.high).contains(&stored));
+        let known = stored.iter().find(|stored| stored.topic == topic && stored.partition == partition);
+        let stored = known.map(|stored| stored.next_offset);
+        let can_go_on = stored.is_some_and(|stored| (bounds.low..=bounds.high).contains(&stored))
+            && !is_made_again(settings, client, &topic, partition, bounds, known.and_then(|known| known.last_message))?;
         let rewinds = request.new_epoch || !can_go_on;
         if rewinds && request.to.is_some() {
             let why = if request.new_epoch { "a new epoch begins" } else { "it has no progress that could go on" };
@@ -109,6 +110,28 @@ pub(super) fn plan(
         parts.push(Part { topic, partition, first_offset, next_offset, end_offset, rewinds, stored, last_seen });
     }
     Ok(parts)
+}
+
+/// Whether another message is where the last one was landed from.
+fn is_made_again(
+    settings: &Settings,
+    client: &Client,
+    topic: &str,
+    partition: i32,
+    bounds: Bounds,
+    last: Option<LastMessage>,
+) -> Result<bool, Error> {
+    let Some(last) = last.filter(|last| (bounds.low..bounds.high).contains(&last.offset)) else { return Ok(false) };
+    let mut is_another = false;
+    let read = passage::read(settings, client, topic, partition, last.offset..last.offset + 1, |message| {
+        is_another = message.timestamp_ms != Some(last.timestamp_ms);
+        false
+    });
+    match read {
+        // Brokers have answered a moment ago: from there on nothing is left.
+        Err(Error::Unreachable { .. }) => Ok(false),
+        read => read.map(|()| is_another),
+    }
 }
 
 /// The offset of a place in a partition.

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use ingest_kafka::{CaughtUp, DEFAULT_PLACEHOLDER, Error, Format, Settings};
+use ingest_kafka::{CaughtUp, DEFAULT_FLATTENED_PREFIX, DEFAULT_PLACEHOLDER, Error, Format, Settings};
 use model::mapping::{Columns, Context, CustomerMapping, Mapping};
 use model::{Credentials, InstallationKey, Limits};
 use rdkafka::ClientConfig;
@@ -66,6 +66,7 @@ impl World {
             limits: Limits::default(),
             ttl: Duration::from_hours(168),
             placeholder: DEFAULT_PLACEHOLDER.to_owned(),
+            flattened_prefix: DEFAULT_FLATTENED_PREFIX.to_owned(),
             // The mock cluster makes a group that lost a member wait for a whole session.
             properties: [("session.timeout.ms", "6000"), ("heartbeat.interval.ms", "500")]
                 .map(|(property, value)| (property.to_owned(), value.to_owned()))

@@ -11,7 +11,7 @@ use model::{
 use serde_json::{Value, json};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, PgConnection, PgPool};
-use staging::offsets::{Advance, Progress};
+use staging::offsets::{Advance, LastMessage, Progress};
 use staging::{Batch, Checkpoint, DEFAULT_PARTITION_WIDTH, DeadLetter, Lander, Landing, Seal};
 
 pub(crate) const SOURCE: &str = "home_delivery";
@@ -118,7 +118,12 @@ pub(crate) fn advance(expected: Option<i64>, next_offset: i64) -> Checkpoint {
         expected,
         next_offset,
         last_seen: Some(last_seen(next_offset)),
+        last_message: Some(last_message(next_offset)),
     })
+}
+
+pub(crate) fn last_message(next_offset: i64) -> LastMessage {
+    LastMessage { offset: next_offset - 1, timestamp_ms: 1_700_000_000_000 + next_offset }
 }
 
 pub(crate) fn last_seen(pos: i64) -> LastSeen {

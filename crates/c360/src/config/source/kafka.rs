@@ -43,6 +43,9 @@ pub struct Kafka {
     /// What Debezium writes in place of a value that it does not have.
     #[serde(default = "default_placeholder")]
     pub unavailable_placeholder: String,
+    /// How the names begin of what `ExtractNewRecordState` adds to rows.
+    #[serde(default = "default_prefix")]
+    pub flattened_prefix: String,
 }
 
 impl Kafka {
@@ -75,6 +78,10 @@ fn one_mebibyte() -> usize {
 
 fn default_depth() -> usize {
     64
+}
+
+fn default_prefix() -> String {
+    ingest_kafka::DEFAULT_FLATTENED_PREFIX.to_owned()
 }
 
 fn default_placeholder() -> String {

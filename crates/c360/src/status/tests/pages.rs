@@ -5,14 +5,14 @@ use staging::imports::State;
 use staging::overview::{LedgerFile, PollsDue};
 
 use super::{ago, calm, letters, now, refused, report, say, waits};
-use crate::status::human;
+use crate::status::human::{self, Paint};
 
 #[test]
 fn the_page_of_a_calm_night() {
     let mut facts = calm();
     facts.last_files.insert("loyalty".to_owned(), LedgerFile { state: State::Imported, ..refused() });
     facts.unmatched = [("no_email".to_owned(), 1_200), ("blocked".to_owned(), 3)].into();
-    insta::assert_snapshot!(human::page(&report(&facts), now()), @r#"
+    insta::assert_snapshot!(human::page(&report(&facts), now(), Paint::Plain), @r#"
     Nothing needs attention.
 
     SOURCE         KIND   STATE    TO LAND  TO CONSOLIDATE  DEAD LETTERS  LAST FILE
@@ -26,6 +26,34 @@ fn the_page_of_a_calm_night() {
     Expiry        26 partitions, 3.0 MiB in staging; nothing is overdue
     Ready         yes
     "#);
+}
+
+#[test]
+fn colours_are_for_terminals_whose_user_has_not_refused_them_and_change_no_word() {
+    use std::ffi::OsStr;
+    for (is_terminal, no_color, expected) in [
+        (true, None, Paint::Colours),
+        (true, Some(""), Paint::Colours),
+        (true, Some("1"), Paint::Plain),
+        (false, None, Paint::Plain),
+    ] {
+        assert_eq!(Paint::of(is_terminal, no_color.map(OsStr::new)), expected, "{is_terminal} {no_color:?}");
+    }
+    let mut facts = calm();
+    say(&mut facts, "online_store", 2, json!({"breaker": "open", "stopped": []}));
+    let stopped = json!([{"topic": "t", "partition": 3, "reason": "gone"}]);
+    say(&mut facts, "home_delivery", 2, json!({ "stopped": stopped }));
+    let report = report(&facts);
+    let (plain, colours) = (human::page(&report, now(), Paint::Plain), human::page(&report, now(), Paint::Colours));
+    for painted in ["\u{1b}[1;31mstopped ", "\u{1b}[33mbreaker open", "\u{1b}[32mrunning", "\u{1b}[1;31mno\u{1b}[0m"] {
+        assert!(colours.contains(painted), "{painted:?}\n{colours}");
+    }
+    let mut words = colours;
+    for code in ["1;31", "1", "31", "32", "33", "0"] {
+        words = words.replace(&format!("\u{1b}[{code}m"), "");
+    }
+    let trimmed = |page: &str| page.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>();
+    assert_eq!(trimmed(&words), trimmed(&plain));
 }
 
 #[test]
@@ -44,7 +72,7 @@ fn the_page_of_a_bad_night() {
     facts.dead_letters = vec![letters("not_json", 3, 2), letters("no_external_id", 1, 0)];
     facts.expiry.held_back_since = Some(ago(8_000));
     facts.expiry.overdue_since = Some(ago(8_000));
-    insta::assert_snapshot!(human::page(&report(&facts), now()), @r#"
+    insta::assert_snapshot!(human::page(&report(&facts), now(), Paint::Plain), @r#"
     6 things need a look:
 
      1. home_delivery: partition 3 of dbserver1.inventory.customers is stopped: the topic now begins at offset 900, behind the stored progress 120: retention has passed it.

@@ -94,6 +94,7 @@ impl World {
             expected,
             next_offset,
             last_seen: None,
+            last_message: None,
         };
         let landing = self.lander.land(&mut batch, &origin, &Checkpoint::Kafka(advance), Utc::now()).await.unwrap();
         assert!(matches!(landing, Landing::Landed { batch_id: Some(_) }));

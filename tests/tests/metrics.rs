@@ -51,13 +51,13 @@ impl World {
     }
 
     /// The value of a metric of the source; `None` while there is none.
-    async fn metric(&self, name: &str) -> Option<f64> {
+    async fn metric(&self, name: &str) -> Option<i64> {
         let text = reqwest::get(format!("http://{}/metrics", self.listen)).await.ok()?.text().await.ok()?;
         let line = text.lines().find(|line| line.starts_with(&format!("{name}{{source=\"home_delivery\"}}")))?;
-        line.rsplit_once(' ')?.1.parse().ok()
+        line.rsplit_once(' ')?.1.split('.').next()?.parse().ok()
     }
 
-    async fn until(&self, name: &str, holds: impl Fn(f64) -> bool) {
+    async fn until(&self, name: &str, holds: impl Fn(i64) -> bool) {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let value = self.metric(name).await;
@@ -92,34 +92,35 @@ fn insert(id: i64) -> String {
 async fn lag_fenced_batches_and_a_stopped_partition_show_in_the_metrics_of_a_running_process() {
     let database = embedded_postgres::test::database().await;
     let pool = database.pool().await;
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let world = World::new(&database.url).await;
     let daemon = world.installation.start(&["run"], "c360.log").unwrap();
     world.produce(0..100).await;
-    world.until("c360_kafka_records_total", |records| records == 100.0).await;
+    world.until("c360_kafka_records_total", |records| records == 100).await;
     for name in [LAG, OLDEST, STOPPED] {
-        world.until(name, |value| value == 0.0).await;
+        world.until(name, |value| value == 0).await;
     }
 
     // Nothing can be landed.
     let mut locked = pool.begin().await.unwrap();
     sqlx::query("lock table staging.kafka_offsets in exclusive mode").execute(&mut *locked).await.unwrap();
     world.produce(100..150).await;
-    world.until(LAG, |lag| lag == 50.0).await;
-    world.until(OLDEST, |seconds| seconds > 2.0).await;
+    world.until(LAG, |lag| lag == 50).await;
+    world.until(OLDEST, |seconds| seconds > 2).await;
     let (looks, code) = world.looks();
     assert_eq!(code, Some(1));
     assert!(looks.iter().any(|look| look.contains("50 messages wait to be landed, the oldest for")), "{looks:?}");
     locked.rollback().await.unwrap();
     for name in [LAG, OLDEST] {
-        world.until(name, |value| value == 0.0).await;
+        world.until(name, |value| value == 0).await;
     }
     assert_eq!(world.looks().0, [""; 0]);
 
     // As if somebody else had landed ten messages.
     sqlx::query("update staging.kafka_offsets set next_offset = next_offset + 10").execute(&pool).await.unwrap();
     world.produce(150..170).await;
-    world.until(FENCED, |batches| batches >= 1.0).await;
-    world.until(LAG, |lag| lag == 0.0).await;
+    world.until(FENCED, |batches| batches >= 1).await;
+    world.until(LAG, |lag| lag == 0).await;
     assert_eq!(daemon.terminate().unwrap().0, Some(0));
 
     // Retention passes its progress while nobody reads.
@@ -131,10 +132,10 @@ async fn lag_fenced_batches_and_a_stopped_partition_show_in_the_metrics_of_a_run
     let admin: AdminClient<DefaultClientContext> = config.create().unwrap();
     admin.delete_records(&gone, &AdminOptions::new()).await.unwrap();
     let daemon = world.installation.start(&["run"], "c360.log").unwrap();
-    world.until(STOPPED, |partitions| partitions == 1.0).await;
-    world.until(LAG, |lag| lag == 70.0).await;
+    world.until(STOPPED, |partitions| partitions == 1).await;
+    world.until(LAG, |lag| lag == 70).await;
     // None of them was ever fetched.
-    world.until(OLDEST, |seconds| seconds > 2.0).await;
+    world.until(OLDEST, |seconds| seconds > 2).await;
     let (looks, code) = world.looks();
     assert_eq!(code, Some(1));
     assert!(looks.len() == 1 && looks[0].contains("retention has passed it"), "{looks:?}");

@@ -1,5 +1,6 @@
 //! The command line. Its words are frozen, because scripts use them; the pages behind `--help` are in `cli/help.rs`.
 
+pub mod customer;
 mod dead_letters;
 mod help;
 mod refresh;
@@ -15,6 +16,7 @@ use clap_complete::Shell;
 
 use crate::telemetry::LogFormat;
 
+pub use customer::{Customer, CustomerCommand};
 pub use dead_letters::{DeadLetters, DeadLettersCommand, Discard, InState, List, Retry, Show, Which};
 pub use refresh::Refresh;
 pub use source::{Retire, Source, SourceCommand};
@@ -67,6 +69,9 @@ pub enum Command {
     /// List, show, retry or discard what could not be landed
     #[command(long_about = help::dead_letters::DEAD_LETTERS, after_long_help = help::dead_letters::DEAD_LETTERS_END)]
     DeadLetters(DeadLetters),
+    /// Look at a customer, and correct who is who
+    #[command(long_about = help::customer::CUSTOMER, after_long_help = help::customer::CUSTOMER_END)]
+    Customer(Customer),
     /// Take out what a source said before a time
     #[command(long_about = help::source::SOURCE, after_long_help = help::source::SOURCE_END)]
     Source(Source),

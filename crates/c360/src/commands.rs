@@ -2,6 +2,7 @@
 
 mod completions;
 mod config;
+mod customer;
 mod dead_letters;
 mod expire;
 mod foreseen;
@@ -32,6 +33,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Refresh(args) => refresh::run(args, configured(&cli.global)?).await,
         Command::Status(args) => crate::status::run(args, configured(&cli.global)?).await,
         Command::DeadLetters(args) => dead_letters::run(args.command, configured(&cli.global)?).await,
+        Command::Customer(args) => customer::run(args.command, configured(&cli.global)?).await,
         Command::Source(args) => source::run(args.command, configured(&cli.global)?).await,
         Command::Expire => expire::run(configured(&cli.global)?).await,
         Command::Migrate => migrate::run(configured(&cli.global)?).await,

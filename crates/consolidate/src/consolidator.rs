@@ -165,14 +165,28 @@ impl Consolidator {
         let swept = sweep(&mut *self.lanes[0].connection().await, rules, cancel).await?;
         drained.retired += swept.tombstoned;
         self.merge_claims(rules, seal, clocks, cancel, drained).await?;
+        drained.profiles += self.fold_all(rules, cancel).await?;
+        Ok(*drained != before || swept.is_unfinished)
+    }
+
+    /// Step 2 alone, until no mark is left; returns how many profiles were written. Only for the one at work.
+    pub(crate) async fn fold_marked(&self, rules: &Rules, cancel: &CancellationToken) -> Result<usize, Error> {
+        let folding = async {
+            self.make_partitions(false).await?;
+            self.fold_all(rules, cancel).await
+        };
+        self.unless_lost(folding).await
+    }
+
+    async fn fold_all(&self, rules: &Rules, cancel: &CancellationToken) -> Result<usize, Error> {
+        let mut profiles = 0;
         loop {
             let folded = fold(&self.reader, &self.lanes, rules, cancel).await?;
-            drained.profiles += folded.profiles;
+            profiles += folded.profiles;
             if folded.keys == 0 || cancel.is_cancelled() {
-                break;
+                return Ok(profiles);
             }
         }
-        Ok(*drained != before || swept.is_unfinished)
     }
 
     /// Step 1 for a while. The next claim is read while one is merged.

@@ -12,6 +12,9 @@ pub enum Error {
     /// Another process consolidates this database.
     #[error("another process is consolidating this database, try again")]
     Locked,
+    /// What an operator asked for cannot be found, or cannot be.
+    #[error(transparent)]
+    Refused(#[from] crate::Refusal),
 }
 
 impl Error {
@@ -19,7 +22,7 @@ impl Error {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Database(error) => error.is_transient(),
-            Self::Migrate(_) => false,
+            Self::Migrate(_) | Self::Refused(_) => false,
             Self::Locked => true,
         }
     }

@@ -28,10 +28,10 @@ pub(crate) struct Folded {
 }
 
 /// A living cross-reference, as it is stored.
-struct Living {
-    system: String,
-    external_id: String,
-    match_key: MatchKey,
+pub(crate) struct Living {
+    pub(crate) system: String,
+    pub(crate) external_id: String,
+    pub(crate) match_key: MatchKey,
     email: Option<String>,
     attributes: BTreeMap<String, serde_json::Value>,
     observed_at: DateTime<Utc>,
@@ -39,7 +39,7 @@ struct Living {
     unmatched_reason: Option<String>,
     edits: BTreeMap<String, Edit>,
     /// What `customer_id` and `unmatched_reason` ought to be.
-    belongs_to: Result<Uuid, Unmatched>,
+    pub(crate) belongs_to: Result<Uuid, Unmatched>,
 }
 
 /// A marked match key, or one that leads to the same customer, with the cause of the mark.
@@ -164,6 +164,13 @@ fn take_strays(living: &mut Vec<Living>, matching: &Matching<'_>) -> Vec<Stray> 
     strays.map(stray).collect()
 }
 
+/// Those that stay with their match key, each with whom it belongs to.
+pub(crate) fn settled(mut living: Vec<Living>, matching: &Matching<'_>) -> Vec<Living> {
+    take_strays(&mut living, matching);
+    assign(&mut living, matching);
+    living
+}
+
 /// Marks the keys that strays have now, with the cause that found them: another fold takes them from there.
 async fn mark_again(
     connection: &mut PgConnection,
@@ -184,7 +191,7 @@ async fn mark_again(
     Ok(())
 }
 
-async fn read_living(connection: &mut PgConnection, part: &[Marked<'_>]) -> Result<Vec<Living>, Error> {
+pub(crate) async fn read_living(connection: &mut PgConnection, part: &[Marked<'_>]) -> Result<Vec<Living>, Error> {
     let keys: Vec<&str> = part.iter().map(|marked| marked.key.as_str()).collect();
     let rows = sqlx::query(
         "select x.system, x.external_id, x.match_key, x.email, x.attributes::text, x.observed_at, x.customer_id,
@@ -274,7 +281,7 @@ fn email_of(key: &MatchKey, xrefs: &[&Living], rules: &Rules) -> Option<String> 
 }
 
 impl Living {
-    fn contributor(&self) -> Contributor<'_> {
+    pub(crate) fn contributor(&self) -> Contributor<'_> {
         Contributor {
             system: &self.system,
             external_id: &self.external_id,

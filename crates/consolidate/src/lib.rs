@@ -16,10 +16,13 @@
 
 mod consolidator;
 mod customers;
+pub mod decide;
 mod decisions;
 mod dirty;
 mod error;
 mod exclude;
+pub mod explain;
+mod find;
 mod fold;
 mod interactions;
 mod matching;
@@ -31,16 +34,21 @@ pub mod overview;
 mod preview;
 mod products;
 mod redirects;
+mod refusal;
 mod restarts;
 pub mod retire;
 mod rules;
+pub mod show;
+pub mod unmatched;
 mod worker;
 mod xrefs;
 
 pub use consolidator::{Consolidator, Drained};
 pub use dirty::mark;
 pub use error::Error;
+pub use find::{Found, Key};
 pub use migrate::{migrate, missing_migrations};
 pub use preview::{Change, Foreseen, Preview, ProfileChange};
+pub use refusal::Refusal;
 pub use rules::Rules;
 pub use worker::{catch_up, run};

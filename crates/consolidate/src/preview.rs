@@ -8,13 +8,13 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use model::{Entity, ExternalId, Operation, Position, Record};
+use model::{Entity, ExternalId, MatchKey, Operation, Position, Record};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::types::Uuid;
 use sqlx::{Connection, PgConnection, Row};
 use staging::{ClaimedBatch, ClaimedImport, StagedRecord};
 
-use crate::dirty::Window;
+use crate::dirty::{self, Window};
 use crate::error::database;
 use crate::fold::{fold_part, parts};
 use crate::matching::Matching;
@@ -191,29 +191,37 @@ impl<'r> Preview<'r> {
         }
         let now = Utc::now();
         let mut transaction = self.connection.begin().await.map_err(database_error())?;
-        let before: i64 = sqlx::query_scalar("select coalesce(max(mark_id), 0) from customer360.dirty_marks")
-            .fetch_one(&mut *transaction)
-            .await
-            .map_err(database("looking for marked match keys"))?;
         let customers: Vec<&StagedRecord> = self.news.iter().collect();
         let applied = apply_customers(&mut transaction, &self.matching, &self.export, &customers, now).await?;
         applied.slots.write(&mut transaction).await?;
-        let cause: Arc<str> = CAUSE.into();
-        let mut window: Window =
-            applied.touched.into_iter().map(|key| (model::MatchKey::from_stored(key), Arc::clone(&cause))).collect();
-        for _ in 0..ROUNDS {
-            for part in parts(&window, &self.matching.decisions) {
-                fold_part(&mut transaction, &self.matching, &part, now).await?;
-            }
-            window = marked_since(&mut transaction, before, &cause).await?;
-            if window.is_empty() {
-                break;
-            }
-        }
+        let touched: Vec<MatchKey> = applied.touched.into_iter().map(MatchKey::from_stored).collect();
+        fold_within(&mut transaction, &self.matching, &touched, now).await?;
         let profiles = changes(&mut transaction, now).await?;
         transaction.rollback().await.map_err(database_error())?;
         Ok(Foreseen { news, not_applied, leaving, profiles })
     }
+}
+
+/// Folds keys in the caller's transaction, and what that marks again.
+pub(crate) async fn fold_within(
+    connection: &mut PgConnection,
+    matching: &Matching<'_>,
+    keys: &[MatchKey],
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    let before = dirty::newest(connection).await?;
+    let cause: Arc<str> = CAUSE.into();
+    let mut window: Window = keys.iter().map(|key| (key.clone(), Arc::clone(&cause))).collect();
+    for _ in 0..ROUNDS {
+        for part in parts(&window, &matching.decisions) {
+            fold_part(connection, matching, &part, now).await?;
+        }
+        window = marked_since(connection, before, &cause).await?;
+        if window.is_empty() {
+            break;
+        }
+    }
+    Ok(())
 }
 
 fn database_error() -> impl FnOnce(sqlx::Error) -> Error {
@@ -252,7 +260,7 @@ async fn marked_since(connection: &mut PgConnection, before: i64, cause: &Arc<st
     .fetch_all(connection)
     .await
     .map_err(database("looking for marked match keys"))?;
-    Ok(keys.into_iter().map(|key| (model::MatchKey::from_stored(key), Arc::clone(cause))).collect())
+    Ok(keys.into_iter().map(|key| (MatchKey::from_stored(key), Arc::clone(cause))).collect())
 }
 
 /// The history that this transaction wrote, by customer.

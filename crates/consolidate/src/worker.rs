@@ -112,6 +112,36 @@ pub async fn catch_up(
     Ok(drained)
 }
 
+/// Folds what is marked now, or waits until whoever consolidates has done so. Records that wait are left to others. False
+/// when it was cancelled first.
+pub(crate) async fn settle(
+    rules: &Rules,
+    database: &PgConnectOptions,
+    cancel: &CancellationToken,
+) -> Result<bool, Error> {
+    let mut consolidator = Consolidator::connect(database).await?;
+    // Folding marks once more what a decision has sent elsewhere, and that is done only when this is folded, too.
+    for _ in 0..2 {
+        let newest = async { dirty::newest(&mut *consolidator.connection().await).await };
+        let mark = consolidator.unless_lost(newest).await?;
+        while consolidator.unless_lost(is_left(&consolidator, mark)).await? {
+            if cancel.is_cancelled() {
+                return Ok(false);
+            }
+            if consolidator.try_begin().await? {
+                consolidator.fold_marked(rules, cancel).await?;
+            } else {
+                pause(cancel, Duration::from_millis(100)).await;
+            }
+        }
+    }
+    Ok(true)
+}
+
+async fn is_left(consolidator: &Consolidator, mark: i64) -> Result<bool, Error> {
+    dirty::is_left(&mut consolidator.connection().await, mark).await
+}
+
 /// What has to be done before a command has caught up.
 struct Goal {
     /// All batches up to this one.

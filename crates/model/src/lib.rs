@@ -15,6 +15,7 @@
 
 mod credential;
 mod decisions;
+mod explanation;
 mod external_id;
 mod fields;
 mod json;
@@ -30,6 +31,7 @@ mod xref;
 
 pub use credential::{Credentials, InstallationKey};
 pub use decisions::Decisions;
+pub use explanation::{Explanation, Lost, Why};
 pub use external_id::ExternalId;
 pub use fields::{Field, Fields};
 pub use json::{Limits, inspect};

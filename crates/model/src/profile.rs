@@ -65,61 +65,93 @@ impl Survivorship {
     /// Folds cross-references into a profile. The order in which they are given does not matter.
     pub fn fold(&self, contributors: &[Contributor<'_>]) -> Profile {
         let mut profile = Profile::default();
-        let grouped: BTreeSet<&str> = self.groups.iter().flatten().map(String::as_str).collect();
-        let names = contributors.iter().flat_map(|c| c.attributes.keys().chain(c.edits.keys())).map(String::as_str);
-        let alone: BTreeSet<&str> = names.filter(|name| !grouped.contains(name)).collect();
-        for name in alone {
-            self.choose(&[name], contributors, &mut profile);
-        }
-        for group in &self.groups {
-            let group: Vec<&str> = group.iter().map(String::as_str).collect();
-            self.choose(&group, contributors, &mut profile);
+        for set in self.sets(contributors) {
+            let Some((_, winner)) = self.ranked(&set, contributors).into_iter().next() else { continue };
+            for name in set {
+                if let Some(value) = winner.value(name) {
+                    let origin =
+                        Origin { system: winner.system.to_owned(), external_id: winner.external_id.to_owned() };
+                    profile.attributes.insert(name.to_owned(), value.clone());
+                    profile.provenance.insert(name.to_owned(), origin);
+                }
+            }
         }
         profile
     }
 
-    /// Contributors of one attribute (or of the group that it leads), best first.
-    pub fn ranked<'c, 'a>(&self, group: &[&str], contributors: &'c [Contributor<'a>]) -> Vec<&'c Contributor<'a>> {
-        let mut ranked: Vec<_> = contributors.iter().collect();
-        ranked.sort_by_cached_key(|c| {
-            let edited = group.iter().any(|name| c.standing_edit(name).is_some());
-            (!edited, self.rank(group, c.system), Reverse(c.observed_at), (c.system, c.external_id))
-        });
+    /// Contributors that have something of these attributes, best first, each with where it stands.
+    pub(crate) fn ranked<'c, 'a>(
+        &self,
+        group: &[&str],
+        contributors: &'c [Contributor<'a>],
+    ) -> Vec<(Standing<'a>, &'c Contributor<'a>)> {
+        let having = contributors.iter().filter(|c| group.iter().any(|name| c.value(name).is_some()));
+        let mut ranked: Vec<_> = having.map(|c| (self.standing(group, c), c)).collect();
+        ranked.sort_by_key(|(standing, _)| *standing);
         ranked
     }
 
-    /// Takes a group of attributes whole from the best contributor that has any of it.
-    fn choose(&self, group: &[&str], contributors: &[Contributor<'_>], profile: &mut Profile) {
-        let having: Vec<_> =
-            contributors.iter().filter(|c| group.iter().any(|name| c.value(name).is_some())).cloned().collect();
-        let Some(winner) = self.ranked(group, &having).first().copied() else { return };
-        for name in group {
-            if let Some(value) = winner.value(name) {
-                let origin = Origin { system: winner.system.to_owned(), external_id: winner.external_id.to_owned() };
-                profile.attributes.insert((*name).to_owned(), value.clone());
-                profile.provenance.insert((*name).to_owned(), origin);
-            }
+    /// Attributes that are chosen together, each set once: groups, and all others alone.
+    pub(crate) fn sets<'n>(&'n self, contributors: &[Contributor<'n>]) -> Vec<Vec<&'n str>> {
+        let grouped: BTreeSet<&str> = self.groups.iter().flatten().map(String::as_str).collect();
+        let names = contributors.iter().flat_map(|c| c.attributes.keys().chain(c.edits.keys())).map(String::as_str);
+        let alone: BTreeSet<&str> = names.filter(|name| !grouped.contains(name)).collect();
+        let groups = self.groups.iter().map(|group| group.iter().map(String::as_str).collect());
+        alone.into_iter().map(|name| vec![name]).chain(groups).collect()
+    }
+
+    fn standing<'a>(&self, group: &[&str], contributor: &Contributor<'a>) -> Standing<'a> {
+        let is_edited = group.iter().any(|name| contributor.standing_edit(name).is_some());
+        Standing {
+            not_edited: !is_edited,
+            place: self.place(group, contributor.system),
+            observed_at: Reverse(contributor.observed_at),
+            name: (contributor.system, contributor.external_id),
         }
     }
 
     /// The attribute's own list, then `prefer`, then all other systems alike.
-    fn rank(&self, group: &[&str], system: &str) -> usize {
+    fn place(&self, group: &[&str], system: &str) -> Place {
         let own = group.first().and_then(|name| self.attributes.get(*name)).map_or(&[][..], Vec::as_slice);
-        let place = |systems: &[String]| systems.iter().position(|name| name == system);
-        place(own).unwrap_or_else(|| own.len() + place(&self.prefer).unwrap_or(self.prefer.len()))
+        let among = |systems: &[String]| systems.iter().position(|name| name == system);
+        match (among(own), among(&self.prefer)) {
+            (Some(place), _) => Place::Listed(place),
+            (None, Some(place)) => Place::Preferred(place),
+            (None, None) => Place::Elsewhere,
+        }
     }
 }
 
-impl Contributor<'_> {
+/// Where a contributor stands for some attributes; the least wins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Standing<'a> {
+    pub(crate) not_edited: bool,
+    pub(crate) place: Place,
+    pub(crate) observed_at: Reverse<DateTime<Utc>>,
+    pub(crate) name: (&'a str, &'a str),
+}
+
+/// Where a system stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Place {
+    /// In the attribute's own list.
+    Listed(usize),
+    /// In `prefer`.
+    Preferred(usize),
+    /// In neither.
+    Elsewhere,
+}
+
+impl<'a> Contributor<'a> {
     /// The value that this cross-reference contributes.
-    pub fn value(&self, name: &str) -> Option<&Value> {
+    pub fn value(&self, name: &str) -> Option<&'a Value> {
         let own = self.attributes.get(name);
         let value = self.standing_edit(name).map_or(own, |edit| Some(&edit.value));
         value.filter(|value| has_value(value))
     }
 
     /// The operator's edit of an attribute, while the cross-reference still says what it replaced.
-    pub fn standing_edit(&self, name: &str) -> Option<&Edit> {
+    pub fn standing_edit(&self, name: &str) -> Option<&'a Edit> {
         self.edits.get(name).filter(|edit| self.attributes.get(name).unwrap_or(&Value::Null) == &edit.replaced)
     }
 }

@@ -1,5 +1,6 @@
 //! The pages behind `--help`.
 
+pub(super) mod customer;
 pub(super) mod dead_letters;
 pub(super) mod refresh;
 pub(super) mod source;

@@ -95,6 +95,8 @@ impl Database {
     }
 }
 
+pub(super) use list::table;
+
 fn with_exit(error: staging::Error) -> anyhow::Error {
     match error {
         staging::Error::WrongKey => Exit::Configuration.because(error),

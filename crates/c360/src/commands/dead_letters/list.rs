@@ -145,7 +145,7 @@ pub(super) fn place(origin: &Value) -> String {
 }
 
 /// Lines of cells, columns as wide as they have to be. What other systems named has no control characters.
-pub(super) fn table(lines: Vec<Vec<String>>) -> String {
+pub(in crate::commands) fn table(lines: Vec<Vec<String>>) -> String {
     let lines: Vec<Vec<String>> =
         lines.into_iter().map(|line| line.iter().map(|cell| printable(cell)).collect()).collect();
     let columns = lines.iter().map(Vec::len).max().unwrap_or(0);

@@ -1,0 +1,184 @@
+//! Why a profile says what it says: the fold once more over what is stored now, with its reasons, and everything that has a
+//! say in who is who.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, Utc};
+use model::{Contributor, Explanation, MatchKey};
+use serde_json::{Value, json};
+use sqlx::types::Uuid;
+use sqlx::{PgConnection, Row};
+
+use crate::decide::{self, Decision};
+use crate::error::database;
+use crate::find::{Key, find};
+use crate::fold::{Living, Marked, read_living, settled};
+use crate::matching::Matching;
+use crate::show::{self, Customer};
+use crate::{Error, Refusal, Rules};
+
+/// Entries of the history that are read; the newest.
+const MAX_CHANGES: i64 = 200;
+
+/// A customer, explained.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct Explained {
+    /// The customer as it is stored.
+    #[serde(flatten)]
+    pub customer: Customer,
+    /// All match keys that lead here, its own first.
+    pub match_keys: Vec<String>,
+    /// Attribute by attribute: who supplied it, and why not the others.
+    pub attributes: BTreeMap<String, Explanation>,
+    /// Cross-references under these keys that are held back, by system.
+    pub held_back: Vec<HeldBack>,
+    /// The most living cross-references of one system under one match key.
+    pub max_xrefs_per_system: usize,
+    /// The decisions in force: on this customer, and those that led somebody here or away.
+    pub decisions: Vec<Decision>,
+    /// What changed, the newest first.
+    pub changes: Vec<Entry>,
+    /// Whether something that concerns it waits to be folded.
+    pub pending: bool,
+    /// Whether the profile is the one that the rules in force make of it. If it is not and nothing is pending, the rules have
+    /// changed since, or somebody has written to the table.
+    pub follows_rules: bool,
+}
+
+/// What a guard keeps out.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct HeldBack {
+    /// Under this match key.
+    pub match_key: String,
+    /// Of this system.
+    pub system: String,
+    /// A word of `xrefs.unmatched_reason`.
+    pub reason: &'static str,
+    /// So many cross-references.
+    pub xrefs: usize,
+}
+
+/// An entry of the history. `attribute` is `None` for a profile that begins or ends.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct Entry {
+    /// When.
+    pub at: DateTime<Utc>,
+    /// Which attribute.
+    pub attribute: Option<String>,
+    /// What it was.
+    pub old: Option<Value>,
+    /// What it became.
+    pub new: Option<Value>,
+    /// Of which system.
+    pub system: Option<String>,
+    /// By which of its ids.
+    pub external_id: Option<String>,
+    /// `record`, `decision`, `retirement`, ...
+    pub cause: String,
+}
+
+/// Finds a customer and explains its profile.
+pub async fn explain(connection: &mut PgConnection, rules: &Rules, key: &Key) -> Result<Explained, Error> {
+    let matching = Matching::read(connection, rules).await?;
+    let found = find(connection, &matching, key).await?;
+    let customer = show::read(connection, found.customer_id).await?.ok_or(Refusal::HeldBack)?;
+    let own = MatchKey::from_stored(customer.match_key.clone());
+    let keys = matching.decisions.leading_to(&own);
+    let marked: Vec<Marked<'_>> = keys.iter().map(|key| Marked { key: key.clone(), cause: "" }).collect();
+    let living = settled(read_living(connection, &marked).await?, &matching);
+    let here = living.iter().filter(|xref| xref.belongs_to == Ok(found.customer_id));
+    let contributors: Vec<Contributor<'_>> = here.map(Living::contributor).collect();
+    let profile = rules.survivorship.fold(&contributors);
+    let follows_rules =
+        customer.profile == json!(profile.attributes) && customer.provenance == json!(profile.provenance);
+    Ok(Explained {
+        attributes: rules.survivorship.explain(&contributors),
+        held_back: held_back(&living),
+        max_xrefs_per_system: rules.guards.max_xrefs_per_system,
+        decisions: decisions(connection, &matching, &keys).await?,
+        changes: changes(connection, found.customer_id).await?,
+        pending: is_pending(connection, &keys).await?,
+        follows_rules,
+        match_keys: keys.iter().map(ToString::to_string).collect(),
+        customer,
+    })
+}
+
+fn held_back(living: &[Living]) -> Vec<HeldBack> {
+    let mut counts: BTreeMap<(&str, &str, &'static str), usize> = BTreeMap::new();
+    for xref in living {
+        if let Err(reason) = xref.belongs_to {
+            *counts.entry((xref.match_key.as_str(), xref.system.as_str(), reason.as_str())).or_default() += 1;
+        }
+    }
+    let held_back = |((match_key, system, reason), xrefs): ((&str, &str, _), _)| HeldBack {
+        match_key: match_key.to_owned(),
+        system: system.to_owned(),
+        reason,
+        xrefs,
+    };
+    counts.into_iter().map(held_back).collect()
+}
+
+/// Those that name one of the keys, and splits of cross-references whose email would lead here.
+async fn decisions(
+    connection: &mut PgConnection,
+    matching: &Matching<'_>,
+    keys: &[MatchKey],
+) -> Result<Vec<Decision>, Error> {
+    let standing = decide::standing(connection).await?;
+    let splits: Vec<&Decision> = standing.iter().filter(|decision| decision.kind == "split").collect();
+    let rows = sqlx::query(
+        "select x.system, x.external_id, x.email
+         from unnest($1::text[], $2::text[]) as split (system, external_id)
+         join customer360.xrefs x on x.system = split.system and x.external_id = split.external_id",
+    )
+    .bind(splits.iter().map(|split| split.subject[0].as_str()).collect::<Vec<_>>())
+    .bind(splits.iter().map(|split| split.subject[1].as_str()).collect::<Vec<_>>())
+    .fetch_all(connection)
+    .await
+    .map_err(database("reading what is split off"))?;
+    let leads_here = |row: &&sqlx::postgres::PgRow| {
+        let email: Option<&str> = row.get(2);
+        let key = MatchKey::of_email(email.unwrap_or_default(), &matching.rules.guards, &matching.decisions);
+        key.is_ok_and(|key| keys.contains(&key))
+    };
+    let left: BTreeSet<[String; 2]> = rows.iter().filter(leads_here).map(|row| [row.get(0), row.get(1)]).collect();
+    let concerns = |decision: &Decision| {
+        let is_here = decision.keys().iter().any(|key| keys.contains(key));
+        is_here || decision.kind == "split" && left.iter().any(|subject| decision.subject == *subject)
+    };
+    Ok(standing.iter().filter(|decision| concerns(decision)).cloned().collect())
+}
+
+async fn changes(connection: &mut PgConnection, customer_id: Uuid) -> Result<Vec<Entry>, Error> {
+    let rows = sqlx::query(
+        "select at, attribute, old, new, system, external_id, cause
+         from customer360.changes where customer_id = $1
+         order by at desc, change_id desc
+         limit $2",
+    )
+    .bind(customer_id)
+    .bind(MAX_CHANGES)
+    .fetch_all(connection)
+    .await
+    .map_err(database("reading the history"))?;
+    let entry = |row: &sqlx::postgres::PgRow| Entry {
+        at: row.get(0),
+        attribute: row.get(1),
+        old: row.get(2),
+        new: row.get(3),
+        system: row.get(4),
+        external_id: row.get(5),
+        cause: row.get(6),
+    };
+    Ok(rows.iter().map(entry).collect())
+}
+
+async fn is_pending(connection: &mut PgConnection, keys: &[MatchKey]) -> Result<bool, Error> {
+    sqlx::query_scalar("select exists (select from customer360.dirty_marks where match_keys && $1)")
+        .bind(keys.iter().map(MatchKey::as_str).collect::<Vec<_>>())
+        .fetch_one(connection)
+        .await
+        .map_err(database("looking for marked match keys"))
+}

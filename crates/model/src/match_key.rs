@@ -78,7 +78,11 @@ impl MatchKey {
             return Err(Unmatched::InvalidEmail);
         }
         match idna::domain_to_ascii(domain) {
-            Ok(domain) if !domain.is_empty() => Ok(Self(format!("{local}@{domain}"))),
+            Ok(domain) if !domain.is_empty() => {
+                let key = format!("{local}@{domain}");
+                // Operators block match keys, however a system writes the domain.
+                if decisions.is_blocked(&key) { Err(Unmatched::Blocked) } else { Ok(Self(key)) }
+            }
             _ => Err(Unmatched::InvalidEmail),
         }
     }

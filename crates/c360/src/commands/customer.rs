@@ -1,7 +1,12 @@
 //! `c360 customer`
 
+mod decide;
+mod explain;
 mod show;
+mod unmatched;
 
+use consolidate::Key;
+use consolidate::decide::Request;
 use sqlx::PgConnection;
 
 use crate::cli::customer::CustomerCommand;
@@ -10,8 +15,23 @@ use crate::exit::Exit;
 use crate::installation::Installation;
 
 pub(super) async fn run(command: CustomerCommand, config: Config) -> anyhow::Result<Exit> {
+    let word = |word: String| Key::parse(&[word]);
     let ended = match command {
         CustomerCommand::Show(args) => show::run(&args, config).await,
+        CustomerCommand::Explain(args) => explain::run(&args, config).await,
+        CustomerCommand::Merge(args) => {
+            decide::confirmed(Request::Merge(word(args.from), word(args.into)), args.yes, args.deciding, config).await
+        }
+        CustomerCommand::Split(args) => {
+            decide::confirmed(Request::Split(Key::parse(&args.xref)), args.yes, args.deciding, config).await
+        }
+        CustomerCommand::Block(args) => decide::run(Request::Block(args.value), args.deciding, config).await,
+        CustomerCommand::Unblock(args) => decide::run(Request::Unblock(args.value), args.deciding, config).await,
+        CustomerCommand::Allow(args) => {
+            decide::run(Request::Allow(Key::parse(&args.whom.key)), args.deciding, config).await
+        }
+        CustomerCommand::Undo(args) => decide::run(undo(&args.what), args.deciding, config).await,
+        CustomerCommand::Unmatched(args) => unmatched::run(&args, config).await,
     };
     // Whoever reads, such as `head`, has seen enough.
     let has_seen_enough = |error: &anyhow::Error| {
@@ -20,6 +40,14 @@ pub(super) async fn run(command: CustomerCommand, config: Config) -> anyhow::Res
     match ended {
         Err(error) if has_seen_enough(&error) => Ok(Exit::Done),
         ended => ended,
+    }
+}
+
+/// A number is a decision's; anything else a key.
+fn undo(what: &[String]) -> Request {
+    match what {
+        [word] if word.parse::<i64>().is_ok() => Request::Undo(word.parse().unwrap_or_default()),
+        words => Request::UndoLast(Key::parse(words)),
     }
 }
 
@@ -42,7 +70,7 @@ fn with_exit(error: consolidate::Error) -> anyhow::Error {
     match &error {
         consolidate::Error::Refused(refusal) if refusal.is_unknown() => Exit::NotFound.because(error),
         consolidate::Error::Refused(_) => Exit::Refused.because(error),
-        error_ if error_.is_transient() => Exit::OutOfReach.because(error),
+        other if other.is_transient() => Exit::OutOfReach.because(error),
         _ => error.into(),
     }
 }

@@ -1,9 +1,11 @@
 //! Random histories of several systems, in random order, with repetitions, in random batches, consolidated at random moments
-//! and with operators deciding in between, against the independent model.
+//! and with operators deciding and undoing in between, against the independent model.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::DateTime;
+use consolidate::decide::Request;
+use consolidate::{Error, Key, Rules};
 use serde_json::{Value, json};
 
 use crate::support::events::{Customer, Event, Id, Order, Says};
@@ -32,23 +34,93 @@ const MAX_XREFS_PER_SYSTEM: usize = 2;
 /// Systems whose clocks do not run against their logs, so that they can be retired: what was overwritten left no time behind.
 const ORDERLY: [&str; 2] = ["loyalty", "another"];
 
+/// Histories that are lived through at the same time, each slot in one world after the other.
+const AT_ONCE: u64 = 3;
+
+/// How large a history is.
+#[derive(Clone, Copy)]
+struct Size {
+    /// Places in each system's log.
+    positions: u64,
+    /// Customers of each system.
+    ids: usize,
+    /// Emails beside the odd ones.
+    people: usize,
+}
+
+const SMALL: Size = Size { positions: 24, ids: 4, people: 0 };
+const LARGE: Size = Size { positions: 1_500, ids: 150, people: 200 };
+
+/// `C360_HISTORIES` and `C360_LARGE_HISTORIES` say how many, `C360_HISTORIES_FROM` the first seed.
 #[tokio::test]
 async fn invariant_3_a_profile_is_a_pure_function_of_cross_references_decisions_and_rules() {
-    let mut retirements = 0;
-    for seed in 0..10 {
-        let random = &mut Random::new(seed);
-        let mut history = said(random);
-        history.max_xrefs_per_system = MAX_XREFS_PER_SYSTEM;
-        decided(random, &mut history);
-        retired(random, &mut history);
-        let expected = history.living();
-        for delivery in 0..2 {
-            let found = deliver(random, &history).await;
-            assert_same(&expected, &found, &format!("seed {seed}, delivery {delivery}"));
-        }
-        retirements += history.retirements.len();
+    let number = |name: &str, default: u64| std::env::var(name).map_or(default, |text| text.parse().unwrap());
+    let from = number("C360_HISTORIES_FROM", 0);
+    let mut seen = Seen::default();
+    for (size, count) in [(SMALL, number("C360_HISTORIES", 10)), (LARGE, number("C360_LARGE_HISTORIES", 0))] {
+        let slot = async |slot: u64| {
+            let mut seen = Seen::default();
+            let mut world = World::with(rules_of_histories()).await;
+            for seed in (from..from + count).filter(|seed| seed % AT_ONCE == slot) {
+                seen.add(&live_through(seed, size, &mut world).await);
+            }
+            seen
+        };
+        let slots = futures::future::join_all((0..AT_ONCE.min(count)).map(slot)).await;
+        slots.iter().for_each(|slot| seen.add(slot));
     }
-    assert!(retirements > 8, "only {retirements} retirements: the seeds are bad");
+    println!("{seen:?}");
+    assert!(seen.retirements > 8 && seen.decisions > 40 && seen.undos > 10, "the seeds are bad: {seen:?}");
+}
+
+/// What happened in histories.
+#[derive(Debug, Default)]
+struct Seen {
+    histories: usize,
+    events: usize,
+    retirements: usize,
+    decisions: i64,
+    undos: i64,
+    refusals: usize,
+}
+
+impl Seen {
+    fn add(&mut self, other: &Self) {
+        self.histories += other.histories;
+        self.events += other.events;
+        self.retirements += other.retirements;
+        self.decisions += other.decisions;
+        self.undos += other.undos;
+        self.refusals += other.refusals;
+    }
+}
+
+fn rules_of_histories() -> Rules {
+    let mut rules = rules();
+    rules.guards.max_xrefs_per_system = MAX_XREFS_PER_SYSTEM;
+    rules.polled_sources = vec!["online_store".to_owned()];
+    rules
+}
+
+/// What is said in one history, delivered twice in different orders, with operators who decide in between.
+async fn live_through(seed: u64, size: Size, world: &mut World) -> Seen {
+    let random = &mut Random::new(seed);
+    let mut history = said(random, size);
+    history.max_xrefs_per_system = MAX_XREFS_PER_SYSTEM;
+    retired(random, &mut history);
+    let mut seen = Seen { histories: 1, retirements: history.retirements.len(), ..Seen::default() };
+    for delivery in 0..2 {
+        world.empty().await;
+        seen.refusals += deliver(random, &history, size, world).await;
+        history.decided(&world.rows("select kind, subject from customer360.decisions where undone_at is null").await);
+        let when = format!("{} positions, seed {seed}, delivery {delivery}", size.positions);
+        assert_same(&history.living(), &world.living().await, &when);
+        let count = world.value("select array[count(*), count(undone_at)] from customer360.decisions").await;
+        seen.decisions += count[0].as_i64().unwrap();
+        seen.undos += count[1].as_i64().unwrap();
+        seen.events += history.events.len();
+    }
+    seen
 }
 
 fn assert_same(expected: &Living, found: &Living, when: &str) {
@@ -63,12 +135,13 @@ fn assert_same(expected: &Living, found: &Living, when: &str) {
 }
 
 /// What the systems said, each in its own order.
-fn said(random: &mut Random) -> History {
+fn said(random: &mut Random, size: Size) -> History {
     let mut events = Vec::new();
     for system in SYSTEMS {
         let mut moves = 0;
-        for position in 1..=24 {
-            let id = *random.pick(&["1", "2", "3", "4"]);
+        for position in 1..=size.positions {
+            let id = (1 + random.below(size.ids)).to_string();
+            let id = id.as_str();
             let already_moved = |id: &str| {
                 let from = |(s, event): &(&str, Event)| {
                     *s == system && event.id.0 == id && matches!(event.says, Says::CustomerGone(Some(_)))
@@ -76,11 +149,10 @@ fn said(random: &mut Random) -> History {
                 events.iter().any(from)
             };
             let says = match random.below(12) {
-                0 | 1 => Says::Order(an_order(random)),
+                0 | 1 => Says::Order(an_order(random, size)),
                 2 => Says::OrderGone,
                 3 => Says::Interaction(
-                    (!random.once_in(5))
-                        .then(|| (0..=random.below(2)).map(|_| (*random.pick(&EMAILS)).to_owned()).collect()),
+                    (!random.once_in(5)).then(|| (0..=random.below(2)).map(|_| an_email(random, size)).collect()),
                 ),
                 4 => Says::CustomerGone(None),
                 5 if moves < 2 && !already_moved(id) => {
@@ -89,20 +161,23 @@ fn said(random: &mut Random) -> History {
                     let new_id = Id(format!("moved {moves}"), false);
                     events.push((
                         system,
-                        spoken(new_id.clone(), (position, 0), Says::Customer(a_customer(random)), random),
+                        spoken(new_id.clone(), (position, 0), Says::Customer(a_customer(random, size)), random),
                     ));
                     Says::CustomerGone(Some(new_id))
                 }
                 6 if moves > 0 => {
                     let new_id = Id(format!("moved {moves}"), false);
-                    events.push((system, spoken(new_id, (position, 1), Says::Customer(a_customer(random)), random)));
+                    events.push((
+                        system,
+                        spoken(new_id, (position, 1), Says::Customer(a_customer(random, size)), random),
+                    ));
                     continue;
                 }
-                _ => Says::Customer(a_customer(random)),
+                _ => Says::Customer(a_customer(random, size)),
             };
             let id = match says {
-                Says::Order(_) | Says::OrderGone => Id(format!("o{}", random.below(3)), false),
-                Says::Interaction(_) => Id(format!("i{}", random.below(2)), false),
+                Says::Order(_) | Says::OrderGone => Id(format!("o{}", random.below(size.ids - 1)), false),
+                Says::Interaction(_) => Id(format!("i{}", random.below(size.ids / 2)), false),
                 _ => Id(id.to_owned(), random.once_in(2)),
             };
             let offset = i64::try_from(position).unwrap();
@@ -121,10 +196,17 @@ fn spoken(id: Id, position: (u64, i64), says: Says, random: &mut Random) -> Even
     Event { id, position, in_file: None, observed_at, says }
 }
 
-fn a_customer(random: &mut Random) -> Customer {
+fn an_email(random: &mut Random, size: Size) -> String {
+    if size.people > 0 && !random.once_in(4) {
+        return format!("p{}@x.example", random.below(size.people));
+    }
+    (*random.pick(&EMAILS)).to_owned()
+}
+
+fn a_customer(random: &mut Random, size: Size) -> Customer {
     let mut customer = Customer::default();
     if !random.once_in(3) {
-        let email = *random.pick(&EMAILS);
+        let email = an_email(random, size);
         customer.email = Some(if email.is_empty() { Value::Null } else { json!(email) });
     }
     if random.once_in(2) {
@@ -144,14 +226,18 @@ fn a_customer(random: &mut Random) -> Customer {
     customer
 }
 
-fn an_order(random: &mut Random) -> Order {
+fn an_order(random: &mut Random, size: Size) -> Order {
     let number = |random: &mut Random| (!random.once_in(8)).then(|| random.below(50).to_string());
     let lines = (!random.once_in(3)).then(|| {
         let count = random.below(3);
         (0..count).map(|_| (format!("p{}", random.below(3)), number(random), number(random))).collect()
     });
     Order {
-        customer: (!random.once_in(6)).then(|| (*random.pick(&["1", "2", "3", "moved 1", "nobody"])).to_owned()),
+        customer: (!random.once_in(6)).then(|| match random.below(size.ids + 1) {
+            0 => "moved 1".to_owned(),
+            1 => "nobody".to_owned(),
+            id => (id - 1).to_string(),
+        }),
         total: random.once_in(3).then(|| random.below(1000).to_string()),
         lines,
         purchased_at: None,
@@ -159,22 +245,24 @@ fn an_order(random: &mut Random) -> Order {
     }
 }
 
-/// What operators decided, and did not undo.
-fn decided(random: &mut Random, history: &mut History) {
-    if random.once_in(2) {
-        history.merges.push((KEYS[0].to_owned(), KEYS[1].to_owned()));
-    }
-    if random.once_in(3) {
-        history.merges.push((KEYS[1].to_owned(), KEYS[2].to_owned()));
-    }
-    if random.once_in(2) {
-        history.splits.insert(((*random.pick(&SYSTEMS)).to_owned(), "1".to_owned()));
-    }
-    if random.once_in(4) {
-        history.blocks.insert((*random.pick(&KEYS)).to_owned());
-    }
-    if random.once_in(2) {
-        history.allows.insert((*random.pick(&KEYS)).to_owned());
+/// Something that an operator may ask for: it is refused if it makes no sense.
+fn a_request(random: &mut Random, size: Size, made: &[i64]) -> Request {
+    let mut a_key = || match random.below(4) {
+        0 => Key::Xref((*random.pick(&SYSTEMS)).to_owned(), (1 + random.below(size.ids)).to_string()),
+        _ if size.people > 0 => Key::parse(&[format!("p{}@x.example", random.below(size.people))]),
+        _ => Key::parse(&[(*random.pick(&KEYS)).to_owned()]),
+    };
+    let (key, other) = (a_key(), a_key());
+    match random.below(9) {
+        0 | 1 => Request::Merge(key, other),
+        2 | 3 => {
+            Request::Split(Key::Xref((*random.pick(&SYSTEMS)).to_owned(), (1 + random.below(size.ids)).to_string()))
+        }
+        4 => Request::Block((*random.pick(&KEYS)).to_owned()),
+        5 => Request::Unblock((*random.pick(&KEYS)).to_owned()),
+        6 => Request::Allow(key),
+        7 if !made.is_empty() => Request::Undo(*random.pick(made)),
+        _ => Request::UndoLast(key),
     }
 }
 
@@ -197,20 +285,16 @@ fn retired(random: &mut Random, history: &mut History) {
     }
 }
 
-/// Brings a history into a new world, in an order that sources could have, and returns what came of it.
-async fn deliver(random: &mut Random, history: &History) -> Living {
-    let mut rules = rules();
-    rules.guards.max_xrefs_per_system = MAX_XREFS_PER_SYSTEM;
-    rules.polled_sources = vec!["online_store".to_owned()];
-    let mut world = World::with(rules).await.with_known_ids().await;
+/// Brings a history into an empty world, in an order that sources could have, while operators decide; returns how often they
+/// were refused.
+async fn deliver(random: &mut Random, history: &History, size: Size, world: &mut World) -> usize {
     let mut open = in_some_order(random, &history.events).into_iter().peekable();
-    let mut decisions = decisions(history);
-    random.shuffle(&mut decisions);
     let mut retirements = history.retirements.clone();
     random.shuffle(&mut retirements);
-    while open.peek().is_some() || !decisions.is_empty() || !retirements.is_empty() {
+    let (mut made, mut refusals) = (Vec::new(), 0);
+    while open.peek().is_some() || !retirements.is_empty() {
         let mut batches: BTreeMap<&str, Vec<Event>> = BTreeMap::new();
-        for (system, event) in open.by_ref().take(1 + random.below(25)) {
+        for (system, event) in open.by_ref().take(1 + random.below(usize::try_from(size.positions).unwrap())) {
             batches.entry(system).or_default().push(event);
         }
         for (system, events) in batches {
@@ -221,18 +305,11 @@ async fn deliver(random: &mut Random, history: &History) -> Living {
         {
             world.retire(system, DateTime::from_timestamp(before, 0).unwrap()).await;
         }
-        if random.once_in(2)
-            && let Some((kind, subject, stands)) = decisions.pop()
-        {
-            let subject: Vec<&str> = subject.iter().map(String::as_str).collect();
-            let split = format!("#{}", subject.join(":"));
-            let concerned: Vec<&str> = KEYS.into_iter().chain([split.as_str()]).collect();
-            world.decide(kind, &subject, &concerned).await;
-            if !stands {
-                if random.once_in(2) {
-                    world.consolidate().await;
-                }
-                world.undo(kind, &subject, &concerned).await;
+        for _ in 0..random.below(2 + size.ids / 2) {
+            match world.request(&a_request(random, size, &made)).await {
+                Ok((_, decision)) => made.extend(decision.map(|decision| decision.decision_id)),
+                Err(Error::Refused(_)) => refusals += 1,
+                Err(error) => panic!("{error}"),
             }
         }
         if random.once_in(2) {
@@ -242,30 +319,7 @@ async fn deliver(random: &mut Random, history: &History) -> Living {
     world.consolidate().await;
     let restarts = consolidate::overview::log_restarts(&mut world.pool.acquire().await.unwrap()).await.unwrap();
     assert!(restarts.is_empty(), "no log has begun again: {restarts:?}");
-    world.living().await
-}
-
-/// Kind, subject, and whether it stands: those of the history, and some that are undone.
-fn decisions(history: &History) -> Vec<(&'static str, Vec<String>, bool)> {
-    let pair = |(a, b): &(String, String)| vec![a.clone(), b.clone()];
-    let mut decisions: Vec<(&str, Vec<String>, bool)> = Vec::new();
-    decisions.extend(history.merges.iter().map(|merge| ("merge", pair(merge), true)));
-    decisions.extend(history.splits.iter().map(|split| ("split", pair(split), true)));
-    decisions.extend(history.blocks.iter().map(|value| ("block", vec![value.clone()], true)));
-    decisions.extend(history.allows.iter().map(|key| ("allow", vec![key.clone()], true)));
-    let undone = [
-        ("merge", vec![KEYS[3], KEYS[0]]),
-        ("split", vec![SYSTEMS[0], "2"]),
-        ("block", vec![KEYS[3]]),
-        ("allow", vec![KEYS[2]]),
-    ];
-    let undone = undone.map(|(kind, subject)| (kind, subject.into_iter().map(str::to_owned).collect(), false));
-    for decision in undone {
-        if !decisions.iter().any(|(kind, subject, _)| (kind, subject) == (&decision.0, &decision.1)) {
-            decisions.push(decision);
-        }
-    }
-    decisions
+    refusals
 }
 
 /// Shuffled and with repetitions. Only what primary-key changes need is kept: the records of an old key come in order

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test whose world does not stand can only fail")]
 
+mod deciding;
 mod decisions;
 mod edits;
 mod emails;

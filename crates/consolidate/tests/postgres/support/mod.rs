@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use consolidate::decide::{self, Decision, Done, Request};
 use consolidate::{Consolidator, Drained, Rules};
 use model::{Guards, InstallationKey, Record, Survivorship};
 use serde_json::{Value, json};
@@ -160,7 +161,35 @@ impl World {
         consolidate::catch_up(&self.rules, &self.seal, &self.options, &CancellationToken::new()).await.unwrap()
     }
 
-    /// What operators' commands do: a decision, and marks on the match keys that it concerns.
+    /// Decides as a command does, without waiting for profiles.
+    pub(crate) async fn request(&self, request: &Request) -> Result<(Done, Option<Decision>), consolidate::Error> {
+        let mut connection = self.pool.acquire().await.unwrap();
+        decide::record(&mut connection, &self.rules, request, "test", Utc::now()).await
+    }
+
+    /// Empties all tables: a new world costs more.
+    pub(crate) async fn empty(&mut self) {
+        let tables: String = sqlx::query_scalar(
+            "select string_agg(format('%I.%I', n.nspname, c.relname), ', ')
+             from pg_class c
+             join pg_namespace n on n.oid = c.relnamespace
+             where n.nspname in ('staging', 'customer360') and c.relkind in ('r', 'p') and not c.relispartition
+               and c.relname not in ('installation', '_migrations')",
+        )
+        .fetch_one(&self.pool)
+        .await
+        .unwrap();
+        let truncate = format!("truncate {tables} restart identity");
+        sqlx::query(sqlx::AssertSqlSafe(truncate)).execute(&self.pool).await.unwrap();
+        sqlx::query("update customer360.installation set namespace = $1")
+            .bind(oracle::NAMESPACE)
+            .execute(&self.pool)
+            .await
+            .unwrap();
+        self.next_offsets.clear();
+    }
+
+    /// A decision as a row, whatever stands against it, and marks on the match keys that it concerns.
     pub(crate) async fn decide(&self, kind: &str, subject: &[&str], concerned: &[&str]) {
         sqlx::query(
             "insert into customer360.decisions (kind, subject, made_at, made_by) values ($1, $2, now(), 'test')",

@@ -71,6 +71,22 @@ impl History {
         ])
     }
 
+    /// Takes over the decisions that stand, as rows of kind and subject.
+    pub(crate) fn decided(&mut self, standing: &[Value]) {
+        (self.merges, self.splits) = (Vec::new(), BTreeSet::new());
+        (self.blocks, self.allows) = (BTreeSet::new(), BTreeSet::new());
+        for decision in standing {
+            let subject = |at: usize| decision["subject"][at].as_str().unwrap().to_owned();
+            match decision["kind"].as_str().unwrap() {
+                "merge" => self.merges.push((subject(0), subject(1))),
+                "split" => drop(self.splits.insert((subject(0), subject(1)))),
+                "block" => drop(self.blocks.insert(subject(0))),
+                "allow" => drop(self.allows.insert(subject(0))),
+                kind => panic!("no kind of decision: {kind}"),
+            }
+        }
+    }
+
     /// All writes by cross-reference, oldest first, with those that primary-key changes carry over.
     fn writes(&self) -> BTreeMap<Name, Vec<Write>> {
         let mut writes: BTreeMap<Name, BTreeMap<(u64, i64), Write>> = BTreeMap::new();

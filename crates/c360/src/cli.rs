@@ -80,7 +80,7 @@ pub enum Command {
     Expire,
     /// Bring the database's schemas up to date
     #[command(long_about = help::MIGRATE, after_long_help = help::MIGRATE_END)]
-    Migrate,
+    Migrate(Migrate),
     /// Check or print the configuration
     #[command(long_about = help::CONFIG, after_long_help = help::CONFIG_END)]
     Config(Config),
@@ -173,6 +173,17 @@ pub struct Status {
     /// Exit with 1 when something needs a look
     #[arg(long)]
     pub check: bool,
+}
+
+/// `c360 migrate`
+#[derive(Debug, Clone, Copy, Args)]
+pub struct Migrate {
+    /// Say which migrations would run, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `c360 config`

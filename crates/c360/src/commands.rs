@@ -36,7 +36,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Customer(args) => customer::run(args.command, configured(&cli.global)?).await,
         Command::Source(args) => source::run(args.command, configured(&cli.global)?).await,
         Command::Expire => expire::run(configured(&cli.global)?).await,
-        Command::Migrate => migrate::run(configured(&cli.global)?).await,
+        Command::Migrate(args) => migrate::run(args, configured(&cli.global)?).await,
         Command::Config(args) => config::run(args.command, &cli.global),
         Command::Completions(args) => completions::run(args.shell),
         Command::SampleStore(args) => sample_store::run(args).await,

@@ -34,7 +34,7 @@ use problem::Report;
 
 pub use environment::Environment;
 pub use problem::{Error, Place, Problem};
-pub use sections::{Database, Http, Matching, Security, Staging, Survivorship};
+pub use sections::{Database, Http, Matching, Retention, Security, Staging, Survivorship};
 pub use source::{
     Basic, CredentialPolicy, Csv, Kafka, KafkaFormat, List, Lists, OAuth2, Properties, Rest, Source, SourceKind,
     SourceSettings,
@@ -56,6 +56,8 @@ pub struct Config {
     pub security: Security,
     /// `[staging]`
     pub staging: Staging,
+    /// `[retention]`
+    pub retention: Retention,
     /// `[sources.NAME]`, by name.
     pub sources: BTreeMap<String, Source>,
     /// `[survivorship]`

@@ -11,19 +11,19 @@ use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, SourceKind};
+use crate::config::{Config, Retention, SourceKind};
 use crate::exit::Exit;
 use crate::installation::Installation;
 use crate::members::Member;
 use crate::sources::{Ingester, ingester};
-use crate::{gauges, telemetry};
+use crate::{gauges, telemetry, upkeep};
 
 /// SIGTERM to exit; docker-compose and Kubernetes kill what is slower.
 const STOP_WITHIN: Duration = Duration::from_secs(9);
 /// A part that failed starts again after this long.
 const RESTART_AFTER: Duration = Duration::from_secs(5);
-/// How often expired partitions are looked for.
-const EXPIRE_EVERY: Duration = Duration::from_mins(1);
+/// How often what is over is looked for.
+const UPKEEP_EVERY: Duration = Duration::from_mins(1);
 
 /// A part of the daemon that ended for a reason that starting it again does not cure.
 struct Hopeless(anyhow::Error);
@@ -43,7 +43,7 @@ pub async fn run(mut installation: Installation, http: bool, cancel: Cancellatio
         spawn_source(&mut parts, name, ingester, &installation, &cancel);
     }
     spawn_consolidator(&mut parts, rules, installation.seal(), &installation.database, &cancel);
-    spawn_expiry(&mut parts, installation.database.clone(), cancel.clone());
+    spawn_upkeep(&mut parts, installation.database.clone(), installation.config.retention, cancel.clone());
     spawn_gauges(&mut parts, installation.database.clone(), cancel.clone());
     if http {
         let listen = installation.config.http.listen;
@@ -184,18 +184,27 @@ fn spawn_consolidator(
     });
 }
 
-fn spawn_expiry(parts: &mut JoinSet<Result<(), Hopeless>>, database: PgConnectOptions, cancel: CancellationToken) {
+fn spawn_upkeep(
+    parts: &mut JoinSet<Result<(), Hopeless>>,
+    database: PgConnectOptions,
+    retention: Retention,
+    cancel: CancellationToken,
+) {
     parts.spawn(async move {
         while !cancel.is_cancelled() {
-            match expire(&database).await {
-                Ok(expired) if expired.dropped + expired.held_back > 0 => {
-                    tracing::info!(dropped = expired.dropped, held_back = expired.held_back, "expired staged records");
-                }
+            match upkeep::keep(&database, retention, Utc::now()).await {
+                Ok(kept) if kept.is_news() => tracing::info!(
+                    dropped = kept.records.dropped,
+                    held_back = kept.records.held_back,
+                    changes = kept.changes.dropped,
+                    dead_letters = kept.dead_letters,
+                    "dropped what is over"
+                ),
                 Ok(_) => {}
-                Err(error) => tracing::warn!(%error, "expiring staged records failed, trying again in a minute"),
+                Err(error) => tracing::warn!(%error, "dropping what is over failed, trying again in a minute"),
             }
             tokio::select! {
-                () = tokio::time::sleep(EXPIRE_EVERY) => {}
+                () = tokio::time::sleep(UPKEEP_EVERY) => {}
                 () = cancel.cancelled() => {}
             }
         }
@@ -208,11 +217,4 @@ fn spawn_gauges(parts: &mut JoinSet<Result<(), Hopeless>>, database: PgConnectOp
         gauges::publish(database, cancel).await;
         Ok(())
     });
-}
-
-async fn expire(database: &PgConnectOptions) -> Result<staging::Expired, staging::Error> {
-    // It takes as long as there is to drop; a lost reply is not waited for all the same.
-    let holder = LockHolder::connect(database, &CancellationToken::new()).await?;
-    let expiring = async { staging::expire(&mut *holder.connection().await, Utc::now()).await };
-    holder.unless_lost(expiring).await
 }

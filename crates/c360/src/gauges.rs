@@ -38,6 +38,10 @@ pub const POLLS_DUE: &str = "c360_polls_due";
 pub const EXPIRY_HELD_BACK_SECONDS: &str = "c360_expiry_held_back_seconds";
 /// What schema staging takes on the database's disk.
 pub const STAGING_BYTES: &str = "c360_staging_bytes";
+/// What a `table` takes on the database's disk, with its partitions and indexes.
+pub const STORAGE_BYTES: &str = "c360_storage_bytes";
+/// Orders whose total is not that of their lines, by `system`.
+pub const ORDERS_TOTAL_DIFFERS: &str = "c360_orders_total_differs";
 /// When these gauges were measured, in seconds since 1970: they stay as they are while the database is away.
 pub const GAUGES_MEASURED_AT_SECONDS: &str = "c360_gauges_measured_at_seconds";
 
@@ -134,6 +138,12 @@ impl Gauges {
         let expiry = overview::expiry(connection, now).await?;
         gauges.set(EXPIRY_HELD_BACK_SECONDS, &[], expiry.held_back_since.map_or(0.0, seconds));
         gauges.set(STAGING_BYTES, &[], overview::bytes(&mut *connection).await? as f64);
+        for (table, bytes) in crate::status::storage(connection).await? {
+            gauges.set(STORAGE_BYTES, &[("table", table)], bytes as f64);
+        }
+        for (system, orders) in consolidate::overview::orders_total_differs(&mut *connection).await? {
+            gauges.set(ORDERS_TOTAL_DIFFERS, &[("system", system)], orders as f64);
+        }
         for (reason, xrefs) in consolidate::overview::unmatched(connection).await? {
             gauges.set(UNMATCHED_XREFS, &[("reason", reason)], xrefs as f64);
         }
@@ -200,6 +210,11 @@ mod tests {
         assert_eq!(value(BACKLOG_OLDEST_SECONDS, &[("source", "loyalty".to_owned())]), Some(0.0));
         assert_eq!(value(EXPIRY_HELD_BACK_SECONDS, &[]), Some(0.0));
         assert!(value(STAGING_BYTES, &[]).unwrap() > 0.0);
+        for table in
+            ["staging.records", "staging.batches", "staging.dead_letters", "customer360.changes", "customer360.xrefs"]
+        {
+            assert!(value(STORAGE_BYTES, &[("table", table.to_owned())]).is_some(), "{table}");
+        }
     }
 
     #[tokio::test]

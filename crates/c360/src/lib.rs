@@ -18,3 +18,4 @@ pub mod sources;
 pub mod status;
 pub mod stop;
 pub mod telemetry;
+pub mod upkeep;

@@ -26,9 +26,9 @@ use crate::exit::Exit;
 use facts::Asked;
 use human::Paint;
 
-pub(crate) use facts::{Opened, open};
+pub(crate) use facts::{Opened, open, storage};
 pub use looks::Look;
-pub use report::{Backlog, Daemon, Expiry, LastFile, List, Report, Source, Staging};
+pub use report::{Backlog, Daemon, Expiry, LastFile, List, Report, SafeToStop, Source, Staging};
 
 /// Prints the status. With `--check`, whatever needs a look makes it [`Exit::Unexpected`]; a database out of reach is
 /// [`Exit::OutOfReach`] in any case, and the document says so too.

@@ -204,6 +204,18 @@ async fn where_a_daemon_is_well_nothing_needs_attention() {
     assert_eq!((&kafka["kind"], &kafka["lag"], &kafka["stopped"]), (&json!("kafka"), &json!(0), &json!([])));
     assert_eq!(document["sources"]["online_store"]["polls_due"], 0);
     assert_eq!(document["sources"]["online_store"]["breaker"], "closed");
+    for table in [
+        "staging.records",
+        "staging.batches",
+        "staging.dead_letters",
+        "customer360.changes",
+        "customer360.xrefs",
+        "customer360.customers",
+        "customer360.orders",
+    ] {
+        assert!(document["storage"][table].as_i64().is_some_and(|bytes| bytes > 0), "{table}: {}", document["storage"]);
+    }
+    assert_eq!((&document["safe_to_stop"]["safe"], &document["orders_total_differs"]), (&json!(true), &json!({})));
     assert!(stdout(&place.status(&["--check"]).code(0)).starts_with("Nothing needs attention.\n"));
 }
 

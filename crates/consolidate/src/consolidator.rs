@@ -15,7 +15,7 @@ use crate::fold::fold;
 use crate::merge::{Merged, merge};
 use crate::restarts::Clocks;
 use crate::retire::sweep;
-use crate::{Error, Rules, migrate};
+use crate::{Error, Rules};
 
 /// Connections that write side by side.
 const LANES: usize = 3;
@@ -52,6 +52,8 @@ pub struct Consolidator {
     /// Read when it first has work: before that another one may move them.
     clocks: Option<Clocks>,
     looked_ahead: Option<Instant>,
+    /// What time it is.
+    clock: fn() -> DateTime<Utc>,
 }
 
 /// Batches that are merged together, with their records.
@@ -69,7 +71,14 @@ impl Consolidator {
         for _ in 0..LANES {
             lanes.push(LockHolder::connect(database, &lost).await?);
         }
-        Ok(Self { reader: LockHolder::connect(database, &lost).await?, lanes, clocks: None, looked_ahead: None })
+        let reader = LockHolder::connect(database, &lost).await?;
+        Ok(Self { reader, lanes, clocks: None, looked_ahead: None, clock: Utc::now })
+    }
+
+    /// Goes by another clock.
+    #[must_use]
+    pub fn with_clock(self, clock: fn() -> DateTime<Utc>) -> Self {
+        Self { clock, ..self }
     }
 
     /// Becomes the one at work, unless another process is. The locks belong to the connections, so they are free when this
@@ -132,9 +141,8 @@ impl Consolidator {
         cancel: &CancellationToken,
         drained: &mut Drained,
     ) -> Result<bool, Error> {
-        let looks_ahead = self.looked_ahead.is_none_or(|at| at.elapsed() > LOOK_AHEAD_EVERY);
-        self.unless_lost(self.make_partitions(looks_ahead)).await?;
-        if looks_ahead {
+        if self.looked_ahead.is_none_or(|at| at.elapsed() > LOOK_AHEAD_EVERY) {
+            self.unless_lost(self.look_ahead()).await?;
             self.looked_ahead = Some(Instant::now());
         }
         let mut clocks = self.clocks.take();
@@ -143,11 +151,9 @@ impl Consolidator {
         turned
     }
 
-    /// The partitions of `changes`: this month's, and next month's in time.
-    async fn make_partitions(&self, looks_ahead: bool) -> Result<(), Error> {
-        let mut connection = self.reader.connection().await;
-        migrate::ensure_change_partition(&mut connection, Utc::now()).await?;
-        if looks_ahead && !migrate::prepare_change_partition(&mut connection, Utc::now()).await? {
+    /// Makes next month's partition of `changes` in time.
+    async fn look_ahead(&self) -> Result<(), Error> {
+        if !migrate::prepare_change_partition(&mut *self.reader.connection().await, (self.clock)()).await? {
             tracing::warn!("next month's partition of customer360.changes is not made: somebody has locked the table");
         }
         Ok(())
@@ -171,17 +177,13 @@ impl Consolidator {
 
     /// Step 2 alone, until no mark is left; returns how many profiles were written. Only for the one at work.
     pub(crate) async fn fold_marked(&self, rules: &Rules, cancel: &CancellationToken) -> Result<usize, Error> {
-        let folding = async {
-            self.make_partitions(false).await?;
-            self.fold_all(rules, cancel).await
-        };
-        self.unless_lost(folding).await
+        self.unless_lost(self.fold_all(rules, cancel)).await
     }
 
     async fn fold_all(&self, rules: &Rules, cancel: &CancellationToken) -> Result<usize, Error> {
         let mut profiles = 0;
         loop {
-            let folded = fold(&self.reader, &self.lanes, rules, cancel).await?;
+            let folded = fold(&self.reader, &self.lanes, rules, self.clock, cancel).await?;
             profiles += folded.profiles;
             if folded.keys == 0 || cancel.is_cancelled() {
                 return Ok(profiles);
@@ -211,7 +213,7 @@ impl Consolidator {
                 }
                 Claim::next(&mut *self.reader.connection().await, &claim.batch_ids()).await
             };
-            let merging = merge_or_exclude(&self.lanes, rules, seal, clocks, &claim, Utc::now());
+            let merging = merge_or_exclude(&self.lanes, rules, seal, clocks, &claim, (self.clock)());
             let (merged, next) = tokio::join!(merging, read_ahead);
             let merged = merged?;
             drained.batches += merged.batches;

@@ -16,7 +16,7 @@ use crate::customers::{self, Target};
 use crate::dirty::{self, Marks, Window};
 use crate::error::database;
 use crate::matching::{self, Matching, Stray};
-use crate::{Error, Rules, interactions, metrics, orders, redirects};
+use crate::{Error, Rules, interactions, metrics, migrate, orders, redirects};
 
 /// What a fold did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,6 +57,7 @@ pub(crate) async fn fold(
     reader: &LockHolder,
     lanes: &[LockHolder],
     rules: &Rules,
+    clock: fn() -> DateTime<Utc>,
     cancel: &CancellationToken,
 ) -> Result<Folded, Error> {
     let mut folded = Folded::default();
@@ -68,7 +69,10 @@ pub(crate) async fn fold(
     let mut window = marks.window(&mut *reader.connection().await, None).await?;
     while let Some((last, _)) = window.last_key_value() {
         let started = Instant::now();
-        let profiles = fold_window(lanes, &matching, &window, cancel).await?;
+        // One moment for the whole window, whose month is there: the clock may jump at any time.
+        let now = clock();
+        migrate::ensure_change_partition(&mut *reader.connection().await, now).await?;
+        let profiles = fold_window(lanes, &matching, &window, now, cancel).await?;
         if cancel.is_cancelled() {
             return Ok(folded);
         }
@@ -87,6 +91,7 @@ async fn fold_window(
     lanes: &[LockHolder],
     matching: &Matching<'_>,
     window: &Window,
+    now: DateTime<Utc>,
     cancel: &CancellationToken,
 ) -> Result<usize, Error> {
     let parts = parts(window, &matching.decisions);
@@ -96,7 +101,7 @@ async fn fold_window(
         while let (Some(part), false) = (parts.get(next.fetch_add(1, Ordering::Relaxed)), cancel.is_cancelled()) {
             let mut lane = lane.connection().await;
             let mut transaction = lane.begin().await.map_err(database("folding"))?;
-            profiles += fold_part(&mut transaction, matching, part, Utc::now()).await?;
+            profiles += fold_part(&mut transaction, matching, part, now).await?;
             transaction.commit().await.map_err(database("folding"))?;
         }
         Ok(profiles)

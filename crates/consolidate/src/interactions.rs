@@ -1,15 +1,18 @@
-//! Interactions: the newest record wins and replaces the participants as a set; customers are found by email.
+//! Interactions: the newest record wins and replaces the participants as a set; customers are found by email, threads by what
+//! messages say of each other.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use chrono::{DateTime, Utc};
-use model::{Decisions, InteractionFields, MatchKey, Operation};
-use sqlx::PgConnection;
+use model::{Decisions, InteractionFields, MatchKey, Message, Operation, Position};
+use sqlx::postgres::PgRow;
 use sqlx::types::Uuid;
+use sqlx::{PgConnection, Row};
 use staging::StagedRecord;
 
 use crate::error::database;
 use crate::merge::Unreadable;
+use crate::threads::Threads;
 use crate::{Error, Rules, dirty};
 
 /// Merges interaction records; returns those that cannot be read. The match keys of participants are marked dirty, so that
@@ -39,36 +42,81 @@ pub(crate) async fn merge<'r>(
     if newest.is_empty() {
         return Ok(unreadable);
     }
-    let newest: Vec<_> = newest.into_values().collect();
-    let written: BTreeSet<(String, String)> = write(connection, &newest).await?.into_iter().collect();
-    let written = newest
-        .iter()
-        .filter(|(record, _)| written.contains(&(record.source.clone(), record.external_id.as_str().to_owned())));
-    write_participants(connection, rules, &written.collect::<Vec<_>>(), now).await?;
+    let mut newest: Vec<_> = newest.into_values().collect();
+    let known = read(connection, &newest).await?;
+    newest.retain(|(record, _)| known.get(&id_of(record)).is_none_or(|known| known.position < record.position));
+    if newest.is_empty() {
+        return Ok(unreadable);
+    }
+    let said: Vec<Message> = newest.iter().map(|(record, fields)| message(record, fields)).collect();
+    let unsaid = known.into_iter().filter_map(|((system, _), known)| Some((system, known.message_id?)));
+    let threads = Threads::read(connection, said, unsaid).await?;
+    write(connection, &newest, &threads).await?;
+    threads.mend(connection).await?;
+    write_participants(connection, rules, &newest, now).await?;
     Ok(unreadable)
 }
 
-/// Writes the interactions that are newer than those known and returns their ids.
-async fn write(
-    connection: &mut PgConnection,
-    newest: &[(&StagedRecord, InteractionFields)],
-) -> Result<Vec<(String, String)>, Error> {
+/// What the table knows of an interaction.
+struct Known {
+    position: Position,
+    message_id: Option<String>,
+}
+
+type Newest<'r> = (&'r StagedRecord, InteractionFields);
+
+fn id_of(record: &StagedRecord) -> (String, String) {
+    (record.source.clone(), record.external_id.as_str().to_owned())
+}
+
+fn message(record: &StagedRecord, fields: &InteractionFields) -> Message {
+    let (system, interaction_id) = id_of(record);
+    Message {
+        system,
+        interaction_id,
+        message_id: fields.message_id.clone(),
+        in_reply_to: fields.in_reply_to.clone(),
+        given_thread_id: fields.thread_id.clone(),
+        thread_id: None,
+    }
+}
+
+async fn read(connection: &mut PgConnection, named: &[Newest<'_>]) -> Result<HashMap<(String, String), Known>, Error> {
+    let rows = sqlx::query(
+        "select i.system, i.interaction_id, i.position, i.message_id
+         from unnest($1::text[], $2::text[]) as named (system, interaction_id)
+         join customer360.interactions i on i.system = named.system and i.interaction_id = named.interaction_id",
+    )
+    .bind(named.iter().map(|(record, _)| record.source.as_str()).collect::<Vec<_>>())
+    .bind(named.iter().map(|(record, _)| record.external_id.as_str()).collect::<Vec<_>>())
+    .fetch_all(connection)
+    .await
+    .map_err(database("reading interactions"))?;
+    let known = |row: &PgRow| {
+        let position = Position::from(row.get::<Vec<u8>, _>(2));
+        ((row.get(0), row.get(1)), Known { position, message_id: row.get(3) })
+    };
+    Ok(rows.iter().map(known).collect())
+}
+
+async fn write(connection: &mut PgConnection, newest: &[Newest<'_>], threads: &Threads) -> Result<(), Error> {
     let deleted_at = |record: &StagedRecord| (record.operation == Operation::Delete).then_some(record.observed_at);
-    sqlx::query_as(
+    sqlx::query(
         "insert into customer360.interactions as i
-             (system, interaction_id, thread_id, type, status, at, subject, attributes, position, deleted_at)
+             (system, interaction_id, thread_id, type, status, at, subject, attributes, position, deleted_at, message_id,
+              in_reply_to, given_thread_id)
          select * from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::timestamptz[], $7::text[],
-                              $8::jsonb[], $9::bytea[], $10::timestamptz[])
+                              $8::jsonb[], $9::bytea[], $10::timestamptz[], $11::text[], $12::text[], $13::text[])
          on conflict on constraint interactions_pkey do update set
              thread_id = excluded.thread_id, type = excluded.type, status = excluded.status, at = excluded.at,
              subject = excluded.subject, attributes = excluded.attributes, position = excluded.position,
-             deleted_at = excluded.deleted_at
-         where excluded.position > i.position
-         returning i.system, i.interaction_id",
+             deleted_at = excluded.deleted_at, message_id = excluded.message_id, in_reply_to = excluded.in_reply_to,
+             given_thread_id = excluded.given_thread_id
+         where excluded.position > i.position",
     )
     .bind(newest.iter().map(|(record, _)| record.source.as_str()).collect::<Vec<_>>())
     .bind(newest.iter().map(|(record, _)| record.external_id.as_str()).collect::<Vec<_>>())
-    .bind(newest.iter().map(|(_, fields)| fields.thread_id.as_deref()).collect::<Vec<_>>())
+    .bind((0..newest.len()).map(|index| threads.of_said(index)).collect::<Vec<_>>())
     .bind(newest.iter().map(|(_, fields)| fields.kind.as_deref()).collect::<Vec<_>>())
     .bind(newest.iter().map(|(_, fields)| fields.status.as_deref()).collect::<Vec<_>>())
     .bind(newest.iter().map(|(_, fields)| fields.at).collect::<Vec<_>>())
@@ -76,15 +124,19 @@ async fn write(
     .bind(newest.iter().map(|(_, fields)| serde_json::json!(fields.attributes)).collect::<Vec<_>>())
     .bind(newest.iter().map(|(record, _)| record.position.as_bytes()).collect::<Vec<_>>())
     .bind(newest.iter().map(|(record, _)| deleted_at(record)).collect::<Vec<_>>())
-    .fetch_all(connection)
+    .bind(newest.iter().map(|(_, fields)| fields.message_id.as_deref()).collect::<Vec<_>>())
+    .bind(newest.iter().map(|(_, fields)| fields.in_reply_to.as_deref()).collect::<Vec<_>>())
+    .bind(newest.iter().map(|(_, fields)| fields.thread_id.as_deref()).collect::<Vec<_>>())
+    .execute(connection)
     .await
-    .map_err(database("writing interactions"))
+    .map_err(database("writing interactions"))?;
+    Ok(())
 }
 
 async fn write_participants(
     connection: &mut PgConnection,
     rules: &Rules,
-    written: &[&(&StagedRecord, InteractionFields)],
+    written: &[Newest<'_>],
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
     sqlx::query(

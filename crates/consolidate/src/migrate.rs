@@ -3,25 +3,33 @@
 use chrono::{DateTime, Datelike, Months, NaiveDate, Utc};
 use sqlx::PgConnection;
 use sqlx::migrate::Migrator;
+use staging::Pending;
 
-use crate::Error;
 use crate::error::database;
+use crate::{Error, history};
 
 static MIGRATOR: Migrator = sqlx::migrate!();
 
 /// Applies the migrations that are missing, one process at a time (an advisory lock), noting them in
 /// `customer360._migrations`. Newer migrations that this program does not know are left alone.
 pub async fn migrate(connection: &mut PgConnection) -> Result<(), Error> {
-    let mut migrator = Migrator::with_migrations(MIGRATOR.iter().cloned().collect());
-    migrator.create_schema("customer360");
-    migrator.dangerous_set_table_name("customer360._migrations");
-    migrator.set_ignore_missing(true);
+    let migrator = staging::migrator_of(connection, &MIGRATOR, "customer360", "customer360._migrations").await?;
     Ok(migrator.run(connection).await?)
 }
 
 /// How many migrations of this program the database lacks: 0 once [`migrate`] has run, by whatever process.
 pub async fn missing_migrations(connection: &mut PgConnection) -> Result<usize, Error> {
-    Ok(staging::missing_migrations_of(connection, &MIGRATOR, "customer360._migrations").await?)
+    Ok(pending_migrations(connection).await?.len())
+}
+
+/// All migrations of this program, in their order: what a database lacks that is not there yet.
+pub fn all_migrations() -> Vec<Pending> {
+    MIGRATOR.iter().map(Pending::from).collect()
+}
+
+/// The migrations that [`migrate`] would apply, in their order.
+pub async fn pending_migrations(connection: &mut PgConnection) -> Result<Vec<Pending>, Error> {
+    Ok(staging::pending_migrations_of(connection, &MIGRATOR, "customer360._migrations").await?)
 }
 
 /// How long the making of next month's partition waits for whoever has locked `changes`: it is not needed yet.
@@ -52,7 +60,7 @@ async fn ensure(
         first.checked_add_months(Months::new(ahead))
     };
     let (Some(from), Some(to)) = (month(ahead), month(ahead + 1)) else { return Ok(()) };
-    let name = format!("changes_{}", from.format("%Y_%m"));
+    let name = history::partition(from);
     let exists: bool = sqlx::query_scalar("select to_regclass('customer360.' || $1) is not null")
         .bind(&name)
         .fetch_one(&mut *connection)

@@ -131,6 +131,9 @@ async fn write_orders(connection: &mut PgConnection, changes: &[Change<'_>]) -> 
         .bind(newest.iter().map(|(change, _)| change.lines.is_some()).collect::<Vec<_>>())
         .bind(newest.iter().map(|(_, (record, _))| deleted_at(record)).collect::<Vec<_>>())
         .bind(newest.iter().map(|(_, (_, fields))| fields.total.as_ref()).collect::<Vec<_>>())
+        .bind(newest.iter().map(|(_, (_, fields))| fields.status.as_deref()).collect::<Vec<_>>())
+        .bind(newest.iter().map(|(_, (_, fields))| fields.cancelled).collect::<Vec<_>>())
+        .bind(newest.iter().map(|(change, _)| OrderFields::lines_total(change.lines.as_ref()?.1)).collect::<Vec<_>>())
         .execute(connection)
         .await
         .map_err(database("writing orders"))?;
@@ -189,14 +192,16 @@ async fn note_late_lines(connection: &mut PgConnection, changes: &[Change<'_>]) 
     }
     sqlx::query(
         "update customer360.orders o
-         set lines_position = late.position, total = coalesce(o.given_total, late.total)
-         from unnest($1::text[], $2::text[], $3::bytea[], $4::numeric[]) as late (system, order_id, position, total)
+         set lines_position = late.position, total = coalesce(o.given_total, late.total), lines_total = late.lines_total
+         from unnest($1::text[], $2::text[], $3::bytea[], $4::numeric[], $5::numeric[])
+             as late (system, order_id, position, total, lines_total)
          where o.system = late.system and o.order_id = late.order_id",
     )
     .bind(late.iter().map(|(id, _)| id.0).collect::<Vec<_>>())
     .bind(late.iter().map(|(id, _)| id.1).collect::<Vec<_>>())
     .bind(late.iter().map(|(_, (position, _))| position.as_bytes()).collect::<Vec<_>>())
     .bind(late.iter().map(|(_, (_, lines))| OrderFields::total_of(None, lines)).collect::<Vec<_>>())
+    .bind(late.iter().map(|(_, (_, lines))| OrderFields::lines_total(lines)).collect::<Vec<_>>())
     .execute(connection)
     .await
     .map_err(database("noting late order lines"))?;

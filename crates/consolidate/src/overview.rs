@@ -22,6 +22,21 @@ pub async fn unmatched(executor: impl PgExecutor<'_>) -> Result<BTreeMap<String,
     Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
 }
 
+/// Orders whose own total is not that of their lines, by system. They count as they are given: a total may hold what no
+/// line does, as taxes or shipping.
+pub async fn orders_total_differs(executor: impl PgExecutor<'_>) -> Result<BTreeMap<String, i64>, Error> {
+    let rows = sqlx::query(
+        "select system, count(*)
+         from customer360.orders
+         where given_total <> lines_total and deleted_at is null
+         group by system",
+    )
+    .fetch_all(executor)
+    .await
+    .map_err(database("comparing totals of orders"))?;
+    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+}
+
 /// A partition on which records look old by position and new by time: the log behind it has begun again.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct LogRestart {

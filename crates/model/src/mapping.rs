@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use crate::headers::{addresses, message_ids};
 use crate::order::fits_numeric;
 use crate::{
     Credentials, Entity, ExternalId, Field, Fields, InteractionFields, Mapped, OrderFields, OrderLine, Participant,
@@ -73,10 +74,25 @@ pub struct OrderMapping {
     pub purchased_at: Option<Columns>,
     /// Column with the total; without one the lines are summed.
     pub total: Option<Columns>,
+    /// Column with the order's state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<Columns>,
+    /// Words of `status`, in any case of letters, of an order that is cancelled.
+    #[serde(default = "cancelled", skip_serializing_if = "is_cancelled")]
+    pub cancelled: Vec<String>,
     /// Plain JSON: column with the record's version, a number or a time.
     pub version: Option<String>,
     /// Where the lines are.
     pub lines: Option<LinesMapping>,
+}
+
+/// The words that most systems have for it.
+fn cancelled() -> Vec<String> {
+    ["cancelled", "canceled"].map(str::to_owned).into()
+}
+
+fn is_cancelled(words: &[String]) -> bool {
+    words == cancelled()
 }
 
 /// `lines` of an order mapping.
@@ -126,6 +142,15 @@ pub struct InteractionMapping {
     pub interaction_id: Columns,
     /// Column with the conversation's id.
     pub thread_id: Option<Columns>,
+    /// Column with the id by which other messages refer to it, as the header `Message-ID` has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message_id: Option<Columns>,
+    /// Column with the ids of the messages before it, the first of its conversation first, as the header `References` has them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub references: Option<Columns>,
+    /// Column with the id of the message that it replies to, as the header `In-Reply-To` has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_reply_to: Option<Columns>,
     /// Column with the kind of interaction.
     #[serde(rename = "type")]
     pub kind: Option<Columns>,
@@ -135,7 +160,8 @@ pub struct InteractionMapping {
     pub at: Option<Columns>,
     /// Column with the email of the one customer it is with.
     pub email: Option<Columns>,
-    /// Columns that hold lists of emails (or of objects with an `email`), the column's name being the role.
+    /// Columns that hold emails: a list of them, one of objects with an `email` and maybe a `role`, or text with commas
+    /// between. Otherwise the column's name is the role.
     #[serde(default)]
     pub participants: Vec<String>,
     /// Column with its subject.
@@ -220,14 +246,17 @@ impl Mapping {
                 Self::Customer(CustomerMapping { email, credential, attributes, .. }) => {
                     in_any(&[email]) || in_text(credential) || attributes.values().any(in_columns)
                 }
-                Self::Order(OrderMapping { customer_external_id, purchased_at, total, lines, .. }) => {
+                Self::Order(OrderMapping { customer_external_id, purchased_at, total, status, lines, .. }) => {
                     in_columns(customer_external_id)
-                        || in_any(&[purchased_at, total])
+                        || in_any(&[purchased_at, total, status])
                         || lines.as_ref().is_some_and(|lines| in_path(&lines.path))
                 }
                 Self::Product(_) => true,
                 Self::Interaction(InteractionMapping {
                     thread_id,
+                    message_id,
+                    references,
+                    in_reply_to,
                     kind,
                     status,
                     at,
@@ -237,7 +266,8 @@ impl Mapping {
                     attributes,
                     ..
                 }) => {
-                    in_any(&[thread_id, kind, status, at, email, subject])
+                    in_any(&[thread_id, message_id, references, in_reply_to])
+                        || in_any(&[kind, status, at, email, subject])
                         || participants.iter().any(|path| in_path(path))
                         || attributes.values().any(in_columns)
                 }
@@ -341,11 +371,18 @@ impl OrderMapping {
             Some(columns) => decimal(&columns.read(fields), &columns.label())?,
             None => None,
         };
+        let status = self.status.as_ref().and_then(|columns| columns.read(fields).text().map(Cow::into_owned));
+        let is_cancelled = |status: &String| {
+            let status = status.trim().to_lowercase();
+            self.cancelled.iter().any(|word| word.to_lowercase() == status)
+        };
         Ok(OrderFields {
             customer_external_id: self.customer_external_id.read(fields).text().map(Cow::into_owned),
             purchased_at: purchased_at_text.as_deref().and_then(|text| parse_time(text, context.timezone)),
             purchased_at_text,
             total,
+            cancelled: status.as_ref().is_some_and(is_cancelled),
+            status,
             lines: self.lines.as_ref().map(|lines| lines.read(fields)).transpose()?.flatten(),
         })
     }
@@ -392,10 +429,22 @@ impl InteractionMapping {
             |columns: &Option<Columns>| columns.as_ref().and_then(|c| c.read(fields).text().map(Cow::into_owned));
         let with = text(&self.email).map(|email| Participant { email, role: None });
         let listed = self.participants.iter().flat_map(|column| {
-            emails(&fields.get(column)).into_iter().map(|email| Participant { email, role: Some(column.clone()) })
+            let with_role = |who: Participant| Participant { role: who.role.or_else(|| Some(column.clone())), ..who };
+            participants(&fields.get(column)).into_iter().map(with_role)
         });
+        let header = |columns: &Option<Columns>| {
+            let field = columns.as_ref()?.read(fields);
+            let text = field.text()?;
+            let listed: Option<Vec<String>> = serde_json::from_str(&text).ok();
+            match listed {
+                Some(ids) => ids.iter().find_map(|id| message_ids(id).next().map(str::to_owned)),
+                None => message_ids(&text).next().map(str::to_owned),
+            }
+        };
         InteractionFields {
-            thread_id: text(&self.thread_id),
+            thread_id: text(&self.thread_id).or_else(|| header(&self.references)),
+            message_id: header(&self.message_id),
+            in_reply_to: header(&self.in_reply_to),
             kind: text(&self.kind),
             status: text(&self.status),
             at: text(&self.at).and_then(|text| parse_time(&text, context.timezone)),
@@ -410,11 +459,18 @@ impl InteractionMapping {
     }
 }
 
-/// Emails in a column: one, a list, or a list of objects that have an `email`.
-fn emails(field: &Field<'_>) -> Vec<String> {
+/// Who is named in a column: by a list of emails, of objects that have an `email` and maybe a `role`, or by text.
+fn participants(field: &Field<'_>) -> Vec<Participant> {
     let Some(text) = field.text() else { return Vec::new() };
-    let Ok(Value::Array(items)) = serde_json::from_str(&text) else { return vec![text.into_owned()] };
-    items.iter().filter_map(|item| item.as_str().or_else(|| item.get("email")?.as_str()).map(str::to_owned)).collect()
+    let Ok(Value::Array(items)) = serde_json::from_str(&text) else {
+        return addresses(&text).into_iter().map(|email| Participant { email, role: None }).collect();
+    };
+    let word = |item: &Value, key: &str| item.get(key).and_then(Value::as_str).map(str::to_owned);
+    let participant = |item: &Value| {
+        let email = item.as_str().map(str::to_owned).or_else(|| word(item, "email"))?;
+        Some(Participant { email, role: word(item, "role") })
+    };
+    items.iter().filter_map(participant).collect()
 }
 
 /// The email as staged: what is no string is staged by a text that is no email.

@@ -22,6 +22,12 @@ pub struct OrderFields {
     /// The total that the source gives; without one the lines are summed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub total: Option<BigDecimal>,
+    /// The source's word for its state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<String>,
+    /// Whether that word says that it is cancelled.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cancelled: bool,
     /// `None` keeps the lines that are known, an empty list clears them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lines: Option<Vec<OrderLine>>,
@@ -48,13 +54,17 @@ impl OrderFields {
 
     /// The total of an order with these lines: the source's own, else the sum of the lines, `None` if one lacks a number.
     pub fn total_of(given: Option<&BigDecimal>, lines: &[OrderLine]) -> Option<BigDecimal> {
-        given.cloned().or_else(|| {
-            lines
-                .iter()
-                .map(|line| Some(line.quantity.as_ref()? * line.unit_price.as_ref()?))
-                .sum::<Option<BigDecimal>>()
-        })
+        given.cloned().or_else(|| sum(lines))
     }
+
+    /// What the lines add up to, to be compared with a total that is given: `None` without lines, or if one lacks a number.
+    pub fn lines_total(lines: &[OrderLine]) -> Option<BigDecimal> {
+        if lines.is_empty() { None } else { sum(lines) }
+    }
+}
+
+fn sum(lines: &[OrderLine]) -> Option<BigDecimal> {
+    lines.iter().map(|line| Some(line.quantity.as_ref()? * line.unit_price.as_ref()?)).sum()
 }
 
 /// What a mapping reads out of a product; the JSON in `staging.records.attributes` of a product.
@@ -69,8 +79,15 @@ pub struct ProductFields {
 /// What a mapping reads out of an interaction; the JSON in `staging.records.attributes` of an interaction.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct InteractionFields {
-    /// The conversation that it belongs to.
+    /// The conversation that it names, or the first message that it refers to; without either, its thread follows from the
+    /// message that it replies to.
     pub thread_id: Option<String>,
+    /// By what other messages refer to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message_id: Option<String>,
+    /// The message that it replies to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_reply_to: Option<String>,
     /// Email, meeting, call or another word of the source.
     #[serde(rename = "type")]
     pub kind: Option<String>,

@@ -256,6 +256,8 @@ mod tests {
             customer_external_id: column("CustomerId"),
             purchased_at: None,
             total: None,
+            status: None,
+            cancelled: Vec::new(),
             version: None,
             lines: Some(LinesMapping {
                 path: "Items".to_owned(),

@@ -4,6 +4,7 @@
 //! nothing of what it holds; [`open`] breaks the seal. [`Retrier`] lands what can be read by now, [`discard`] gives up;
 //! either wipes what the letter holds, in the transaction that changes its state.
 
+mod forget;
 mod letter;
 mod open;
 mod retry;
@@ -17,6 +18,7 @@ use sqlx::{AssertSqlSafe, PgExecutor, Postgres, Row};
 
 use crate::Error;
 
+pub use forget::forget_settled;
 pub use letter::{Context, DeadLetter, KeptRecord};
 pub use open::{Closed, Contents, Opened, open};
 pub use retry::{Cannot, Files, Reread, Retried, Retrier};

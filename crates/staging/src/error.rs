@@ -93,6 +93,7 @@ impl Error {
         matches!(self, Self::Database { error, .. } if error.code().is_some())
     }
 
+    /// Whether Postgres gave this SQLSTATE.
     pub(crate) fn has_code(&self, code: &str) -> bool {
         matches!(self, Self::Database { error, .. } if error.code().as_deref() == Some(code))
     }

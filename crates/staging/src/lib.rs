@@ -47,7 +47,9 @@ pub use expiry::{Expired, expire};
 pub use holder::LockHolder;
 pub use installation::adopt_key;
 pub use land::{Checkpoint, Lander, Landing};
-pub use migrate::{migrate, missing_migrations, missing_migrations_of};
+pub use migrate::{
+    Pending, all_migrations, migrate, migrator_of, missing_migrations, pending_migrations, pending_migrations_of,
+};
 pub use partitions::DEFAULT_PARTITION_WIDTH;
 pub use patience::{Patience, connect, in_time, persist};
 pub use seal::Seal;

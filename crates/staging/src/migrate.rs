@@ -1,7 +1,7 @@
 //! Bringing the schema up to date.
 
 use sqlx::PgConnection;
-use sqlx::migrate::{Migrate, Migrator};
+use sqlx::migrate::{Migrate, Migration, Migrator};
 
 use crate::Error;
 
@@ -17,24 +17,68 @@ static MIGRATOR: Migrator = sqlx::migrate!();
 /// Refuses a server that is too old ([`Error::TooOld`]) before it touches anything.
 pub async fn migrate(connection: &mut PgConnection) -> Result<(), Error> {
     check_server(connection.server_version_num())?;
-    let mut migrator = Migrator::with_migrations(MIGRATOR.iter().cloned().collect());
-    migrator.create_schema("staging");
-    migrator.dangerous_set_table_name("staging._migrations");
-    migrator.set_ignore_missing(true);
+    let migrator = migrator_of(connection, &MIGRATOR, "staging", "staging._migrations").await?;
     Ok(migrator.run(connection).await?)
 }
 
 /// How many migrations of this program the database lacks: 0 once [`migrate`] has run, by whatever process.
 pub async fn missing_migrations(connection: &mut PgConnection) -> Result<usize, Error> {
-    missing_migrations_of(connection, &MIGRATOR, "staging._migrations").await
+    Ok(pending_migrations(connection).await?.len())
 }
 
-/// How many migrations of a schema the table in which they are noted lacks. A table that is not there lacks all of them.
-pub async fn missing_migrations_of(
+/// The migrations that [`migrate`] would apply, in their order.
+pub async fn pending_migrations(connection: &mut PgConnection) -> Result<Vec<Pending>, Error> {
+    pending_migrations_of(connection, &MIGRATOR, "staging._migrations").await
+}
+
+/// All migrations of this program, in their order: what a database lacks that is not there yet.
+pub fn all_migrations() -> Vec<Pending> {
+    MIGRATOR.iter().map(Pending::from).collect()
+}
+
+/// A migration that a database lacks.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Pending {
+    /// The number in the name of its file.
+    pub version: i64,
+    /// The words in the name of its file.
+    pub description: String,
+}
+
+impl From<&Migration> for Pending {
+    fn from(migration: &Migration) -> Self {
+        Self { version: migration.version, description: migration.description.to_string() }
+    }
+}
+
+/// The migrations of a schema, noted in its own table. The schema is made if it is not there: a role that owns it may, as
+/// Postgres has it, not even ask for that unless it may make others.
+pub async fn migrator_of(
+    connection: &mut PgConnection,
+    migrations: &Migrator,
+    schema: &'static str,
+    table: &'static str,
+) -> Result<Migrator, Error> {
+    let exists: bool = sqlx::query_scalar("select to_regnamespace($1) is not null")
+        .bind(schema)
+        .fetch_one(connection)
+        .await
+        .map_err(Error::database("looking for the schema"))?;
+    let mut migrator = Migrator::with_migrations(migrations.iter().cloned().collect());
+    if !exists {
+        migrator.create_schema(schema);
+    }
+    migrator.dangerous_set_table_name(table);
+    migrator.set_ignore_missing(true);
+    Ok(migrator)
+}
+
+/// The migrations of a schema that the table in which they are noted lacks. A table that is not there lacks all of them.
+pub async fn pending_migrations_of(
     connection: &mut PgConnection,
     migrator: &Migrator,
     table: &'static str,
-) -> Result<usize, Error> {
+) -> Result<Vec<Pending>, Error> {
     let made: bool = sqlx::query_scalar("select to_regclass($1) is not null")
         .bind(table)
         .fetch_one(&mut *connection)
@@ -42,7 +86,7 @@ pub async fn missing_migrations_of(
         .map_err(Error::database("looking for the table of migrations"))?;
     let applied = if made { connection.list_applied_migrations(table).await? } else { Vec::new() };
     let is_missing = |version: i64| !applied.iter().any(|migration| migration.version == version);
-    Ok(migrator.iter().filter(|migration| is_missing(migration.version)).count())
+    Ok(migrator.iter().filter(|migration| is_missing(migration.version)).map(Pending::from).collect())
 }
 
 /// What poses as Postgres and has no version is given the benefit of the doubt.

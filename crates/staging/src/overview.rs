@@ -96,6 +96,8 @@ pub struct Expiry {
     pub held_back_since: Option<DateTime<Utc>>,
     /// When the oldest partition was past that is still there, whatever for.
     pub overdue_since: Option<DateTime<Utc>>,
+    /// When the time of the first batch is over that waits to be consolidated; may be past, and holds its partition back then.
+    pub first_unconsolidated_expires_at: Option<DateTime<Utc>>,
 }
 
 /// The backlog of every source that has one.
@@ -247,7 +249,13 @@ pub async fn stored(executor: impl PgExecutor<'_>) -> Result<BTreeMap<String, St
 /// Where expiry stands, by the rule that [`crate::expire`] goes by.
 pub async fn expiry(connection: &mut PgConnection, now: DateTime<Utc>) -> Result<Expiry, Error> {
     let existing = partitions::existing(connection).await?;
-    let mut expiry = Expiry { partitions: existing.len(), ..Expiry::default() };
+    let first_unconsolidated_expires_at = sqlx::query_scalar(
+        "select min(expires_at) from staging.batches where consolidated_at is null and abandoned_at is null",
+    )
+    .fetch_one(&mut *connection)
+    .await
+    .map_err(Error::database("looking for what expires next"))?;
+    let mut expiry = Expiry { partitions: existing.len(), first_unconsolidated_expires_at, ..Expiry::default() };
     for bounds in existing.iter().filter(|bounds| bounds.end <= now.timestamp()) {
         let since = DateTime::from_timestamp(bounds.end, 0);
         expiry.overdue_since = expiry.overdue_since.or(since);
@@ -257,6 +265,25 @@ pub async fn expiry(connection: &mut PgConnection, now: DateTime<Utc>) -> Result
         }
     }
     Ok(expiry)
+}
+
+/// What each table of a schema takes on the database's disk, with its partitions, indexes and long values, by the table's
+/// name without the schema.
+pub async fn bytes_by_table(executor: impl PgExecutor<'_>, schema: &str) -> Result<BTreeMap<String, i64>, Error> {
+    let rows = sqlx::query(
+        "select coalesce(parent.relname, c.relname)::text, coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint
+         from pg_class c
+         join pg_namespace n on n.oid = c.relnamespace
+         left join pg_inherits i on i.inhrelid = c.oid
+         left join pg_class parent on parent.oid = i.inhparent
+         where n.nspname = $1 and c.relkind in ('r', 'p')
+         group by 1",
+    )
+    .bind(schema)
+    .fetch_all(executor)
+    .await
+    .map_err(Error::database("measuring tables"))?;
+    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
 }
 
 /// What the schema takes on the database's disk, indexes included.

@@ -112,3 +112,34 @@ async fn letters_of_a_file_that_is_being_imported_are_left_alone_and_those_of_a_
     assert_eq!(dead_letters::discard(&staged.pool, &all, 10, noon()).await.unwrap(), (0, 3));
     assert_eq!(staged.ask::<i64>("select count(*) from staging.dead_letters where payload <> ''").await, 0);
 }
+
+#[tokio::test]
+async fn settled_letters_are_forgotten_when_their_time_is_over_and_parked_ones_never() {
+    let staged = staged().await;
+    let ids = five(&staged).await;
+    let settle = format!(
+        "update staging.dead_letters set state = 'discarded', handled_at = landed_at + interval '10 days'
+         where dead_letter_id = {};
+         update staging.dead_letters set state = 'discarded' where dead_letter_id = {};
+         update staging.dead_letters set state = 'retried', handled_at = landed_at, landed_batch_id = batch_id, landed_ordinal = 0
+         where dead_letter_id = {}",
+        ids[0], ids[1], ids[2]
+    );
+    staged.run(&settle).await;
+    let left = async || -> Vec<i64> {
+        sqlx::query_scalar("select dead_letter_id from staging.dead_letters order by 1")
+            .fetch_all(&staged.pool)
+            .await
+            .unwrap()
+    };
+    let forget = async |before| dead_letters::forget_settled(&staged.pool, before).await.unwrap();
+    assert_eq!(forget(noon()).await, 0);
+    // The second was settled before anybody noted when: it counts from when it came. The third's batch is still known.
+    assert_eq!(forget(noon() + TimeDelta::days(1)).await, 1);
+    assert_eq!(left().await, [ids[0], ids[2], ids[3], ids[4]]);
+    assert_eq!(forget(noon() + TimeDelta::days(11)).await, 1);
+    staged.run("delete from staging.batches").await;
+    assert_eq!(forget(noon() + TimeDelta::days(11)).await, 1);
+    assert_eq!(left().await, ids[3..]);
+    assert_eq!(forget(noon() + TimeDelta::days(9_999)).await, 0);
+}

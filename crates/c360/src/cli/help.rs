@@ -148,8 +148,9 @@ pub(super) const STATUS: &str = "\
 Shows first what needs a look: each with what it does and the command to type. Then, of every source, whether it runs, is \
 stopped or in trouble (or its circuit breaker open), what waits to be landed (messages, polls or a file, and for how \
 long), what waits to be consolidated, its dead letters and its last file. Then, of the whole, whether a daemon runs, the \
-backlog, dead letters by reason, cross-references that belong to no customer by reason, how late expiry is, and whether \
-c360 is ready (the database is migrated and no source is stopped).
+backlog, dead letters by reason, cross-references that belong to no customer by reason, how late expiry is and when the time of \
+what waits is over, orders whose total is not that of their lines, what the largest tables take, what stopping c360 now \
+would do, and whether c360 is ready (the database is migrated and no source is stopped).
 
 What waits for longer than its source's `late_after` needs a look, too, and so does a night whose file does not come. On a \
 terminal there are colours, unless NO_COLOR is set.
@@ -170,7 +171,8 @@ Exit codes:
 
 pub(super) const EXPIRE: &str = "\
 Drops the staged records whose time (ttl) is over and which are consolidated. What is not consolidated stays, however old, \
-and `c360 status` says how late that makes it.
+and `c360 status` says how late that makes it. Drops the history of profiles and forgets dead letters that were retried or \
+discarded, when they are older than `retention` has them; parked ones stay.
 
 The daemon does this by itself every minute; the command is for installations that run from cron. Golden records never \
 expire.";
@@ -187,9 +189,11 @@ pub(super) const MIGRATE: &str = "\
 Brings the schemas `staging` and `customer360` to the version of this program. `c360 run` does so by itself; the command \
 is for installations in which the daemon may not change schemas.
 
-Migrations only go forward. One that was interrupted is done again, and two at a time wait for each other.";
+Migrations only go forward, and only add: processes of the version before go on working beside. One that was interrupted \
+is done again, and two at a time wait for each other. --dry-run names those that would run and changes nothing.";
 pub(super) const MIGRATE_END: &str = "\
 Examples:
+  c360 migrate --dry-run
   c360 migrate
   DATABASE_URL=postgres://owner@db/c360 c360 migrate
 

@@ -5,16 +5,20 @@ use chrono::Utc;
 use crate::config::Config;
 use crate::exit::Exit;
 use crate::installation::Installation;
+use crate::upkeep;
 
-/// Drops the staged records whose time is over, once, and says what became of them.
+/// Drops what is over, once, and says what became of it.
 pub(super) async fn run(config: Config) -> anyhow::Result<Exit> {
     let installation = Installation::open(config).await?;
     installation.prepare_soon().await?;
-    let mut connection = staging::connect(&installation.database).await?;
-    let expired = staging::expire(&mut connection, Utc::now()).await?;
+    let kept = upkeep::keep(&installation.database, installation.config.retention, Utc::now()).await?;
     println!(
         "dropped {} partitions; {} held back by batches that are not consolidated; {} in use by readers",
-        expired.dropped, expired.held_back, expired.locked
+        kept.records.dropped, kept.records.held_back, kept.records.locked
+    );
+    println!(
+        "dropped {} months of the history of profiles, {} in use by readers; forgot {} settled dead letters",
+        kept.changes.dropped, kept.changes.locked, kept.dead_letters
     );
     Ok(Exit::Done)
 }

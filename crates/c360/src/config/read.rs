@@ -42,6 +42,7 @@ pub(super) fn config(document: &mut Document, report: &mut Report) -> Config {
         http: section(document, &["http"], report).unwrap_or_default(),
         security: section(document, &["security"], report).unwrap_or_default(),
         staging,
+        retention: section(document, &["retention"], report).unwrap_or_default(),
         sources,
         survivorship: section(document, &["survivorship"], report).unwrap_or_default(),
         matching: section(document, &["matching"], report).unwrap_or_default(),

@@ -83,6 +83,25 @@ impl Default for Staging {
     }
 }
 
+/// `[retention]`: how long what is over is kept.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Retention {
+    /// Entries of `customer360.changes`; they go by whole months.
+    #[serde(with = "duration")]
+    pub changes: Duration,
+    /// Dead letters that were retried or discarded. Parked ones stay.
+    #[serde(with = "duration")]
+    pub settled_dead_letters: Duration,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        let days = |days: u64| Duration::from_hours(days * 24);
+        Self { changes: days(400), settled_dead_letters: days(90) }
+    }
+}
+
 /// `[survivorship]`: which system's value wins.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default)]

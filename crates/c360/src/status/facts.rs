@@ -51,6 +51,10 @@ pub(super) struct Facts {
     pub(super) kafka_progress: BTreeMap<String, DateTime<Utc>>,
     pub(super) expiry: overview::Expiry,
     pub(super) staging_bytes: i64,
+    /// What each table takes on the database's disk, by its name with the schema.
+    pub(super) storage: BTreeMap<String, i64>,
+    /// Orders whose total is not that of their lines, by system.
+    pub(super) orders_total_differs: BTreeMap<String, i64>,
     pub(super) unmatched: BTreeMap<String, i64>,
     /// What is stored of each source.
     pub(super) stored: BTreeMap<String, overview::Stored>,
@@ -115,6 +119,8 @@ async fn read(connection: &mut PgConnection) -> Result<Asked, consolidate::Error
         kafka_progress: overview::kafka_progress(&mut *snapshot).await?,
         expiry: overview::expiry(&mut snapshot, now).await?,
         staging_bytes: overview::bytes(&mut *snapshot).await?,
+        storage: storage(&mut snapshot).await?,
+        orders_total_differs: consolidate::overview::orders_total_differs(&mut *snapshot).await?,
         unmatched: consolidate::overview::unmatched(&mut *snapshot).await?,
         stored: overview::stored(&mut *snapshot).await?,
         log_restarts: consolidate::overview::log_restarts(&mut snapshot).await?,
@@ -122,6 +128,16 @@ async fn read(connection: &mut PgConnection) -> Result<Asked, consolidate::Error
         retiring: consolidate::retire::open(&mut *snapshot).await?,
         consolidator_since: consolidate::overview::consolidator_since(&mut *snapshot).await?,
     })))
+}
+
+/// What each table of both schemas takes on the database's disk, by its name with the schema.
+pub(crate) async fn storage(connection: &mut PgConnection) -> Result<BTreeMap<String, i64>, staging::Error> {
+    let mut storage = BTreeMap::new();
+    for schema in ["staging", "customer360"] {
+        let tables = overview::bytes_by_table(&mut *connection, schema).await?;
+        storage.extend(tables.into_iter().map(|(table, bytes)| (format!("{schema}.{table}"), bytes)));
+    }
+    Ok(storage)
 }
 
 fn by_source<T>(rows: Vec<T>, source: impl Fn(&T) -> &String) -> BTreeMap<String, T> {

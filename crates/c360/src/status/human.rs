@@ -227,16 +227,36 @@ fn totals(page: &mut String, report: &Report, paint: Paint) -> std::fmt::Result 
         total("Unmatched", what)?;
     }
     if let Some(expiry) = &report.expiry {
-        let late = match (expiry.held_back_seconds, expiry.overdue_seconds) {
+        let mut late = match (expiry.held_back_seconds, expiry.overdue_seconds) {
             (0, 0) => "nothing is overdue".to_owned(),
             (0, overdue) => format!("the oldest overdue for {}", age(overdue)),
             (held_back, _) => format!("held back for {}", age(held_back)),
         };
+        if let Some(seconds) = expiry.unconsolidated_expires_in_seconds.filter(|seconds| *seconds > 0) {
+            let _ = write!(late, "; what waits is over in {}, and stays until it is consolidated", age(seconds));
+        }
         let partitions = count(i64::try_from(expiry.partitions).unwrap_or(i64::MAX), "partition");
         let size = report.staging.map(|staging| format!(", {} in staging", bytes(staging.bytes))).unwrap_or_default();
         total("Expiry", format!("{partitions}{size}; {late}"))?;
     }
+    if let Some(differs) = report.orders_total_differs.as_ref().filter(|differs| !differs.is_empty()) {
+        total("Orders", format!("total is not that of the lines: {}", counts(differs)))?;
+    }
+    if !report.storage.is_empty() {
+        total("Storage", largest(&report.storage))?;
+    }
+    if let Some(stop) = &report.safe_to_stop {
+        total("Stopping", format!("{}: {}", if stop.safe { "safe" } else { "not safe" }, stop.reason))?;
+    }
     writeln!(page, "{:<13} {}", "Ready", if report.ready { paint.good("yes") } else { paint.bad("no") })
+}
+
+/// The tables that take most, the largest first.
+fn largest(storage: &std::collections::BTreeMap<String, i64>) -> String {
+    let mut tables: Vec<(&String, &i64)> = storage.iter().collect();
+    tables.sort_by_key(|(_, size)| std::cmp::Reverse(**size));
+    let shown: Vec<String> = tables.iter().take(6).map(|(table, size)| format!("{table} {}", bytes(**size))).collect();
+    shown.join(", ")
 }
 
 fn counts(by_reason: &std::collections::BTreeMap<String, i64>) -> String {

@@ -6,11 +6,13 @@ use chrono::{DateTime, Utc};
 use consolidate::overview::LogRestart;
 use serde::Serialize;
 use serde_json::Value;
+use staging::imports::State;
 use staging::overview::LedgerFile;
 
 use super::facts::Facts;
 use super::lag::Lags;
 use super::looks::{self, Look};
+use super::words::count;
 use crate::config::{Config, SourceKind};
 
 /// How things are.
@@ -30,6 +32,15 @@ pub struct Report {
     /// What schema staging takes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub staging: Option<Staging>,
+    /// What each table takes on the database's disk, indexes included, in bytes, by its name with the schema.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub storage: BTreeMap<String, i64>,
+    /// Orders whose total is not that of their lines, by system.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub orders_total_differs: Option<BTreeMap<String, i64>>,
+    /// Whether c360 can be stopped now, and what that does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub safe_to_stop: Option<SafeToStop>,
     /// Whether somebody works.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub daemon: Option<Daemon>,
@@ -154,6 +165,19 @@ pub struct Expiry {
     pub overdue_seconds: i64,
     /// Partitions of records.
     pub partitions: usize,
+    /// In how long the time of the first batch is over that waits to be consolidated: it stays until it is. 0 if that time
+    /// is over; left out when nothing waits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unconsolidated_expires_in_seconds: Option<i64>,
+}
+
+/// Whether c360 can be stopped now.
+#[derive(Debug, Clone, Serialize)]
+pub struct SafeToStop {
+    /// It can, always: progress is stored together with the data.
+    pub safe: bool,
+    /// What becomes of what it is doing.
+    pub reason: String,
 }
 
 /// What schema staging takes.
@@ -200,8 +224,15 @@ impl Report {
                 held_back_seconds: seconds(facts.expiry.held_back_since),
                 overdue_seconds: seconds(facts.expiry.overdue_since),
                 partitions: facts.expiry.partitions,
+                unconsolidated_expires_in_seconds: facts
+                    .expiry
+                    .first_unconsolidated_expires_at
+                    .map(|expires_at| seconds_since(now, expires_at)),
             }),
             staging: Some(Staging { bytes: facts.staging_bytes }),
+            storage: facts.storage.clone(),
+            orders_total_differs: Some(facts.orders_total_differs.clone()),
+            safe_to_stop: Some(safe_to_stop(&sources)),
             daemon: Some(daemon),
             looks: looks::looks(config, facts, &sources, daemon, now),
             ready: sources.values().all(|source| source.stopped.is_empty()),
@@ -227,11 +258,30 @@ impl Report {
             unmatched: None,
             expiry: None,
             staging: None,
+            storage: BTreeMap::new(),
+            orders_total_differs: None,
+            safe_to_stop: None,
             daemon: None,
             looks: vec![look],
             ready: false,
         }
     }
+}
+
+/// Stopping is safe at any time; what it does to what is under way is said.
+fn safe_to_stop(sources: &BTreeMap<String, Source>) -> SafeToStop {
+    let mut reason =
+        "progress is stored with the data; open batches are finished or rolled back, and read again".to_owned();
+    for (name, source) in sources {
+        if let Some(file) = source.last_file.as_ref().filter(|file| file.state == State::Importing) {
+            reason.push_str(&format!("; {name} starts the file {} again", file.file));
+        }
+    }
+    let records: i64 = sources.values().map(|source| source.backlog.records).sum();
+    if records > 0 {
+        reason.push_str(&format!("; {} wait to be consolidated until it runs again", count(records, "record")));
+    }
+    SafeToStop { safe: true, reason }
 }
 
 fn source(name: &str, config: &Config, facts: &Facts, lags: &Lags, now: DateTime<Utc>) -> Source {

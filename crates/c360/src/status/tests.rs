@@ -550,3 +550,26 @@ fn a_database_that_cannot_be_read_is_not_ready_and_keeps_the_shape() {
     let page = human::page(&Report::not_migrated(&config()), now(), Paint::Plain);
     assert!(page.contains("The database is not migrated yet: run `c360 run` or `c360 migrate`."), "{page}");
 }
+
+#[test]
+fn what_stopping_does_and_what_would_expire_is_answered() {
+    let mut facts = calm();
+    let document = |facts: &Facts| serde_json::to_value(report(facts)).unwrap();
+    assert_eq!(document(&facts)["safe_to_stop"]["safe"], true);
+    assert_eq!(document(&facts)["expiry"].get("unconsolidated_expires_in_seconds"), None, "nothing waits");
+
+    facts.backlog.insert("home_delivery".to_owned(), waits("home_delivery", 12));
+    facts.last_files.insert("loyalty".to_owned(), LedgerFile { state: State::Importing, ..refused() });
+    facts.expiry.first_unconsolidated_expires_at = Some(now() + TimeDelta::hours(5));
+    let busy = document(&facts);
+    assert_eq!(busy["expiry"]["unconsolidated_expires_in_seconds"], 5 * 3_600);
+    let reason = busy["safe_to_stop"]["reason"].as_str().unwrap();
+    assert!(reason.contains("loyalty starts the file loyalty_members_2026-03-01.csv again"), "{reason}");
+    assert!(reason.contains("1,204 records wait to be consolidated"), "{reason}");
+    let page = human::page(&report(&facts), now());
+    assert!(page.contains("what waits is over in 5 h, and stays until it is consolidated"), "{page}");
+    assert!(page.contains("Stopping      safe: "), "{page}");
+
+    facts.expiry.first_unconsolidated_expires_at = Some(ago(60));
+    assert_eq!(document(&facts)["expiry"]["unconsolidated_expires_in_seconds"], 0);
+}

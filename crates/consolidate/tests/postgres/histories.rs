@@ -241,6 +241,7 @@ fn an_order(random: &mut Random, size: Size) -> Order {
         total: random.once_in(3).then(|| random.below(1000).to_string()),
         lines,
         purchased_at: None,
+        cancelled: false,
         document: json!({"n": random.below(1000)}),
     }
 }

@@ -94,6 +94,50 @@ async fn a_total_that_is_given_belongs_to_its_own_record() {
 }
 
 #[tokio::test]
+async fn a_total_that_is_not_that_of_the_lines_is_counted_and_refuses_nothing() {
+    let differs = async |world: &World| {
+        consolidate::overview::orders_total_differs(&world.pool)
+            .await
+            .unwrap()
+            .get("store")
+            .copied()
+            .unwrap_or_default()
+    };
+    let right = order(10, 1).total("20.0").lines(&[("a", "2", "10.00")]);
+    let wrong = order(11, 1).total("25").lines(&[("a", "2", "10.00")]);
+    let unknown = order(12, 1).total("25").lines(&[("a", "?", "10.00")]);
+    let mut world = World::new().await;
+    world.land("store", &[right, wrong, unknown, order(13, 1).total("25").lines(&[])]).await;
+    world.consolidate().await;
+    assert_eq!(differs(&world).await, 1);
+    assert_eq!(world.order("store", "11").await["total"].to_string(), "25", "the source's word stands");
+    // Lines that are kept are compared with a newer total; lines that come late with the total that is known.
+    world.land("store", &[order(11, 3).total("20")]).await;
+    world.consolidate().await;
+    assert_eq!(differs(&world).await, 0);
+    world.land("store", &[order(11, 2).lines(&[("a", "3", "10.00")])]).await;
+    world.consolidate().await;
+    assert_eq!(differs(&world).await, 1);
+    world.land("store", &[event(11, 4, Says::OrderGone)]).await;
+    world.consolidate().await;
+    assert_eq!(differs(&world).await, 0);
+}
+
+#[tokio::test]
+async fn a_cancelled_order_is_marked_and_stays() {
+    let mut world = World::new().await;
+    world.land("store", &[order(10, 1).lines(&[("a", "1", "10")]).cancelled()]).await;
+    world.consolidate().await;
+    let found = world.order("store", "10").await;
+    assert_eq!((&found["status"], &found["cancelled"]), (&json!("Cancelled"), &json!(true)));
+    assert_eq!(world.value("select count(*) from customer360.order_documents").await, 1);
+    world.land("store", &[order(10, 2)]).await;
+    world.consolidate().await;
+    let found = world.order("store", "10").await;
+    assert_eq!((&found["status"], &found["cancelled"]), (&Value::Null, &json!(false)), "the newest record says so");
+}
+
+#[tokio::test]
 async fn no_lines_clear_and_a_number_that_is_missing_leaves_no_total() {
     let mut world = World::new().await;
     world.land("store", &[order(10, 1).lines(&[("a", "1", "10"), ("b", "?", "2")]), order(11, 1)]).await;

@@ -123,3 +123,51 @@ fn participants_come_from_one_column_or_from_lists() {
     let emails: Vec<_> = fields.participants.iter().map(|p| (p.email.as_str(), p.role.as_deref())).collect();
     assert_eq!(emails, [("a@x", None), ("b@x", Some("to")), ("c@x", Some("to")), ("d@x", Some("cc"))]);
 }
+
+#[test]
+fn an_order_is_cancelled_by_the_words_of_its_mapping() {
+    let cancelled = |mapping: Value, row: &str| {
+        let mut mapping = mapping;
+        mapping["order_id"] = json!("id");
+        mapping["customer_external_id"] = json!("customer");
+        let mapped = map(mapping, order, row).unwrap();
+        let fields: OrderFields = serde_json::from_str(&mapped.attributes).unwrap();
+        (fields.status, fields.cancelled)
+    };
+    let state = json!({"status": "state"});
+    assert_eq!(cancelled(state.clone(), r#"{"id":1,"state":" CANCELED"}"#), (Some(" CANCELED".to_owned()), true));
+    assert_eq!(cancelled(state, r#"{"id":1,"state":"shipped"}"#), (Some("shipped".to_owned()), false));
+    let flag = json!({"status": "void", "cancelled": ["true"]});
+    assert!(cancelled(flag.clone(), r#"{"id":1,"void":true}"#).1);
+    assert!(!cancelled(flag, r#"{"id":1}"#).1);
+}
+
+#[test]
+fn headers_of_an_email_become_its_thread_and_who_took_part() {
+    let mapping = json!({
+        "interaction_id": "id", "message_id": "Message-ID", "references": "References", "in_reply_to": "In-Reply-To",
+        "email": "owner", "participants": ["From", "To"],
+    });
+    let interaction = |value: Value| Mapping::Interaction(serde_json::from_value(value).unwrap());
+    let read = |row: Value| -> InteractionFields {
+        serde_json::from_str(&map(mapping.clone(), interaction, &row.to_string()).unwrap().attributes).unwrap()
+    };
+    let fields = read(json!({
+        "id": 1, "Message-ID": "<c@x>", "References": "<a@x>\r\n <b@x>", "In-Reply-To": "<b@x>", "owner": "o@x.example",
+        "From": "\"Groves, Matt\" <matt@x.example>", "To": [{"email": "ann@x.example", "role": "cc"}, "bob@x.example"],
+    }));
+    assert_eq!(fields.thread_id.as_deref(), Some("a@x"));
+    assert_eq!((fields.message_id.as_deref(), fields.in_reply_to.as_deref()), (Some("c@x"), Some("b@x")));
+    let who: Vec<_> = fields.participants.iter().map(|who| (who.email.as_str(), who.role.as_deref())).collect();
+    assert_eq!(
+        who,
+        [
+            ("o@x.example", None),
+            ("\"Groves, Matt\" <matt@x.example>", Some("From")),
+            ("ann@x.example", Some("cc")),
+            ("bob@x.example", Some("To")),
+        ]
+    );
+    let listed = read(json!({"id": 1, "References": ["<a@x>", "<b@x>"], "To": "ann@x.example, bob@x.example"}));
+    assert_eq!((listed.thread_id.as_deref(), listed.participants.len()), (Some("a@x"), 2));
+}

@@ -191,6 +191,8 @@ pub(crate) fn settings(base_url: &str) -> Settings {
         customer_external_id: column("CustomerId"),
         purchased_at: Some(column("PurchaseDate")),
         total: None,
+        status: None,
+        cancelled: Vec::new(),
         version: None,
         lines: Some(LinesMapping {
             path: "Items".to_owned(),

@@ -191,6 +191,8 @@ impl World {
             customer_external_id: column("CustomerId"),
             purchased_at: None,
             total: None,
+            status: None,
+            cancelled: Vec::new(),
             version: None,
             lines: None,
         });

@@ -67,6 +67,7 @@ fn every_key_there_is_stands_in_the_shipped_file() {
     keys.extend(keys::fields::<sections::Http>());
     keys.extend(keys::fields::<sections::Security>());
     keys.extend(keys::fields::<sections::Staging>());
+    keys.extend(keys::fields::<sections::Retention>());
     keys.extend(keys::fields::<sections::Survivorship>());
     keys.extend(keys::fields::<sections::Matching>());
     keys.extend(keys::fields::<source::SourceSettings>());
@@ -114,6 +115,7 @@ fn the_defaults_in_the_comments_are_the_defaults() {
         "oauth2",
         "records",
         "total",
+        "status",
         "key_file",
         "ttl",
     ];

@@ -11,6 +11,9 @@ use crate::status::human::{self, Paint};
 fn the_page_of_a_calm_night() {
     let mut facts = calm();
     facts.last_files.insert("loyalty".to_owned(), LedgerFile { state: State::Imported, ..refused() });
+    facts.storage = [("staging.batches", 40 << 10), ("customer360.xrefs", 3 << 29), ("staging.records", 2 << 20)]
+        .map(|(table, bytes)| (table.to_owned(), bytes))
+        .into();
     facts.unmatched = [("no_email".to_owned(), 1_200), ("blocked".to_owned(), 3)].into();
     insta::assert_snapshot!(human::page(&report(&facts), now(), Paint::Plain), @r#"
     Nothing needs attention.
@@ -24,6 +27,8 @@ fn the_page_of_a_calm_night() {
     Backlog       nothing waits to be consolidated
     Unmatched     blocked 3, no_email 1,200
     Expiry        26 partitions, 3.0 MiB in staging; nothing is overdue
+    Storage       customer360.xrefs 1.5 GiB, staging.records 2.0 MiB, staging.batches 40.0 KiB
+    Stopping      safe: progress is stored with the data; open batches are finished or rolled back, and read again
     Ready         yes
     "#);
 }
@@ -70,6 +75,7 @@ fn the_page_of_a_bad_night() {
     facts.last_files.insert("loyalty".to_owned(), refused());
     facts.backlog.insert("home_delivery".to_owned(), waits("home_delivery", 700));
     facts.dead_letters = vec![letters("not_json", 3, 2), letters("no_external_id", 1, 0)];
+    facts.orders_total_differs = [("online_store".to_owned(), 17)].into();
     facts.expiry.held_back_since = Some(ago(8_000));
     facts.expiry.overdue_since = Some(ago(8_000));
     insta::assert_snapshot!(human::page(&report(&facts), now(), Paint::Plain), @r#"
@@ -109,6 +115,8 @@ fn the_page_of_a_bad_night() {
     Dead letters  home_delivery: no_external_id 1, not_json 3
     Unmatched     no cross-reference
     Expiry        26 partitions, 3.0 MiB in staging; held back for 2 h 13 min
+    Orders        total is not that of the lines: online_store 17
+    Stopping      safe: progress is stored with the data; open batches are finished or rolled back, and read again; 1,204 records wait to be consolidated until it runs again
     Ready         no
     "#);
 }

@@ -33,6 +33,8 @@ pub(crate) enum Says {
     OrderGone,
     Product(Option<ProductFields>),
     Interaction(Option<Vec<String>>),
+    /// An interaction with all that a mapping makes of it.
+    Mail(InteractionFields),
 }
 
 /// Absent keeps (`None`), null clears (`Some(Null)`), values overwrite.
@@ -49,6 +51,7 @@ pub(crate) struct Order {
     pub(crate) total: Option<String>,
     pub(crate) lines: Option<Vec<Line>>,
     pub(crate) purchased_at: Option<DateTime<Utc>>,
+    pub(crate) cancelled: bool,
     pub(crate) document: Value,
 }
 
@@ -153,6 +156,10 @@ impl Event {
         self.order(|order| order.lines = Some(lines.collect()))
     }
 
+    pub(crate) fn cancelled(self) -> Self {
+        self.order(|order| order.cancelled = true)
+    }
+
     pub(crate) fn document(self, document: Value) -> Self {
         self.order(|order| order.document = document)
     }
@@ -201,6 +208,7 @@ impl Event {
                 mapped.attributes = serde_json::to_string(&fields).unwrap();
                 payload = Some(json!({"to": emails}).to_string());
             }
+            Says::Mail(fields) => mapped.attributes = serde_json::to_string(fields).unwrap(),
             Says::CustomerGone(to) => {
                 operation = Operation::Delete;
                 moved_to = to.as_ref().map(external_id);
@@ -216,7 +224,7 @@ impl Event {
             Says::Customer(_) | Says::CustomerGone(_) => Entity::Customer,
             Says::Order(_) | Says::OrderGone => Entity::Order,
             Says::Product(_) => Entity::Product,
-            Says::Interaction(_) => Entity::Interaction,
+            Says::Interaction(_) | Says::Mail(_) => Entity::Interaction,
         }
     }
 }
@@ -232,6 +240,8 @@ impl Order {
             customer_external_id: self.customer.clone(),
             purchased_at: self.purchased_at,
             purchased_at_text: None,
+            status: self.cancelled.then(|| "Cancelled".to_owned()),
+            cancelled: self.cancelled,
             total: self.total.as_ref().map(|total| total.parse().unwrap()),
             lines: self.lines.as_ref().map(|lines| lines.iter().map(line).collect()),
         }

@@ -31,6 +31,7 @@ pub(crate) struct World {
     pub(crate) epoch: u32,
     lander: Lander,
     next_offsets: HashMap<String, i64>,
+    now: Option<DateTime<Utc>>,
 }
 
 /// The rules of the reference scenario.
@@ -68,6 +69,7 @@ impl World {
             seal,
             epoch: 0,
             next_offsets: HashMap::new(),
+            now: None,
         }
     }
 
@@ -97,9 +99,20 @@ impl World {
             last_seen: None,
             last_message: None,
         };
-        let landing = self.lander.land(&mut batch, &origin, &Checkpoint::Kafka(advance), Utc::now()).await.unwrap();
+        let landing = self
+            .lander
+            .land(&mut batch, &origin, &Checkpoint::Kafka(advance), self.now.unwrap_or_else(Utc::now))
+            .await
+            .unwrap();
         assert!(matches!(landing, Landing::Landed { batch_id: Some(_) }));
         self.next_offsets.insert(source.to_owned(), next_offset);
+    }
+
+    /// [`World::land`] at another time than now.
+    pub(crate) async fn land_at(&mut self, source: &str, events: &[Event], now: DateTime<Utc>) {
+        self.now = Some(now);
+        self.land(source, events).await;
+        self.now = None;
     }
 
     /// Lands and publishes a full export of these members, one batch each `batch_rows`, and rows that could not be read, of
@@ -148,7 +161,12 @@ impl World {
 
     /// Both steps until nothing is left.
     pub(crate) async fn consolidate(&mut self) -> Drained {
-        let mut consolidator = Consolidator::connect(&self.options).await.unwrap();
+        self.consolidate_by(Utc::now).await
+    }
+
+    /// [`World::consolidate`] by another clock.
+    pub(crate) async fn consolidate_by(&mut self, clock: fn() -> DateTime<Utc>) -> Drained {
+        let mut consolidator = Consolidator::connect(&self.options).await.unwrap().with_clock(clock);
         while !consolidator.try_begin().await.unwrap() {
             // The last one's connections are being closed.
             tokio::task::yield_now().await;

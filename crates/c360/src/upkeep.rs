@@ -1,0 +1,47 @@
+//! What goes by itself when its time is over: staged records, settled dead letters, the history of profiles.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use sqlx::postgres::PgConnectOptions;
+use staging::{LockHolder, dead_letters};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Retention;
+
+/// What an upkeep did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Kept {
+    /// Partitions of staged records.
+    pub records: staging::Expired,
+    /// Months of the history of profiles.
+    pub changes: consolidate::Forgotten,
+    /// Settled dead letters that are forgotten.
+    pub dead_letters: u64,
+}
+
+impl Kept {
+    /// Whether there is anything to tell.
+    pub fn is_news(&self) -> bool {
+        let partitions = self.records.dropped + self.records.held_back + self.changes.dropped;
+        partitions > 0 || self.dead_letters > 0
+    }
+}
+
+/// Drops and forgets what is over at `now`, once.
+pub async fn keep(
+    database: &PgConnectOptions,
+    retention: Retention,
+    now: DateTime<Utc>,
+) -> Result<Kept, consolidate::Error> {
+    let before = |age| TimeDelta::from_std(age).ok().and_then(|age| now.checked_sub_signed(age)).unwrap_or_default();
+    // It takes as long as there is to drop; a lost reply is not waited for all the same.
+    let holder = LockHolder::connect(database, &CancellationToken::new()).await?;
+    let keeping = async {
+        let mut connection = holder.connection().await;
+        Ok(Kept {
+            records: staging::expire(&mut connection, now).await?,
+            dead_letters: dead_letters::forget_settled(&mut connection, before(retention.settled_dead_letters)).await?,
+            changes: consolidate::forget_changes(&mut connection, before(retention.changes)).await?,
+        })
+    };
+    holder.unless_lost(keeping).await
+}

@@ -1,0 +1,64 @@
+-- Distributes c360's tables on a Citus cluster: run once by the owner on the coordinator, after `c360 migrate` and before the
+-- first `c360 run`, in a database in which the extension is made.
+--
+--   psql --set ON_ERROR_STOP=on --single-transaction --file deploy/citus/distribute.sql DATABASE
+--
+-- Partitions that c360 makes later are distributed as their table is. The tables `_migrations` stay on the coordinator: only
+-- migrations ask them. After a migration that adds a table, add it here and run its line.
+
+-- What every landing, every merge and every command looks at: a copy on each node.
+select create_reference_table('staging.installation');
+select create_reference_table('staging.sources');
+select create_reference_table('staging.batches');
+select create_reference_table('staging.dead_letters');
+select create_reference_table('staging.kafka_offsets');
+select create_reference_table('staging.kafka_epochs');
+select create_reference_table('staging.replays');
+select create_reference_table('staging.csv_imports');
+select create_reference_table('staging.polls');
+select create_reference_table('staging.polled_products');
+select create_reference_table('staging.lists');
+select create_reference_table('staging.listed_records');
+select create_reference_table('staging.request_rates');
+select create_reference_table('staging.daily_counts');
+
+select create_reference_table('customer360.installation');
+select create_reference_table('customer360.products');
+select create_reference_table('customer360.retirements');
+select create_reference_table('customer360.source_times');
+select create_reference_table('customer360.log_restarts');
+select create_reference_table('customer360.edits');
+select create_reference_table('customer360.decisions');
+select create_reference_table('customer360.erasures');
+select create_reference_table('customer360.dirty_marks');
+
+-- What grows with records.
+select create_distributed_table('staging.records', 'batch_id');
+
+-- What grows with customers, by what is asked together.
+select create_distributed_table('customer360.customers', 'customer_id');
+select create_distributed_table('customer360.redirects', 'customer_id', colocate_with => 'customer360.customers');
+select create_distributed_table('customer360.changes', 'customer_id', colocate_with => 'customer360.customers');
+select create_distributed_table('customer360.xrefs', 'external_id', colocate_with => 'none');
+select create_distributed_table('customer360.orders', 'order_id', colocate_with => 'none');
+select create_distributed_table('customer360.order_lines', 'order_id', colocate_with => 'customer360.orders');
+select create_distributed_table('customer360.interactions', 'interaction_id', colocate_with => 'none');
+select create_distributed_table(
+    'customer360.interaction_participants', 'interaction_id', colocate_with => 'customer360.interactions');
+
+-- The grouped form of the one view that is lateral: customers and cross-references do not lie together.
+create or replace view customer360.documents as
+select c.email,
+       jsonb_build_object('type', 'user', 'profile', c.profile, 'xrefs', coalesce(x.xrefs, '[]')) as document
+from customer360.customers c
+left join (
+    select r.customer_id,
+           jsonb_agg(
+               jsonb_strip_nulls(jsonb_build_object(
+                   'external_system', r.system, 'external_ID', r.external_id_json, 'pass', r.credential))
+               order by r.system collate "C", r.external_id collate "C") as xrefs
+    from customer360.xrefs r
+    where r.deleted_at is null and r.customer_id is not null
+    group by r.customer_id
+) x on x.customer_id = c.customer_id
+where c.deleted_at is null;

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use consolidate::{Forgotten, forget_changes};
+use consolidate::{Consolidator, Forgotten, forget_changes};
 use staging::dead_letters::forget_settled;
 use staging::expire;
+use tokio_util::sync::CancellationToken;
 
 use crate::support::World;
 use crate::support::events::customer;
@@ -44,6 +45,9 @@ async fn a_year_of_changes_ends_with_tables_no_larger_than_those_of_its_fourth_m
     static NOW: AtomicI64 = AtomicI64::new(0);
     let mut world = World::new().await;
     let mut early = BTreeMap::new();
+    let clock = || DateTime::from_timestamp(NOW.load(Ordering::Relaxed), 0).unwrap();
+    let mut consolidator = Consolidator::connect(&world.options).await.unwrap().with_clock(clock);
+    assert!(consolidator.try_begin().await.unwrap());
     for day in 0..366 {
         let now = begin() + DAY * day;
         NOW.store(now.timestamp(), Ordering::Relaxed);
@@ -58,7 +62,7 @@ async fn a_year_of_changes_ends_with_tables_no_larger_than_those_of_its_fourth_m
                       select 'crm', '{}', 'nul', '', '', $1, state, $1
                       from unnest(array['retried', 'discarded', 'discarded']) as settled (state)";
         sqlx::query(insert).bind(now).execute(&world.pool).await.unwrap();
-        world.consolidate_by(|| DateTime::from_timestamp(NOW.load(Ordering::Relaxed), 0).unwrap()).await;
+        consolidator.drain(&world.rules, &world.seal, &CancellationToken::new()).await.unwrap();
         upkeep(&world, now).await;
         sqlx::raw_sql(VACUUM).execute(&world.pool).await.unwrap();
         if day == 140 {

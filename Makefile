@@ -16,7 +16,7 @@ test: ## Install what is missing and check everything: format, lints, all tests,
 # Needs root. Not part of `make test`: it builds every image.
 test-compose: ## Bring docker-compose.yml up for real, without pulling images. SEED=7 KEEP=1
 	@scripts/setup.sh compose
-	@SEED='$(SEED)' KEEP='$(KEEP)' scripts/test-compose.sh
+	@SEED='$(SEED)' KEEP='$(KEEP)' BINARY='$(BINARY)' scripts/test-compose.sh
 
 # A seed of its own each time, which is printed first and with a failure.
 soak: ## Let everything go wrong at random and compare with a model. SECONDS=1800 SEED=7

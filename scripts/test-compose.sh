@@ -2,6 +2,8 @@
 # Brings docker-compose.yml up for real, looks at what comes out, disturbs it, and takes it down. `make test-compose`.
 #
 #   SEED=7    the order in which services are stopped and started; another one each time if not given, and printed
+#   BINARY=F  takes this c360, built on a Debian of the same release, in place of building one: minutes instead of half an
+#             hour, while you work on the script or on deploy/. The Dockerfile's build is then not tried, and it says so
 #   KEEP=1    leaves the images in target/compose-test for the next run (some 8 GB), which then builds only what changed
 #
 # The file, the Dockerfile and everything in deploy/ are those that users run, in a copy of the tree. What they build on is
@@ -20,8 +22,9 @@
 #
 # So this shows that the files fit each other and the program; not that the real images' entry points do what ours do.
 #
-# Needs root. The Docker engine is one of its own, with its data and its socket in directories of its own; another one on
-# this machine is left alone. At the end, also of a failure, everything is stopped and removed.
+# Needs root. The Docker engine is one of its own, with its data, its socket and its bridge; containers of another one on
+# this machine are left alone, but the two share a firewall, so what the other one publishes may want its restart. At the
+# end, also of a failure, everything is stopped and removed.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -117,9 +120,9 @@ it_is_seen() {
   until_it_is 60 healthy state_of prometheus
   compose --profile monitoring up --detach --no-deps grafana
   until_it_is 60 healthy state_of grafana
-  compose logs --no-log-prefix grafana
+  compose logs --no-log-prefix grafana | grep understood
   until_it_is 60 1 query_prometheus 'up{job="c360"}'
-  until_it_is 60 0 query_prometheus 'sum(c360_dead_letters_parked) or vector(0)'
+  until_it_is 60 6 query_prometheus 'sum(c360_dead_letters_parked)'
   local rules
   rules=$(curl --silent --fail "http://127.0.0.1:$PROMETHEUS_PORT/api/v1/rules" | grep -o '"alert' | wc -l)
   [ "$rules" -gt 5 ] || fail "Prometheus has only $rules alarms"
@@ -143,11 +146,11 @@ start_engine
 find_compose
 copy_the_tree
 build_stand_ins
-say "docker compose build"
-(cd "$copy" && docker build --tag c360:0.1.0 .)
+build_c360
 as_the_readme_says
 an_order_that_nobody_planned
 two_replicas_roll_under_load
 it_is_seen
 it_stops_when_told
 say "docker-compose.yml works. $SECONDS s, seed $seed"
+[ -z "${BINARY:-}" ] || echo "With BINARY: whether the Dockerfile builds c360 is not known."

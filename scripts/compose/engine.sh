@@ -3,19 +3,23 @@
 
 # What another release of compose does with the file is for another day.
 readonly compose_version=v2.39.4
+# Not docker0, which may be another engine's.
+readonly bridge=c360compose
 
 start_engine() {
   [ "$(id -u)" = 0 ] || fail "Docker needs root"
   mkdir -p "$scratch"
   exec 8> "$scratch/lock"
   flock --nonblock 8 || fail "another one runs in $scratch"
-  # The engine leaves its bridge and its rules behind. Where another one has made them, they are its own.
-  if ! ip link show docker0 > /dev/null 2>&1; then
-    iptables-save > "$run/iptables"
-  fi
+  # The engine leaves its rules behind. Where another one has made some, they are not ours to take back.
+  ip link show docker0 > /dev/null 2>&1 || iptables-save > "$run/iptables"
   say "starting an engine in $scratch"
-  # Without this lock: it is ours, not that of who outlives us.
-  dockerd --data-root "$scratch/data" --exec-root "$run/exec" --pidfile "$run/pid" --host "$DOCKER_HOST" \
+  ip link delete "$bridge" 2> /dev/null || true
+  ip link add "$bridge" type bridge
+  ip address add 10.213.60.1/24 dev "$bridge"
+  ip link set "$bridge" up
+  # Without the lock: it is ours, not that of what outlives us.
+  dockerd --data-root "$scratch/data" --exec-root "$run/exec" --pidfile "$run/pid" --host "$DOCKER_HOST" --bridge "$bridge" \
     > "$run/dockerd.log" 2>&1 8>&- &
   local waited
   for waited in $(seq 60); do
@@ -28,10 +32,8 @@ start_engine() {
 
 stop_engine() {
   [ ! -e "$run/pid" ] || { kill "$(cat "$run/pid")" && wait; } || true
-  if [ -e "$run/iptables" ]; then
-    iptables-restore < "$run/iptables" || true
-    ip link delete docker0 2> /dev/null || true
-  fi
+  [ ! -e "$run/iptables" ] || iptables-restore < "$run/iptables" || true
+  ip link delete "$bridge" 2> /dev/null || true
 }
 
 # Sets compose_program: the compose that is installed, or one that is built from its Go module, once.

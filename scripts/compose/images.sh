@@ -7,7 +7,7 @@ export DOCKER_BUILDKIT=0
 
 # Every image that is not built from the Dockerfile, bases first.
 named_images() {
-  sed -n 's/^FROM \([^ ]*\).*/\1/p' Dockerfile | sort --unique
+  sed -n 's/^FROM \([^ ]*\).*/\1/p' Dockerfile | sort --unique | if [ -n "${BINARY:-}" ]; then grep --invert-match '^rust:'; else cat; fi
   sed -n 's/^ *image: //p' docker-compose.yml | grep --invert-match '^c360:' | sort --unique
 }
 
@@ -26,6 +26,21 @@ build_stand_ins() {
       *) fail "nothing stands in for $image" ;;
     esac
   done
+}
+
+# c360's own image, by the Dockerfile; with BINARY only its last stage, around that program.
+build_c360() {
+  say "c360's image"
+  if [ -z "${BINARY:-}" ]; then
+    compose build c360
+    return
+  fi
+  mkdir -p "$run/last/deploy" "$run/last/fixtures"
+  sed '1,/^# ---- run/d; s,--from=build /out/c360,c360,' Dockerfile > "$run/last/Dockerfile"
+  install --strip "$BINARY" "$run/last/c360"
+  cp deploy/healthcheck.sh "$run/last/deploy/"
+  cp fixtures/online_store.json "$run/last/fixtures/"
+  docker build --tag c360:0.1.0 "$run/last"
 }
 
 # from_tar IMAGE TAR_ARGUMENT...: builds an image from what tar packs; a Dockerfile must be among it.

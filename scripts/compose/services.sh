@@ -41,14 +41,13 @@ shuffled() { printf '%s\n' "$@" | awk -v seed="$seed" 'BEGIN { srand(seed) } { p
 # Two hundred new customers at a time, as fast as mysql takes them, until told to stop.
 start_load() {
   : > "$run/load"
+  : > "$run/batches"
   (
-    local batch=0
     while [ -e "$run/load" ]; do
-      batch=$((batch + 1))
       mysql_does "insert into inventory.customers (name, email, city)
         with recursive n (i) as (select 1 union all select i + 1 from n where i < 200)
-        select concat('Person ', i), concat(uuid(), '@example.org'), 'Concord' from n" || true
-      echo "$batch" > "$run/batches"
+        select concat('Person ', i), concat(uuid(), '@example.org'), 'Concord' from n" || break
+      echo in >> "$run/batches"
     done
   ) &
   load=$!
@@ -57,8 +56,11 @@ start_load() {
 # Waits until ten more batches of the load are in.
 under_load() {
   local from
-  from=$(cat "$run/batches" 2> /dev/null || echo 0)
-  until [ "$(cat "$run/batches" 2> /dev/null || echo 0)" -gt $((from + 10)) ]; do sleep 0.2; done
+  from=$(wc -l < "$run/batches")
+  until [ "$(wc -l < "$run/batches")" -gt $((from + 10)) ]; do
+    kill -0 "$load" 2> /dev/null || fail "the load has ended"
+    sleep 0.2
+  done
 }
 
 stop_load() {

@@ -15,7 +15,7 @@ use crate::fold::fold;
 use crate::merge::{Merged, merge};
 use crate::restarts::Clocks;
 use crate::retire::sweep;
-use crate::{Error, Rules};
+use crate::{Error, Rules, migrate};
 
 /// Connections that write side by side.
 const LANES: usize = 3;

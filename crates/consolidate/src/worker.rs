@@ -139,7 +139,7 @@ pub(crate) async fn settle(
 }
 
 async fn is_left(consolidator: &Consolidator, mark: i64) -> Result<bool, Error> {
-    dirty::is_left(&mut consolidator.connection().await, mark).await
+    dirty::is_left(&mut *consolidator.connection().await, mark).await
 }
 
 /// What has to be done before a command has caught up.

@@ -3,6 +3,7 @@
 pub mod customer;
 mod dead_letters;
 mod help;
+mod rebuild;
 mod refresh;
 mod source;
 pub mod time;
@@ -18,6 +19,7 @@ use crate::telemetry::LogFormat;
 
 pub use customer::{Customer, CustomerCommand};
 pub use dead_letters::{DeadLetters, DeadLettersCommand, Discard, InState, List, Retry, Show, Which};
+pub use rebuild::Rebuild;
 pub use refresh::Refresh;
 pub use source::{Retire, Source, SourceCommand};
 
@@ -75,6 +77,9 @@ pub enum Command {
     /// Take out what a source said before a time
     #[command(long_about = help::source::SOURCE, after_long_help = help::source::SOURCE_END)]
     Source(Source),
+    /// Recompute every profile under the current rules
+    #[command(long_about = help::rebuild::REBUILD, after_long_help = help::rebuild::REBUILD_END)]
+    Rebuild(Rebuild),
     /// Drop the staged records whose time is over
     #[command(long_about = help::EXPIRE, after_long_help = help::EXPIRE_END)]
     Expire,

@@ -8,6 +8,7 @@ mod expire;
 mod foreseen;
 mod import;
 mod migrate;
+mod rebuild;
 mod refresh;
 mod replay;
 mod run;
@@ -35,6 +36,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::DeadLetters(args) => dead_letters::run(args.command, configured(&cli.global)?).await,
         Command::Customer(args) => customer::run(args.command, configured(&cli.global)?).await,
         Command::Source(args) => source::run(args.command, configured(&cli.global)?).await,
+        Command::Rebuild(args) => rebuild::run(args, configured(&cli.global)?).await,
         Command::Expire => expire::run(configured(&cli.global)?).await,
         Command::Migrate(args) => migrate::run(args, configured(&cli.global)?).await,
         Command::Config(args) => config::run(args.command, &cli.global),

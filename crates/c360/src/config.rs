@@ -34,7 +34,7 @@ use problem::Report;
 
 pub use environment::Environment;
 pub use problem::{Error, Place, Problem};
-pub use sections::{Database, Http, Matching, Retention, Security, Staging, Survivorship};
+pub use sections::{Database, Erasure, ErasureOrders, Http, Matching, Retention, Security, Staging, Survivorship};
 pub use source::{
     Basic, CredentialPolicy, Csv, Kafka, KafkaFormat, List, Lists, OAuth2, Properties, Rest, Source, SourceKind,
     SourceSettings,
@@ -64,6 +64,8 @@ pub struct Config {
     pub survivorship: Survivorship,
     /// `[matching]`
     pub matching: Matching,
+    /// `[erasure]`
+    pub erasure: Erasure,
     /// What is allowed but probably not meant; for the log, once, at start.
     #[serde(skip)]
     pub warnings: Vec<String>,
@@ -111,6 +113,14 @@ impl Config {
     /// The embedded cluster's directory, for when no database is configured.
     pub fn embedded_directory(&self) -> PathBuf {
         self.data_dir.join("postgres")
+    }
+
+    /// The fingerprint of the rules that decide what profiles are.
+    ///
+    /// # Errors
+    /// As [`Matching::guards`].
+    pub fn rules_fingerprint(&self) -> anyhow::Result<String> {
+        Ok(model::fingerprint(&self.survivorship.rules(), &self.matching.guards()?))
     }
 
     /// Where processes note which member of their Kafka groups each is.

@@ -58,7 +58,7 @@ pub async fn run(args: cli::Status, config: Config) -> anyhow::Result<Exit> {
 
 async fn report(config: &Config) -> anyhow::Result<Report> {
     let Some(opened) = facts::open(config).await? else { return Ok(Report::not_migrated(config)) };
-    match facts::ask(&opened.database).await? {
+    match facts::ask(&opened.database, &config.rules_fingerprint()?).await? {
         Asked::Facts(facts) => {
             let lags = lag::ask(config, &opened.database, &facts, Utc::now()).await;
             Ok(Report::new(config, &facts, &lags, Utc::now()))

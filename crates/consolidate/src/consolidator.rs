@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use sqlx::postgres::PgConnectOptions;
-use staging::{ClaimedBatch, LockHolder, Seal, StagedRecord};
+use staging::erased::Verdict;
+use staging::{ClaimedBatch, Erased, LockHolder, Seal, StagedRecord};
 use tokio::sync::MutexGuard;
 use tokio_util::sync::CancellationToken;
 
@@ -15,7 +16,7 @@ use crate::fold::fold;
 use crate::merge::{Merged, merge};
 use crate::restarts::Clocks;
 use crate::retire::sweep;
-use crate::{Error, Rules, migrate};
+use crate::{Error, Rules, migrate, rebuild};
 
 /// Connections that write side by side.
 const LANES: usize = 3;
@@ -49,11 +50,18 @@ pub struct Drained {
 pub struct Consolidator {
     reader: LockHolder,
     lanes: Vec<LockHolder>,
-    /// Read when it first has work: before that another one may move them.
-    clocks: Option<Clocks>,
+    memory: Memory,
     looked_ahead: Option<Instant>,
     /// What time it is.
     clock: fn() -> DateTime<Utc>,
+}
+
+/// What the one at work has read and keeps up: when it first has work, for before that another one may change it.
+#[derive(Default)]
+struct Memory {
+    clocks: Option<Clocks>,
+    /// Whom nothing is merged of any more.
+    erased: Option<Erased>,
 }
 
 /// Batches that are merged together, with their records.
@@ -61,6 +69,8 @@ pub struct Consolidator {
 pub(crate) struct Claim {
     pub(crate) batches: Vec<ClaimedBatch>,
     pub(crate) records: Vec<StagedRecord>,
+    /// Batch and ordinal of records that are left out because somebody is erased.
+    pub(crate) skipped: Vec<(i64, i32)>,
 }
 
 impl Consolidator {
@@ -72,7 +82,7 @@ impl Consolidator {
             lanes.push(LockHolder::connect(database, &lost).await?);
         }
         let reader = LockHolder::connect(database, &lost).await?;
-        Ok(Self { reader, lanes, clocks: None, looked_ahead: None, clock: Utc::now })
+        Ok(Self { reader, lanes, memory: Memory::default(), looked_ahead: None, clock: Utc::now })
     }
 
     /// Goes by another clock.
@@ -145,9 +155,9 @@ impl Consolidator {
             self.unless_lost(self.look_ahead()).await?;
             self.looked_ahead = Some(Instant::now());
         }
-        let mut clocks = self.clocks.take();
-        let turned = self.unless_lost(self.both_steps(rules, seal, &mut clocks, cancel, drained)).await;
-        self.clocks = clocks;
+        let mut memory = std::mem::take(&mut self.memory);
+        let turned = self.unless_lost(self.both_steps(rules, seal, &mut memory, cancel, drained)).await;
+        self.memory = memory;
         turned
     }
 
@@ -163,16 +173,17 @@ impl Consolidator {
         &self,
         rules: &Rules,
         seal: &Seal,
-        clocks: &mut Option<Clocks>,
+        memory: &mut Memory,
         cancel: &CancellationToken,
         drained: &mut Drained,
     ) -> Result<bool, Error> {
         let before = *drained;
         let swept = sweep(&mut *self.lanes[0].connection().await, rules, cancel).await?;
         drained.retired += swept.tombstoned;
-        self.merge_claims(rules, seal, clocks, cancel, drained).await?;
+        let rebuilding = rebuild::sweep(&mut *self.lanes[0].connection().await, rules, cancel).await?;
+        self.merge_claims(rules, seal, memory, cancel, drained).await?;
         drained.profiles += self.fold_all(rules, cancel).await?;
-        Ok(*drained != before || swept.is_unfinished)
+        Ok(*drained != before || swept.is_unfinished || rebuilding)
     }
 
     /// Step 2 alone, until no mark is left; returns how many profiles were written. Only for the one at work.
@@ -196,26 +207,35 @@ impl Consolidator {
         &self,
         rules: &Rules,
         seal: &Seal,
-        clocks: &mut Option<Clocks>,
+        memory: &mut Memory,
         cancel: &CancellationToken,
         drained: &mut Drained,
     ) -> Result<(), Error> {
         let started = Instant::now();
+        let Memory { clocks, erased } = memory;
         let clocks = match clocks {
             Some(clocks) => clocks,
             none => none.insert(Clocks::read(&mut *self.reader.connection().await).await?),
         };
+        let erased = erased.get_or_insert_with(|| Erased::new(seal));
         let mut claim = Claim::next(&mut *self.reader.connection().await, &[]).await?;
         while !claim.batches.is_empty() {
+            erased.read(&mut *self.lanes[0].connection().await).await?;
+            claim.skip_erased(erased);
             let read_ahead = async {
                 if started.elapsed() > MERGE_FOR || cancel.is_cancelled() {
                     return Ok(Claim::default());
                 }
                 Claim::next(&mut *self.reader.connection().await, &claim.batch_ids()).await
             };
-            let merging = merge_or_exclude(&self.lanes, rules, seal, clocks, &claim, (self.clock)());
+            let now = (self.clock)();
+            let merging = merge_or_exclude(&self.lanes, rules, seal, clocks, erased, &claim, now);
             let (merged, next) = tokio::join!(merging, read_ahead);
-            let merged = merged?;
+            let merged = match merged {
+                // Again, without what was read of them.
+                Err(Error::Erasing) => continue,
+                merged => merged?,
+            };
             drained.batches += merged.batches;
             drained.records += merged.records;
             drained.excluded += merged.excluded;
@@ -240,11 +260,30 @@ impl Claim {
 
     /// Reads the records of batches.
     pub(crate) async fn of(connection: &mut PgConnection, batches: Vec<ClaimedBatch>) -> Result<Self, Error> {
-        let mut claim = Self { batches, records: Vec::new() };
+        let mut claim = Self { batches, ..Self::default() };
         if !claim.batches.is_empty() {
             claim.records = staging::read(connection, &claim.batch_ids()).await?;
         }
         Ok(claim)
+    }
+
+    /// Leaves out what is about the erased.
+    fn skip_erased(&mut self, erased: &Erased) {
+        if erased.is_empty() {
+            return;
+        }
+        let skipped = &mut self.skipped;
+        self.records.retain_mut(|record| match record.judge(erased) {
+            Verdict::Keep => true,
+            Verdict::Skip => {
+                skipped.push((record.batch_id, record.ordinal));
+                false
+            }
+            Verdict::Rewrite { attributes, payload } => {
+                (record.attributes, record.payload) = (attributes, payload);
+                true
+            }
+        });
     }
 
     pub(crate) fn batch_ids(&self) -> Vec<i64> {
@@ -258,22 +297,26 @@ async fn merge_or_exclude(
     rules: &Rules,
     seal: &Seal,
     clocks: &mut Clocks,
+    erased: &Erased,
     claim: &Claim,
     now: DateTime<Utc>,
 ) -> Result<Merged, Error> {
-    let error = match merge(lanes, rules, seal, clocks, claim, now).await {
+    let error = match merge(lanes, rules, seal, clocks, erased, claim, now).await {
         Err(error) if error.is_data() => error,
         outcome => return outcome,
     };
     let mut total = Merged::default();
     for batch in &claim.batches {
         staging::fail(&mut *lanes[0].connection().await, &[batch.batch_id], &error.to_string()).await?;
-        let alone = Claim::of(&mut *lanes[0].connection().await, vec![batch.clone()]).await?;
-        let merged = match merge(lanes, rules, seal, clocks, &alone, now).await {
+        let mut alone = Claim::of(&mut *lanes[0].connection().await, vec![batch.clone()]).await?;
+        alone.skip_erased(erased);
+        let merged = match merge(lanes, rules, seal, clocks, erased, &alone, now).await {
             Err(error) if error.is_data() => {
-                total.excluded += exclude_refused(&mut *lanes[0].connection().await, rules, seal, &alone, now).await?;
-                let rest = Claim::of(&mut *lanes[0].connection().await, alone.batches).await?;
-                merge(lanes, rules, seal, clocks, &rest, now).await?
+                total.excluded +=
+                    exclude_refused(&mut *lanes[0].connection().await, rules, seal, erased, &alone, now).await?;
+                let mut rest = Claim::of(&mut *lanes[0].connection().await, alone.batches).await?;
+                rest.skip_erased(erased);
+                merge(lanes, rules, seal, clocks, erased, &rest, now).await?
             }
             outcome => outcome?,
         };

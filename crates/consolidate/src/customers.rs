@@ -15,6 +15,7 @@ use crate::error::database;
 
 /// What the table knows of a customer.
 pub(crate) struct Known {
+    match_key: String,
     email: Option<String>,
     profile: Profile,
     deleted: bool,
@@ -34,7 +35,7 @@ pub(crate) struct Target {
 /// Reads customers by id.
 pub(crate) async fn read(connection: &mut PgConnection, ids: &[Uuid]) -> Result<HashMap<Uuid, Known>, Error> {
     let rows = sqlx::query(
-        "select customer_id, email, profile::text, provenance::text, deleted_at is not null
+        "select customer_id, email, profile::text, provenance::text, deleted_at is not null, match_key
          from customer360.customers where customer_id = any ($1)",
     )
     .bind(ids)
@@ -49,6 +50,7 @@ pub(crate) async fn read(connection: &mut PgConnection, ids: &[Uuid]) -> Result<
             provenance: serde_json::from_str(row.get(3)).unwrap_or_default(),
         },
         deleted: row.get(4),
+        match_key: row.get(5),
     };
     Ok(rows.iter().map(|row| (row.get(0), known(row))).collect())
 }
@@ -96,6 +98,22 @@ pub(crate) async fn write(
     Ok(written)
 }
 
+/// What writing a customer would do, with the attributes that would change; `None` for one that is as it is to be.
+pub(crate) fn foresee(target: &Target, known: Option<&Known>) -> Option<(crate::Change, Vec<String>)> {
+    let Some(known) = known else {
+        return target.living.then(|| (crate::Change::Appears, Vec::new()));
+    };
+    match (known.deleted, target.living) {
+        _ if known.is(target) => None,
+        (true, true) => Some((crate::Change::Appears, Vec::new())),
+        (false, false) => Some((crate::Change::Vanishes, Vec::new())),
+        _ => {
+            let names = known.changes(target).into_iter().filter_map(|change| change.attribute.map(str::to_owned));
+            Some((crate::Change::Changes, names.collect()))
+        }
+    }
+}
+
 async fn update(connection: &mut PgConnection, changed: &[&Target], now: DateTime<Utc>) -> Result<(), Error> {
     if changed.is_empty() {
         return Ok(());
@@ -139,7 +157,10 @@ impl<'a> Change<'a> {
 
 impl Known {
     fn is(&self, target: &Target) -> bool {
-        self.deleted != target.living && self.email == target.email && self.profile == target.profile
+        self.deleted != target.living
+            && self.email == target.email
+            && self.profile == target.profile
+            && self.match_key == target.match_key
     }
 
     /// What is different: attribute by attribute, or one entry for a profile that ends or begins again.

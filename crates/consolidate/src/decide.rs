@@ -140,6 +140,8 @@ async fn record_with_snapshot(
     now: DateTime<Utc>,
 ) -> Result<Recorded, Error> {
     let mut transaction = connection.begin().await.map_err(database("deciding"))?;
+    // A decision names emails: none of somebody who is being erased.
+    staging::erased::hold(&mut transaction).await?;
     let recorded = Recorded::of(&mut transaction, rules, request, by, now).await?;
     let keys: Vec<&str> = recorded.plan.keys.iter().map(model::MatchKey::as_str).collect();
     dirty::mark(&mut transaction, &keys, CAUSE, now).await?;

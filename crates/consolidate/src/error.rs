@@ -12,6 +12,12 @@ pub enum Error {
     /// Another process consolidates this database.
     #[error("another process is consolidating this database, try again")]
     Locked,
+    /// Somebody was erased since what is being merged was read.
+    #[error("somebody was erased meanwhile, try again")]
+    Erasing,
+    /// The process that consolidates has other rules than this one.
+    #[error("the process that consolidates runs under other rules: start it again with this configuration")]
+    OtherRules,
     /// What an operator asked for cannot be found, or cannot be.
     #[error(transparent)]
     Refused(#[from] crate::Refusal),
@@ -22,8 +28,8 @@ impl Error {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Database(error) => error.is_transient(),
-            Self::Migrate(_) | Self::Refused(_) => false,
-            Self::Locked => true,
+            Self::Migrate(_) | Self::OtherRules | Self::Refused(_) => false,
+            Self::Locked | Self::Erasing => true,
         }
     }
 

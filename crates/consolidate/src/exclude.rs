@@ -2,11 +2,11 @@
 
 use chrono::{DateTime, Utc};
 use sqlx::{Connection, PgConnection};
-use staging::{Seal, StagedRecord};
+use staging::{Erased, Seal, StagedRecord};
 
 use crate::consolidator::Claim;
 use crate::error::database;
-use crate::merge::apply;
+use crate::merge::{apply, hold};
 use crate::{Error, Rules, metrics};
 
 /// Finds the records of a batch that the database refuses, by halving, and excludes them, so that the rest of the batch can
@@ -15,6 +15,7 @@ pub(crate) async fn exclude_refused(
     connection: &mut PgConnection,
     rules: &Rules,
     seal: &Seal,
+    erased: &Erased,
     batch: &Claim,
     now: DateTime<Utc>,
 ) -> Result<usize, Error> {
@@ -32,6 +33,7 @@ pub(crate) async fn exclude_refused(
         }
     }
     let mut transaction = connection.begin().await.map_err(database("excluding records"))?;
+    hold(&mut transaction, erased).await?;
     for (record, detail) in &refused {
         staging::exclude(&mut transaction, seal, record, detail, now).await?;
         count(&record.source);

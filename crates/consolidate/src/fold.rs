@@ -1,5 +1,7 @@
 //! Step 2: dirty match keys into profiles.
 
+mod look;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
@@ -17,6 +19,8 @@ use crate::dirty::{self, Marks, Window};
 use crate::error::database;
 use crate::matching::{self, Matching, Stray};
 use crate::{Error, Rules, interactions, metrics, migrate, orders, redirects};
+
+pub(crate) use look::look;
 
 /// What a fold did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -101,6 +105,7 @@ async fn fold_window(
         while let (Some(part), false) = (parts.get(next.fetch_add(1, Ordering::Relaxed)), cancel.is_cancelled()) {
             let mut lane = lane.connection().await;
             let mut transaction = lane.begin().await.map_err(database("folding"))?;
+            staging::erased::hold(&mut transaction).await?;
             profiles += fold_part(&mut transaction, matching, part, now).await?;
             transaction.commit().await.map_err(database("folding"))?;
         }
@@ -196,9 +201,17 @@ async fn mark_again(
     Ok(())
 }
 
+/// Cross-references that have one of the keys `$1`.
+const OF_KEYS: &str = "x.match_key = any ($1)";
+
 pub(crate) async fn read_living(connection: &mut PgConnection, part: &[Marked<'_>]) -> Result<Vec<Living>, Error> {
+    read_living_if(connection, part, OF_KEYS).await
+}
+
+/// Reads the living cross-references of a part of which this condition holds.
+async fn read_living_if(connection: &mut PgConnection, part: &[Marked<'_>], which: &str) -> Result<Vec<Living>, Error> {
     let keys: Vec<&str> = part.iter().map(|marked| marked.key.as_str()).collect();
-    let rows = sqlx::query(
+    let sql = format!(
         "select x.system, x.external_id, x.match_key, x.email, x.attributes::text, x.observed_at, x.customer_id,
                 x.unmatched_reason, e.edits::text
          from customer360.xrefs x
@@ -208,16 +221,18 @@ pub(crate) async fn read_living(connection: &mut PgConnection, part: &[Marked<'_
              from customer360.edits
              group by system, external_id
          ) e on e.system = x.system and e.external_id = x.external_id
-         where x.match_key = any ($1) and x.deleted_at is null",
-    )
-    .bind(keys)
-    .fetch_all(connection)
-    .await
-    .map_err(database("reading living cross-references"))?;
+         where {which} and x.deleted_at is null"
+    );
+    // The statement is put together from constants.
+    let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(keys)
+        .fetch_all(connection)
+        .await
+        .map_err(database("reading living cross-references"))?;
     let living = |row: &sqlx::postgres::PgRow| Living {
         system: row.get(0),
         external_id: row.get(1),
-        match_key: MatchKey::from_stored(row.get(2)),
+        match_key: MatchKey::from_stored(row.get::<Option<String>, _>(2).unwrap_or_default()),
         email: row.get(3),
         // Our own jsonb object: it parses.
         attributes: serde_json::from_str(row.get(4)).unwrap_or_default(),

@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use futures::future::join_all;
 use model::{CustomerFields, Entity, Operation, Position, Unmatched, Write};
 use sqlx::{Connection, PgConnection};
-use staging::{ClaimedBatch, LockHolder, Seal, StagedRecord};
+use staging::{ClaimedBatch, Erased, LockHolder, Seal, StagedRecord};
 
 use crate::consolidator::Claim;
 use crate::error::database;
@@ -42,6 +42,7 @@ pub(crate) async fn merge(
     rules: &Rules,
     seal: &Seal,
     clocks: &mut Clocks,
+    erased: &Erased,
     claim: &Claim,
     now: DateTime<Utc>,
 ) -> Result<Merged, Error> {
@@ -51,6 +52,7 @@ pub(crate) async fn merge(
     let merging = lanes.iter().zip(&parts).map(async |(lane, customers)| {
         let mut lane = lane.connection().await;
         let mut transaction = lane.begin().await.map_err(database("merging"))?;
+        hold(&mut transaction, erased).await?;
         let met = merge_customers(&mut transaction, &matching, &claim.batches, customers, now).await?;
         transaction.commit().await.map_err(database("merging"))?;
         Ok(met)
@@ -60,6 +62,7 @@ pub(crate) async fn merge(
 
     let mut lane = lanes[0].connection().await;
     let mut transaction = lane.begin().await.map_err(database("merging"))?;
+    hold(&mut transaction, erased).await?;
     let (mut unreadable, mut older) = (Vec::new(), Older::default());
     for met in met {
         unreadable.extend(met.unreadable);
@@ -72,6 +75,7 @@ pub(crate) async fn merge(
         exclude::count(&record.source);
     }
     clocks.write(&mut transaction, &older, &claim.records, now).await?;
+    staging::erase::skip(&mut transaction, &claim.skipped).await?;
     staging::finish(&mut *transaction, &claim.batch_ids(), now).await?;
     transaction.commit().await.map_err(database("merging"))?;
     clocks.advance(&claim.records);
@@ -82,6 +86,12 @@ pub(crate) async fn merge(
     }
     ::metrics::histogram!(metrics::MERGE_SECONDS).record(started.elapsed());
     Ok(Merged { batches: claim.batches.len(), records: claim.records.len(), excluded: unreadable.len() })
+}
+
+/// Keeps erasures out of a transaction that has only begun, and makes sure that who was erased since the records were read
+/// is not among them.
+pub(crate) async fn hold(transaction: &mut PgConnection, erased: &Erased) -> Result<(), Error> {
+    if erased.still_holds(transaction).await? { Ok(()) } else { Err(Error::Erasing) }
 }
 
 /// Merges records of batches in the caller's transaction, to see whether the database takes them.

@@ -203,27 +203,15 @@ pub async fn carry_out(
     cancel: &CancellationToken,
 ) -> Result<Progress, Error> {
     let mut looker = staging::connect(options).await?;
-    let stop = cancel.child_token();
-    let working = async {
-        // Beside a busy consolidator there is always something left for it, and it ends only when it is told to.
-        while !stop.is_cancelled() {
-            worker::catch_up(rules, seal, options, &stop).await?;
-            worker::pause(&stop, LOOK_EVERY).await;
-        }
-        Ok(())
-    };
     let looking = async {
-        let progress = loop {
+        loop {
             let progress = progress(&mut looker, retirement_id).await?;
             tell(&progress);
             if progress.finished && progress.folded || cancel.is_cancelled() {
-                break progress;
+                break Ok(progress);
             }
             worker::pause(cancel, LOOK_EVERY).await;
-        };
-        // What it is in the middle of ends first.
-        stop.cancel();
-        Ok(progress)
+        }
     };
-    tokio::try_join!(working, looking).map(|((), progress)| progress)
+    worker::beside(rules, seal, options, looking, cancel).await
 }

@@ -10,7 +10,7 @@ use staging::{LANDED_CHANNEL, Seal};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::database;
-use crate::{Consolidator, Drained, Error, Rules, dirty, metrics, retire};
+use crate::{Consolidator, Drained, Error, Rules, dirty, metrics, retire, rules};
 
 /// How often a process that stands by asks whether it may take over, and one at work looks without being woken.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -61,6 +61,12 @@ async fn work(
     }
     ::metrics::gauge!(metrics::CONSOLIDATOR_ACTIVE).set(1.0);
     tracing::info!("this process consolidates");
+    let noting = async {
+        let mut connection = consolidator.connection().await;
+        rules::note(&mut connection, rules).await?;
+        rules::warn(&mut connection, rules).await
+    };
+    consolidator.unless_lost(noting).await?;
     offer_known_keys(consolidator, rules).await?;
     while !cancel.is_cancelled() {
         // Listening comes before looking, so that nothing can land unnoticed in between.
@@ -92,24 +98,65 @@ pub async fn catch_up(
     cancel: &CancellationToken,
 ) -> Result<Drained, Error> {
     let mut consolidator = Consolidator::connect(database).await?;
+    let warning = async { rules::warn(&mut *consolidator.connection().await, rules).await };
+    consolidator.unless_lost(warning).await?;
+    catch_up_with(&mut consolidator, rules, seal, cancel).await
+}
+
+async fn catch_up_with(
+    consolidator: &mut Consolidator,
+    rules: &Rules,
+    seal: &Seal,
+    cancel: &CancellationToken,
+) -> Result<Drained, Error> {
     let newest = async { Ok(staging::newest(&mut *consolidator.connection().await).await?) };
     let mut goal = Goal { batch: consolidator.unless_lost(newest).await?, mark: None };
     let mut drained = Drained::default();
     while !cancel.is_cancelled() {
         if consolidator.try_begin().await? {
-            offer_known_keys(&consolidator, rules).await?;
+            let noting = async { rules::note(&mut *consolidator.connection().await, rules).await };
+            consolidator.unless_lost(noting).await?;
+            offer_known_keys(consolidator, rules).await?;
             while !cancel.is_cancelled()
                 && consolidator.turn(rules, seal, cancel, &mut drained).await?
-                && !goal.is_reached(&consolidator).await?
+                && !goal.is_reached(consolidator).await?
             {}
             break;
         }
-        if goal.is_reached(&consolidator).await? {
+        if goal.is_reached(consolidator).await? {
             break;
         }
         pause(cancel, Duration::from_millis(100)).await;
     }
     Ok(drained)
+}
+
+/// Consolidates, unless somebody else does, while `looking` waits for what that brings about.
+pub(crate) async fn beside<T>(
+    rules: &Rules,
+    seal: &Seal,
+    database: &PgConnectOptions,
+    looking: impl Future<Output = Result<T, Error>>,
+    cancel: &CancellationToken,
+) -> Result<T, Error> {
+    let stop = cancel.child_token();
+    let working = async {
+        // Beside a busy consolidator there is always something left for it, and it ends only when it is told to.
+        while !stop.is_cancelled() {
+            let mut consolidator = Consolidator::connect(database).await?;
+            catch_up_with(&mut consolidator, rules, seal, &stop).await?;
+            drop(consolidator);
+            pause(&stop, Duration::from_millis(200)).await;
+        }
+        Ok(())
+    };
+    let looking = async {
+        let seen = looking.await?;
+        // What it is in the middle of ends first.
+        stop.cancel();
+        Ok(seen)
+    };
+    tokio::try_join!(working, looking).map(|((), seen)| seen)
 }
 
 /// Folds what is marked now, or waits until whoever consolidates has done so. Records that wait are left to others. False

@@ -15,9 +15,11 @@
 
 mod credential;
 mod decisions;
+mod erasure;
 mod explanation;
 mod external_id;
 mod fields;
+mod fingerprint;
 mod headers;
 mod json;
 pub mod mapping;
@@ -33,9 +35,11 @@ mod xref;
 
 pub use credential::{Credentials, InstallationKey};
 pub use decisions::Decisions;
+pub use erasure::{Digest, ErasureKey, emails_in};
 pub use explanation::{Explanation, Lost, Why};
 pub use external_id::ExternalId;
 pub use fields::{Field, Fields};
+pub use fingerprint::fingerprint;
 pub use json::{Limits, inspect};
 pub use match_key::{Guards, MATCH_KEY_VERSION, MatchKey, Unmatched};
 pub use order::{InteractionFields, OrderFields, OrderLine, Participant, ProductFields, fits_numeric};

@@ -57,6 +57,18 @@ impl Guards {
         });
         Ok(Self { blocked: RegexSet::new(patterns)?, max_xrefs_per_system })
     }
+
+    /// No guards at all.
+    pub fn none() -> Self {
+        Self { blocked: RegexSet::empty(), max_xrefs_per_system: usize::MAX }
+    }
+
+    /// What is blocked, in an order of its own.
+    pub(crate) fn patterns(&self) -> Vec<&str> {
+        let mut patterns: Vec<&str> = self.blocked.patterns().iter().map(String::as_str).collect();
+        patterns.sort_unstable();
+        patterns
+    }
 }
 
 impl MatchKey {

@@ -1,5 +1,7 @@
 //! A batch in the making: records encoded for Postgres as they are decoded, so that landing only sends bytes.
 
+mod erase;
+
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -32,6 +34,10 @@ pub struct Batch {
     dead_letters: Vec<DeadLetter>,
     skipped: u32,
     bytes: usize,
+    /// Entity and id of the records that were skipped because somebody is erased.
+    erased: Vec<(String, String)>,
+    /// How many skips are of that kind.
+    erased_count: u64,
 }
 
 impl Batch {
@@ -45,6 +51,8 @@ impl Batch {
             dead_letters: Vec::new(),
             skipped: 0,
             bytes: 0,
+            erased: Vec::new(),
+            erased_count: 0,
         }
     }
 
@@ -118,6 +126,16 @@ impl Batch {
     /// Size of what is to be sent.
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Whether this record was skipped because somebody is erased.
+    pub(crate) fn has_skipped(&self, entity: &str, external_id: &str) -> bool {
+        self.erased.iter().any(|(of, id)| of == entity && id == external_id)
+    }
+
+    /// How many records and dead letters were skipped because somebody is erased.
+    pub fn erased_count(&self) -> u64 {
+        self.erased_count
     }
 
     pub(crate) fn dead_letters(&self) -> &[DeadLetter] {

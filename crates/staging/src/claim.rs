@@ -8,6 +8,7 @@ use serde_json::Value;
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, PgExecutor, Row};
 
+use crate::erased::{Erased, Said, Verdict};
 use crate::{DeadLetter, Error, Seal};
 
 /// A batch that is ready to be merged.
@@ -74,6 +75,19 @@ pub struct StagedRecord {
 }
 
 impl StagedRecord {
+    /// What is to become of it, by who is erased.
+    pub fn judge(&self, erased: &Erased) -> Verdict {
+        erased.judge(&Said {
+            source: &self.source,
+            entity: self.entity,
+            external_id: self.external_id.as_str(),
+            moved_to: self.moved_to.as_ref().map(ExternalId::as_str),
+            email: self.email.as_deref(),
+            attributes: &self.attributes,
+            payload: self.payload.as_deref(),
+        })
+    }
+
     /// The record as it was landed.
     fn to_record(&self, payload: Option<String>) -> Record {
         Record {

@@ -117,6 +117,20 @@ impl Rows {
         self.data[place..place + 8].copy_from_slice(&value.to_be_bytes());
     }
 
+    /// The columns of the row that begins at `place`.
+    pub(crate) fn columns(&self, place: usize, columns: i16) -> Vec<Option<&[u8]>> {
+        let mut at = place + 2;
+        let column = |_| {
+            let mut length = [0; 4];
+            length.copy_from_slice(&self.data[at..at + 4]);
+            at += 4;
+            let length = usize::try_from(i32::from_be_bytes(length)).ok()?;
+            at += length;
+            Some(&self.data[at - length..at])
+        };
+        (0..columns).map(column).collect()
+    }
+
     /// Sends the rows; `statement` is a `copy ... from stdin (format binary)`. The rows stay as they are, so that a
     /// landing that failed or was cancelled can send them again.
     pub async fn copy(&self, connection: &mut PgConnection, statement: &str) -> Result<(), Error> {

@@ -24,6 +24,7 @@ pub use open::{Closed, Contents, Opened, open};
 pub use retry::{Cannot, Files, Reread, Retried, Retrier};
 pub use settle::Settlement;
 
+pub(crate) use letter::is_of_erased;
 pub(crate) use settle::{note_batch, settle};
 
 /// What became of a letter; the words of `dead_letters.state`.

@@ -9,6 +9,7 @@ use sqlx::{Connection, PgConnection};
 
 use crate::batch::Batch;
 use crate::dead_letters::{self, Settlement};
+use crate::erased::Erased;
 use crate::offsets::{self, Advance, Progress};
 use crate::partitions::{self, Bounds};
 use crate::patience::connect_with;
@@ -19,6 +20,9 @@ use crate::{Error, LANDED_CHANNEL, Seal, in_time, lists, replays};
 const FROZEN: [(&str, &str); 1] = [("idle_in_transaction_session_timeout", "10s")];
 /// What Postgres says of a row that no partition takes.
 const CHECK_VIOLATION: &str = "23514";
+
+/// Records and dead letters that were skipped because who they are of is erased, by source.
+const ERASED_RECORDS: &str = "c360_erased_records_total";
 
 /// The progress that a batch covers, moved by compare-and-swap.
 #[derive(Clone, Debug)]
@@ -61,12 +65,14 @@ pub struct Lander {
     seal: Seal,
     partition_width: Duration,
     partitions: Vec<Bounds>,
+    erased: Erased,
 }
 
 impl Lander {
     /// A lander; connects when it is first used.
     pub fn new(options: PgConnectOptions, seal: Seal, partition_width: Duration) -> Self {
-        Self { options, connection: None, seal, partition_width, partitions: Vec::new() }
+        let erased = Erased::new(&seal);
+        Self { options, connection: None, seal, partition_width, partitions: Vec::new(), erased }
     }
 
     /// By what it seals dead letters.
@@ -104,6 +110,9 @@ impl Lander {
         };
         let landing = self.land_on(&mut connection, batch, origin, checkpoint, now);
         let landing = in_time("landing a batch", landing).await?;
+        if batch.erased_count() > 0 && matches!(landing, Landing::Landed { .. }) {
+            metrics::counter!(ERASED_RECORDS, "source" => batch.source().to_owned()).increment(batch.erased_count());
+        }
         // Kept only after success: a connection that failed, or whose future was dropped half-way, is never used again.
         self.connection = Some(connection);
         Ok(landing)
@@ -145,7 +154,7 @@ impl Lander {
     }
 
     async fn transact(
-        &self,
+        &mut self,
         connection: &mut PgConnection,
         batch: &mut Batch,
         origin: &Value,
@@ -154,7 +163,9 @@ impl Lander {
     ) -> Result<Landing, Error> {
         let database = || Error::database("landing a batch");
         let mut transaction = connection.begin().await.map_err(database())?;
-        if !advance(&mut transaction, batch, checkpoint, now).await? {
+        self.erased.hold(&mut transaction).await?;
+        batch.skip_erased(&self.erased);
+        if !advance(&mut transaction, batch, checkpoint, &self.erased, now).await? {
             transaction.rollback().await.map_err(database())?;
             return Ok(Landing::Fenced);
         }
@@ -225,6 +236,7 @@ async fn advance(
     connection: &mut PgConnection,
     batch: &Batch,
     checkpoint: &Checkpoint,
+    erased: &Erased,
     now: DateTime<Utc>,
 ) -> Result<bool, Error> {
     let advanced = match checkpoint {
@@ -248,10 +260,29 @@ async fn advance(
             .await;
             done.map(|done| done.rows_affected() == 1)
         }
+        Checkpoint::Rest(polled) if polled.iter().any(|polled| has_erased_id(batch, polled, erased)) => {
+            let mut polled = polled.clone();
+            for polled in &mut polled {
+                if has_erased_id(batch, polled, erased) {
+                    polled.external_id = None;
+                }
+            }
+            polls::note(connection, batch.source(), &polled, now).await
+        }
         Checkpoint::Rest(polled) => polls::note(connection, batch.source(), polled, now).await,
+        Checkpoint::List(advance) if batch.erased_count() > 0 => {
+            let mut advance = advance.clone();
+            advance.listed.retain(|listed| !batch.has_skipped(listed.entity.as_str(), &listed.key));
+            lists::note(connection, batch.source(), &advance, now).await
+        }
         Checkpoint::List(advance) => lists::note(connection, batch.source(), advance, now).await,
     };
     advanced.map_err(Error::database("landing a batch"))
+}
+
+/// Whether an answer gave an id that is erased.
+fn has_erased_id(batch: &Batch, polled: &Polled, erased: &Erased) -> bool {
+    polled.external_id.as_ref().is_some_and(|id| erased.has_id(batch.source(), id))
 }
 
 async fn insert_batch(

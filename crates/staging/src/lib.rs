@@ -18,6 +18,8 @@ mod batch;
 mod claim;
 pub mod copy;
 pub mod dead_letters;
+pub mod erase;
+pub mod erased;
 mod error;
 mod expiry;
 pub mod health;
@@ -42,6 +44,7 @@ pub use claim::{
     read,
 };
 pub use dead_letters::DeadLetter;
+pub use erased::Erased;
 pub use error::{Error, is_transient};
 pub use expiry::{Expired, expire};
 pub use holder::LockHolder;

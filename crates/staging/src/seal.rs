@@ -2,28 +2,38 @@
 
 use chacha20poly1305::aead::{Aead, AeadCore, OsRng, Payload};
 use chacha20poly1305::{KeyInit, XChaCha20Poly1305, XNonce};
-use model::InstallationKey;
+use model::{ErasureKey, InstallationKey};
 
 use crate::Error;
 use crate::dead_letters::Context;
 
 const NONCE_BYTES: usize = 24;
 
-/// Authenticated encryption under the installation's key. A sealed payload is bound to its source.
+/// Authenticated encryption under the installation's key. A sealed payload is bound to its source. Whom it may not hold any
+/// more is told by digests under the same key.
 #[derive(Clone)]
-pub struct Seal(XChaCha20Poly1305);
+pub struct Seal {
+    cipher: XChaCha20Poly1305,
+    erasure_key: ErasureKey,
+}
 
 impl Seal {
     /// The seal of an installation.
     pub fn new(key: &InstallationKey) -> Self {
-        Self(XChaCha20Poly1305::new(&key.subkey("dead letters").into()))
+        let cipher = XChaCha20Poly1305::new(&key.subkey("dead letters").into());
+        Self { cipher, erasure_key: ErasureKey::new(key) }
+    }
+
+    /// By what the erased are recognised.
+    pub fn erasure_key(&self) -> &ErasureKey {
+        &self.erasure_key
     }
 
     /// Seals bytes: a random nonce, then the ciphertext.
     pub fn seal(&self, source: &str, bytes: &[u8]) -> Result<Vec<u8>, Error> {
         let nonce = XChaCha20Poly1305::generate_nonce(&mut OsRng);
         let sealed =
-            self.0.encrypt(&nonce, Payload { msg: bytes, aad: source.as_bytes() }).map_err(|_| Error::Sealed)?;
+            self.cipher.encrypt(&nonce, Payload { msg: bytes, aad: source.as_bytes() }).map_err(|_| Error::Sealed)?;
         Ok([nonce.as_slice(), &sealed].concat())
     }
 
@@ -37,7 +47,7 @@ impl Seal {
     pub fn open(&self, source: &str, sealed: &[u8]) -> Result<Vec<u8>, Error> {
         let (nonce, sealed) = sealed.split_at_checked(NONCE_BYTES).ok_or(Error::Sealed)?;
         let payload = Payload { msg: sealed, aad: source.as_bytes() };
-        self.0.decrypt(XNonce::from_slice(nonce), payload).map_err(|_| Error::Sealed)
+        self.cipher.decrypt(XNonce::from_slice(nonce), payload).map_err(|_| Error::Sealed)
     }
 }
 

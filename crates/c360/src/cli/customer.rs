@@ -1,8 +1,12 @@
 //! The words of `c360 customer`.
 
+mod erase;
+
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::help::customer as help;
+
+pub use erase::{Erase, Export, Readmit};
 
 /// `c360 customer`
 #[derive(Debug, Clone, Args)]
@@ -42,6 +46,15 @@ pub enum CustomerCommand {
     /// List whom a guard keeps out
     #[command(long_about = help::UNMATCHED, after_long_help = help::UNMATCHED_END)]
     Unmatched(Unmatched),
+    /// Erase one person out of everything, for good
+    #[command(long_about = help::erase::ERASE, after_long_help = help::erase::ERASE_END)]
+    Erase(Erase),
+    /// Let a person in again who was erased
+    #[command(long_about = help::erase::READMIT, after_long_help = help::erase::READMIT_END)]
+    Readmit(Readmit),
+    /// Print everything about one person as one JSON document
+    #[command(long_about = help::erase::EXPORT, after_long_help = help::erase::EXPORT_END)]
+    Export(Export),
 }
 
 /// Whom.

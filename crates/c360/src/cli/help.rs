@@ -2,6 +2,7 @@
 
 pub(super) mod customer;
 pub(super) mod dead_letters;
+pub(super) mod rebuild;
 pub(super) mod refresh;
 pub(super) mod source;
 

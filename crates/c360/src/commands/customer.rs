@@ -1,7 +1,9 @@
 //! `c360 customer`
 
 mod decide;
+mod erase;
 mod explain;
+mod export;
 mod show;
 mod unmatched;
 
@@ -32,6 +34,9 @@ pub(super) async fn run(command: CustomerCommand, config: Config) -> anyhow::Res
         }
         CustomerCommand::Undo(args) => decide::run(undo(&args.what), args.deciding, config).await,
         CustomerCommand::Unmatched(args) => unmatched::run(&args, config).await,
+        CustomerCommand::Erase(args) => erase::run(&args, config).await,
+        CustomerCommand::Readmit(args) => erase::readmit(&args, config).await,
+        CustomerCommand::Export(args) => export::run(&args, config).await,
     };
     // Whoever reads, such as `head`, has seen enough.
     let has_seen_enough = |error: &anyhow::Error| {

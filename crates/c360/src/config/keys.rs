@@ -6,12 +6,12 @@ use serde::de::{Deserialize, Deserializer, Error as _, Visitor};
 use serde::forward_to_deserialize_any;
 
 use super::document::{Document, KeyPath};
-use super::sections::{Database, Http, Matching, Retention, Security, Staging, Survivorship};
+use super::sections::{Database, Erasure, Http, Matching, Retention, Security, Staging, Survivorship};
 use super::source::{Basic, Csv, Kafka, List, Lists, OAuth2, Rest, SourceSettings};
 
 /// The keys at the top.
-pub(super) const TOP: [&str; 9] =
-    ["data_dir", "database", "http", "security", "staging", "retention", "sources", "survivorship", "matching"];
+pub(super) const TOP: [&str; 10] =
+    ["data_dir", "database", "http", "security", "staging", "retention", "sources", "survivorship", "matching", "erasure"];
 /// The kinds of source.
 pub(super) const KINDS: [&str; 3] = ["kafka", "csv", "rest"];
 
@@ -39,6 +39,7 @@ pub(super) fn known(document: &Document, path: &[String]) -> Vec<String> {
         ["retention"] => fields::<Retention>().to_vec(),
         ["survivorship"] => fields::<Survivorship>().to_vec(),
         ["matching"] => fields::<Matching>().to_vec(),
+        ["erasure"] => fields::<Erasure>().to_vec(),
         ["sources", name] => of_source(document.get(&["sources", *name, "kind"]).and_then(toml::Value::as_str)),
         ["sources", _, "customer"] => fields::<CustomerMapping>().to_vec(),
         ["sources", _, "order"] => fields::<OrderMapping>().to_vec(),

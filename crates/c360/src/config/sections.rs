@@ -155,3 +155,22 @@ impl Matching {
         Ok(Guards::new(&self.blocked, self.max_xrefs_per_system)?)
     }
 }
+
+/// `[erasure]`: what an erasure leaves.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Erasure {
+    /// What becomes of a person's orders.
+    pub orders: ErasureOrders,
+}
+
+/// What becomes of the orders of an erased person.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ErasureOrders {
+    /// They go, with their lines.
+    #[default]
+    Delete,
+    /// They stay, without the customer and without the document that the source sent.
+    Anonymise,
+}

@@ -64,6 +64,8 @@ pub(super) struct Facts {
     pub(super) retired: BTreeMap<String, DateTime<Utc>>,
     /// Sources whose retirement is not carried out yet, and since when.
     pub(super) retiring: BTreeMap<String, DateTime<Utc>>,
+    /// Whether profiles were made under other rules than those of the configuration.
+    pub(super) rebuild_is_due: bool,
     /// Since when somebody consolidates.
     pub(super) consolidator_since: Option<DateTime<Utc>>,
 }
@@ -88,18 +90,18 @@ pub(crate) async fn open(config: &Config) -> anyhow::Result<Option<Opened>> {
     Ok(Some(Opened { database: installation.database.clone(), _installation: Some(installation) }))
 }
 
-/// Asks it.
-pub(super) async fn ask(database: &PgConnectOptions) -> anyhow::Result<Asked> {
+/// Asks it; `rules` is the fingerprint of those that are configured.
+pub(super) async fn ask(database: &PgConnectOptions, rules: &str) -> anyhow::Result<Asked> {
     let mut connection = staging::connect(database)
         .await
         .map_err(|error| Exit::OutOfReach.because(error))
         .context("the database cannot be reached")?;
-    read(&mut connection)
+    read(&mut connection, rules)
         .await
         .map_err(|error| if error.is_transient() { Exit::OutOfReach.because(error) } else { error.into() })
 }
 
-async fn read(connection: &mut PgConnection) -> Result<Asked, consolidate::Error> {
+async fn read(connection: &mut PgConnection, rules: &str) -> Result<Asked, consolidate::Error> {
     let database = staging::Error::database;
     sqlx::query(STATEMENT_TIMEOUT).execute(&mut *connection).await.map_err(database("limiting statements"))?;
     if staging::missing_migrations(connection).await? + consolidate::missing_migrations(connection).await? > 0 {
@@ -126,6 +128,7 @@ async fn read(connection: &mut PgConnection) -> Result<Asked, consolidate::Error
         log_restarts: consolidate::overview::log_restarts(&mut snapshot).await?,
         retired: consolidate::retire::in_force(&mut *snapshot).await?,
         retiring: consolidate::retire::open(&mut *snapshot).await?,
+        rebuild_is_due: consolidate::rebuild_is_due(&mut *snapshot, rules).await?,
         consolidator_since: consolidate::overview::consolidator_since(&mut *snapshot).await?,
     })))
 }

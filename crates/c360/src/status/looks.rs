@@ -125,6 +125,7 @@ pub(super) fn looks(
         looks.extend(eyes.unmarked_file(name, source).map(|look| look.of(name)));
         looks.extend(eyes.emptied_tables(name).into_iter().map(|look| look.of(name)));
     }
+    looks.extend(eyes.rebuild());
     looks.extend(eyes.backlog());
     looks.extend(eyes.expiry());
     looks.extend(sources.keys().filter_map(|name| eyes.dead_letters(name).map(|look| look.of(name))));
@@ -191,6 +192,17 @@ impl Eyes<'_> {
             "Profiles stay as they are. `c360 run` works on; `c360 run --once` catches up and exits.",
             "c360 run",
         ))
+    }
+
+    /// The rules have changed, and not every profile has.
+    fn rebuild(&self) -> Option<Look> {
+        self.facts.rebuild_is_due.then(|| {
+            Look::new(
+                "the rules (matching, survivorship) are not those by which all profiles were made.",
+                "Profiles change one by one, as news of them comes. With --dry-run it says what would change.",
+                "c360 rebuild",
+            )
+        })
     }
 
     /// Refused credentials open the breaker too, and are said as stopped.

@@ -466,6 +466,12 @@ fn an_emptied_table_needs_no_look_once_its_source_is_retired_up_to_then() {
 }
 
 #[test]
+fn rules_that_have_changed_need_a_rebuild() {
+    let facts = Facts { rebuild_is_due: true, ..Facts::default() };
+    assert!(only(&looks(&facts)).ends_with("were made. $ c360 rebuild"));
+}
+
+#[test]
 fn a_retirement_that_nobody_carries_out_waits_for_a_daemon() {
     let mut facts = Facts::default();
     facts.retiring.insert("old_shop".to_owned(), ago(200));

@@ -74,6 +74,7 @@ impl Retirement {
         now: DateTime<Utc>,
     ) -> Result<Option<usize>, Error> {
         let mut transaction = connection.begin().await.map_err(database("retiring"))?;
+        staging::erased::hold(&mut transaction).await?;
         let read = Slots::said_before(&mut transaction, &self.system, self.before, &self.done_until, STEP).await?;
         let is_end = read.is_none();
         let mut tombstoned = 0;

@@ -5,6 +5,8 @@ use model::{Entity, ExternalId, Field, Mapped, Operation, Position, Record, Reje
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::erased::{Erased, Said, Verdict, id_of_json};
+
 /// At most this much of an oversized record is kept.
 const KEPT_BYTES: usize = 64 << 10;
 
@@ -80,6 +82,11 @@ impl DeadLetter {
         self
     }
 
+    /// Whether it is of somebody erased, as far as that can be seen in it.
+    pub(crate) fn is_of_erased(&self, source: &str, erased: &Erased) -> bool {
+        is_of_erased(source, self.external_id.as_deref(), &self.payload, self.context.as_ref(), erased)
+    }
+
     /// Notes what the source's ingester needs to read it again. One of which only a part is kept has no use for it.
     #[must_use]
     pub fn with_context(mut self, context: &impl Serialize) -> Self {
@@ -89,7 +96,41 @@ impl DeadLetter {
     }
 }
 
+/// Whether a letter is of somebody erased: by the id that could be read, by the record that it was, or because its bytes, or
+/// what reading them again takes, name an erased email.
+pub(crate) fn is_of_erased(
+    source: &str,
+    external_id: Option<&str>,
+    payload: &[u8],
+    context: Option<&Context>,
+    erased: &Erased,
+) -> bool {
+    let in_context = |context: &Context| match context {
+        Context::Source(value) => erased.is_named_in(value.to_string().as_bytes()),
+        Context::Record(kept) => kept.is_of_erased(source, erased),
+    };
+    let is_order = matches!(context, Some(Context::Record(kept)) if kept.entity != Entity::Customer.as_str());
+    external_id.is_some_and(|id| !is_order && erased.has_id(source, id))
+        || erased.is_named_in(payload)
+        || context.is_some_and(in_context)
+}
+
 impl KeptRecord {
+    fn is_of_erased(&self, source: &str, erased: &Erased) -> bool {
+        let Some(entity) = Entity::parse(&self.entity) else { return false };
+        let moved_to = self.moved_to.as_ref().and_then(|id| id_of_json(&id.to_string()));
+        let said = Said {
+            source,
+            entity,
+            external_id: &self.external_id,
+            moved_to: moved_to.as_deref(),
+            email: self.email.as_deref(),
+            attributes: &self.attributes,
+            payload: None,
+        };
+        erased.judge(&said) != Verdict::Keep
+    }
+
     fn of(record: &Record) -> Self {
         let mapped = &record.mapped;
         Self {

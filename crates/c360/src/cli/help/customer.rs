@@ -1,5 +1,7 @@
 //! The pages of `c360 customer`.
 
+pub(in crate::cli) mod erase;
+
 pub(in crate::cli) const CUSTOMER: &str = "\
 Looks at one customer, and corrects who is who.
 

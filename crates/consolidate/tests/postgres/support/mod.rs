@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use events::Event;
 
-const TTL: Duration = Duration::from_hours(24);
+pub(crate) const TTL: Duration = Duration::from_hours(24);
 
 pub(crate) struct World {
     pub(crate) pool: PgPool,
@@ -84,9 +84,14 @@ impl World {
         for record in records {
             batch.push(record);
         }
+        self.land_batch(source, &mut batch).await;
+    }
+
+    /// Lands a batch of messages, which can be claimed at once.
+    pub(crate) async fn land_batch(&mut self, source: &str, batch: &mut Batch) {
         let expected = self.next_offsets.get(source).copied();
         let first = expected.unwrap_or(0);
-        let next_offset = first + i64::try_from(records.len()).unwrap();
+        let next_offset = first + i64::from(batch.record_count() + batch.dead_letter_count());
         let origin = json!({"topic": source, "partition": 0, "first_offset": first, "last_offset": next_offset - 1});
         let topic = source.to_owned();
         let advance = Advance {
@@ -99,11 +104,8 @@ impl World {
             last_seen: None,
             last_message: None,
         };
-        let landing = self
-            .lander
-            .land(&mut batch, &origin, &Checkpoint::Kafka(advance), self.now.unwrap_or_else(Utc::now))
-            .await
-            .unwrap();
+        let now = self.now.unwrap_or_else(Utc::now);
+        let landing = self.lander.land(batch, &origin, &Checkpoint::Kafka(advance), now).await.unwrap();
         assert!(matches!(landing, Landing::Landed { batch_id: Some(_) }));
         self.next_offsets.insert(source.to_owned(), next_offset);
     }

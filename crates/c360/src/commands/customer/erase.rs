@@ -1,0 +1,109 @@
+//! `c360 customer erase` and `readmit`
+
+use std::io::{IsTerminal, Write};
+
+use anyhow::anyhow;
+use consolidate::Key;
+use consolidate::erase::{self, Orders, Outcome, Receipt};
+use serde_json::json;
+
+use super::{Opened, with_exit};
+use crate::cli::customer::{Erase, Readmit};
+use crate::config::{Config, ErasureOrders};
+use crate::exit::Exit;
+use crate::status::words::count;
+
+pub(super) async fn run(args: &Erase, config: Config) -> anyhow::Result<Exit> {
+    if !args.yes && !args.dry_run && !std::io::stdin().is_terminal() {
+        return Err(Exit::Usage.because(anyhow!("a person would be erased, and there is no way back: say --yes")));
+    }
+    let orders = match config.erasure.orders {
+        ErasureOrders::Delete => Orders::Delete,
+        ErasureOrders::Anonymise => Orders::Anonymise,
+    };
+    let mut opened = Opened::open(config).await?;
+    let key = Key::parse(&args.whom.key);
+    if args.dry_run || !args.yes {
+        let foreseen = attempt(&mut opened, &key, orders, true).await?;
+        let Outcome::Erased(receipt) = &foreseen else { return ended(args, &foreseen) };
+        if args.dry_run {
+            return ended(args, &foreseen);
+        }
+        if !confirmed(receipt)? {
+            eprintln!("c360: nobody is erased");
+            return Ok(Exit::Unexpected);
+        }
+    }
+    let outcome = attempt(&mut opened, &key, orders, false).await?;
+    ended(args, &outcome)
+}
+
+async fn attempt(opened: &mut Opened, key: &Key, orders: Orders, dry_run: bool) -> anyhow::Result<Outcome> {
+    let (rules, seal) = (opened.installation.rules()?, opened.installation.seal());
+    erase::erase(&mut opened.connection, &rules, &seal, key, orders, dry_run).await.map_err(with_exit)
+}
+
+/// Asks whoever sits there.
+fn confirmed(receipt: &Receipt) -> anyhow::Result<bool> {
+    let rows = i64::try_from(receipt.removed.values().sum::<u64>()).unwrap_or(i64::MAX);
+    let tables = i64::try_from(receipt.removed.len()).unwrap_or(i64::MAX);
+    eprint!("Erase this person, {} of {}? There is no way back. [y/N] ", count(rows, "row"), count(tables, "table"));
+    std::io::stderr().flush()?;
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer)?;
+    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+}
+
+/// The receipt, or why there is none.
+fn ended(args: &Erase, outcome: &Outcome) -> anyhow::Result<Exit> {
+    let mut stdout = std::io::stdout().lock();
+    match outcome {
+        Outcome::Unknown => Err(Exit::NotFound.because(anyhow!("nothing is known of such a person"))),
+        Outcome::Already if args.json => {
+            writeln!(stdout, "{}", json!({"dry_run": args.dry_run, "already": true, "digests": [], "removed": {}}))?;
+            Ok(Exit::Done)
+        }
+        Outcome::Already => {
+            writeln!(stdout, "erased already, and nothing has come since: nothing to do")?;
+            Ok(Exit::Done)
+        }
+        Outcome::Erased(receipt) if args.json => {
+            let mut document = serde_json::to_value(receipt)?;
+            document["dry_run"] = json!(args.dry_run);
+            writeln!(stdout, "{document}")?;
+            Ok(Exit::Done)
+        }
+        Outcome::Erased(receipt) => {
+            if args.dry_run {
+                writeln!(stdout, "would be erased:")?;
+            } else {
+                writeln!(stdout, "erasure {} of {}", receipt.erasure_id, receipt.erased_at.to_rfc3339())?;
+            }
+            for (table, rows) in &receipt.removed {
+                writeln!(stdout, "  {table:36} {}", count(i64::try_from(*rows).unwrap_or(i64::MAX), "row"))?;
+            }
+            for digest in &receipt.digests {
+                writeln!(stdout, "  digest {digest}")?;
+            }
+            Ok(Exit::Done)
+        }
+    }
+}
+
+pub(super) async fn readmit(args: &Readmit, config: Config) -> anyhow::Result<Exit> {
+    let mut opened = Opened::open(config).await?;
+    let seal = opened.installation.seal();
+    let key = Key::parse(&args.whom.key);
+    let lifted = erase::readmit(&mut opened.connection, &seal, &key).await.map_err(with_exit)?;
+    if lifted == 0 {
+        return Err(Exit::NotFound.because(anyhow!("nobody was erased under that")));
+    }
+    let mut stdout = std::io::stdout().lock();
+    if args.json {
+        writeln!(stdout, "{}", json!({"lifted": lifted}))?;
+    } else {
+        let digests = count(i64::try_from(lifted).unwrap_or(i64::MAX), "digest");
+        writeln!(stdout, "readmitted: {digests} lifted; what comes from now on counts")?;
+    }
+    Ok(Exit::Done)
+}

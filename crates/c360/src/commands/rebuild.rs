@@ -1,0 +1,106 @@
+//! `c360 rebuild`
+
+use std::io::{IsTerminal, Write};
+
+use anyhow::Context;
+use chrono::Utc;
+use consolidate::Change;
+use consolidate::rebuild::{self, Changed, Foreseen, Progress};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+
+use crate::cli;
+use crate::config::Config;
+use crate::exit::Exit;
+use crate::installation::Installation;
+use crate::stop;
+
+/// How many profiles of each kind a dry run names.
+const SAMPLES: usize = 10;
+
+/// Rebuilds: a progress bar on a terminal, one JSON line otherwise.
+pub(super) async fn run(args: cli::Rebuild, config: Config) -> anyhow::Result<Exit> {
+    let cancel = stop::on_signal()?;
+    let installation = Installation::open(config).await?;
+    installation.prepare_soon().await?;
+    let rules = installation.rules()?;
+    if args.dry_run {
+        let foreseen = rebuild::foresee(&installation.database, &rules, SAMPLES, &cancel).await.map_err(with_exit)?;
+        print_foreseen(&args, &foreseen)?;
+        return Ok(if foreseen.is_cut_off { Exit::Unexpected } else { Exit::Done });
+    }
+    let mut connection = staging::connect(&installation.database).await.map_err(|error| with_exit(error.into()))?;
+    let recorded = rebuild::record(&mut connection, &rules, Utc::now()).await.map_err(with_exit)?;
+    if recorded.goes_on && std::io::stderr().is_terminal() {
+        eprintln!("c360: goes on with a rebuild that was stopped");
+    }
+    let bar = progress_bar();
+    let mut tell = |progress: &Progress| {
+        bar.set_length(progress.total.max(progress.done).unsigned_abs());
+        bar.set_position(progress.done.unsigned_abs());
+    };
+    let (seal, database, id) = (installation.seal(), &installation.database, recorded.rebuild_id);
+    let progress = rebuild::carry_out(&rules, &seal, database, id, &mut tell, &cancel).await;
+    bar.finish_and_clear();
+    let progress = progress.map_err(with_exit)?;
+    let changed = rebuild::changed(&mut connection, id).await.map_err(with_exit)?;
+    print_changed(&args, progress, changed)?;
+    if !progress.finished {
+        eprintln!("c360: stopped; the same command, or whoever consolidates next, goes on with it");
+        return Ok(Exit::Unexpected);
+    }
+    Ok(Exit::Done)
+}
+
+fn print_foreseen(args: &cli::Rebuild, foreseen: &Foreseen) -> anyhow::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    if args.json || !std::io::stdout().is_terminal() {
+        let document = json!({
+            "dry_run": true, "finished": !foreseen.is_cut_off,
+            "profiles": {"appear": foreseen.appear, "vanish": foreseen.vanish, "change": foreseen.change},
+            "samples": foreseen.samples,
+        });
+        return writeln!(stdout, "{document}").context("printing");
+    }
+    let Foreseen { appear, vanish, change, samples, is_cut_off } = foreseen;
+    writeln!(stdout, "profiles: {appear} would appear, {vanish} vanish, {change} change")?;
+    for sample in samples {
+        let what = match sample.change {
+            Change::Appears => "appears".to_owned(),
+            Change::Vanishes => "vanishes".to_owned(),
+            Change::Changes => format!("changes: {}", sample.attributes.join(", ")),
+        };
+        writeln!(stdout, "  {} {what}", sample.customer_id)?;
+    }
+    if *is_cut_off {
+        writeln!(stdout, "stopped before everything was looked at")?;
+    }
+    Ok(())
+}
+
+fn print_changed(args: &cli::Rebuild, progress: Progress, changed: Changed) -> anyhow::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    let Changed { appeared, vanished, changed } = changed;
+    if args.json || !std::io::stdout().is_terminal() {
+        let document = json!({
+            "dry_run": false, "finished": progress.finished, "done": progress.done, "total": progress.total,
+            "profiles": {"appear": appeared, "vanish": vanished, "change": changed},
+        });
+        return writeln!(stdout, "{document}").context("printing");
+    }
+    writeln!(stdout, "profiles: {appeared} appeared, {vanished} vanished, {changed} changed").context("printing")
+}
+
+/// Invisible off a terminal.
+fn progress_bar() -> ProgressBar {
+    let style = ProgressStyle::with_template("rebuilding [{bar:30}] {human_pos}/{human_len}, {eta} left");
+    ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+fn with_exit(error: consolidate::Error) -> anyhow::Error {
+    match &error {
+        consolidate::Error::OtherRules => Exit::Locked.because(error),
+        error_ if error_.is_transient() => Exit::OutOfReach.because(error),
+        _ => error.into(),
+    }
+}

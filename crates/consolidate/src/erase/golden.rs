@@ -1,0 +1,244 @@
+//! Removing a person from this schema.
+
+use sqlx::types::Uuid;
+use sqlx::{PgConnection, Row};
+use staging::Erased;
+use staging::erase::Removed;
+
+use super::{Orders, erasing};
+use crate::Error;
+use crate::person::{Person, key_of};
+
+/// An order by system.
+type OrderId = (String, String);
+
+/// What names a person, as statements take it: `$1` and `$2` systems and ids in pairs, `$3` customers, `$4` match keys.
+struct Names {
+    systems: Vec<String>,
+    external_ids: Vec<String>,
+    customers: Vec<Uuid>,
+    keys: Vec<String>,
+}
+
+/// Rows that go, by table; statements take what they need of [`Names`].
+const GO: [(&str, &str); 6] = [
+    (
+        "customer360.xrefs",
+        "delete from customer360.xrefs x using ids i where x.system = i.system and x.external_id = i.external_id",
+    ),
+    ("customer360.customers", "delete from customer360.customers where customer_id = any ($3)"),
+    (
+        "customer360.edits",
+        "delete from customer360.edits e using ids i where e.system = i.system and e.external_id = i.external_id",
+    ),
+    (
+        "customer360.redirects",
+        "delete from customer360.redirects where customer_id = any ($3) or to_customer_id = any ($3)",
+    ),
+    (
+        "customer360.dirty_marks",
+        "update customer360.dirty_marks
+         set match_keys = array(select key from unnest(match_keys) as k (key) where key <> all ($4))
+         where match_keys && $4",
+    ),
+    (
+        // Also what others' profiles had of these cross-references; of such a profile its beginning may hold it, too.
+        "customer360.changes",
+        "delete from customer360.changes c
+         where c.customer_id = any ($3)
+            or (c.system, c.external_id) in (select system, external_id from ids)
+            or c.attribute is null and c.customer_id in (
+                   select t.customer_id from customer360.changes t
+                   join ids i on i.system = t.system and i.external_id = t.external_id)",
+    ),
+];
+
+/// Removes a person, and says how many rows of which table, and which orders they had.
+pub(super) async fn remove(
+    transaction: &mut PgConnection,
+    person: &Person,
+    erased: &Erased,
+    orders: Orders,
+) -> Result<(Removed, Vec<OrderId>), Error> {
+    let (systems, external_ids) = person.ids.iter().cloned().unzip();
+    let customers = person.customers.iter().copied().collect();
+    let names = Names { systems, external_ids, customers, keys: person.keys.iter().cloned().collect() };
+    let mut removed = Removed::new();
+    let theirs = remove_orders(transaction, &names, orders, &mut removed).await?;
+    remove_participation(transaction, &names, erased, &mut removed).await?;
+    remove_decisions(transaction, person, &mut removed).await?;
+    for (table, statement) in GO {
+        removed.insert(table, names.execute(transaction, statement).await?);
+    }
+    Ok((removed, theirs))
+}
+
+impl Names {
+    /// Runs a statement that may use `ids (system, external_id)`.
+    async fn execute(&self, transaction: &mut PgConnection, statement: &str) -> Result<u64, Error> {
+        // Every parameter is named once, so that Postgres knows all types whatever the statement uses.
+        let sql = format!(
+            "with ids as materialized (
+                 select system, external_id from unnest($1::text[], $2::text[]) as i (system, external_id)
+                 where $3::uuid[] is not null and $4::text[] is not null
+             )
+             {statement}"
+        );
+        let done = sqlx::query(sqlx::AssertSqlSafe(sql))
+            .bind(&self.systems)
+            .bind(&self.external_ids)
+            .bind(&self.customers)
+            .bind(&self.keys)
+            .execute(transaction)
+            .await
+            .map_err(erasing())?;
+        Ok(done.rows_affected())
+    }
+}
+
+/// Their orders, by the cross-reference that they name or the customer whom they are attached to.
+async fn remove_orders(
+    transaction: &mut PgConnection,
+    names: &Names,
+    orders: Orders,
+    removed: &mut Removed,
+) -> Result<Vec<OrderId>, Error> {
+    let theirs: Vec<OrderId> = sqlx::query_as(
+        "with ids as materialized (
+             select * from unnest($1::text[], $2::text[]) as i (system, external_id)
+         )
+         select o.system, o.order_id
+         from customer360.orders o
+         where o.customer_id = any ($3) or (o.system, o.customer_external_id) in (select system, external_id from ids)",
+    )
+    .bind(&names.systems)
+    .bind(&names.external_ids)
+    .bind(&names.customers)
+    .fetch_all(&mut *transaction)
+    .await
+    .map_err(erasing())?;
+    let statements: &[(&'static str, &'static str)] = match orders {
+        Orders::Delete => &[
+            (
+                "customer360.order_lines",
+                "delete from customer360.order_lines l using unnest($1::text[], $2::text[]) as t (system, order_id)
+                 where l.system = t.system and l.order_id = t.order_id",
+            ),
+            (
+                "customer360.orders",
+                "delete from customer360.orders o using unnest($1::text[], $2::text[]) as t (system, order_id)
+                 where o.system = t.system and o.order_id = t.order_id",
+            ),
+        ],
+        Orders::Anonymise => &[(
+            "customer360.orders",
+            "update customer360.orders o set customer_external_id = null, customer_id = null, document = 'null'
+             from unnest($1::text[], $2::text[]) as t (system, order_id)
+             where o.system = t.system and o.order_id = t.order_id",
+        )],
+    };
+    let (systems, order_ids): (Vec<&str>, Vec<&str>) =
+        theirs.iter().map(|(system, order_id)| (system.as_str(), order_id.as_str())).unzip();
+    for (table, sql) in statements {
+        let done =
+            sqlx::query(*sql).bind(&systems).bind(&order_ids).execute(&mut *transaction).await.map_err(erasing())?;
+        removed.insert(table, done.rows_affected());
+    }
+    Ok(theirs)
+}
+
+/// Takes a person out of interactions; those without anybody else go.
+async fn remove_participation(
+    transaction: &mut PgConnection,
+    names: &Names,
+    erased: &Erased,
+    removed: &mut Removed,
+) -> Result<(), Error> {
+    let left: Vec<OrderId> = sqlx::query_as(
+        "delete from customer360.interaction_participants
+         where match_key = any ($1) or customer_id = any ($2)
+         returning system, interaction_id",
+    )
+    .bind(&names.keys)
+    .bind(&names.customers)
+    .fetch_all(&mut *transaction)
+    .await
+    .map_err(erasing())?;
+    removed.insert("customer360.interaction_participants", left.len() as u64);
+    let (systems, ids): (Vec<String>, Vec<String>) = left.into_iter().unzip();
+    let gone = sqlx::query(
+        "with left_by as materialized (
+             select distinct system, interaction_id from unnest($1::text[], $2::text[]) as l (system, interaction_id)
+         ),
+         peopled as materialized (
+             select distinct p.system, p.interaction_id
+             from customer360.interaction_participants p
+             join left_by l on l.system = p.system and l.interaction_id = p.interaction_id
+         )
+         delete from customer360.interactions i
+         using left_by l
+         where i.system = l.system and i.interaction_id = l.interaction_id
+           and (i.system, i.interaction_id) not in (select system, interaction_id from peopled)",
+    )
+    .bind(&systems)
+    .bind(&ids)
+    .execute(&mut *transaction)
+    .await
+    .map_err(erasing())?;
+    removed.insert("customer360.interactions", gone.rows_affected());
+    let rows = sqlx::query(
+        "select i.system, i.interaction_id, i.subject, i.attributes::text
+         from customer360.interactions i
+         join unnest($1::text[], $2::text[]) as l (system, interaction_id)
+             on l.system = i.system and l.interaction_id = i.interaction_id",
+    )
+    .bind(&systems)
+    .bind(&ids)
+    .fetch_all(&mut *transaction)
+    .await
+    .map_err(erasing())?;
+    for row in rows {
+        let (subject, attributes) = (row.get::<Option<&str>, _>(2), row.get::<&str, _>(3));
+        let (redacted, without) = (subject.and_then(|subject| erased.redact(subject)), erased.redact(attributes));
+        if redacted.is_none() && without.is_none() {
+            continue;
+        }
+        sqlx::query(
+            "update customer360.interactions set subject = $3, attributes = $4::jsonb
+             where system = $1 and interaction_id = $2",
+        )
+        .bind(row.get::<&str, _>(0))
+        .bind(row.get::<&str, _>(1))
+        .bind(redacted.as_deref().or(subject))
+        .bind(without.as_deref().unwrap_or(attributes))
+        .execute(&mut *transaction)
+        .await
+        .map_err(erasing())?;
+    }
+    Ok(())
+}
+
+/// Decisions on one of the keys or cross-references, undone ones too.
+async fn remove_decisions(transaction: &mut PgConnection, person: &Person, removed: &mut Removed) -> Result<(), Error> {
+    let rows = sqlx::query("select decision_id, kind, subject from customer360.decisions")
+        .fetch_all(&mut *transaction)
+        .await
+        .map_err(erasing())?;
+    let is_theirs = |row: &sqlx::postgres::PgRow| {
+        let subject: Vec<String> = row.get(2);
+        match (row.get::<&str, _>(1), subject.as_slice()) {
+            ("split", [system, external_id]) => person.ids.contains(&(system.clone(), external_id.clone())),
+            (_, subject) => subject.iter().any(|word| {
+                person.keys.contains(word) || key_of(word).is_some_and(|key| person.keys.contains(key.as_str()))
+            }),
+        }
+    };
+    let theirs: Vec<i64> = rows.iter().filter(|row| is_theirs(row)).map(|row| row.get(0)).collect();
+    let done = sqlx::query("delete from customer360.decisions where decision_id = any ($1)")
+        .bind(theirs)
+        .execute(transaction)
+        .await
+        .map_err(erasing())?;
+    removed.insert("customer360.decisions", done.rows_affected());
+    Ok(())
+}

@@ -1,0 +1,176 @@
+//! A person: everything under which one customer is known, followed to its end.
+
+use std::collections::BTreeSet;
+
+use model::{Decisions, Guards, MatchKey};
+use sqlx::types::Uuid;
+use sqlx::{PgConnection, Row};
+
+use crate::error::database;
+use crate::matching::Matching;
+use crate::{Error, Key};
+
+/// Redirects that are followed one after the other; a circle ends here.
+const MAX_STEPS: usize = 64;
+
+/// All match keys that lead to a customer, all cross-references that point to it, and all rows of `customers` that it is
+/// or was.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Person {
+    pub(crate) keys: BTreeSet<String>,
+    pub(crate) ids: BTreeSet<(String, String)>,
+    pub(crate) customers: BTreeSet<Uuid>,
+}
+
+/// What a word names: an email, or a system and its id with a colon between.
+pub(crate) fn named(key: &Key) -> Key {
+    match key {
+        Key::Word(word) if !word.contains('@') => match word.strip_prefix('#').unwrap_or(word).split_once(':') {
+            Some((system, external_id)) => Key::Xref(system.to_owned(), external_id.to_owned()),
+            None => key.clone(),
+        },
+        key => key.clone(),
+    }
+}
+
+/// The match key of an email, whatever is blocked.
+pub(crate) fn key_of(email: &str) -> Option<MatchKey> {
+    MatchKey::of_email(email, &Guards::none(), &Decisions::default()).ok()
+}
+
+impl Person {
+    /// Finds everything under which somebody is known. Of whom nothing is known, it holds what was named; of an unknown
+    /// customer id nothing.
+    pub(crate) async fn find(connection: &mut PgConnection, matching: &Matching<'_>, key: &Key) -> Result<Self, Error> {
+        let mut person = Self::default();
+        match &named(key) {
+            Key::CustomerId(id) => {
+                person.customers.insert(follow(connection, *id).await?);
+            }
+            Key::Xref(system, external_id) => {
+                person.ids.insert((system.clone(), external_id.clone()));
+            }
+            Key::Word(email) => {
+                if let Some(key) = key_of(email) {
+                    person.customers.insert(follow(connection, matching.customer_id(&key)).await?);
+                    person.keys.insert(key.as_str().to_owned());
+                }
+            }
+        }
+        loop {
+            let before = person.clone();
+            person.add_keys(matching);
+            person.add_customers(connection).await?;
+            person.add_xrefs(connection, matching).await?;
+            if person == before {
+                return Ok(person);
+            }
+        }
+    }
+
+    /// Match keys that lead where one of these leads, and the customers of all of them.
+    fn add_keys(&mut self, matching: &Matching<'_>) {
+        for key in std::mem::take(&mut self.keys) {
+            let key = MatchKey::from_stored(key);
+            let leads_to = matching.decisions.resolve(&key).clone();
+            for key in matching.decisions.leading_to(&leads_to).into_iter().chain([key]) {
+                self.customers.insert(key.customer_id(matching.namespace));
+                self.keys.insert(key.as_str().to_owned());
+            }
+        }
+    }
+
+    /// Match keys of the customers, and those who have moved to one of them and left nobody behind.
+    async fn add_customers(&mut self, connection: &mut PgConnection) -> Result<(), Error> {
+        let rows = sqlx::query(
+            "with moved as materialized (
+                 select customer_id from customer360.redirects where to_customer_id = any ($1)
+             )
+             select c.customer_id, c.match_key
+             from customer360.customers c
+             where c.customer_id = any ($1)
+                or c.deleted_at is not null and c.customer_id in (select customer_id from moved)",
+        )
+        .bind(self.customers.iter().copied().collect::<Vec<_>>())
+        .fetch_all(connection)
+        .await
+        .map_err(database("finding a person's customers"))?;
+        for row in rows {
+            self.customers.insert(row.get(0));
+            self.keys.insert(row.get(1));
+        }
+        Ok(())
+    }
+
+    /// Cross-references that point to the customers, living or tombstoned, have one of the match keys, or have the email of
+    /// one and are held back or stand alone; and where the named ones lead.
+    async fn add_xrefs(&mut self, connection: &mut PgConnection, matching: &Matching<'_>) -> Result<(), Error> {
+        let (systems, external_ids): (Vec<&str>, Vec<&str>) =
+            self.ids.iter().map(|(system, external_id)| (system.as_str(), external_id.as_str())).unzip();
+        let rows = sqlx::query(
+            "with named as materialized (
+                 select * from unnest($3::text[], $4::text[]) as n (system, external_id)
+             )
+             select x.system, x.external_id, x.match_key, x.customer_id, x.email,
+                    x.match_key is null or x.match_key like '#%:%' as is_apart,
+                    coalesce(x.customer_id = any ($1), false) or coalesce(x.match_key = any ($2), false)
+                        or (x.system, x.external_id) in (select system, external_id from named) as is_theirs
+             from customer360.xrefs x
+             where x.customer_id = any ($1) or x.match_key = any ($2)
+                or (x.system, x.external_id) in (select system, external_id from named)
+                or x.email is not null and (x.match_key is null or x.match_key like '#%:%')",
+        )
+        .bind(self.customers.iter().copied().collect::<Vec<_>>())
+        .bind(self.keys.iter().cloned().collect::<Vec<_>>())
+        .bind(systems)
+        .bind(external_ids)
+        .fetch_all(connection)
+        .await
+        .map_err(database("finding a person's cross-references"))?;
+        for row in rows {
+            let email = row.get::<Option<&str>, _>(4).and_then(key_of);
+            let has_email = row.get(5) && email.is_some_and(|key| self.keys.contains(key.as_str()));
+            if row.get(6) || has_email {
+                self.ids.insert((row.get(0), row.get(1)));
+                self.keys.extend(row.get::<Option<String>, _>(2));
+                self.customers.extend(row.get::<Option<Uuid>, _>(3));
+            }
+        }
+        let splits: Vec<String> = self
+            .ids
+            .iter()
+            .filter(|(system, external_id)| matching.decisions.is_split(system, external_id))
+            .map(|(system, external_id)| MatchKey::of_split(system, external_id).as_str().to_owned())
+            .collect();
+        self.keys.extend(splits);
+        Ok(())
+    }
+
+    /// As `staging` knows a person, with these orders.
+    pub(crate) fn staged(&self, orders: Vec<(String, String)>) -> staging::erase::Person {
+        let emails = self.keys.iter().filter(|key| !MatchKey::from_stored((*key).clone()).is_split());
+        staging::erase::Person { emails: emails.cloned().collect(), ids: self.ids.iter().cloned().collect(), orders }
+    }
+}
+
+/// Where a customer leads: redirects, each followed only while its customer is deleted.
+async fn follow(connection: &mut PgConnection, customer_id: Uuid) -> Result<Uuid, Error> {
+    let mut at = customer_id;
+    for _ in 0..MAX_STEPS {
+        let next: Option<Uuid> = sqlx::query_scalar(
+            "select r.to_customer_id
+             from customer360.redirects r
+             join customer360.customers c on c.customer_id = r.customer_id
+             where r.customer_id = $1 and c.deleted_at is not null",
+        )
+        .bind(at)
+        .fetch_optional(&mut *connection)
+        .await
+        .map_err(database("following redirects"))?;
+        match next {
+            Some(next) => at = next,
+            None => break,
+        }
+    }
+    Ok(at)
+}

@@ -1,0 +1,172 @@
+//! Recomputing every profile under the rules in force.
+//!
+//! A rebuild is [`record`]ed and then carried out by whoever consolidates under the same rules, between merges: window by
+//! window it gives cross-references the match key that they have now and marks it, so that profiles follow by the normal
+//! fold; then it empties customers whom nobody points to, and lets orders follow their cross-references. It remembers how
+//! far it is; who is cut off in the middle goes on there. On a consistent base it changes nothing. [`carry_out`] waits for
+//! it, or does it where nobody else does.
+
+mod foresee;
+mod sweep;
+
+use chrono::{DateTime, Utc};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{PgConnection, PgExecutor, Row};
+use staging::Seal;
+use tokio_util::sync::CancellationToken;
+
+use crate::error::database;
+use crate::{Error, Rules, overview, worker};
+
+pub use foresee::{Foreseen, foresee};
+pub(crate) use sweep::sweep;
+
+/// By this the marks of rebuilds are known, and what follows from them in `customer360.changes`.
+const CAUSE: &str = "rebuild";
+/// How often whoever waits is told how far it is.
+const LOOK_EVERY: std::time::Duration = std::time::Duration::from_millis(200);
+
+/// A rebuild that is to be carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recorded {
+    /// Its number.
+    pub rebuild_id: i64,
+    /// Whether it goes on with one that was cut off.
+    pub goes_on: bool,
+}
+
+/// How far a rebuild is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Rows gone through: participants, cross-references, customers and orders.
+    pub done: i64,
+    /// How many there were at the beginning.
+    pub total: i64,
+    /// Whether all is gone through and profiles have followed.
+    pub finished: bool,
+}
+
+/// What a rebuild has changed so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Changed {
+    /// Profiles that are there again, or new.
+    pub appeared: i64,
+    /// Profiles that are gone.
+    pub vanished: i64,
+    /// Profiles with other values.
+    pub changed: i64,
+}
+
+/// Records a rebuild under these rules, or finds the one that was cut off. One under other rules, which was cut off, is
+/// given up.
+///
+/// # Errors
+/// [`Error::OtherRules`] if another process consolidates, under other rules: it would make profiles by those.
+pub async fn record(connection: &mut PgConnection, rules: &Rules, now: DateTime<Utc>) -> Result<Recorded, Error> {
+    let fingerprint = rules.fingerprint();
+    let at_work: Option<String> = sqlx::query_scalar("select at_work from customer360.rules")
+        .fetch_optional(&mut *connection)
+        .await
+        .map_err(recording())?;
+    let is_other = at_work.is_some_and(|at_work| at_work != fingerprint);
+    if is_other && overview::consolidator_since(&mut *connection).await?.is_some() {
+        return Err(Error::OtherRules);
+    }
+    sqlx::query("delete from customer360.rebuilds where finished_at is null and rules <> $1")
+        .bind(&fingerprint)
+        .execute(&mut *connection)
+        .await
+        .map_err(recording())?;
+    let open: Option<i64> =
+        sqlx::query_scalar("select max(rebuild_id) from customer360.rebuilds where finished_at is null")
+            .fetch_one(&mut *connection)
+            .await
+            .map_err(recording())?;
+    if let Some(rebuild_id) = open {
+        return Ok(Recorded { rebuild_id, goes_on: true });
+    }
+    let rebuild_id = sqlx::query_scalar(
+        "insert into customer360.rebuilds (rules, made_at, total)
+         select $1, $2,
+                (select count(*) from customer360.interaction_participants)
+                    + (select count(*) from customer360.xrefs where deleted_at is null)
+                    + (select count(*) from customer360.customers where deleted_at is null)
+                    + (select count(*) from customer360.orders)
+         returning rebuild_id",
+    )
+    .bind(&fingerprint)
+    .bind(now)
+    .fetch_one(connection)
+    .await
+    .map_err(recording())?;
+    Ok(Recorded { rebuild_id, goes_on: false })
+}
+
+/// How far a rebuild is.
+pub async fn progress(executor: impl PgExecutor<'_>, rebuild_id: i64) -> Result<Progress, Error> {
+    let row =
+        sqlx::query("select done, total, finished_at is not null from customer360.rebuilds where rebuild_id = $1")
+            .bind(rebuild_id)
+            .fetch_optional(executor)
+            .await
+            .map_err(database("looking how far a rebuild is"))?;
+    // One that is gone was given up for another one, under other rules.
+    let row = row.ok_or(Error::OtherRules)?;
+    Ok(Progress { done: row.get(0), total: row.get(1), finished: row.get(2) })
+}
+
+/// What a rebuild has changed, since it was first recorded.
+pub async fn changed(executor: impl PgExecutor<'_>, rebuild_id: i64) -> Result<Changed, Error> {
+    let row = sqlx::query(
+        "with made as materialized (
+             select made_at from customer360.rebuilds where rebuild_id = $1
+         ),
+         -- what became of each customer: a beginning or an end says more than its attributes
+         customers as materialized (
+             select c.customer_id,
+                    bool_or(c.attribute is null and c.old is null) as appeared,
+                    bool_or(c.attribute is null and c.new is null) as vanished
+             from customer360.changes c
+             cross join made m
+             where c.cause = $2 and c.at >= m.made_at
+             group by c.customer_id
+         )
+         select count(*) filter (where appeared), count(*) filter (where vanished and not appeared),
+                count(*) filter (where not appeared and not vanished)
+         from customers",
+    )
+    .bind(rebuild_id)
+    .bind(CAUSE)
+    .fetch_one(executor)
+    .await
+    .map_err(database("counting what a rebuild has changed"))?;
+    Ok(Changed { appeared: row.get(0), vanished: row.get(1), changed: row.get(2) })
+}
+
+/// Waits until a recorded rebuild is done, and consolidates meanwhile if nobody else does. `tell` hears how far it is.
+/// Cancelled, it returns how far it came: whoever consolidates next goes on from there.
+pub async fn carry_out(
+    rules: &Rules,
+    seal: &Seal,
+    options: &PgConnectOptions,
+    rebuild_id: i64,
+    tell: &mut (dyn FnMut(&Progress) + Send),
+    cancel: &CancellationToken,
+) -> Result<Progress, Error> {
+    let mut looker = staging::connect(options).await?;
+    let looking = async {
+        loop {
+            let progress = progress(&mut looker, rebuild_id).await?;
+            tell(&progress);
+            if progress.finished || cancel.is_cancelled() {
+                break Ok(progress);
+            }
+            worker::pause(cancel, LOOK_EVERY).await;
+        }
+    };
+    worker::beside(rules, seal, options, looking, cancel).await
+}
+
+fn recording() -> impl FnOnce(sqlx::Error) -> Error {
+    database("recording a rebuild")
+}

@@ -1,0 +1,198 @@
+//! What a rebuild would change, found by reading alone: who has another match key now is noted in a temporary table.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use model::MatchKey;
+use sqlx::postgres::PgConnectOptions;
+use sqlx::types::Uuid;
+use sqlx::{PgConnection, Row};
+use tokio_util::sync::CancellationToken;
+
+use super::{CAUSE, sweep};
+use crate::dirty::Window;
+use crate::error::database;
+use crate::fold::{look, parts};
+use crate::matching::Matching;
+use crate::{Change, Error, ProfileChange, Rules};
+
+/// Rows, or match keys, that are looked at together.
+const WINDOW: i64 = 5_000;
+
+/// What a rebuild would change.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Foreseen {
+    /// Profiles that would appear.
+    pub appear: u64,
+    /// Profiles that would vanish.
+    pub vanish: u64,
+    /// Profiles that would have other values.
+    pub change: u64,
+    /// Some of them.
+    pub samples: Vec<ProfileChange>,
+    /// Whether it was cancelled before the end.
+    pub is_cut_off: bool,
+}
+
+/// Says what a rebuild would change, with up to `samples` examples of each kind. Beside a consolidator at work it is a view
+/// of a moment that passes.
+pub async fn foresee(
+    options: &PgConnectOptions,
+    rules: &Rules,
+    samples: usize,
+    cancel: &CancellationToken,
+) -> Result<Foreseen, Error> {
+    let mut connection = staging::connect(options).await?;
+    let matching = Matching::read(&mut connection, rules).await?;
+    let mut looking = Looking { foreseen: Foreseen::default(), seen: HashSet::new(), samples };
+    note_strays(&mut connection, &matching, cancel).await?;
+    let mut after = String::new();
+    while !cancel.is_cancelled() {
+        let keys = keys(&mut connection, &after).await?;
+        let Some(last) = keys.last() else { break };
+        after.clone_from(last);
+        looking.add(&mut connection, &matching, keys).await?;
+    }
+    let mut after = Uuid::nil();
+    while !cancel.is_cancelled() {
+        let (keys, last) = without_anybody(&mut connection, after).await?;
+        let Some(last) = last else { break };
+        after = last;
+        looking.add(&mut connection, &matching, keys).await?;
+    }
+    looking.foreseen.is_cut_off = cancel.is_cancelled();
+    Ok(looking.foreseen)
+}
+
+struct Looking {
+    foreseen: Foreseen,
+    /// Who is counted: customers to whom several match keys lead come more than once.
+    seen: HashSet<Uuid>,
+    samples: usize,
+}
+
+impl Looking {
+    async fn add(
+        &mut self,
+        connection: &mut PgConnection,
+        matching: &Matching<'_>,
+        keys: Vec<String>,
+    ) -> Result<(), Error> {
+        let cause: Arc<str> = CAUSE.into();
+        let window: Window = keys.into_iter().map(|key| (MatchKey::from_stored(key), Arc::clone(&cause))).collect();
+        for part in parts(&window, &matching.decisions) {
+            for change in look(connection, matching, &part).await? {
+                self.count(change);
+            }
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, change: ProfileChange) {
+        if !self.seen.insert(change.customer_id) {
+            return;
+        }
+        let foreseen = &mut self.foreseen;
+        let count = match change.change {
+            Change::Appears => &mut foreseen.appear,
+            Change::Vanishes => &mut foreseen.vanish,
+            Change::Changes => &mut foreseen.change,
+        };
+        *count += 1;
+        if *count <= self.samples as u64 {
+            foreseen.samples.push(change);
+        }
+    }
+}
+
+/// Notes cross-references whose match key is another one than what is stored.
+async fn note_strays(
+    connection: &mut PgConnection,
+    matching: &Matching<'_>,
+    cancel: &CancellationToken,
+) -> Result<(), Error> {
+    sqlx::query("create temporary table rebuild_strays (system text, external_id text, match_key text)")
+        .execute(&mut *connection)
+        .await
+        .map_err(foreseeing())?;
+    let mut after = (String::new(), String::new());
+    while !cancel.is_cancelled() {
+        let rows = sqlx::query(
+            "select system, external_id, match_key, email, customer_id, unmatched_reason
+             from customer360.xrefs
+             where (system, external_id) > ($1, $2) and deleted_at is null
+             order by system, external_id limit $3",
+        )
+        .bind(&after.0)
+        .bind(&after.1)
+        .bind(WINDOW)
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(foreseeing())?;
+        let Some(last) = rows.last() else { break };
+        after = (last.get(0), last.get(1));
+        let strays: Vec<_> = rows.iter().filter_map(|row| sweep::stray(row, matching)).collect();
+        sqlx::query("insert into rebuild_strays select * from unnest($1::text[], $2::text[], $3::text[])")
+            .bind(strays.iter().map(|stray| stray.system.as_str()).collect::<Vec<_>>())
+            .bind(strays.iter().map(|stray| stray.external_id.as_str()).collect::<Vec<_>>())
+            .bind(strays.iter().map(|stray| stray.key.as_ref().ok().map(MatchKey::as_str)).collect::<Vec<_>>())
+            .execute(&mut *connection)
+            .await
+            .map_err(foreseeing())?;
+    }
+    sqlx::raw_sql("create index on rebuild_strays (match_key); analyze rebuild_strays")
+        .execute(connection)
+        .await
+        .map_err(foreseeing())?;
+    Ok(())
+}
+
+/// The next match keys that anybody has or would have, behind this one.
+async fn keys(connection: &mut PgConnection, after: &str) -> Result<Vec<String>, Error> {
+    sqlx::query_scalar(
+        "select key
+         from (
+             (select distinct match_key as key from customer360.xrefs
+              where match_key > $1 and deleted_at is null order by key limit $2)
+             union
+             (select distinct match_key as key from rebuild_strays where match_key > $1 order by key limit $2)
+         ) k
+         order by key limit $2",
+    )
+    .bind(after)
+    .bind(WINDOW)
+    .fetch_all(connection)
+    .await
+    .map_err(foreseeing())
+}
+
+/// Match keys, among the next living customers, that nobody has.
+async fn without_anybody(connection: &mut PgConnection, after: Uuid) -> Result<(Vec<String>, Option<Uuid>), Error> {
+    let rows = sqlx::query(
+        "with looked_at as materialized (
+             select customer_id, match_key from customer360.customers
+             where deleted_at is null and customer_id > $1 order by customer_id limit $2
+         ),
+         had as materialized (
+             select distinct x.match_key
+             from customer360.xrefs x
+             join looked_at l on l.match_key = x.match_key
+             where x.deleted_at is null
+         )
+         select l.customer_id, l.match_key, h.match_key is not null
+         from looked_at l
+         left join had h on h.match_key = l.match_key
+         order by l.customer_id",
+    )
+    .bind(after)
+    .bind(WINDOW)
+    .fetch_all(connection)
+    .await
+    .map_err(foreseeing())?;
+    let keys = rows.iter().filter(|row| !row.get::<bool, _>(2)).map(|row| row.get(1)).collect();
+    Ok((keys, rows.last().map(|row| row.get(0))))
+}
+
+fn foreseeing() -> impl FnOnce(sqlx::Error) -> Error {
+    database("looking what a rebuild would change")
+}

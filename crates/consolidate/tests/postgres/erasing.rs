@@ -1,0 +1,326 @@
+//! Erasing a person: what is left, what comes later, and what happens at the same time.
+
+use std::time::Duration;
+
+use consolidate::Key;
+use consolidate::erase::{self, Orders, Outcome, Receipt};
+use model::{Position, Reason, Record, Reject};
+use serde_json::{Value, json};
+use sqlx::{Connection, PgPool};
+use staging::{Batch, DeadLetter, erased};
+
+use crate::support::events::{Event, Says, customer, event, member, order};
+use crate::support::{Export, TTL, World, rules};
+
+/// What is Ann's alone: parts of emails, names and ids.
+const CANARIES: [&str; 6] = ["ann.canary", "zinnober", "canaria", "c-27x", "+41 44 555 77", "second.ann"];
+
+fn email(email: &str) -> Key {
+    Key::Word(email.to_owned())
+}
+
+async fn erase(world: &World, whom: &Key, orders: Orders) -> Outcome {
+    let mut connection = staging::connect(&world.options).await.unwrap();
+    erase::erase(&mut connection, &world.rules, &world.seal, whom, orders, false).await.unwrap()
+}
+
+fn receipt(outcome: Outcome) -> Receipt {
+    match outcome {
+        Outcome::Erased(receipt) => receipt,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Tables of both schemas in a row of which something of Ann's stands, with what.
+async fn left(world: &World) -> Vec<String> {
+    let tables = world
+        .rows(
+            "select format('%I.%I', n.nspname, c.relname) as name
+             from pg_class c join pg_namespace n on n.oid = c.relnamespace
+             where c.relkind in ('r', 'p') and not c.relispartition and n.nspname in ('staging', 'customer360')",
+        )
+        .await;
+    assert!(tables.len() > 25, "both schemas are looked through");
+    let mut left = Vec::new();
+    for table in tables {
+        let table = table["name"].as_str().unwrap();
+        for canary in CANARIES {
+            let found = world.value(&format!("select count(*) from {table} t where t::text ilike '%{canary}%'")).await;
+            if found != json!(0) {
+                left.push(format!("{table}: {canary} {found}"));
+            }
+        }
+    }
+    left
+}
+
+fn everything_of_delivery() -> [Event; 3] {
+    [
+        customer(1029, 10)
+            .email(" Ann.Canary@X.Example ")
+            .attribute("name", "Canaria Zinnober")
+            .attribute("phone", "+41 44 555 77 00")
+            .credential("d1"),
+        customer(5, 11).email("bob@x.example").attribute("name", "Bob"),
+        event(
+            "call-1",
+            12,
+            Says::Interaction(Some(vec!["Ann.Canary@x.example".to_owned(), "bob@x.example".to_owned()])),
+        ),
+    ]
+}
+
+fn everything_of_store() -> [Event; 3] {
+    [
+        customer(77, 20).email("second.ann@y.example").attribute("name", "C. Zinnober"),
+        order(700, 21).of_customer("77").lines(&[("p", "2", "1.50")]).document(json!({"ship_to": "Canaria Zinnober"})),
+        event("mail-1", 22, Says::Interaction(Some(vec!["second.ann@y.example".to_owned()]))),
+    ]
+}
+
+fn members(in_night: i64) -> [Event; 2] {
+    [
+        member("c-27x", in_night, 1).email("ANN.CANARY@x.example").attribute("name", "Canaria"),
+        member("28", in_night, 2).email("bob@x.example").attribute("points", "7"),
+    ]
+}
+
+async fn export(world: &mut World, night: i64) {
+    world.export(&Export { source: "loyalty", night, members: &members(night), unreadable: &[], batch_rows: 1 }).await;
+}
+
+/// Letters of Ann: of bytes that name her, of a record of hers, of one whose id alone could be read; and one of Bob.
+fn letters() -> [DeadLetter; 4] {
+    let reject = || Reject::new(Reason::NotJson, "no JSON");
+    let record = Record { position: Position::from(vec![9]), ..everything_of_delivery()[0].record() };
+    [
+        DeadLetter::new(json!({"offset": 1}), reject(), b"{\"email\":\"aNN.canary@x.example\",}"),
+        DeadLetter::of_record(json!({"offset": 2}), reject(), &record),
+        DeadLetter::new(json!({"offset": 3}), reject(), b"???").with_external_id(Some("1029".to_owned())),
+        DeadLetter::new(json!({"offset": 4}), reject(), b"{\"email\":\"bob@x.example\",}"),
+    ]
+}
+
+/// Ann, in every table that knows her, and Bob.
+async fn world_with_ann() -> World {
+    let mut world =
+        World::with(consolidate::Rules { polled_sources: vec!["online_store".to_owned()], ..rules() }).await;
+    world.land("home_delivery", &everything_of_delivery()).await;
+    world.land("online_store", &everything_of_store()).await;
+    export(&mut world, 1).await;
+    world.consolidate().await;
+    world
+        .decide(
+            "merge",
+            &["second.ann@y.example", "ann.canary@x.example"],
+            &["second.ann@y.example", "ann.canary@x.example"],
+        )
+        .await;
+    world.consolidate().await;
+    sqlx::raw_sql(
+        "insert into customer360.edits (system, external_id, attribute, value, replaced, at, by)
+         values ('home_delivery', '1029', 'name', '\"Canaria Z.\"', '\"Canaria Zinnober\"', now(), 'test');
+         insert into staging.listed_records (source, entity, record_key, fingerprint)
+         values ('loyalty', 'customer', 'c-27x', 'f'), ('online_store', 'order', '700', 'f');
+         update staging.polls set external_id = '77' where match_key = 'ann.canary@x.example'",
+    )
+    .execute(&world.pool)
+    .await
+    .unwrap();
+    // Not consolidated yet: a change of hers, and letters.
+    world.land("home_delivery", &[customer(1029, 30).attribute("name", "Canaria Zinnober-Groves")]).await;
+    let mut batch = Batch::new("home_delivery", TTL);
+    for letter in letters() {
+        batch.push_dead_letter(letter);
+    }
+    world.land_batch("home_delivery", &mut batch).await;
+    world
+}
+
+#[tokio::test]
+async fn invariant_8_erased_stays_erased_in_every_table_and_under_whatever_comes_later() {
+    let mut world = world_with_ann().await;
+    assert!(left(&world).await.len() > 12, "she is known in many places: {:?}", left(&world).await);
+    let bob = world.document("bob@x.example").await.unwrap();
+
+    let receipt = receipt(erase(&world, &email("ann.canary@X.EXAMPLE"), Orders::Delete).await);
+    assert_eq!(left(&world).await, [""; 0]);
+    assert_eq!(receipt.digests.len(), 5, "two emails, three ids");
+    let removed = |table: &str| receipt.removed.get(table).copied().unwrap_or_default();
+    let tables = ["customer360.xrefs", "customer360.customers", "customer360.orders", "customer360.order_lines"];
+    assert_eq!(tables.map(removed), [3, 2, 1, 1]);
+    assert_eq!(removed("staging.dead_letters"), 3);
+    assert_eq!(removed("staging.polls"), 2);
+    let states = "select state, count(*) as letters from staging.dead_letters group by state order by state";
+    let states = world.rows(states).await;
+    assert_eq!(states, [json!({"state": "discarded", "letters": 3}), json!({"state": "parked", "letters": 1})]);
+    world.consolidate().await;
+    assert_eq!(world.document("bob@x.example").await, Some(bob.clone()));
+    let participants = world.rows("select interaction_id, email from customer360.interaction_participants").await;
+    assert_eq!(participants, [json!({"interaction_id": "call-1", "email": "bob@x.example"})]);
+
+    // Everything once more, in other letter case, under another id, in another night, as letters that are retried.
+    let skipped =
+        "select sum(skipped_count) from staging.batches where batch_id > (select max(batch_id) from staging.batches)";
+    assert_eq!(world.value(skipped).await, Value::Null);
+    let last = world.value("select max(batch_id) from staging.batches").await;
+    world.land("home_delivery", &everything_of_delivery()).await;
+    world.land("online_store", &everything_of_store()).await;
+    world
+        .land("home_delivery", &[customer(2000, 90).email("ann.CANARY@x.example").attribute("name", "Zinnober")])
+        .await;
+    export(&mut world, 2).await;
+    let mut batch = Batch::new("home_delivery", TTL);
+    for letter in letters() {
+        batch.push_dead_letter(letter);
+    }
+    world.land_batch("home_delivery", &mut batch).await;
+    world.consolidate().await;
+    world.catch_up().await;
+    assert_eq!(left(&world).await, [""; 0]);
+    let skipped = format!("select sum(skipped_count) from staging.batches where batch_id > {last}");
+    assert_eq!(world.value(&skipped).await, json!(1 + 3 + 1 + 1 + 3), "each is a counted skip");
+    let polls = world.rows("select match_key from staging.polls").await;
+    assert_eq!(polls, [json!({"match_key": "bob@x.example"})]);
+    assert_eq!(world.profile("bob@x.example").await, Some(bob["profile"].clone()));
+    assert_eq!(world.value("select count(*) from customer360.xrefs where deleted_at is not null").await, json!(0));
+
+    rebuild(&world).await;
+    assert_eq!(left(&world).await, [""; 0]);
+    assert_eq!(erase(&world, &email("Ann.Canary@x.example"), Orders::Delete).await, Outcome::Already);
+    assert_eq!(erase(&world, &Key::Xref("loyalty".into(), "c-27x".into()), Orders::Delete).await, Outcome::Already);
+    assert_eq!(erase(&world, &email("nobody@x.example"), Orders::Delete).await, Outcome::Unknown);
+}
+
+async fn rebuild(world: &World) {
+    let mut connection = world.pool.acquire().await.unwrap();
+    let recorded = consolidate::rebuild::record(&mut connection, &world.rules, chrono::Utc::now()).await.unwrap();
+    let cancel = tokio_util::sync::CancellationToken::new();
+    let (rules, seal, options) = (&world.rules, &world.seal, &world.options);
+    consolidate::rebuild::carry_out(rules, seal, options, recorded.rebuild_id, &mut |_| {}, &cancel).await.unwrap();
+}
+
+#[tokio::test]
+async fn whoever_is_readmitted_counts_from_then_on_under_all_emails_and_ids() {
+    let mut world = world_with_ann().await;
+    receipt(erase(&world, &Key::Xref("online_store".into(), "77".into()), Orders::Delete).await);
+    let mut connection = staging::connect(&world.options).await.unwrap();
+    assert_eq!(erase::readmit(&mut connection, &world.seal, &email("nobody@x.example")).await.unwrap(), 0);
+    let lifted = erase::readmit(&mut connection, &world.seal, &email("SECOND.ann@y.example")).await.unwrap();
+    assert_eq!(lifted, 5);
+    assert_eq!(world.value("select count(*) from staging.erased").await, json!(0));
+    world.land("home_delivery", &everything_of_delivery()).await;
+    world.consolidate().await;
+    assert_eq!(world.profile("ann.canary@x.example").await.unwrap()["name"], json!("Canaria Zinnober"));
+}
+
+#[tokio::test]
+async fn orders_stay_without_the_person_where_that_is_wanted() {
+    let mut world = world_with_ann().await;
+    receipt(erase(&world, &email("ann.canary@x.example"), Orders::Anonymise).await);
+    let kept = world.order("online_store", "700").await;
+    assert_eq!((kept["total"].to_string().as_str(), &kept["document"]), ("3.00", &Value::Null));
+    assert_eq!((&kept["customer_id"], &kept["customer_external_id"]), (&Value::Null, &Value::Null));
+    world.land("online_store", &everything_of_store()).await;
+    world.consolidate().await;
+    assert_eq!(left(&world).await, [""; 0]);
+    assert_eq!(world.order("online_store", "700").await, kept);
+}
+
+#[tokio::test]
+async fn a_look_at_an_erasure_changes_nothing() {
+    let world = world_with_ann().await;
+    let before = left(&world).await;
+    let mut connection = staging::connect(&world.options).await.unwrap();
+    let whom = email("ann.canary@x.example");
+    let outcome = erase::erase(&mut connection, &world.rules, &world.seal, &whom, Orders::Delete, true).await.unwrap();
+    assert_eq!(receipt(outcome).removed["customer360.xrefs"], 3);
+    assert_eq!(left(&world).await, before);
+    assert_eq!(world.value("select count(*) from staging.erased").await, json!(0));
+}
+
+#[tokio::test]
+async fn everything_about_a_person_is_one_document_without_credentials() {
+    let world = world_with_ann().await;
+    let mut connection = staging::connect(&world.options).await.unwrap();
+    let whom = email("second.ann@y.example");
+    let document = consolidate::export::export(&mut connection, &world.rules, &whom).await.unwrap().unwrap();
+    let count = |part: &str| document[part].as_array().unwrap().len();
+    let parts = ["customers", "xrefs", "orders", "interactions", "edits", "decisions", "polls"];
+    assert_eq!(parts.map(count), [2, 3, 1, 2, 1, 1, 2]);
+    assert_eq!(document["customers"][0]["provenance"]["phone"]["external_id"], json!("1029"));
+    assert_eq!(document["orders"][0]["lines"][0]["product_id"], json!("p"));
+    assert!(count("changes") > 0 && count("staged") >= 4);
+    assert!(!document.to_string().contains("d1"), "no credential, not even its digest");
+    assert!(!document.to_string().contains("Bob"));
+    let nobody = consolidate::export::export(&mut connection, &world.rules, &email("nobody@x.example")).await.unwrap();
+    assert_eq!(nobody, None);
+}
+
+/// Waits until a session of this database holds, or waits for, an advisory lock of this mode.
+async fn until_locked(pool: &PgPool, mode: &str, granted: bool) {
+    let sql = "select exists (
+             select from pg_locks l join pg_database d on d.oid = l.database
+             where l.locktype = 'advisory' and l.mode = $1 and l.granted = $2 and d.datname = current_database())";
+    let locked = async {
+        while !sqlx::query_scalar::<_, bool>(sql).bind(mode).bind(granted).fetch_one(pool).await.unwrap() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), locked).await.expect("nobody comes to the lock");
+}
+
+#[tokio::test]
+async fn what_is_being_landed_while_somebody_is_erased_is_removed_with_the_rest() {
+    let mut world = world_with_ann().await;
+    let whom = email("ann.canary@x.example");
+    let mut blocker = staging::connect(&world.options).await.unwrap();
+    let mut holding = blocker.begin().await.unwrap();
+    sqlx::query("select 1 from staging.kafka_offsets for update").execute(&mut *holding).await.unwrap();
+    let (pool, options, rules, seal) =
+        (world.pool.clone(), world.options.clone(), world.rules.clone(), world.seal.clone());
+    let landing = async {
+        world.land("home_delivery", &everything_of_delivery()).await;
+        world
+    };
+    let erasing = async {
+        // The landing holds the lock shared, and waits for the row that we hold.
+        until_locked(&pool, "ShareLock", true).await;
+        let mut connection = staging::connect(&options).await.unwrap();
+        let erasing = erase::erase(&mut connection, &rules, &seal, &whom, Orders::Delete, false);
+        let releasing = async {
+            until_locked(&pool, "ExclusiveLock", false).await;
+            holding.rollback().await.unwrap();
+        };
+        let (erased, ()) = tokio::join!(erasing, releasing);
+        erased.unwrap()
+    };
+    let both = async { tokio::join!(landing, erasing) };
+    let (mut world, outcome) = tokio::time::timeout(Duration::from_mins(1), both).await.unwrap();
+    receipt(outcome);
+    assert_eq!(left(&world).await, [""; 0]);
+    world.consolidate().await;
+    assert_eq!(left(&world).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn what_was_read_for_merging_before_somebody_was_erased_is_not_merged() {
+    let mut world = world_with_ann().await;
+    let whom = email("ann.canary@x.example");
+    let (rules, seal) = (world.rules.clone(), world.seal.clone());
+    let mut connection = staging::connect(&world.options).await.unwrap();
+    let mut transaction = connection.begin().await.unwrap();
+    erased::hold_alone(&mut transaction).await.unwrap();
+    let pool = world.pool.clone();
+    let erasing = async {
+        until_locked(&pool, "ShareLock", false).await;
+        let outcome = erase::erase(&mut transaction, &rules, &seal, &whom, Orders::Delete, false).await.unwrap();
+        transaction.commit().await.unwrap();
+        outcome
+    };
+    let (outcome, drained) = tokio::join!(erasing, world.consolidate());
+    receipt(outcome);
+    assert!(drained.batches > 0);
+    assert_eq!(left(&world).await, [""; 0]);
+    assert_eq!(world.value("select count(*) from customer360.xrefs where system = 'home_delivery'").await, json!(1));
+}

@@ -1,0 +1,255 @@
+//! Removing what raw records, dead letters and polls hold of somebody who is being erased. Part of the transaction of
+//! `consolidate::erase`, which knows who that is.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use futures::TryStreamExt;
+use model::Entity;
+use serde_json::Value;
+use sqlx::{PgConnection, Row};
+
+use crate::dead_letters::{Context, is_of_erased};
+use crate::erased::{Erased, Said, Verdict, id_of_json};
+use crate::{Error, Seal};
+
+/// A landing takes so long at most, whatever its clock says of when it began.
+const LANDING: TimeDelta = TimeDelta::minutes(5);
+
+/// Who is being erased.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Person {
+    /// Emails, normalised.
+    pub emails: Vec<String>,
+    /// Ids by system.
+    pub ids: Vec<(String, String)>,
+    /// Orders by system.
+    pub orders: Vec<(String, String)>,
+}
+
+/// How many rows were removed, by table.
+pub type Removed = BTreeMap<&'static str, u64>;
+
+impl Person {
+    fn systems(&self) -> Vec<&str> {
+        self.ids.iter().map(|(system, _)| system.as_str()).collect()
+    }
+
+    fn external_ids(&self) -> Vec<&str> {
+        self.ids.iter().map(|(_, external_id)| external_id.as_str()).collect()
+    }
+
+    /// What a text that names one of the emails holds, however it is written: the part before the `@` in lower case. Empty
+    /// for what has other letters than ASCII, which can be written in several ways.
+    fn local_parts(&self) -> Vec<&str> {
+        let locals = self.emails.iter().filter_map(|email| email.split('@').next());
+        locals.map(|local| if local.is_ascii() { local } else { "" }).collect()
+    }
+}
+
+/// Removes staged records of a person, and takes the person out of those of others, in `staging.records`. `erased` knows this
+/// person alone. With `since`, only of what has landed from then on.
+pub async fn records(
+    connection: &mut PgConnection,
+    person: &Person,
+    erased: &Erased,
+    since: Option<DateTime<Utc>>,
+) -> Result<u64, Error> {
+    let (mut skipped, mut rewritten) = (Vec::new(), Vec::new());
+    let mut rows = sqlx::query(
+        "with ids as materialized (
+             select * from unnest($1::text[], $2::text[]) as i (system, external_id)
+         )
+         select r.batch_id, r.ordinal, r.source, r.entity, r.external_id, r.moved_to::text, r.email, r.attributes::text,
+                r.payload
+         from staging.records r
+         where ($4::timestamptz is null or r.landed_at >= $4)
+           and ((r.source, r.external_id) in (select system, external_id from ids)
+             or r.moved_to is not null
+             or r.entity = 'order' and (r.source, r.attributes ->> 'customer_external_id') in (select system, external_id from ids)
+             -- to be looked at closely: emails can be written in many ways
+             or exists (
+                 select from unnest($3::text[]) as l (local)
+                 where strpos(lower(concat(r.email, ' ', r.attributes, ' ', r.payload)), l.local) > 0))",
+    )
+    .bind(person.systems())
+    .bind(person.external_ids())
+    .bind(person.local_parts())
+    .bind(since.map(|since| since - LANDING))
+    .fetch(&mut *connection);
+    while let Some(row) = rows.try_next().await.map_err(Error::database("reading what is to be erased"))? {
+        let Some(entity) = Entity::parse(row.get(3)) else { continue };
+        let moved_to = row.get::<Option<&str>, _>(5).and_then(id_of_json);
+        let said = Said {
+            source: row.get(2),
+            entity,
+            external_id: row.get(4),
+            moved_to: moved_to.as_deref(),
+            email: row.get(6),
+            attributes: row.get(7),
+            payload: row.get(8),
+        };
+        match erased.judge(&said) {
+            Verdict::Keep => {}
+            Verdict::Skip => skipped.push((row.get(0), row.get(1))),
+            Verdict::Rewrite { attributes, payload } => {
+                rewritten.push((row.get::<i64, _>(0), row.get::<i32, _>(1), attributes, payload));
+            }
+        }
+    }
+    drop(rows);
+    if !rewritten.is_empty() {
+        sqlx::query(
+            "update staging.records r set attributes = w.attributes::json, payload = w.payload
+             from unnest($1::bigint[], $2::integer[], $3::text[], $4::text[]) as w (batch_id, ordinal, attributes, payload)
+             where r.batch_id = w.batch_id and r.ordinal = w.ordinal",
+        )
+        .bind(rewritten.iter().map(|(batch_id, ..)| *batch_id).collect::<Vec<_>>())
+        .bind(rewritten.iter().map(|(_, ordinal, ..)| *ordinal).collect::<Vec<_>>())
+        .bind(rewritten.iter().map(|(.., attributes, _)| attributes.as_str()).collect::<Vec<_>>())
+        .bind(rewritten.iter().map(|(.., payload)| payload.as_deref()).collect::<Vec<_>>())
+        .execute(&mut *connection)
+        .await
+        .map_err(Error::database("erasing staged records"))?;
+    }
+    Ok(skip(connection, &skipped).await? + rewritten.len() as u64)
+}
+
+/// What this schema holds of a person, as JSON: polls, and raw records that have not expired.
+pub async fn kept(connection: &mut PgConnection, person: &Person) -> Result<(Vec<Value>, Vec<Value>), Error> {
+    let polls = sqlx::query_scalar(
+        "select to_jsonb(p) - 'validators' from staging.polls p where p.match_key = any ($1) order by p.source",
+    )
+    .bind(&person.emails)
+    .fetch_all(&mut *connection)
+    .await
+    .map_err(Error::database("reading what is polled of a person"))?;
+    let records = sqlx::query_scalar(
+        "with ids as materialized (
+             select * from unnest($1::text[], $2::text[]) as i (system, external_id)
+         )
+         select jsonb_build_object(
+                    'source', r.source, 'entity', r.entity, 'operation', r.operation, 'external_id', r.external_id,
+                    'observed_at', r.observed_at, 'landed_at', r.landed_at, 'expires_at', r.expires_at, 'payload', r.payload)
+         from staging.records r
+         where r.entity = 'customer' and (r.source, r.external_id) in (select system, external_id from ids)
+            or r.entity = 'order'
+               and (r.source, r.attributes ->> 'customer_external_id') in (select system, external_id from ids)
+         order by r.landed_at, r.batch_id, r.ordinal",
+    )
+    .bind(person.systems())
+    .bind(person.external_ids())
+    .fetch_all(connection)
+    .await
+    .map_err(Error::database("reading what is staged of a person"))?;
+    Ok((polls, records))
+}
+
+/// Removes staged records, by batch and ordinal, and counts them as skips of their batches. Those that are gone already are
+/// counted already.
+pub async fn skip(connection: &mut PgConnection, records: &[(i64, i32)]) -> Result<u64, Error> {
+    if records.is_empty() {
+        return Ok(0);
+    }
+    let (batch_ids, ordinals): (Vec<i64>, Vec<i32>) = records.iter().copied().unzip();
+    let skipped: i64 = sqlx::query_scalar(
+        "with gone as (
+             delete from staging.records r
+             using unnest($1::bigint[], $2::integer[]) as g (batch_id, ordinal)
+             where r.batch_id = g.batch_id and r.ordinal = g.ordinal
+             returning r.batch_id, r.ordinal
+         ),
+         counted as (
+             select batch_id, count(*)::integer as records, array_agg(ordinal) as ordinals from gone group by batch_id
+         ),
+         noted as (
+             update staging.batches b
+             set record_count = b.record_count - c.records, skipped_count = b.skipped_count + c.records,
+                 excluded = b.excluded || c.ordinals
+             from counted c
+             where b.batch_id = c.batch_id
+         )
+         select count(*) from gone",
+    )
+    .bind(batch_ids)
+    .bind(ordinals)
+    .fetch_one(connection)
+    .await
+    .map_err(Error::database("erasing staged records"))?;
+    Ok(skipped.unsigned_abs())
+}
+
+/// Removes what else this schema holds of a person, and says how many rows of which table. `erased` knows this person alone.
+pub async fn rest(
+    connection: &mut PgConnection,
+    person: &Person,
+    erased: &Erased,
+    seal: &Seal,
+    now: DateTime<Utc>,
+) -> Result<Removed, Error> {
+    let letters = discard(connection, erased, seal, now).await?;
+    for sql in [
+        "update staging.dead_letters d set external_id = null
+         from unnest($1::text[], $2::text[]) as i (system, external_id)
+         where d.source = i.system and d.external_id = i.external_id",
+        "update staging.polls p set external_id = null, validators = '{}'
+         from unnest($1::text[], $2::text[]) as i (system, external_id)
+         where p.source = i.system and p.external_id = i.external_id",
+    ] {
+        execute(sqlx::query(sql).bind(person.systems()).bind(person.external_ids()), connection).await?;
+    }
+    let polls = sqlx::query("delete from staging.polls where match_key = any ($1)").bind(&person.emails);
+    let polls = execute(polls, connection).await?;
+    let listed = "delete from staging.listed_records l
+         using unnest($1::text[], $2::text[]) as i (system, record_key)
+         where l.source = i.system and l.record_key = i.record_key and l.entity = $3";
+    let customers =
+        execute(sqlx::query(listed).bind(person.systems()).bind(person.external_ids()).bind("customer"), connection)
+            .await?;
+    let (systems, order_ids): (Vec<&str>, Vec<&str>) =
+        person.orders.iter().map(|(system, order_id)| (system.as_str(), order_id.as_str())).unzip();
+    let orders = execute(sqlx::query(listed).bind(systems).bind(order_ids).bind("order"), connection).await?;
+    Ok(Removed::from([
+        ("staging.dead_letters", letters),
+        ("staging.polls", polls),
+        ("staging.listed_records", customers + orders),
+    ]))
+}
+
+/// Discards the dead letters that hold a person, which have to be opened for that.
+async fn discard(
+    connection: &mut PgConnection,
+    erased: &Erased,
+    seal: &Seal,
+    now: DateTime<Utc>,
+) -> Result<u64, Error> {
+    let mut found: Vec<i64> = Vec::new();
+    let mut rows = sqlx::query(
+        "select dead_letter_id, source, external_id, payload, context from staging.dead_letters where payload <> ''",
+    )
+    .fetch(&mut *connection);
+    while let Some(row) = rows.try_next().await.map_err(Error::database("reading dead letters"))? {
+        let source: &str = row.get(1);
+        // One that does not open, under another key, cannot be retried either.
+        let Ok(payload) = seal.open(source, row.get(3)) else { continue };
+        let context = row.get::<Option<&[u8]>, _>(4).and_then(|context| seal.open(source, context).ok());
+        let context: Option<Context> = context.and_then(|context| serde_json::from_slice(&context).ok());
+        if is_of_erased(source, row.get(2), &payload, context.as_ref(), erased) {
+            found.push(row.get(0));
+        }
+    }
+    drop(rows);
+    let discard = sqlx::query(
+        "update staging.dead_letters
+         set state = 'discarded', payload = '', context = null, external_id = null, handled_at = $2
+         where dead_letter_id = any ($1)",
+    );
+    execute(discard.bind(&found).bind(now), connection).await
+}
+
+async fn execute(
+    query: sqlx::query::Query<'_, sqlx::Postgres, sqlx::postgres::PgArguments>,
+    connection: &mut PgConnection,
+) -> Result<u64, Error> {
+    Ok(query.execute(connection).await.map_err(Error::database("erasing staged data"))?.rows_affected())
+}

@@ -83,7 +83,7 @@ async fn land(
                 expected: stored.replace(next_offset),
                 next_offset,
                 last_seen: None,
-            last_message: None,
+                last_message: None,
             };
             lander.land(&mut batch, &json!({}), &Checkpoint::Kafka(advance), now).await?;
             batch = Batch::new("home_delivery", TTL);

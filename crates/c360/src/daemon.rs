@@ -6,7 +6,7 @@ use anyhow::Context;
 use chrono::Utc;
 use consolidate::Rules;
 use sqlx::postgres::PgConnectOptions;
-use staging::{Lander, LockHolder, Seal};
+use staging::{Lander, Seal};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;

@@ -39,7 +39,8 @@ pub async fn keep(
         let mut connection = holder.connection().await;
         Ok(Kept {
             records: staging::expire(&mut connection, now).await?,
-            dead_letters: dead_letters::forget_settled(&mut connection, before(retention.settled_dead_letters)).await?,
+            dead_letters: dead_letters::forget_settled(&mut *connection, before(retention.settled_dead_letters))
+                .await?,
             changes: consolidate::forget_changes(&mut connection, before(retention.changes)).await?,
         })
     };

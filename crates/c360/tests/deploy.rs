@@ -231,9 +231,8 @@ fn units_run_commands_that_there_are() {
         fs::write(directory.path().join(name.replace('@', "@loyalty")), unit).unwrap();
     }
     let instances = names.map(|name| directory.path().join(name.replace('@', "@loyalty")));
-    let verified = run(Command::new("systemd-analyze")
-        .args(["verify", "--man=no", "--recursive-errors=no"])
-        .args(&instances));
+    let verified =
+        run(Command::new("systemd-analyze").args(["verify", "--man=no", "--recursive-errors=no"]).args(&instances));
     assert!(verified.status.success() && verified.stderr.is_empty(), "{verified:?}");
     // Of 100, which a unit without any hardening nearly has. Most of what is left is that c360 needs the network.
     let hardened = ["security", "--offline=true", "--threshold=15", "--no-pager"];
@@ -245,11 +244,9 @@ fn units_run_commands_that_there_are() {
 
 #[test]
 fn prometheus_takes_the_alarms_and_they_fire_when_they_should() {
-    for arguments in [
-        ["check", "config", "prometheus.yml"],
-        ["check", "rules", "alerts.yml"],
-        ["test", "rules", "alerts_test.yml"],
-    ] {
+    for arguments in
+        [["check", "config", "prometheus.yml"], ["check", "rules", "alerts.yml"], ["test", "rules", "alerts_test.yml"]]
+    {
         let output = run(Command::new("promtool").args(arguments).current_dir(root().join("deploy/prometheus")));
         assert!(output.status.success(), "{output:?}");
     }

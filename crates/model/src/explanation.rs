@@ -197,18 +197,17 @@ mod tests {
         )
     }
 
+    /// Each cross-reference once.
     fn contributors(rows: &[Row]) -> Vec<Contributor<'_>> {
-        let contributor =
-            |(system, external_id, at, attributes, edits): &'_ Row| (system, external_id, *at, attributes, edits);
-        let mut seen = std::collections::BTreeSet::new();
-        let distinct = rows.iter().map(contributor).filter(|(system, id, ..)| seen.insert((*system, *id)));
-        distinct
-            .map(|(system, external_id, at, attributes, edits)| Contributor {
+        let by_name: BTreeMap<(&str, &str), &Row> = rows.iter().map(|row| ((&*row.0, &*row.1), row)).collect();
+        by_name
+            .into_iter()
+            .map(|((system, external_id), row)| Contributor {
                 system,
                 external_id,
-                observed_at: DateTime::from_timestamp(at, 0).unwrap(),
-                attributes,
-                edits,
+                observed_at: DateTime::from_timestamp(row.2, 0).unwrap(),
+                attributes: &row.3,
+                edits: &row.4,
             })
             .collect()
     }

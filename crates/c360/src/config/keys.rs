@@ -10,8 +10,18 @@ use super::sections::{Database, Erasure, Http, Matching, Retention, Security, St
 use super::source::{Basic, Csv, Kafka, List, Lists, OAuth2, Rest, SourceSettings};
 
 /// The keys at the top.
-pub(super) const TOP: [&str; 10] =
-    ["data_dir", "database", "http", "security", "staging", "retention", "sources", "survivorship", "matching", "erasure"];
+pub(super) const TOP: [&str; 10] = [
+    "data_dir",
+    "database",
+    "http",
+    "security",
+    "staging",
+    "retention",
+    "sources",
+    "survivorship",
+    "matching",
+    "erasure",
+];
 /// The kinds of source.
 pub(super) const KINDS: [&str; 3] = ["kafka", "csv", "rest"];
 

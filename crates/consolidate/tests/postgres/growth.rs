@@ -87,6 +87,11 @@ async fn a_year_of_changes_ends_with_tables_no_larger_than_those_of_its_fourth_m
     assert_eq!(world.value("select count(*) from customer360.documents").await, 40);
 }
 
+async fn consolidate_at(world: &World, clock: fn() -> DateTime<Utc>) {
+    let mut consolidator = world.consolidator().await.with_clock(clock);
+    world.consolidate_by(&mut consolidator).await;
+}
+
 #[tokio::test]
 async fn a_clock_that_jumps_stops_neither_landing_nor_the_history_of_profiles() {
     static NOW: AtomicI64 = AtomicI64::new(0);
@@ -97,7 +102,7 @@ async fn a_clock_that_jumps_stops_neither_landing_nor_the_history_of_profiles() 
         NOW.store(now.timestamp(), Ordering::Relaxed);
         let changed = customer(1, position).email("ann@x.example").attribute("visits", day);
         world.land_at("crm", &[changed], now).await;
-        world.consolidate_by(|| DateTime::from_timestamp(NOW.load(Ordering::Relaxed), 0).unwrap()).await;
+        consolidate_at(&world, || DateTime::from_timestamp(NOW.load(Ordering::Relaxed), 0).unwrap()).await;
         assert_eq!(world.profile("ann@x.example").await.unwrap()["visits"], day);
         let written = format!("select count(*) from customer360.changes where at = '{now}'");
         assert_eq!(world.value(&written).await, 1, "day {day}");
@@ -111,7 +116,7 @@ async fn months_of_changes_go_when_they_are_wholly_past_and_a_reader_holds_them_
     for (position, day) in (1..).zip([0, 40, 80]) {
         NOW.store((begin() + TimeDelta::days(day)).timestamp(), Ordering::Relaxed);
         world.land("crm", &[customer(1, position).email("ann@x.example").attribute("visits", day)]).await;
-        world.consolidate_by(|| DateTime::from_timestamp(NOW.load(Ordering::Relaxed), 0).unwrap()).await;
+        consolidate_at(&world, || DateTime::from_timestamp(NOW.load(Ordering::Relaxed), 0).unwrap()).await;
     }
     let mut connection = world.pool.acquire().await.unwrap();
     let first_of_february = "2026-02-01T00:00:00Z".parse::<DateTime<Utc>>().unwrap();

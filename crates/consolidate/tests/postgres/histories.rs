@@ -34,9 +34,6 @@ const MAX_XREFS_PER_SYSTEM: usize = 2;
 /// Systems whose clocks do not run against their logs, so that they can be retired: what was overwritten left no time behind.
 const ORDERLY: [&str; 2] = ["loyalty", "another"];
 
-/// Histories that are lived through at the same time, each slot in one world after the other.
-const AT_ONCE: u64 = 3;
-
 /// How large a history is.
 #[derive(Clone, Copy)]
 struct Size {
@@ -51,26 +48,28 @@ struct Size {
 const SMALL: Size = Size { positions: 24, ids: 4, people: 0 };
 const LARGE: Size = Size { positions: 1_500, ids: 150, people: 200 };
 
-/// `C360_HISTORIES` and `C360_LARGE_HISTORIES` say how many, `C360_HISTORIES_FROM` the first seed.
+/// `C360_HISTORIES` and `C360_LARGE_HISTORIES` say how many, `C360_HISTORIES_FROM` the first seed, `C360_HISTORIES_AT_ONCE` how
+/// many are lived through at the same time, each in a world of its own.
 #[tokio::test]
 async fn invariant_3_a_profile_is_a_pure_function_of_cross_references_decisions_and_rules() {
     let number = |name: &str, default: u64| std::env::var(name).map_or(default, |text| text.parse().unwrap());
-    let from = number("C360_HISTORIES_FROM", 0);
+    let (from, at_once) = (number("C360_HISTORIES_FROM", 0), number("C360_HISTORIES_AT_ONCE", 4));
     let mut seen = Seen::default();
     for (size, count) in [(SMALL, number("C360_HISTORIES", 10)), (LARGE, number("C360_LARGE_HISTORIES", 0))] {
         let slot = async |slot: u64| {
             let mut seen = Seen::default();
             let mut world = World::with(rules_of_histories()).await;
-            for seed in (from..from + count).filter(|seed| seed % AT_ONCE == slot) {
+            for seed in (from..from + count).filter(|seed| seed % at_once == slot) {
                 seen.add(&live_through(seed, size, &mut world).await);
             }
             seen
         };
-        let slots = futures::future::join_all((0..AT_ONCE.min(count)).map(slot)).await;
+        let slots = futures::future::join_all((0..at_once.min(count)).map(slot)).await;
         slots.iter().for_each(|slot| seen.add(slot));
     }
     println!("{seen:?}");
-    assert!(seen.retirements > 8 && seen.decisions > 40 && seen.undos > 10, "the seeds are bad: {seen:?}");
+    let is_rich = seen.retirements > 8 && seen.decisions > 40 && seen.undos > 10;
+    assert!(is_rich || seen.histories < 10, "the seeds are bad: {seen:?}");
 }
 
 /// What happened in histories.
@@ -293,6 +292,7 @@ async fn deliver(random: &mut Random, history: &History, size: Size, world: &mut
     let mut retirements = history.retirements.clone();
     random.shuffle(&mut retirements);
     let (mut made, mut refusals) = (Vec::new(), 0);
+    let mut consolidator = world.consolidator().await;
     while open.peek().is_some() || !retirements.is_empty() {
         let mut batches: BTreeMap<&str, Vec<Event>> = BTreeMap::new();
         for (system, event) in open.by_ref().take(1 + random.below(usize::try_from(size.positions).unwrap())) {
@@ -314,10 +314,10 @@ async fn deliver(random: &mut Random, history: &History, size: Size, world: &mut
             }
         }
         if random.once_in(2) {
-            world.consolidate().await;
+            world.consolidate_by(&mut consolidator).await;
         }
     }
-    world.consolidate().await;
+    world.consolidate_by(&mut consolidator).await;
     let restarts = consolidate::overview::log_restarts(&mut world.pool.acquire().await.unwrap()).await.unwrap();
     assert!(restarts.is_empty(), "no log has begun again: {restarts:?}");
     refusals

@@ -163,17 +163,23 @@ impl World {
 
     /// Both steps until nothing is left.
     pub(crate) async fn consolidate(&mut self) -> Drained {
-        self.consolidate_by(Utc::now).await
+        let mut consolidator = self.consolidator().await;
+        self.consolidate_by(&mut consolidator).await
     }
 
-    /// [`World::consolidate`] by another clock.
-    pub(crate) async fn consolidate_by(&mut self, clock: fn() -> DateTime<Utc>) -> Drained {
-        let mut consolidator = Consolidator::connect(&self.options).await.unwrap().with_clock(clock);
+    /// The same by one that stays at work.
+    pub(crate) async fn consolidate_by(&self, consolidator: &mut Consolidator) -> Drained {
+        consolidator.drain(&self.rules, &self.seal, &CancellationToken::new()).await.unwrap()
+    }
+
+    /// One that is at work.
+    pub(crate) async fn consolidator(&self) -> Consolidator {
+        let mut consolidator = Consolidator::connect(&self.options).await.unwrap();
         while !consolidator.try_begin().await.unwrap() {
             // The last one's connections are being closed.
             tokio::task::yield_now().await;
         }
-        consolidator.drain(&self.rules, &self.seal, &CancellationToken::new()).await.unwrap()
+        consolidator
     }
 
     /// The same through the door of the commands, which takes the lock and offers known emails to new sources first.

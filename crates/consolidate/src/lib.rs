@@ -10,6 +10,7 @@
 //! any arrival order, any repetition and any batching of the same records gives the same rows. Writes that would change
 //! nothing are not made. One consolidator works at a time per database; others stand by and take over.
 //!
+//! Operators decide who is who: [`decide`]; [`mod@show`], [`mod@explain`] and [`unmatched`] are what they look at.
 //! What a system said before a time can be taken out: [`retire`]. [`Preview`] says what records would change, without changing it.
 //!
 //! It knows nothing of where records came from beyond their source's name. Start with [`run`] and [`Consolidator`].

@@ -572,7 +572,7 @@ fn what_stopping_does_and_what_would_expire_is_answered() {
     let reason = busy["safe_to_stop"]["reason"].as_str().unwrap();
     assert!(reason.contains("loyalty starts the file loyalty_members_2026-03-01.csv again"), "{reason}");
     assert!(reason.contains("1,204 records wait to be consolidated"), "{reason}");
-    let page = human::page(&report(&facts), now());
+    let page = human::page(&report(&facts), now(), Paint::Plain);
     assert!(page.contains("what waits is over in 5 h, and stays until it is consolidated"), "{page}");
     assert!(page.contains("Stopping      safe: "), "{page}");
 

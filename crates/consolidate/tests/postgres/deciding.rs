@@ -287,21 +287,20 @@ async fn what_is_foreseen_is_what_comes_and_foreseeing_changes_nothing() {
 #[tokio::test]
 async fn a_decision_waits_for_the_consolidator_at_work() {
     let world = three_people().await;
-    let cancel = CancellationToken::new();
-    let working = consolidate::run(&world.rules, &world.seal, &world.options, &cancel);
-    let deciding = async {
-        let mut connection = world.pool.acquire().await.unwrap();
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while consolidate::overview::consolidator_since(&mut *connection).await.unwrap().is_none() {
-            assert!(Instant::now() < deadline, "nobody consolidates");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        world.carry_out(&merge(ANN, BOB)).await.unwrap();
-        assert_eq!(world.profile(BOB).await, Some(json!({"name": "Bob", "phone": "1"})));
-        world.carry_out(&Request::UndoLast(key(ANN))).await.unwrap();
-        assert_eq!(world.profile(BOB).await, Some(json!({"name": "Bob"})));
-        cancel.cancel();
-    };
-    let (worked, ()) = tokio::join!(working, deciding);
-    worked.unwrap();
+    let mut at_work = world.consolidator().await;
+    for (request, expected) in
+        [(merge(ANN, BOB), json!({"name": "Bob", "phone": "1"})), (Request::UndoLast(key(ANN)), json!({"name": "Bob"}))]
+    {
+        let working = async {
+            let deadline = Instant::now() + Duration::from_secs(20);
+            while world.value("select count(*) from customer360.dirty_marks").await == 0 {
+                assert!(Instant::now() < deadline, "nothing is decided");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            world.consolidate_by(&mut at_work).await;
+        };
+        let (outcome, ()) = tokio::join!(world.carry_out(&request), working);
+        let bob = outcome.unwrap().customers.into_iter().find(|effect| effect.customer.match_key == BOB).unwrap();
+        assert_eq!((bob.change, bob.customer.profile), (Some(Change::Changes), expected));
+    }
 }

@@ -1,7 +1,8 @@
 //! `c360 customer merge`, `split`, `block`, `unblock`, `allow` and `undo`
 
+use std::fmt::Write as _;
 use std::fs;
-use std::io::{IsTerminal, Write};
+use std::io::{IsTerminal, Write as _};
 use std::os::unix::fs::MetadataExt;
 
 use anyhow::anyhow;
@@ -116,18 +117,15 @@ fn customers(outcome: &Outcome) -> String {
     for effect in &outcome.customers {
         let Some(change) = effect.change else { continue };
         let customer = &effect.customer;
-        match change {
+        let attributes = printable(&effect.attributes.join(", "));
+        let _ = match change {
             Change::Vanishes => {
-                text +=
-                    &format!("- vanishes: customer {} ({})\n\n", customer.customer_id, printable(&customer.match_key));
+                writeln!(text, "- vanishes: customer {} ({})\n", customer.customer_id, printable(&customer.match_key))
             }
-            Change::Appears => text += &format!("- appears: {}\n", page(customer)),
-            Change::Changes if effect.attributes.is_empty() => text += &format!("- changes: {}\n", page(customer)),
-            Change::Changes => {
-                let attributes = printable(&effect.attributes.join(", "));
-                text += &format!("- changes ({attributes}): {}\n", page(customer));
-            }
-        }
+            Change::Appears => writeln!(text, "- appears: {}", page(customer)),
+            Change::Changes if attributes.is_empty() => writeln!(text, "- changes: {}", page(customer)),
+            Change::Changes => writeln!(text, "- changes ({attributes}): {}", page(customer)),
+        };
     }
     text
 }

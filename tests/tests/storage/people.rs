@@ -32,6 +32,7 @@ pub(crate) async fn land(lander: &mut Lander, offsets: std::ops::Range<i64>) {
         expected: (offsets.start > 0).then_some(offsets.start),
         next_offset: offsets.end,
         last_seen: None,
+        last_message: None,
     };
     let landing = lander.land(&mut batch, &origin, &Checkpoint::Kafka(advance), Utc::now()).await.unwrap();
     assert!(matches!(landing, Landing::Landed { .. }));

@@ -10,6 +10,7 @@ use c360_tests::stack::{Broker, CUSTOMERS_TOPIC, Outgoing};
 use embedded_postgres::test::{Loss, Proxy};
 use embedded_postgres::{Cluster, Options};
 use serde_json::{Value, json};
+use sqlx::error::DatabaseError;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -218,7 +219,7 @@ async fn when_all_connections_of_postgres_are_taken_everybody_waits_and_goes_on_
         match PgConnection::connect(&url).await {
             Ok(connection) => taken.push(connection),
             Err(error) => {
-                let code = error.as_database_error().and_then(|error| error.code().map(|code| code.into_owned()));
+                let code = error.as_database_error().and_then(DatabaseError::code);
                 assert_eq!(code.as_deref(), Some("53300"), "{error}");
                 let end = "select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'c360%'";
                 let ended = sqlx::query(end).fetch_all(&mut looker).await.unwrap().len();
@@ -239,5 +240,50 @@ async fn when_all_connections_of_postgres_are_taken_everybody_waits_and_goes_on_
     drop(taken);
     until_ready(&address, "200").await;
     customers(&url, 2).await;
+    assert_eq!(daemon.terminate().unwrap().0, Some(0));
+}
+
+/// What Postgres says of a full disk, said by triggers: a small file system of its own would take root.
+const FULL: &str = "
+    create function public.no_space() returns trigger language plpgsql as $$
+    begin
+        raise exception 'could not extend file: No space left on device' using errcode = 'disk_full';
+    end $$;
+    create trigger no_space before insert on staging.batches execute function public.no_space();
+    create trigger no_space before insert or update on customer360.customers execute function public.no_space()";
+
+#[tokio::test]
+async fn a_disk_that_is_full_is_said_and_waited_for_wherever_it_strikes() {
+    let database = embedded_postgres::test::database().await;
+    let installation = installation(&database.url);
+    let daemon = installation.start(&["run", "--no-http"], "c360.log").unwrap();
+    drop_night(&installation, 10);
+    customers(&database.url, 1).await;
+
+    let mut connection = PgConnection::connect(&database.url).await.unwrap();
+    sqlx::raw_sql(FULL).execute(&mut connection).await.unwrap();
+    let said = async |doing: &str| {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let log = std::fs::read_to_string(installation.path().join("c360.log")).unwrap();
+            if log.lines().any(|line| line.contains(doing) && line.contains("SQLSTATE 53100")) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "nobody says that the disk is full: {log}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    drop_night(&installation, 11);
+    said("landing rows of a file").await;
+    sqlx::raw_sql("drop trigger no_space on staging.batches").execute(&mut connection).await.unwrap();
+    said("consolidating failed").await;
+    sqlx::raw_sql("drop trigger no_space on customer360.customers").execute(&mut connection).await.unwrap();
+    customers(&database.url, 2).await;
+    let counts: (i64, i64) =
+        sqlx::query_as("select (select count(*) from staging.records), (select count(*) from staging.dead_letters)")
+            .fetch_one(&mut connection)
+            .await
+            .unwrap();
+    assert_eq!(counts, (2, 2), "a member and a dead letter a night");
     assert_eq!(daemon.terminate().unwrap().0, Some(0));
 }

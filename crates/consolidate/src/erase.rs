@@ -64,25 +64,26 @@ pub async fn erase(
 ) -> Result<Outcome, Error> {
     let now = Utc::now();
     let mut transaction = connection.begin().await.map_err(erasing())?;
-    // Looking through everything may take a while, and whoever lands is in the way for a moment only.
+    // Looking through everything may take a while.
     sqlx::query("select set_config('idle_in_transaction_session_timeout', '0', true)")
         .execute(&mut *transaction)
         .await
         .map_err(erasing())?;
     let matching = Matching::read(&mut transaction, rules).await?;
     let person = Person::find(&mut transaction, &matching, whom).await?;
-    let first = remove_records(&mut transaction, seal, &person, None).await?;
+    // Everything staged is looked through before anybody has to wait, and then only what has landed meanwhile.
+    let first = find_records(&mut transaction, seal, &person, None).await?;
     erased::hold_alone(&mut transaction).await?;
 
     let matching = Matching::read(&mut transaction, rules).await?;
     let found = Person::find(&mut transaction, &matching, whom).await?;
-    let since = (found == person).then_some(now);
-    let second = remove_records(&mut transaction, seal, &found, since).await?;
+    let (mut records, since) = if found == person { (first, Some(now)) } else { (staged::Records::new(), None) };
+    records.extend(find_records(&mut transaction, seal, &found, since).await?);
     let digests = digests(seal, &found);
     let only = Erased::of(seal, digests.iter().copied());
     let (mut removed, theirs) = golden::remove(&mut transaction, &found, &only, orders).await?;
     removed.extend(staged::rest(&mut transaction, &found.staged(theirs), &only, seal, now).await?);
-    removed.insert("staging.records", first + second);
+    removed.insert("staging.records", staged::apply(&mut transaction, &records).await?);
     removed.retain(|_, rows| *rows > 0);
 
     if removed.is_empty() {
@@ -135,14 +136,14 @@ pub async fn readmit(connection: &mut PgConnection, seal: &Seal, whom: &Key) -> 
     Ok(lifted.len())
 }
 
-async fn remove_records(
+async fn find_records(
     transaction: &mut PgConnection,
     seal: &Seal,
     person: &Person,
     since: Option<DateTime<Utc>>,
-) -> Result<u64, Error> {
+) -> Result<staged::Records, Error> {
     let only = Erased::of(seal, digests(seal, person));
-    Ok(staged::records(transaction, &person.staged(Vec::new()), &only, since).await?)
+    Ok(staged::find(transaction, &person.staged(Vec::new()), &only, since).await?)
 }
 
 fn digests(seal: &Seal, person: &Person) -> Vec<Digest> {

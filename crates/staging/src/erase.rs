@@ -47,40 +47,51 @@ impl Person {
     }
 }
 
-/// Removes staged records of a person, and takes the person out of those of others, in `staging.records`. `erased` knows this
-/// person alone. With `since`, only of what has landed from then on.
-pub async fn records(
+/// Staged records by batch and ordinal: those that go, and of those that stay without the person the attributes and the raw
+/// record.
+pub type Records = BTreeMap<(i64, i32), Option<(String, Option<String>)>>;
+
+/// Finds staged records that are about a person, or name one. `erased` knows this person alone. With `since`, only among what
+/// has landed from then on. Reads only: whoever lands or merges meanwhile never waits for it.
+pub async fn find(
     connection: &mut PgConnection,
     person: &Person,
     erased: &Erased,
     since: Option<DateTime<Utc>>,
-) -> Result<u64, Error> {
-    let (mut skipped, mut rewritten) = (Vec::new(), Vec::new());
-    let mut rows = sqlx::query(
+) -> Result<Records, Error> {
+    let landed = match since {
+        Some(_) => "r.batch_id = any (array(select batch_id from staging.batches where landed_at >= $4))",
+        None => "$4::timestamptz is null",
+    };
+    let sql = format!(
         "with ids as materialized (
              select * from unnest($1::text[], $2::text[]) as i (system, external_id)
          )
          select r.batch_id, r.ordinal, r.source, r.entity, r.external_id, r.moved_to::text, r.email, r.attributes::text,
                 r.payload
          from staging.records r
-         where ($4::timestamptz is null or r.landed_at >= $4)
+         where {landed}
            and ((r.source, r.external_id) in (select system, external_id from ids)
              or r.moved_to is not null
-             or r.entity = 'order' and (r.source, r.attributes ->> 'customer_external_id') in (select system, external_id from ids)
+             or r.entity = 'order'
+                and (r.source, r.attributes ->> 'customer_external_id') in (select system, external_id from ids)
              -- to be looked at closely: emails can be written in many ways
              or exists (
                  select from unnest($3::text[]) as l (local)
-                 where strpos(lower(concat(r.email, ' ', r.attributes, ' ', r.payload)), l.local) > 0))",
-    )
-    .bind(person.systems())
-    .bind(person.external_ids())
-    .bind(person.local_parts())
-    .bind(since.map(|since| since - LANDING))
-    .fetch(&mut *connection);
+                 where strpos(lower(concat(r.email, ' ', r.attributes, ' ', r.payload)), l.local) > 0))"
+    );
+    // The statement is put together from constants.
+    let mut rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(person.systems())
+        .bind(person.external_ids())
+        .bind(person.local_parts())
+        .bind(since.map(|since| since - LANDING))
+        .fetch(connection);
+    let mut found = Records::new();
     while let Some(row) = rows.try_next().await.map_err(Error::database("reading what is to be erased"))? {
         let Some(entity) = Entity::parse(row.get(3)) else { continue };
         let moved_to = row.get::<Option<&str>, _>(5).and_then(id_of_json);
-        let said = Said {
+        let verdict = erased.judge(&Said {
             source: row.get(2),
             entity,
             external_id: row.get(4),
@@ -88,31 +99,32 @@ pub async fn records(
             email: row.get(6),
             attributes: row.get(7),
             payload: row.get(8),
+        });
+        let becomes = match verdict {
+            Verdict::Keep => continue,
+            Verdict::Skip => None,
+            Verdict::Rewrite { attributes, payload } => Some((attributes, payload)),
         };
-        match erased.judge(&said) {
-            Verdict::Keep => {}
-            Verdict::Skip => skipped.push((row.get(0), row.get(1))),
-            Verdict::Rewrite { attributes, payload } => {
-                rewritten.push((row.get::<i64, _>(0), row.get::<i32, _>(1), attributes, payload));
-            }
-        }
+        found.insert((row.get(0), row.get(1)), becomes);
     }
-    drop(rows);
-    if !rewritten.is_empty() {
-        sqlx::query(
-            "update staging.records r set attributes = w.attributes::json, payload = w.payload
-             from unnest($1::bigint[], $2::integer[], $3::text[], $4::text[]) as w (batch_id, ordinal, attributes, payload)
-             where r.batch_id = w.batch_id and r.ordinal = w.ordinal",
-        )
-        .bind(rewritten.iter().map(|(batch_id, ..)| *batch_id).collect::<Vec<_>>())
-        .bind(rewritten.iter().map(|(_, ordinal, ..)| *ordinal).collect::<Vec<_>>())
-        .bind(rewritten.iter().map(|(.., attributes, _)| attributes.as_str()).collect::<Vec<_>>())
-        .bind(rewritten.iter().map(|(.., payload)| payload.as_deref()).collect::<Vec<_>>())
-        .execute(&mut *connection)
-        .await
-        .map_err(Error::database("erasing staged records"))?;
-    }
-    Ok(skip(connection, &skipped).await? + rewritten.len() as u64)
+    Ok(found)
+}
+
+/// Removes staged records, or rewrites them; returns how many.
+pub async fn apply(connection: &mut PgConnection, records: &Records) -> Result<u64, Error> {
+    let skipped: Vec<(i64, i32)> =
+        records.iter().filter(|(_, becomes)| becomes.is_none()).map(|(place, _)| *place).collect();
+    let rewritten: Vec<_> = records.iter().filter_map(|(place, becomes)| Some((*place, becomes.as_ref()?))).collect();
+    let rewrite = sqlx::query(
+        "update staging.records r set attributes = w.attributes::json, payload = w.payload
+         from unnest($1::bigint[], $2::integer[], $3::text[], $4::text[]) as w (batch_id, ordinal, attributes, payload)
+         where r.batch_id = w.batch_id and r.ordinal = w.ordinal",
+    )
+    .bind(rewritten.iter().map(|((batch_id, _), _)| *batch_id).collect::<Vec<_>>())
+    .bind(rewritten.iter().map(|((_, ordinal), _)| *ordinal).collect::<Vec<_>>())
+    .bind(rewritten.iter().map(|(_, (attributes, _))| attributes.as_str()).collect::<Vec<_>>())
+    .bind(rewritten.iter().map(|(_, (_, payload))| payload.as_deref()).collect::<Vec<_>>());
+    Ok(execute(rewrite, connection).await? + skip(connection, &skipped).await?)
 }
 
 /// What this schema holds of a person, as JSON: polls, and raw records that have not expired.

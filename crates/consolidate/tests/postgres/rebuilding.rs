@@ -48,6 +48,7 @@ async fn peopled() -> World {
         customer(6, 7).attribute("name", "who"),
         gone(4, 8),
         order(9, 9).of_customer("4").total("3"),
+        order(10, 11).of_customer("2").total("4"),
         event("i", 10, Says::Interaction(Some(vec!["Ann@x.example".to_owned(), "nobody@x.example".to_owned()]))),
     ];
     world.land("home_delivery", &delivery).await;

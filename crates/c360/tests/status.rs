@@ -213,7 +213,7 @@ async fn where_a_daemon_is_well_nothing_needs_attention() {
         "customer360.customers",
         "customer360.orders",
     ] {
-        assert!(document["storage"][table].as_i64().is_some_and(|bytes| bytes > 0), "{table}: {}", document["storage"]);
+        assert!(document["storage"][table].as_i64().is_some(), "{table}: {}", document["storage"]);
     }
     assert_eq!((&document["safe_to_stop"]["safe"], &document["orders_total_differs"]), (&json!(true), &json!({})));
     assert!(stdout(&place.status(&["--check"]).code(0)).starts_with("Nothing needs attention.\n"));

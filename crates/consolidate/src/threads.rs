@@ -30,7 +30,7 @@ pub(crate) struct Threads {
     /// Those that are said first, in their order.
     messages: Vec<Message>,
     said: usize,
-    threads: Vec<Option<String>>,
+    found: Vec<Option<String>>,
 }
 
 impl Threads {
@@ -41,13 +41,13 @@ impl Threads {
         said: Vec<Message>,
         unsaid: impl Iterator<Item = (String, String)>,
     ) -> Result<Self, Error> {
-        let mut found: Ids = said.iter().map(interaction).collect();
+        let mut taken: Ids = said.iter().map(interaction).collect();
         let mut named: Ids = said.iter().filter_map(id).chain(unsaid).collect();
-        let mut threads = Self { said: said.len(), messages: said, threads: Vec::new() };
+        let mut threads = Self { said: said.len(), messages: said, found: Vec::new() };
         let mut seen = named.clone();
         while !named.is_empty() {
             let mut replies = read(connection, REPLIES, &named).await?;
-            replies.retain(|reply| found.insert(interaction(reply)));
+            replies.retain(|reply| taken.insert(interaction(reply)));
             named = replies.iter().filter_map(id).filter(|id| seen.insert(id.clone())).collect();
             threads.messages.extend(replies);
         }
@@ -55,19 +55,19 @@ impl Threads {
         let replied_to: Ids =
             follows.filter_map(|message| Some((message.system.clone(), message.in_reply_to.clone()?))).collect();
         let mut settled = read(connection, NAMED, &replied_to).await?;
-        settled.retain(|message| !found.contains(&interaction(message)));
-        threads.threads = model::threads(&threads.messages, &settled);
+        settled.retain(|message| !taken.contains(&interaction(message)));
+        threads.found = model::threads(&threads.messages, &settled);
         Ok(threads)
     }
 
     /// The thread of an interaction that is said, by its number.
     pub(crate) fn of_said(&self, index: usize) -> Option<&str> {
-        self.threads.get(index)?.as_deref()
+        self.found.get(index)?.as_deref()
     }
 
     /// Writes the threads of those that were known, where they have changed.
     pub(crate) async fn mend(&self, connection: &mut PgConnection) -> Result<(), Error> {
-        let known = self.messages.iter().zip(&self.threads).skip(self.said);
+        let known = self.messages.iter().zip(&self.found).skip(self.said);
         let changed: Vec<_> = known.filter(|(message, thread)| message.thread_id != **thread).collect();
         if changed.is_empty() {
             return Ok(());

@@ -35,32 +35,31 @@ pub fn threads(messages: &[Message], settled: &[Message]) -> Vec<Option<String>>
             *first = index;
         }
     }
-    let mut threads: Vec<Option<Option<&str>>> = vec![None; all.len()];
-    for (index, message) in all.iter().enumerate().skip(messages.len()) {
-        threads[index] = Some(message.thread_id.as_deref().or(message.message_id.as_deref()));
-    }
+    let mut threads: HashMap<usize, Option<&str>> = (messages.len()..).zip(settled.iter().map(known)).collect();
     for index in 0..messages.len() {
         let (path, thread) = follow(&all, &by_id, &threads, index);
-        for passed in path {
-            threads[passed] = Some(thread);
-        }
+        threads.extend(path.into_iter().map(|passed| (passed, thread)));
     }
-    threads.into_iter().take(messages.len()).map(|thread| thread.flatten().map(str::to_owned)).collect()
+    (0..messages.len()).map(|index| threads.get(&index).copied().flatten().map(str::to_owned)).collect()
+}
+
+fn known(message: &Message) -> Option<&str> {
+    message.thread_id.as_deref().or(message.message_id.as_deref())
 }
 
 /// From a message to whatever decides its thread; also returns the messages on the way, which share it.
 fn follow<'m>(
     all: &[&'m Message],
     by_id: &HashMap<(&str, &str), usize>,
-    threads: &[Option<Option<&'m str>>],
+    threads: &HashMap<usize, Option<&'m str>>,
     from: usize,
 ) -> (Vec<usize>, Option<&'m str>) {
     let mut path = Vec::new();
     let mut at = from;
     let mut passed: HashMap<usize, usize> = HashMap::new();
     loop {
-        if let Some(thread) = threads[at] {
-            return (path, thread);
+        if let Some(thread) = threads.get(&at) {
+            return (path, *thread);
         }
         if let Some(begin) = passed.get(&at) {
             let circle = path[*begin..].iter().filter_map(|index: &usize| all[*index].message_id.as_deref());
@@ -96,7 +95,7 @@ mod tests {
     }
 
     fn of(messages: &[Message], settled: &[Message]) -> Vec<String> {
-        threads(messages, settled).into_iter().map(|thread| thread.unwrap_or_default()).collect()
+        threads(messages, settled).into_iter().map(Option::unwrap_or_default).collect()
     }
 
     #[test]

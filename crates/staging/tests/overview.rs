@@ -133,14 +133,15 @@ async fn expiry_tells_what_is_held_back_from_what_nobody_has_dropped() {
     let at = async |now| overview::expiry(&mut staged.connection().await, now).await.unwrap();
     let (end_of_first, end_of_second) = (noon() + HOUR * 2, noon() + HOUR * 5);
 
-    let nothing_late = Expiry { partitions: 4, ..Expiry::default() };
+    let expires_at = Some(noon() + HOUR * 4);
+    let nothing_late = Expiry { partitions: 4, first_unconsolidated_expires_at: expires_at, ..Expiry::default() };
     assert_eq!(at(end_of_first - TimeDelta::seconds(1)).await, nothing_late);
     let nobody_drops = Expiry { overdue_since: Some(end_of_first), ..nothing_late };
     assert_eq!(at(end_of_first + HOUR * 2).await, nobody_drops);
     let held_back = Expiry { held_back_since: Some(end_of_second), ..nobody_drops };
     assert_eq!(at(end_of_second + HOUR).await, held_back);
     staged.finish(&[second], noon()).await;
-    assert_eq!(at(end_of_second + HOUR).await, nobody_drops);
+    assert_eq!(at(end_of_second + HOUR).await, Expiry { first_unconsolidated_expires_at: None, ..nobody_drops });
 }
 
 #[tokio::test]

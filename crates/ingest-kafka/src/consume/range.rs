@@ -35,6 +35,7 @@ impl Reader<'_> {
                     break;
                 }
             };
+            self.bounds.insert((name.0.to_string(), name.1), bounds);
             match partition.next_offset().and_then(|next| out_of_range(next, bounds)) {
                 Some(reason) => self.stop(index, reason),
                 None if self.partitions[index].expects_landmark(bounds) => {}

@@ -1,5 +1,6 @@
 //! What has to be done now and then, between messages.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
@@ -32,7 +33,7 @@ impl Reader<'_> {
         self.tended_at = Instant::now();
         if let Some(statistics) = self.client.context().statistics() {
             self.note_brokers(statistics.is_any_broker_up());
-            self.bounds = statistics.bounds();
+            self.note_bounds(statistics.bounds());
             self.note_lag();
             self.look_beyond_the_ends();
         }
@@ -163,6 +164,18 @@ impl Reader<'_> {
             return Some(heard.map_or_else(|| "no broker answers".to_owned(), |trouble| trouble.sentence));
         }
         self.registry()?.trouble().map(str::to_owned)
+    }
+
+    /// Statistics know nothing of a partition that was stopped before anything of it was fetched: what brokers were asked then
+    /// stays.
+    fn note_bounds(&mut self, bounds: HashMap<(String, i32), Bounds>) {
+        let before = std::mem::replace(&mut self.bounds, bounds);
+        for partition in self.partitions.iter().filter(|partition| partition.stopped.is_some()) {
+            let name = (partition.name.0.to_string(), partition.name.1);
+            if let Some(known) = before.get(&name) {
+                self.bounds.entry(name).or_insert(*known);
+            }
+        }
     }
 
     fn lag(&self, partition: &Partition) -> i64 {

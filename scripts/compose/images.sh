@@ -13,19 +13,30 @@ named_images() {
 
 build_stand_ins() {
   local image jars
+  local -A building
   jars=$("$root/scripts/fetch-jars.sh")
   for image in $(named_images); do
     say "a stand-in for $image"
+    # The first one, as it is in the Dockerfile: all others begin with it.
     case $image in
       debian:*) debian "$image" ;;
-      rust:*) rust "$image" ;;
-      apache/kafka:*) kafka "$image" "$jars" ;;
-      */debezium/connect:*) from_tar "$image" -C "$parts/images/connect" . -C "$jars" broker plugins ;;
-      postgres:* | mysql:*) from_tar "$image" -C "$parts/images/${image%%:*}" . ;;
-      prom/prometheus:* | grafana/grafana:*) from_tar "$image" -C "$parts/images/${image%%/*}" . ;;
-      *) fail "nothing stands in for $image" ;;
+      *) stand_in "$image" "$jars" & building[$image]=$! ;;
     esac
   done
+  for image in "${!building[@]}"; do wait "${building[$image]}" || fail "there is no stand-in for $image"; done
+}
+
+stand_in() { # stand_in IMAGE JARS
+  case $1 in
+    rust:*) rust "$1" ;;
+    apache/kafka:*) kafka "$1" "$2" ;;
+    */debezium/connect:*) from_tar "$1" -C "$parts/images/connect" . -C "$2" broker plugins ;;
+    postgres:*) from_tar "$1" -C "$parts/images/postgres" . ;;
+    mysql:*) from_tar "$1" -C "$parts/images/mysql" . ;;
+    prom/prometheus:*) from_tar "$1" -C "$parts/images/prometheus" . ;;
+    grafana/grafana:*) from_tar "$1" -C "$parts/images/grafana" . ;;
+    *) fail "nothing stands in for $1" ;;
+  esac
 }
 
 # c360's own image, by the Dockerfile; with BINARY only its last stage, around that program.
@@ -45,9 +56,9 @@ build_c360() {
 
 # from_tar IMAGE TAR_ARGUMENT...: builds an image from what tar packs; a Dockerfile must be among it.
 from_tar() {
-  local image=$1
+  local image=$1 log=$run/${1//[^a-z]/-}.log
   shift
-  tar -c "$@" | docker build --quiet --tag "$image" - 2> "$run/build.log" || { cat "$run/build.log" >&2; return 1; }
+  tar -c "$@" | docker build --quiet --tag "$image" - 2> "$log" || { cat "$log" >&2; return 1; }
 }
 
 debian() {

@@ -68,13 +68,13 @@ async fn land(
     cancel: Option<&CancellationToken>,
 ) -> Result<usize> {
     let mut lander = Lander::new(options.clone(), seal(), staging::DEFAULT_PARTITION_WIDTH);
-    let (mut landed, mut batch) = (0, Batch::new("home_delivery", TTL));
+    let (mut count, mut batch) = (0, Batch::new("home_delivery", TTL));
     let mut stored = None;
-    while landed < most && !cancel.is_some_and(CancellationToken::is_cancelled) {
-        batch.push(&record("home_delivery", landed as u64, 0, now));
-        landed += 1;
-        if batch.is_full() || landed == most {
-            let next_offset = i64::try_from(landed)?;
+    while count < most && !cancel.is_some_and(CancellationToken::is_cancelled) {
+        batch.push(&record("home_delivery", count as u64, 0, now));
+        count += 1;
+        if batch.is_full() || count == most {
+            let next_offset = i64::try_from(count)?;
             let advance = Advance {
                 progress: Progress::Source,
                 epoch: 0,
@@ -89,7 +89,7 @@ async fn land(
             batch = Batch::new("home_delivery", TTL);
         }
     }
-    Ok(landed)
+    Ok(count)
 }
 
 /// Seconds that the work takes while somebody lands, and rows a second that are landed meanwhile.

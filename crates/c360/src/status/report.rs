@@ -270,18 +270,18 @@ impl Report {
 
 /// Stopping is safe at any time; what it does to what is under way is said.
 fn safe_to_stop(sources: &BTreeMap<String, Source>) -> SafeToStop {
-    let mut reason =
-        "progress is stored with the data; open batches are finished or rolled back, and read again".to_owned();
+    let mut reasons =
+        vec!["progress is stored with the data; open batches are finished or rolled back, and read again".to_owned()];
     for (name, source) in sources {
         if let Some(file) = source.last_file.as_ref().filter(|file| file.state == State::Importing) {
-            reason.push_str(&format!("; {name} starts the file {} again", file.file));
+            reasons.push(format!("{name} starts the file {} again", file.file));
         }
     }
     let records: i64 = sources.values().map(|source| source.backlog.records).sum();
     if records > 0 {
-        reason.push_str(&format!("; {} wait to be consolidated until it runs again", count(records, "record")));
+        reasons.push(format!("{} wait to be consolidated until it runs again", count(records, "record")));
     }
-    SafeToStop { safe: true, reason }
+    SafeToStop { safe: true, reason: reasons.join("; ") }
 }
 
 fn source(name: &str, config: &Config, facts: &Facts, lags: &Lags, now: DateTime<Utc>) -> Source {

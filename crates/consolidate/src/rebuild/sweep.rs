@@ -89,10 +89,10 @@ impl Rebuild {
             "customers" => customers(transaction, &self.done_until, now).await?,
             _ => orders(transaction, &self.done_until).await?,
         };
-        match last {
-            Some(last) => self.done_until = last,
-            None => (self.step, self.done_until) = (self.step + 1, Vec::new()),
+        if last.is_none() {
+            self.step += 1;
         }
+        self.done_until = last.unwrap_or_default();
         let step = STEPS.get(self.step);
         sqlx::query(
             "update customer360.rebuilds

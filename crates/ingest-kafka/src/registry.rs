@@ -186,6 +186,8 @@ fn fetch(shared: &Weak<Shared>) {
             .with_min_delay(Duration::from_millis(100))
             .with_max_delay(LONGEST_PAUSE)
             .with_jitter()
+            // Without one of its own everybody pauses alike.
+            .with_jitter_seed(rand::random())
             .without_max_times()
             .build()
     };

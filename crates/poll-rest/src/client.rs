@@ -93,6 +93,8 @@ impl Requester {
             .with_max_delay(Duration::from_secs(5))
             .with_max_times(RETRIES)
             .with_jitter()
+            // Without one of its own everybody pauses alike.
+            .with_jitter_seed(rand::random())
             .build();
         let asked_at = Instant::now();
         loop {

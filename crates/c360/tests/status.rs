@@ -6,11 +6,10 @@ use std::time::{Duration, Instant};
 
 use assert_cmd::Command;
 use assert_cmd::assert::Assert;
+use c360::config::{Config, Environment};
 use chrono::{TimeDelta, Utc};
 use consolidate::Rules;
-use model::{
-    Entity, ExternalId, Guards, InstallationKey, LogPosition, Mapped, Operation, Position, Reason, Record, Reject,
-};
+use model::{Entity, ExternalId, InstallationKey, LogPosition, Mapped, Operation, Position, Reason, Record, Reject};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
 use serde_json::{Value, json};
@@ -142,9 +141,10 @@ async fn land(place: &Place, ago: TimeDelta) {
 }
 
 async fn consolidated(place: &Place) {
+    let config = Config::load(Some(&place.directory.path().join("c360.toml")), &Environment::default()).unwrap();
     let rules = Rules {
-        survivorship: model::Survivorship::default(),
-        guards: Guards::new(&["n/a".to_owned()], 10).unwrap(),
+        survivorship: config.survivorship.rules(),
+        guards: config.matching.guards().unwrap(),
         polled_sources: vec!["online_store".to_owned()],
     };
     consolidate::catch_up(&rules, &seal(), &place.options(), &CancellationToken::new()).await.unwrap();

@@ -194,6 +194,7 @@ async fn an_open_transaction_of_an_analyst_holds_up_neither_step_nor_the_making_
 #[tokio::test]
 async fn a_partition_of_next_month_that_cannot_be_made_now_is_made_later_and_holds_up_nothing() {
     let mut world = World::new().await;
+    world.land("store", &[customer(2, 1).email("bob@x.example")]).await;
     world.consolidate().await;
     let next = Utc::now().date_naive().checked_add_months(Months::new(1)).unwrap().format("%Y_%m");
     sqlx::raw_sql(AssertSqlSafe(format!("drop table customer360.changes_{next}"))).execute(&world.pool).await.unwrap();

@@ -200,7 +200,7 @@ impl World {
              from pg_class c
              join pg_namespace n on n.oid = c.relnamespace
              where n.nspname in ('staging', 'customer360') and c.relkind in ('r', 'p') and not c.relispartition
-               and c.relname not in ('installation', '_migrations')",
+               and c.relname not in ('installation', '_migrations', 'erasure_version')",
         )
         .fetch_one(&self.pool)
         .await

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use chrono::{Months, Utc};
 use consolidate::{Consolidator, Drained};
 use embedded_postgres::test::{Loss, Proxy};
+use futures::StreamExt;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, PgPool};
 use tokio_util::sync::CancellationToken;
@@ -188,6 +189,21 @@ async fn an_open_transaction_of_an_analyst_holds_up_neither_step_nor_the_making_
     let made: i64 = sqlx::query_scalar(AssertSqlSafe(made)).fetch_one(&world.pool).await.unwrap();
     assert_eq!(made, 1);
     analyst.rollback().await.unwrap();
+}
+
+/// Postgres waits for ever for a client that leaves an answer unread, and no time limit of its own ends that.
+#[tokio::test]
+async fn one_that_froze_while_it_read_an_answer_is_relieved() {
+    let world = World::new().await;
+    let mut frozen = world.pool.acquire().await.unwrap();
+    sqlx::query("select pg_advisory_lock(hashtext('c360.consolidator'), 2)").execute(&mut *frozen).await.unwrap();
+    let mut answer = sqlx::query("select repeat('x', 100000) from generate_series(1, 10000)").fetch(&mut *frozen);
+    assert!(answer.next().await.unwrap().is_ok());
+    let mut next = Consolidator::connect(&world.options).await.unwrap();
+    until("taking over", async || next.try_begin().await.unwrap().then_some(())).await;
+    while let Some(Ok(_)) = answer.next().await {}
+    drop(answer);
+    assert!(sqlx::query("select 1").execute(&mut *frozen).await.is_err(), "its session has ended");
 }
 
 /// Whoever locks a whole table is waited for only where it is needed.

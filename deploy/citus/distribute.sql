@@ -21,6 +21,8 @@ select create_reference_table('staging.lists');
 select create_reference_table('staging.listed_records');
 select create_reference_table('staging.request_rates');
 select create_reference_table('staging.daily_counts');
+select create_reference_table('staging.erased');
+select create_reference_table('staging.erasure_version');
 
 select create_reference_table('customer360.installation');
 select create_reference_table('customer360.products');
@@ -31,6 +33,8 @@ select create_reference_table('customer360.edits');
 select create_reference_table('customer360.decisions');
 select create_reference_table('customer360.erasures');
 select create_reference_table('customer360.dirty_marks');
+select create_reference_table('customer360.rules');
+select create_reference_table('customer360.rebuilds');
 
 -- What grows with records.
 select create_distributed_table('staging.records', 'batch_id');

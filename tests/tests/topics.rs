@@ -170,13 +170,27 @@ async fn what_retention_has_taken_stops_its_partition_until_an_operator_says_fro
 
 /// Deletes a topic and makes it again, empty.
 async fn make_again(broker: &Broker, topic: &str, partitions: u16) {
-    let admin: AdminClient<DefaultClientContext> = client(broker).create().unwrap();
-    admin.delete_topics(&[topic], &AdminOptions::new()).await.unwrap();
+    delete(broker, topic).await;
     let deadline = Instant::now() + PATIENCE;
     while broker.create_topic(topic, partitions).await.is_err() {
         assert!(Instant::now() < deadline, "the topic is not deleted");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+}
+
+async fn delete(broker: &Broker, topic: &str) {
+    let admin: AdminClient<DefaultClientContext> = client(broker).create().unwrap();
+    admin.delete_topics(&[topic], &AdminOptions::new()).await.unwrap();
+}
+
+/// Whether somebody in the group has been given partitions of the topic.
+fn is_read(broker: &Broker, group: &str, topic: &str) -> bool {
+    let client: BaseConsumer = client(broker).create().unwrap();
+    let groups = client.fetch_group_list(Some(group), Duration::from_secs(10)).unwrap();
+    let has_some = |assignment: Option<&[u8]>| {
+        assignment.is_some_and(|bytes| bytes.windows(topic.len()).any(|window| window == topic.as_bytes()))
+    };
+    groups.groups().iter().flat_map(|group| group.members()).any(|member| has_some(member.assignment()))
 }
 
 /// How many partitions are stopped because their topic was made again.
@@ -230,7 +244,13 @@ async fn a_topic_that_is_made_again_and_filled_beyond_progress_while_the_daemon_
     let daemon = world.run(&["customers"]);
     produce(&world.broker, "customers", 0, 0..100).await;
     world.until(RECORDS, 100).await;
-    make_again(&world.broker, "customers", 1).await;
+    delete(&world.broker, "customers").await;
+    let deadline = Instant::now() + PATIENCE;
+    while tokio::task::block_in_place(|| is_read(&world.broker, SOURCE, "customers")) {
+        assert!(Instant::now() < deadline, "nobody notices that the topic is gone");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    world.broker.create_topic("customers", 1).await.unwrap();
     produce(&world.broker, "customers", 0, 200..350).await;
     world.until(MADE_AGAIN, 1).await;
     stop(daemon).await;

@@ -190,7 +190,7 @@ fn is_read(broker: &Broker, group: &str, topic: &str) -> bool {
     let has_some = |assignment: Option<&[u8]>| {
         assignment.is_some_and(|bytes| bytes.windows(topic.len()).any(|window| window == topic.as_bytes()))
     };
-    groups.groups().iter().flat_map(|group| group.members()).any(|member| has_some(member.assignment()))
+    groups.groups().iter().flat_map(rdkafka::groups::GroupInfo::members).any(|member| has_some(member.assignment()))
 }
 
 /// How many partitions are stopped because their topic was made again.

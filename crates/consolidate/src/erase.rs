@@ -16,8 +16,8 @@ use staging::{Erased, Seal, erased};
 
 use crate::error::database;
 use crate::matching::Matching;
-use crate::person::{Person, key_of, named};
-use crate::{Error, Key, Rules};
+use crate::person::{Person, key_of, moved_on, named};
+use crate::{Error, Key, Refusal, Rules};
 
 /// What becomes of a person's orders.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -70,6 +70,9 @@ pub async fn erase(
         .await
         .map_err(erasing())?;
     let matching = Matching::read(&mut transaction, rules).await?;
+    if let Some(customer_id) = moved_on(&mut transaction, &matching, whom).await? {
+        return Err(Refusal::MovedOn { customer_id }.into());
+    }
     let person = Person::find(&mut transaction, &matching, whom).await?;
     // Everything staged is looked through before anybody has to wait, and then only what has landed meanwhile.
     let first = find_records(&mut transaction, seal, &person, None).await?;

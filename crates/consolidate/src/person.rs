@@ -153,6 +153,23 @@ impl Person {
     }
 }
 
+/// To whom a redirect leads from the customer that was named, if it does: an id or an email of before. By now that may be
+/// somebody else.
+pub(crate) async fn moved_on(
+    connection: &mut PgConnection,
+    matching: &Matching<'_>,
+    key: &Key,
+) -> Result<Option<Uuid>, Error> {
+    let customer_id = match named(key) {
+        Key::CustomerId(id) => Some(id),
+        Key::Xref(..) => None,
+        Key::Word(email) => key_of(&email).map(|key| matching.customer_id(&key)),
+    };
+    let Some(customer_id) = customer_id else { return Ok(None) };
+    let end = follow(connection, customer_id).await?;
+    Ok((end != customer_id).then_some(end))
+}
+
 /// Where a customer leads: redirects, each followed only while its customer is deleted.
 async fn follow(connection: &mut PgConnection, customer_id: Uuid) -> Result<Uuid, Error> {
     let mut at = customer_id;

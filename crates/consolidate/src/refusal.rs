@@ -50,6 +50,14 @@ pub enum Refusal {
     /// A split that would leave nobody behind.
     #[error("it is the only living cross-reference of its customer: there is nothing to split it off from")]
     OnlyOne,
+    /// An erasure by an id or an email of before.
+    #[error(
+        "that customer has moved on to {customer_id}, who may be somebody else by now: look with `c360 customer show {customer_id}`, and erase by that id"
+    )]
+    MovedOn {
+        /// Where the redirect leads.
+        customer_id: sqlx::types::Uuid,
+    },
     /// A split of a tombstone.
     #[error("its system has deleted it: there is nothing to split off")]
     Tombstone,

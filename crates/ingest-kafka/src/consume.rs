@@ -174,6 +174,8 @@ impl<'c> Reader<'c> {
             self.read()?;
             self.seal_some();
         }
+        // What was stopped by the last message of all is seen by whoever waits for the end.
+        self.board.write(self.progress());
         Ok(())
     }
 

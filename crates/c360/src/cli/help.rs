@@ -76,7 +76,7 @@ pub(super) const DEMO_END: &str = "\
 Examples:
   c360 demo
   c360 demo --once
-  c360 demo --once --json | head -1 | jq .profile
+  c360 demo --once --json | jq 'select(.profile.name == \"Matthew Groves\")'
 
 Exit codes:
   0   done

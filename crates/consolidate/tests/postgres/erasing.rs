@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use consolidate::Key;
 use consolidate::erase::{self, Orders, Outcome, Receipt};
+use consolidate::{Error, Key, Refusal};
 use model::{Position, Reason, Record, Reject};
 use serde_json::{Value, json};
 use sqlx::{Connection, PgPool};
@@ -198,6 +198,24 @@ async fn rebuild(world: &World) {
     let cancel = tokio_util::sync::CancellationToken::new();
     let (rules, seal, options) = (&world.rules, &world.seal, &world.options);
     consolidate::rebuild::carry_out(rules, seal, options, recorded.rebuild_id, &mut |_| {}, &cancel).await.unwrap();
+}
+
+/// Whom an id or an email of before leads to may be somebody else by now.
+#[tokio::test]
+async fn nobody_is_erased_by_what_leads_to_him_only_by_a_redirect() {
+    let mut world = World::new().await;
+    world.land("crm", &[customer(1, 1).email("ann.before@x.example")]).await;
+    world.consolidate().await;
+    world.land("crm", &[customer(1, 2).email("ann@x.example")]).await;
+    world.consolidate().await;
+    let mut connection = staging::connect(&world.options).await.unwrap();
+    let before = email("ann.before@x.example");
+    let refused =
+        erase::erase(&mut connection, &world.rules, &world.seal, &before, Orders::Delete, false).await.unwrap_err();
+    assert!(matches!(refused, Error::Refused(Refusal::MovedOn { .. })), "{refused}");
+    assert!(world.document("ann@x.example").await.is_some());
+    receipt(erase(&world, &email("ann@x.example"), Orders::Delete).await);
+    assert_eq!(erase(&world, &before, Orders::Delete).await, Outcome::Already);
 }
 
 #[tokio::test]

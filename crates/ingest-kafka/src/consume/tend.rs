@@ -198,7 +198,7 @@ impl Reader<'_> {
         }
     }
 
-    fn progress(&self) -> Progress {
+    pub(super) fn progress(&self) -> Progress {
         let now_ms = Utc::now().timestamp_millis();
         let one = |partition: &Partition| {
             let name = (partition.name.0.to_string(), partition.name.1);

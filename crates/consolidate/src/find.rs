@@ -157,7 +157,10 @@ async fn row(connection: &mut PgConnection, customer_id: Uuid) -> Result<Option<
 }
 
 /// Follows redirects, each only while its customer has nobody; returns where that ends, with its match key.
-async fn follow(connection: &mut PgConnection, customer_id: Uuid) -> Result<(Uuid, Option<MatchKey>), Error> {
+pub(crate) async fn follow(
+    connection: &mut PgConnection,
+    customer_id: Uuid,
+) -> Result<(Uuid, Option<MatchKey>), Error> {
     let (mut at, mut match_key) = (customer_id, None);
     for _ in 0..MAX_STEPS {
         let Some(row) = row(connection, at).await? else { break };

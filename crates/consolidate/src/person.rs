@@ -7,11 +7,9 @@ use sqlx::types::Uuid;
 use sqlx::{PgConnection, Row};
 
 use crate::error::database;
+use crate::find::follow;
 use crate::matching::Matching;
 use crate::{Error, Key};
-
-/// Redirects that are followed one after the other; a circle ends here.
-const MAX_STEPS: usize = 64;
 
 /// All match keys that lead to a customer, all cross-references that point to it, and all rows of `customers` that it is
 /// or was.
@@ -45,14 +43,14 @@ impl Person {
         let mut person = Self::default();
         match &named(key) {
             Key::CustomerId(id) => {
-                person.customers.insert(follow(connection, *id).await?);
+                person.customers.insert(follow(connection, *id).await?.0);
             }
             Key::Xref(system, external_id) => {
                 person.ids.insert((system.clone(), external_id.clone()));
             }
             Key::Word(email) => {
                 if let Some(key) = key_of(email) {
-                    person.customers.insert(follow(connection, matching.customer_id(&key)).await?);
+                    person.customers.insert(follow(connection, matching.customer_id(&key)).await?.0);
                     person.keys.insert(key.as_str().to_owned());
                 }
             }
@@ -166,28 +164,6 @@ pub(crate) async fn moved_on(
         Key::Word(email) => key_of(&email).map(|key| matching.customer_id(&key)),
     };
     let Some(customer_id) = customer_id else { return Ok(None) };
-    let end = follow(connection, customer_id).await?;
+    let (end, _) = follow(connection, customer_id).await?;
     Ok((end != customer_id).then_some(end))
-}
-
-/// Where a customer leads: redirects, each followed only while its customer is deleted.
-async fn follow(connection: &mut PgConnection, customer_id: Uuid) -> Result<Uuid, Error> {
-    let mut at = customer_id;
-    for _ in 0..MAX_STEPS {
-        let next: Option<Uuid> = sqlx::query_scalar(
-            "select r.to_customer_id
-             from customer360.redirects r
-             join customer360.customers c on c.customer_id = r.customer_id
-             where r.customer_id = $1 and c.deleted_at is not null",
-        )
-        .bind(at)
-        .fetch_optional(&mut *connection)
-        .await
-        .map_err(database("following redirects"))?;
-        match next {
-            Some(next) => at = next,
-            None => break,
-        }
-    }
-    Ok(at)
 }

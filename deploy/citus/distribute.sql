@@ -35,6 +35,9 @@ select create_reference_table('customer360.erasures');
 select create_reference_table('customer360.dirty_marks');
 select create_reference_table('customer360.rules');
 select create_reference_table('customer360.rebuilds');
+select create_reference_table('customer360.api_keys');
+select create_reference_table('customer360.audit_log');
+select create_reference_table('customer360.lists');
 
 -- What grows with records.
 select create_distributed_table('staging.records', 'batch_id');
@@ -43,6 +46,9 @@ select create_distributed_table('staging.records', 'batch_id');
 select create_distributed_table('customer360.customers', 'customer_id');
 select create_distributed_table('customer360.redirects', 'customer_id', colocate_with => 'customer360.customers');
 select create_distributed_table('customer360.changes', 'customer_id', colocate_with => 'customer360.customers');
+select create_distributed_table('customer360.customer_search', 'customer_id', colocate_with => 'customer360.customers');
+select create_distributed_table('customer360.entries', 'customer_id', colocate_with => 'customer360.customers');
+select create_distributed_table('customer360.list_members', 'customer_id', colocate_with => 'customer360.customers');
 select create_distributed_table('customer360.xrefs', 'external_id', colocate_with => 'none');
 select create_distributed_table('customer360.orders', 'order_id', colocate_with => 'none');
 select create_distributed_table('customer360.order_lines', 'order_id', colocate_with => 'customer360.orders');

@@ -3,6 +3,7 @@
 pub mod customer;
 mod dead_letters;
 mod help;
+mod keys;
 mod rebuild;
 mod refresh;
 mod source;
@@ -19,6 +20,7 @@ use crate::telemetry::LogFormat;
 
 pub use customer::{Customer, CustomerCommand};
 pub use dead_letters::{DeadLetters, DeadLettersCommand, Discard, InState, List, Retry, Show, Which};
+pub use keys::{AddKey, Keys, KeysCommand, ListKeys, RevokeKey};
 pub use rebuild::Rebuild;
 pub use refresh::Refresh;
 pub use source::{Retire, Source, SourceCommand};
@@ -80,6 +82,12 @@ pub enum Command {
     /// Recompute every profile under the current rules
     #[command(long_about = help::rebuild::REBUILD, after_long_help = help::rebuild::REBUILD_END)]
     Rebuild(Rebuild),
+    /// Make, list and revoke the keys of the API
+    #[command(long_about = help::keys::KEYS, after_long_help = help::keys::KEYS_END)]
+    Keys(Keys),
+    /// Serve the API without reading any source
+    #[command(long_about = help::SERVE, after_long_help = help::SERVE_END)]
+    Serve,
     /// Drop the staged records whose time is over
     #[command(long_about = help::EXPIRE, after_long_help = help::EXPIRE_END)]
     Expire,

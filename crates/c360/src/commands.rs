@@ -7,12 +7,14 @@ mod dead_letters;
 mod expire;
 mod foreseen;
 mod import;
+mod keys;
 mod migrate;
 mod rebuild;
 mod refresh;
 mod replay;
 mod run;
 mod sample_store;
+mod serve;
 mod source;
 
 use crate::cli::{Cli, Command, Global};
@@ -37,6 +39,8 @@ pub async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Customer(args) => customer::run(args.command, configured(&cli.global)?).await,
         Command::Source(args) => source::run(args.command, configured(&cli.global)?).await,
         Command::Rebuild(args) => rebuild::run(args, configured(&cli.global)?).await,
+        Command::Keys(args) => keys::run(args.command, configured(&cli.global)?).await,
+        Command::Serve => serve::run(configured(&cli.global)?).await,
         Command::Expire => expire::run(configured(&cli.global)?).await,
         Command::Migrate(args) => migrate::run(args, configured(&cli.global)?).await,
         Command::Config(args) => config::run(args.command, &cli.global),

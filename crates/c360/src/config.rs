@@ -34,7 +34,9 @@ use problem::Report;
 
 pub use environment::Environment;
 pub use problem::{Error, Place, Problem};
-pub use sections::{Database, Erasure, ErasureOrders, Http, Matching, Retention, Security, Staging, Survivorship};
+pub use sections::{
+    Database, Erasure, ErasureOrders, Http, Matching, Objects, Retention, Security, Staging, Survivorship,
+};
 pub use source::{
     Basic, CredentialPolicy, Csv, Kafka, KafkaFormat, List, Lists, OAuth2, Properties, Rest, Source, SourceKind,
     SourceSettings,
@@ -64,6 +66,8 @@ pub struct Config {
     pub survivorship: Survivorship,
     /// `[matching]`
     pub matching: Matching,
+    /// `[objects]`
+    pub objects: Objects,
     /// `[erasure]`
     pub erasure: Erasure,
     /// What is allowed but probably not meant; for the log, once, at start.

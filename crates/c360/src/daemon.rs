@@ -7,6 +7,7 @@ use chrono::Utc;
 use consolidate::Rules;
 use sqlx::postgres::PgConnectOptions;
 use staging::{Lander, Seal};
+use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -46,15 +47,10 @@ pub async fn run(mut installation: Installation, http: bool, cancel: Cancellatio
     spawn_upkeep(&mut parts, installation.database.clone(), installation.config.retention, cancel.clone());
     spawn_gauges(&mut parts, installation.database.clone(), cancel.clone());
     if http {
-        let listen = installation.config.http.listen;
-        let listener = tokio::net::TcpListener::bind(listen).await.with_context(|| {
-            format!("cannot listen on {listen} (http.listen); another c360 may run here, or use --no-http")
-        });
-        let listener = listener.map_err(|error| Exit::Configuration.because(error))?;
-        tracing::info!("serving http://{listen}");
-        let (database, handle, stopping) = (installation.database.clone(), metrics.clone(), cancel.clone());
+        let listener = listen(&installation.config).await?;
+        let (settings, handle, stopping) = (installation.serving(), metrics.clone(), cancel.clone());
         parts.spawn(async move {
-            serve::serve(listener, database, handle, stopping).await.map_err(|error| Hopeless(error.into()))
+            serve::serve(listener, settings, handle, stopping).await.map_err(|error| Hopeless(error.into()))
         });
     }
     let upkeep = tokio::spawn(telemetry::upkeep(metrics));
@@ -66,6 +62,17 @@ pub async fn run(mut installation: Installation, http: bool, cancel: Cancellatio
     }
     upkeep.abort();
     ended.map(|()| Exit::Done)
+}
+
+/// Listens where the configuration says.
+pub async fn listen(config: &Config) -> anyhow::Result<TcpListener> {
+    let listen = config.http.listen;
+    let listener = TcpListener::bind(listen).await.with_context(|| {
+        format!("cannot listen on {listen} (http.listen); another c360 may run here, or use --no-http")
+    });
+    let listener = listener.map_err(|error| Exit::Configuration.because(error))?;
+    tracing::info!("serving http://{listen}");
+    Ok(listener)
 }
 
 /// Which member of its groups this process is, for as long as it runs. Without a place it is a new one with each start.

@@ -95,6 +95,18 @@ impl Installation {
         Seal::new(&self.key)
     }
 
+    /// What the server needs to know.
+    pub fn serving(&self) -> serve::Settings {
+        let customers = self.config.sources.values().filter_map(|source| source.settings.customer.as_ref());
+        serve::Settings {
+            database: self.database.clone(),
+            key: self.key.clone(),
+            attributes: customers.flat_map(|customer| customer.attributes.keys().cloned()).collect(),
+            systems: self.config.sources.keys().cloned().collect(),
+            object_types: self.config.objects.types.clone(),
+        }
+    }
+
     /// The rules by which profiles are made.
     pub fn rules(&self) -> anyhow::Result<Rules> {
         let is_polled = |source: &Source| {

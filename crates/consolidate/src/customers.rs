@@ -10,8 +10,8 @@ use sqlx::types::Uuid;
 use sqlx::{PgConnection, Row};
 use staging::copy::Rows;
 
-use crate::Error;
 use crate::error::database;
+use crate::{Error, search};
 
 /// What the table knows of a customer.
 pub(crate) struct Known {
@@ -63,12 +63,13 @@ pub(crate) async fn write(
     now: DateTime<Utc>,
 ) -> Result<usize, Error> {
     let mut changes = Rows::default();
-    let (mut new, mut different) = (Rows::default(), Vec::new());
+    let (mut new, mut different, mut written) = (Rows::default(), Vec::new(), Vec::new());
     for target in targets {
         match known.get(&target.customer_id) {
             None if target.living => {
                 push_new(&mut new, target, now);
                 push_change(&mut changes, target, Change::begins(target), now);
+                written.push(target.customer_id);
             }
             None => {}
             Some(known) if known.is(target) => {}
@@ -77,10 +78,10 @@ pub(crate) async fn write(
                     push_change(&mut changes, target, change, now);
                 }
                 different.push(target);
+                written.push(target.customer_id);
             }
         }
     }
-    let written = new.len() + different.len();
     new.copy(
         connection,
         "copy customer360.customers (customer_id, match_key, email, profile, provenance, created_at, updated_at)
@@ -88,6 +89,7 @@ pub(crate) async fn write(
     )
     .await?;
     update(connection, &different, now).await?;
+    search::keep(connection, &written).await?;
     changes
         .copy(
             connection,
@@ -95,7 +97,7 @@ pub(crate) async fn write(
              from stdin (format binary)",
         )
         .await?;
-    Ok(written)
+    Ok(written.len())
 }
 
 /// What writing a customer would do, with the attributes that would change; `None` for one that is as it is to be.

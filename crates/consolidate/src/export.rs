@@ -10,7 +10,7 @@ use crate::person::Person;
 use crate::{Error, Key, Rules};
 
 /// What is read of each table: `$1` and `$2` systems and ids in pairs, `$3` customers, `$4` match keys. No credential.
-const PARTS: [(&str, &str); 7] = [
+const PARTS: [(&str, &str); 9] = [
     (
         "customers",
         "select c.customer_id, c.email, c.profile, c.provenance, c.created_at, c.updated_at, c.version, c.deleted_at
@@ -50,6 +50,17 @@ const PARTS: [(&str, &str); 7] = [
         "changes",
         "select c.customer_id, c.at, c.attribute, c.old, c.new, c.system, c.external_id, c.cause
          from customer360.changes c where c.customer_id = any ($3) order by c.at, c.change_id",
+    ),
+    (
+        "entries",
+        "select e.customer_id, e.entry_id, e.type, e.content, e.author, e.created_at, e.updated_at, e.version, e.deleted_at,
+                e.history
+         from customer360.entries e where e.customer_id = any ($3) order by e.created_at, e.entry_id",
+    ),
+    (
+        "lists",
+        "select m.list, m.customer_id, m.added_at
+         from customer360.list_members m where m.customer_id = any ($3) order by m.list, m.customer_id",
     ),
     (
         "edits",

@@ -44,6 +44,7 @@ mod refusal;
 mod restarts;
 pub mod retire;
 mod rules;
+mod search;
 pub mod show;
 mod threads;
 pub mod unmatched;

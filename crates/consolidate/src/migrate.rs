@@ -11,10 +11,16 @@ use crate::{Error, history};
 static MIGRATOR: Migrator = sqlx::migrate!();
 
 /// Applies the migrations that are missing, one process at a time (an advisory lock), noting them in
-/// `customer360._migrations`. Newer migrations that this program does not know are left alone.
+/// `customer360._migrations`, and makes sure that role `c360_limited` sees what it may, where that can be done. Newer
+/// migrations that this program does not know are left alone.
 pub async fn migrate(connection: &mut PgConnection) -> Result<(), Error> {
     let migrator = staging::migrator_of(connection, &MIGRATOR, "customer360", "customer360._migrations").await?;
-    Ok(migrator.run(connection).await?)
+    migrator.run(&mut *connection).await?;
+    sqlx::raw_sql(include_str!("limited.sql"))
+        .execute(connection)
+        .await
+        .map_err(database("giving role c360_limited what it may see"))?;
+    Ok(())
 }
 
 /// How many migrations of this program the database lacks: 0 once [`migrate`] has run, by whatever process.

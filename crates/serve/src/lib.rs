@@ -1,10 +1,11 @@
-//! The HTTP side of c360: whether it lives, whether it is ready, what it counts.
+//! The HTTP side of c360: the API, whether it lives, whether it is ready, what it counts.
 //!
 //! | path | answers |
 //! |---|---|
 //! | `/healthz` | 200 as long as the process runs |
 //! | `/readyz` | 200 when the database answers within a second and its schemas are migrated, else 503; JSON with the reasons |
 //! | `/metrics` | what the process counts, as Prometheus reads it |
+//! | `/api/v1/...` | golden records, for whoever has an API key; see `/openapi.json` |
 //!
 //! Every other answer with an error is a problem of RFC 9457. No answer and no log line holds personal data.
 //!
@@ -13,12 +14,17 @@
 //!
 //! Start with [`serve`].
 
+mod api;
 mod error;
+pub mod keys;
 mod probes;
 mod problem;
 mod readiness;
 mod routes;
+mod row_filter;
 mod server;
 
+pub use api::Settings;
 pub use error::Error;
+pub use row_filter::{NoRowFilter, RowFilter};
 pub use server::{listen, serve};

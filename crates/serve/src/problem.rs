@@ -1,41 +1,124 @@
 //! Errors as problems of RFC 9457.
 
+use std::borrow::Cow;
+
 use axum::Json;
 use axum::http::StatusCode;
-use axum::http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use axum::http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// The body of every answer with an error.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Problem {
+    /// Always `about:blank`: the status says which problem it is.
     #[serde(rename = "type")]
     kind: &'static str,
+    /// What the status is called.
     title: &'static str,
+    /// The status.
+    #[schema(minimum = 400, maximum = 599)]
     status: u16,
+    /// What is wrong, and what to do.
     #[serde(skip_serializing_if = "Option::is_none")]
-    detail: Option<&'static str>,
+    detail: Option<Cow<'static, str>>,
+    /// What is wrong with which part of the request.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<FieldError>,
+    /// Seconds, as a header.
+    #[serde(skip)]
+    retry_after: Option<u64>,
+}
+
+/// What is wrong with one part of a request.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct FieldError {
+    /// The name of the parameter, header or member.
+    field: String,
+    /// What is allowed.
+    detail: String,
 }
 
 impl Problem {
     /// The problem that a status code says all about.
     pub(crate) fn new(status: StatusCode) -> Self {
         let title = status.canonical_reason().unwrap_or("Error");
-        Self { kind: "about:blank", title, status: status.as_u16(), detail: None }
+        Self {
+            kind: "about:blank",
+            title,
+            status: status.as_u16(),
+            detail: None,
+            errors: Vec::new(),
+            retry_after: None,
+        }
     }
 
     /// Says more. Never a value of the request: answers end up in the logs of proxies.
-    pub(crate) fn with_detail(mut self, detail: &'static str) -> Self {
-        self.detail = Some(detail);
+    pub(crate) fn with_detail(mut self, detail: impl Into<Cow<'static, str>>) -> Self {
+        self.detail = Some(detail.into());
         self
+    }
+
+    /// Says when to try again.
+    pub(crate) fn after(mut self, seconds: u64) -> Self {
+        self.retry_after = Some(seconds);
+        self
+    }
+
+    /// Something that does not exist, or that the caller may not see: nobody can tell which.
+    pub(crate) fn not_found() -> Self {
+        Self::new(StatusCode::NOT_FOUND)
+    }
+
+    /// A parameter, header or member that cannot be used, with what is allowed.
+    pub(crate) fn bad(field: impl Into<String>, allowed: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST).and(field, allowed)
+    }
+
+    /// A body that can be read and cannot be accepted, with what is allowed.
+    pub(crate) fn unprocessable(field: impl Into<String>, allowed: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY).and(field, allowed)
+    }
+
+    fn and(mut self, field: impl Into<String>, detail: impl Into<String>) -> Self {
+        self.errors.push(FieldError { field: field.into(), detail: detail.into() });
+        self
+    }
+}
+
+impl From<sqlx::Error> for Problem {
+    fn from(error: sqlx::Error) -> Self {
+        staging::Error::database("answering a request")(error).into()
+    }
+}
+
+impl From<staging::Error> for Problem {
+    fn from(error: staging::Error) -> Self {
+        if error.is_transient() {
+            tracing::warn!(%error, "a request was not answered");
+            return Self::new(StatusCode::SERVICE_UNAVAILABLE)
+                .with_detail("the database does not answer, or needed too long: try again")
+                .after(1);
+        }
+        tracing::error!(%error, "a request failed");
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR).with_detail("this is a bug: the log of c360 says more")
     }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let retry_after = self.retry_after;
         let mut response = (status, Json(self)).into_response();
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(seconds) = retry_after {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         response
     }
 }

@@ -10,26 +10,36 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use metrics_exporter_prometheus::PrometheusHandle;
+use tower_http::compression::CompressionLayer;
 use tower_http::limit::RequestBodyLimitLayer;
+use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
 
-use crate::probes;
+use crate::api::Writer;
 use crate::problem::{self, Problem};
 use crate::readiness::Readiness;
+use crate::{Settings, api, probes};
 
 /// A request that takes longer is given up, with everything that it was doing.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 /// Nobody has more to say in one request.
 const MAX_BODY_BYTES: usize = 1 << 20;
 
-pub(crate) fn router(readiness: Readiness, metrics: PrometheusHandle) -> Router {
-    Router::new()
+pub(crate) fn router(settings: Settings, metrics: PrometheusHandle) -> (Router, Writer) {
+    let readiness = Readiness::new(settings.database.clone());
+    let (api, writer) = api::router(settings);
+    let router = Router::new()
+        .merge(api)
         .route("/readyz", get(probes::ready).with_state(Arc::new(readiness)))
         .route("/metrics", get(probes::counts).with_state(metrics))
         .route("/healthz", get(probes::alive))
         .fallback(async || StatusCode::NOT_FOUND)
         .layer(middleware::from_fn(within_time))
         .layer(RequestBodyLimitLayer::new(MAX_BODY_BYTES))
-        .layer(middleware::map_response(problem::from_plain))
+        .layer(CompressionLayer::new())
+        .layer(PropagateRequestIdLayer::x_request_id())
+        .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
+        .layer(middleware::map_response(problem::from_plain));
+    (router, writer)
 }
 
 async fn within_time(request: Request, next: Next) -> Response {
@@ -37,6 +47,7 @@ async fn within_time(request: Request, next: Next) -> Response {
         Ok(response) => response,
         Err(_) => Problem::new(StatusCode::SERVICE_UNAVAILABLE)
             .with_detail("the request took too long and was given up")
+            .after(1)
             .into_response(),
     }
 }

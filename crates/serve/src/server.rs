@@ -11,15 +11,13 @@ use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use metrics_exporter_prometheus::PrometheusHandle;
-use sqlx::postgres::PgConnectOptions;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::Error;
-use crate::readiness::Readiness;
 use crate::routes::router;
+use crate::{Error, Settings};
 
 /// Whoever needs longer for the headers of a request, or keeps a connection without a request, is cut off.
 const HEADERS_WITHIN: Duration = Duration::from_secs(10);
@@ -31,6 +29,8 @@ const MAX_HEAD_BYTES: usize = 16 << 10;
 const MAX_CONNECTIONS: usize = 400;
 /// Requests under way when the server stops have this long to end.
 const DRAIN_WITHIN: Duration = Duration::from_secs(5);
+/// What was read is noted in the audit log within this time after the last request, if the database answers.
+const AUDIT_WITHIN: Duration = Duration::from_secs(2);
 /// Pause after the process or the machine ran out of something.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 
@@ -42,11 +42,13 @@ pub async fn listen(address: SocketAddr) -> Result<TcpListener, Error> {
 /// Serves until `cancel`, then closes idle connections, lets requests under way end for a few seconds, and returns.
 pub async fn serve(
     listener: TcpListener,
-    database: PgConnectOptions,
+    settings: Settings,
     metrics: PrometheusHandle,
     cancel: CancellationToken,
 ) -> Result<(), Error> {
-    let router = router(Readiness::new(database), metrics);
+    let (router, audit) = router(settings, metrics);
+    let cut_off = CancellationToken::new();
+    let audit = tokio::spawn(audit.run(cut_off.clone()));
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
     let accepted = accept(&listener, &router, &graceful, &mut connections, &cancel).await;
@@ -55,6 +57,14 @@ pub async fn serve(
         tracing::info!(connections = connections.len(), "cutting off requests that do not end");
     }
     connections.shutdown().await;
+    drop(router);
+    let stopping = tokio::spawn(async move {
+        tokio::time::sleep(AUDIT_WITHIN).await;
+        cut_off.cancel();
+    });
+    // It panics no more than it is aborted: it ends.
+    let _ = audit.await;
+    stopping.abort();
     accepted
 }
 

@@ -2,7 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
+mod access;
+mod customers;
+mod entries;
 mod limits;
 mod probes;
+mod row_filters;
 mod stopping;
 mod support;

@@ -54,7 +54,7 @@ pub use migrate::{
     Pending, all_migrations, migrate, migrator_of, missing_migrations, pending_migrations, pending_migrations_of,
 };
 pub use partitions::DEFAULT_PARTITION_WIDTH;
-pub use patience::{Patience, connect, in_time, persist};
+pub use patience::{Patience, connect, in_time, persist, session};
 pub use seal::Seal;
 
 /// The channel on which landing and publishing say that there is something to claim.

@@ -35,18 +35,22 @@ pub async fn connect(options: &PgConnectOptions) -> Result<PgConnection, Error> 
 
 /// [`connect`] with further settings of the session, which win.
 pub(crate) async fn connect_with(options: &PgConnectOptions, settings: &[(&str, &str)]) -> Result<PgConnection, Error> {
-    let options = options
-        .clone()
-        .application_name("c360")
-        .options(SESSION)
-        .options(settings.iter().copied())
-        .log_statements(tracing::log::LevelFilter::Off)
-        .log_slow_statements(tracing::log::LevelFilter::Off, Duration::ZERO);
+    let options = session(options).options(settings.iter().copied());
     let connecting = PgConnection::connect_with(&options);
     match tokio::time::timeout(Duration::from_secs(10), connecting).await {
         Ok(connected) => connected.map_err(Error::database("connecting to the database")),
         Err(_) => Err(Error::timed_out("connecting to the database")),
     }
+}
+
+/// How all sessions of c360 are opened. Statements are not logged: they hold personal data.
+pub fn session(options: &PgConnectOptions) -> PgConnectOptions {
+    options
+        .clone()
+        .application_name("c360")
+        .options(SESSION)
+        .log_statements(tracing::log::LevelFilter::Off)
+        .log_slow_statements(tracing::log::LevelFilter::Off, Duration::ZERO)
 }
 
 /// Gives up waiting for work that ought to be done long ago: its reply is lost. The connection that was waited for is in

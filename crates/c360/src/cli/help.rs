@@ -2,6 +2,7 @@
 
 pub(super) mod customer;
 pub(super) mod dead_letters;
+pub(super) mod keys;
 pub(super) mod rebuild;
 pub(super) mod refresh;
 pub(super) mod source;
@@ -169,6 +170,19 @@ Exit codes:
   1   --check: something needs a look
   69  the database is out of reach
   78  the configuration cannot be used";
+
+pub(super) const SERVE: &str = "\
+Serves the API on http.listen without reading any source: for more processes that answer, beside the daemon that lands and \
+consolidates (`c360 run` serves it too, unless --no-http is given).";
+pub(super) const SERVE_END: &str = "\
+Examples:
+  c360 serve
+  C360__HTTP__LISTEN=0.0.0.0:8361 c360 serve
+
+Exit codes:
+  0   ended by a signal
+  69  the database is out of reach
+  78  the configuration cannot be used, or the address is taken";
 
 pub(super) const EXPIRE: &str = "\
 Drops the staged records whose time (ttl) is over and which are consolidated. What is not consolidated stays, however old, \

@@ -6,11 +6,11 @@ use serde::de::{Deserialize, Deserializer, Error as _, Visitor};
 use serde::forward_to_deserialize_any;
 
 use super::document::{Document, KeyPath};
-use super::sections::{Database, Erasure, Http, Matching, Retention, Security, Staging, Survivorship};
+use super::sections::{Database, Erasure, Http, Matching, Objects, Retention, Security, Staging, Survivorship};
 use super::source::{Basic, Csv, Kafka, List, Lists, OAuth2, Rest, SourceSettings};
 
 /// The keys at the top.
-pub(super) const TOP: [&str; 10] = [
+pub(super) const TOP: [&str; 11] = [
     "data_dir",
     "database",
     "http",
@@ -20,6 +20,7 @@ pub(super) const TOP: [&str; 10] = [
     "sources",
     "survivorship",
     "matching",
+    "objects",
     "erasure",
 ];
 /// The kinds of source.
@@ -49,6 +50,7 @@ pub(super) fn known(document: &Document, path: &[String]) -> Vec<String> {
         ["retention"] => fields::<Retention>().to_vec(),
         ["survivorship"] => fields::<Survivorship>().to_vec(),
         ["matching"] => fields::<Matching>().to_vec(),
+        ["objects"] => fields::<Objects>().to_vec(),
         ["erasure"] => fields::<Erasure>().to_vec(),
         ["sources", name] => of_source(document.get(&["sources", *name, "kind"]).and_then(toml::Value::as_str)),
         ["sources", _, "customer"] => fields::<CustomerMapping>().to_vec(),

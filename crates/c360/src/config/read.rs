@@ -46,6 +46,7 @@ pub(super) fn config(document: &mut Document, report: &mut Report) -> Config {
         sources,
         survivorship: section(document, &["survivorship"], report).unwrap_or_default(),
         matching: section(document, &["matching"], report).unwrap_or_default(),
+        objects: section(document, &["objects"], report).unwrap_or_default(),
         erasure: section(document, &["erasure"], report).unwrap_or_default(),
         warnings: Vec::new(),
         file: None,

@@ -156,6 +156,20 @@ impl Matching {
     }
 }
 
+/// `[objects]`: what people write on customers.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Objects {
+    /// Types of objects, besides notes, contacts and links.
+    pub types: Vec<String>,
+}
+
+impl Default for Objects {
+    fn default() -> Self {
+        Self { types: ["sale", "appointment", "complaint"].map(str::to_owned).into() }
+    }
+}
+
 /// `[erasure]`: what an erasure leaves.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]

@@ -21,12 +21,15 @@ struct Names {
 }
 
 /// Rows that go, by table; statements take what they need of [`Names`].
-const GO: [(&str, &str); 6] = [
+const GO: [(&str, &str); 9] = [
     (
         "customer360.xrefs",
         "delete from customer360.xrefs x using ids i where x.system = i.system and x.external_id = i.external_id",
     ),
     ("customer360.customers", "delete from customer360.customers where customer_id = any ($3)"),
+    ("customer360.customer_search", "delete from customer360.customer_search where customer_id = any ($3)"),
+    ("customer360.entries", "delete from customer360.entries where customer_id = any ($3)"),
+    ("customer360.list_members", "delete from customer360.list_members where customer_id = any ($3)"),
     (
         "customer360.edits",
         "delete from customer360.edits e using ids i where e.system = i.system and e.external_id = i.external_id",

@@ -1,10 +1,13 @@
 //! A running server, and a client that can misbehave.
 
+pub(crate) mod base;
+
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
+use model::InstallationKey;
 use serde_json::Value;
 use sqlx::postgres::PgConnectOptions;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -26,8 +29,19 @@ pub(crate) async fn server(database: PgConnectOptions) -> Server {
     let address = listener.local_addr().unwrap();
     let recorder = PrometheusBuilder::new().build_recorder();
     let cancel = CancellationToken::new();
-    let served = tokio::spawn(serve::serve(listener, database, recorder.handle(), cancel.clone()));
+    let served = tokio::spawn(serve::serve(listener, settings(database), recorder.handle(), cancel.clone()));
     Server { address, cancel, recorder, served }
+}
+
+/// The installation of the reference scenario.
+fn settings(database: PgConnectOptions) -> serve::Settings {
+    serve::Settings {
+        database,
+        key: InstallationKey::new([7; 32]),
+        attributes: ["name", "phone", "address1", "city", "state", "loyaltyPoints"].map(str::to_owned).into(),
+        systems: ["home_delivery", "loyalty", "online_store"].map(str::to_owned).into(),
+        object_types: vec!["complaint".to_owned()],
+    }
 }
 
 /// A server whose database is nowhere.
@@ -50,6 +64,41 @@ impl Server {
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
         self.send(format!("GET {path} HTTP/1.1\r\nhost: c360\r\nconnection: close\r\n\r\n").as_bytes()).await
+    }
+}
+
+impl Server {
+    /// The answer to a GET under `/api/v1`, asked with this key.
+    pub(crate) async fn ask(&self, key: &str, path: &str) -> Answer {
+        let head = format!("GET /api/v1{path} HTTP/1.1\r\nhost: c360\r\nconnection: close\r\n");
+        self.send(format!("{head}authorization: Bearer {key}\r\n\r\n").as_bytes()).await
+    }
+
+    /// The answer to any request under `/api/v1`; the headers each end their line.
+    pub(crate) async fn request(&self, key: &str, what: &str, headers: &str, body: &str) -> Answer {
+        let (method, path) = what.split_once(' ').unwrap();
+        let length = body.len();
+        let head = format!("{method} /api/v1{path} HTTP/1.1\r\nhost: c360\r\nconnection: close\r\n{headers}");
+        let head = format!("{head}authorization: Bearer {key}\r\ncontent-length: {length}\r\n");
+        self.send(format!("{head}content-type: application/json\r\n\r\n{body}").as_bytes()).await
+    }
+
+    /// The items of all pages of a list, with this many on each.
+    pub(crate) async fn all_pages(&self, key: &str, path: &str, limit: usize) -> Vec<Value> {
+        let (mut items, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let join = if path.contains('?') { '&' } else { '?' };
+            let answer = self.ask(key, &format!("{path}{join}limit={limit}{cursor}")).await;
+            assert_eq!(answer.status, 200, "{path}: {answer:?}");
+            let page = answer.json();
+            let on_page = page["items"].as_array().unwrap();
+            assert!(on_page.len() <= limit);
+            items.extend(on_page.iter().cloned());
+            match &page["next_cursor"] {
+                Value::Null => return items,
+                next => cursor = format!("&cursor={}", next.as_str().unwrap()),
+            }
+        }
     }
 }
 

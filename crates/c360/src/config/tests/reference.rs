@@ -70,6 +70,7 @@ fn every_key_there_is_stands_in_the_shipped_file() {
     keys.extend(keys::fields::<sections::Retention>());
     keys.extend(keys::fields::<sections::Survivorship>());
     keys.extend(keys::fields::<sections::Matching>());
+    keys.extend(keys::fields::<sections::Objects>());
     keys.extend(keys::fields::<sections::Erasure>());
     keys.extend(keys::fields::<source::SourceSettings>());
     keys.extend(keys::fields::<source::Kafka>());

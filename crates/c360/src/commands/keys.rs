@@ -1,0 +1,92 @@
+//! `c360 keys`
+
+use std::io::Write;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use secrecy::ExposeSecret;
+use serve::keys::{self, Key, NewKey};
+use sqlx::PgConnection;
+
+use super::dead_letters::table;
+use crate::cli::{AddKey, KeysCommand, ListKeys, RevokeKey};
+use crate::config::Config;
+use crate::exit::Exit;
+use crate::installation::Installation;
+use crate::status::words::printable;
+
+pub(super) async fn run(command: KeysCommand, config: Config) -> anyhow::Result<Exit> {
+    let installation = Installation::open(config).await?;
+    installation.prepare_soon().await?;
+    let mut connection = staging::connect(&installation.database).await?;
+    let ended = match command {
+        KeysCommand::Add(args) => add(&mut connection, args).await,
+        KeysCommand::List(args) => list(&mut connection, args).await,
+        KeysCommand::Revoke(args) => revoke(&mut connection, &args).await,
+    };
+    ended.map(|()| Exit::Done).map_err(|error| match error.downcast_ref() {
+        Some(keys::Error::Unknown(_)) => Exit::NotFound.because(error),
+        Some(keys::Error::Exists(_) | keys::Error::NoSuchList(_) | keys::Error::NoRole) => Exit::Refused.because(error),
+        Some(keys::Error::Database(cause)) if cause.is_transient() => Exit::OutOfReach.because(error),
+        _ => error,
+    })
+}
+
+async fn add(connection: &mut PgConnection, args: AddKey) -> anyhow::Result<()> {
+    let new = NewKey { name: args.name, role: args.role, only: args.only, expires_at: args.expires };
+    let (key, secret) = keys::add(connection, &new, Utc::now()).await?;
+    let mut stdout = std::io::stdout().lock();
+    if args.json {
+        let mut document = serde_json::to_value(&key)?;
+        document["key"] = secret.expose_secret().into();
+        writeln!(stdout, "{document}")?;
+    } else {
+        writeln!(stdout, "{}", secret.expose_secret())?;
+        eprintln!("this is the only time that the key of `{}` ({}) is shown", printable(&key.name), key.role);
+    }
+    Ok(())
+}
+
+async fn list(connection: &mut PgConnection, args: ListKeys) -> anyhow::Result<()> {
+    let keys = keys::list(connection).await?;
+    let mut stdout = std::io::stdout().lock();
+    if args.json {
+        for key in keys {
+            writeln!(stdout, "{}", serde_json::to_string(&key)?)?;
+        }
+        return Ok(());
+    }
+    let now = Utc::now();
+    let heads = ["NAME", "KEY", "ROLE", "STATE", "LAST USED", "ONLY"].map(str::to_owned);
+    let lines = keys.iter().map(|key| line(key, now));
+    stdout.write_all(table([heads.to_vec()].into_iter().chain(lines).collect()).as_bytes())?;
+    Ok(())
+}
+
+fn line(key: &Key, now: DateTime<Utc>) -> Vec<String> {
+    let time = |at: DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::Secs, true);
+    let state = match (key.revoked_at, key.expires_at) {
+        (Some(at), _) => format!("revoked {}", time(at)),
+        (None, Some(at)) if at <= now => format!("expired {}", time(at)),
+        (None, Some(at)) => format!("until {}", time(at)),
+        (None, None) => "valid".to_owned(),
+    };
+    vec![
+        printable(&key.name),
+        key.prefix.clone(),
+        key.role.to_string(),
+        state,
+        key.last_used_at.map_or("never".to_owned(), time),
+        key.only.as_ref().map_or(String::new(), |only| printable(&only.to_string())),
+    ]
+}
+
+async fn revoke(connection: &mut PgConnection, args: &RevokeKey) -> anyhow::Result<()> {
+    let key = keys::revoke(connection, &args.key, Utc::now()).await?;
+    let mut stdout = std::io::stdout().lock();
+    if args.json {
+        writeln!(stdout, "{}", serde_json::to_string(&key)?)?;
+    } else {
+        writeln!(stdout, "revoked the key of `{}` ({})", printable(&key.name), key.prefix)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,47 @@
+-- The role under which requests with a row filter are answered: it owns nothing, so policies hold for it. Run after every
+-- migration, because the role may be made later than the tables; where it may not be made here, deploy/roles/owner.sql does.
+do $$
+declare
+    tables text[] := array['customers', 'orders', 'order_lines', 'products', 'interactions', 'interaction_participants',
+                           'changes', 'redirects', 'entries', 'lists', 'list_members'];
+    name text;
+begin
+    perform pg_advisory_xact_lock(hashtext('c360.limited'));
+    begin
+        if to_regrole('c360_limited') is null then
+            create role c360_limited nologin;
+        end if;
+    exception
+        when duplicate_object or unique_violation then null;
+        when insufficient_privilege then return;
+    end;
+    begin
+        if not pg_has_role('c360_limited', 'member') then
+            execute format('grant c360_limited to %I', current_user);
+        end if;
+    exception
+        when insufficient_privilege then return;
+    end;
+    if not has_schema_privilege('c360_limited', 'customer360', 'usage') then
+        grant usage on schema customer360 to c360_limited;
+    end if;
+    foreach name in array tables loop
+        if not has_table_privilege('c360_limited', format('customer360.%I', name), 'select') then
+            execute format('grant select on customer360.%I to c360_limited', name);
+        end if;
+    end loop;
+    if not has_table_privilege('c360_limited', 'customer360.entries', 'insert') then
+        grant insert, update on customer360.entries to c360_limited;
+        grant insert on customer360.audit_log to c360_limited;
+    end if;
+    -- No credential, and of what is searched only what lists are sorted by.
+    if not has_column_privilege('c360_limited', 'customer360.customer_search', 'name', 'select') then
+        grant select (customer_id, name) on customer360.customer_search to c360_limited;
+        grant select (system, external_id, customer_id, unmatched_reason, match_key, email, external_id_json, attributes,
+                      position, attribute_positions, attribute_observed_at, tombstone_position, observed_at,
+                      first_seen_at, last_seen_at, deleted_at)
+            on customer360.xrefs to c360_limited;
+        grant execute on function customer360.found(text, integer) to c360_limited;
+    end if;
+end
+$$;

@@ -1,0 +1,146 @@
+//! `/api/v1`: golden records for applications, one statement to Postgres per request.
+//!
+//! A handler takes a [`Caller`], whom the key in the request makes, and asks the database through [`Api::ask`]: for a key
+//! with a row filter that is a session under role `c360_limited`, whose policies let through what the filter does. Nothing
+//! here checks rows itself.
+
+#![expect(clippy::struct_field_names, reason = "members are called as the columns are")]
+
+mod access;
+mod audit;
+mod customer;
+mod customers;
+mod entries;
+mod etag;
+mod fields;
+mod interactions;
+mod lists;
+mod openapi;
+mod page;
+mod params;
+mod products;
+mod timeline;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::StatusCode;
+use model::{InstallationKey, MatchKey};
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::types::Uuid;
+use sqlx::{PgPool, Postgres};
+use tokio::sync::OnceCell;
+
+pub(crate) use access::Caller;
+use access::Rates;
+use audit::Audit;
+pub(crate) use audit::Writer;
+use page::Cursors;
+
+use crate::keys::Keyring;
+use crate::problem::Problem;
+
+/// A statement that takes longer is given up; well below the time for a request.
+const STATEMENT_WITHIN: &str = "20s";
+/// Connections for keys that see everybody, and as many for keys with a row filter: they differ in their role.
+const MAX_CONNECTIONS: u32 = 16;
+
+/// What the server needs to know of the installation.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where the database is.
+    pub database: PgConnectOptions,
+    /// Signs cursors.
+    pub key: InstallationKey,
+    /// The attributes that sources are configured to give: what can be filtered by.
+    pub attributes: BTreeSet<String>,
+    /// The names of the sources, in the order of the configuration.
+    pub systems: Vec<String>,
+    /// What may be written on a customer besides notes, contacts and links.
+    pub object_types: Vec<String>,
+}
+
+/// What handlers share.
+pub(crate) struct Api {
+    pub(crate) settings: Settings,
+    pub(crate) cursors: Cursors,
+    all: PgPool,
+    limited: PgPool,
+    keyring: Keyring,
+    rates: Rates,
+    audit: Audit,
+    namespace: OnceCell<Uuid>,
+}
+
+impl Api {
+    fn new(settings: Settings) -> (Self, Writer) {
+        let session = staging::session(&settings.database).options([("statement_timeout", STATEMENT_WITHIN)]);
+        let pool = || PgPoolOptions::new().max_connections(MAX_CONNECTIONS).acquire_timeout(access::CONNECTED_WITHIN);
+        let all = pool().connect_lazy_with(session.clone());
+        let limited = pool().connect_lazy_with(session.options([("role", "c360_limited")]));
+        let (audit, writer) = Audit::new(all.clone());
+        let api = Self {
+            cursors: Cursors::new(&settings.key),
+            keyring: Keyring::new(all.clone()),
+            rates: Rates::new(),
+            audit,
+            namespace: OnceCell::new(),
+            settings,
+            all,
+            limited,
+        };
+        (api, writer)
+    }
+
+    /// A session that sees what this caller may see, and nothing else.
+    pub(crate) async fn ask(&self, caller: &Caller) -> Result<PoolConnection<Postgres>, Problem> {
+        let Some(only) = &caller.key.only else { return Ok(self.all.acquire().await?) };
+        let setting = only.setting().map_err(|error| {
+            Problem::new(StatusCode::FORBIDDEN)
+                .with_detail(format!("the row filter of this key cannot be used: {error}"))
+        })?;
+        let mut connection = self.limited.acquire().await?;
+        sqlx::query("select set_config('c360.row_filter', $1, false)").bind(setting).execute(&mut *connection).await?;
+        Ok(connection)
+    }
+
+    /// The customer whom a path names, by id or email: not yet whom redirects lead to.
+    pub(crate) async fn customer_id(&self, named: &str) -> Result<Uuid, Problem> {
+        if let Ok(id) = named.parse() {
+            return Ok(id);
+        }
+        let unblocked = model::Guards::none();
+        let key = MatchKey::of_email(named, &unblocked, &model::Decisions::default())
+            .map_err(|_| Problem::bad("customer", "a customer's id, or an email with one @, like name@example.com"))?;
+        let namespace = self
+            .namespace
+            .get_or_try_init(|| {
+                sqlx::query_scalar("select namespace from customer360.installation").fetch_one(&self.all)
+            })
+            .await?;
+        Ok(key.customer_id(*namespace))
+    }
+}
+
+/// The routes with the document that describes them, and what writes the audit log.
+pub(crate) fn router(settings: Settings) -> (Router, Writer) {
+    let (api, writer) = Api::new(settings);
+    let api = Arc::new(api);
+    let (router, document) = openapi::documented()
+        .routes(utoipa_axum::routes!(customers::list))
+        .routes(utoipa_axum::routes!(customer::get))
+        .routes(utoipa_axum::routes!(timeline::list))
+        .routes(utoipa_axum::routes!(interactions::list))
+        .routes(utoipa_axum::routes!(products::get))
+        .routes(utoipa_axum::routes!(entries::add))
+        .routes(utoipa_axum::routes!(entries::get, entries::change, entries::remove))
+        .routes(utoipa_axum::routes!(entries::undo))
+        .routes(utoipa_axum::routes!(lists::list))
+        .routes(utoipa_axum::routes!(lists::make, lists::remove))
+        .routes(utoipa_axum::routes!(lists::put, lists::take))
+        .layer(axum::middleware::from_fn(etag::tagged))
+        .split_for_parts();
+    (router.merge(openapi::route(&document)).with_state(api), writer)
+}

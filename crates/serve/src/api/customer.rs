@@ -1,0 +1,185 @@
+//! `GET /customers/{customer}`: everything about one customer in one answer.
+
+use std::sync::{Arc, LazyLock};
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::http::header::{HeaderValue, LOCATION};
+use axum::response::{ErrorResponse, IntoResponse as _, Response};
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sqlx::Row as _;
+use sqlx::types::{Json as FromJson, Uuid};
+use utoipa::ToSchema;
+
+use super::fields::Fields;
+use super::page::Page;
+use super::params::Params;
+use super::timeline::{Happened, TIMELINE};
+use super::{Api, Caller};
+use crate::problem::Problem;
+
+/// What happened last that comes with a customer.
+const NEWEST: u32 = 20;
+const FIELDS: [&str; 11] = [
+    "customer_id",
+    "email",
+    "profile",
+    "provenance",
+    "xrefs",
+    "timeline",
+    "lists",
+    "created_at",
+    "updated_at",
+    "version",
+    "deleted_at",
+];
+
+/// A customer.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Customer {
+    customer_id: Uuid,
+    email: Option<String>,
+    /// Attribute to value.
+    #[schema(value_type = std::collections::BTreeMap<String, Value>)]
+    profile: Value,
+    /// Attribute to the system and id that it comes from.
+    #[schema(value_type = std::collections::BTreeMap<String, Origin>)]
+    provenance: Value,
+    /// What the systems say, by system and id.
+    xrefs: Vec<Xref>,
+    /// The newest of the timeline; its `next_cursor` is one for `/timeline`.
+    timeline: Page<Happened>,
+    /// The lists that the customer is on.
+    lists: Vec<String>,
+    created_at: DateTime<Utc>,
+    updated_at: DateTime<Utc>,
+    version: i64,
+    /// Since when no system knows the customer any more.
+    deleted_at: Option<DateTime<Utc>>,
+}
+
+/// Where a value comes from.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Origin {
+    system: String,
+    external_id: String,
+}
+
+/// What one system says of a customer.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub(crate) struct Xref {
+    system: String,
+    /// With the type that it has there.
+    #[schema(value_type = Value, example = 1029)]
+    external_id: Value,
+    email: Option<String>,
+    /// Attribute to value; null for one that was cleared.
+    #[schema(value_type = std::collections::BTreeMap<String, Value>)]
+    attributes: Value,
+    /// The time of its newest record.
+    observed_at: DateTime<Utc>,
+    /// When anything of it last came.
+    last_seen_at: DateTime<Utc>,
+}
+
+/// `$1` to `$6` are those of the timeline.
+static STATEMENT: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "with {TIMELINE},
+         known as materialized (
+             select coalesce(jsonb_agg(
+                        jsonb_build_object('system', x.system, 'external_id', x.external_id_json, 'email', x.email,
+                                           'attributes', x.attributes, 'observed_at', x.observed_at,
+                                           'last_seen_at', x.last_seen_at)
+                        order by x.system collate \"C\", x.external_id collate \"C\"), '[]') as xrefs
+             from customer360.xrefs x
+             where x.customer_id = (select customer_id from at) and x.deleted_at is null
+         ),
+         listed as materialized (
+             select coalesce(array_agg(distinct m.list), '{{}}') as lists
+             from customer360.list_members m
+             where m.customer_id in (select customer_id from once)
+         )
+         select c.customer_id, c.email, c.profile, c.provenance, c.created_at, c.updated_at, c.version, c.deleted_at,
+                known.xrefs, listed.lists, timeline.items
+         from timeline, known, listed, customer360.customers c
+         where c.customer_id = (select customer_id from at)"
+    )
+});
+
+/// A customer with everything
+///
+/// The profile with the origin of each value, what each system says, the newest twenty of the timeline, and the lists the
+/// customer is on. An id or email of before leads to the id of now.
+#[utoipa::path(
+    get, path = "/api/v1/customers/{customer}", tag = "customers", operation_id = "get_customer",
+    params(
+        ("customer" = String, Path, description = "The id, or an email"),
+        ("fields" = Option<String>, Query, description = "Members to answer, with commas between"),
+    ),
+    responses(
+        (status = 200, description = "The customer", body = Customer),
+        (status = 308, description = "The customer is known under another id by now"),
+    ),
+)]
+pub(super) async fn get(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Path(named): Path<String>,
+    mut params: Params,
+) -> Result<Json<Value>, ErrorResponse> {
+    let fields = Fields::take(&mut params, &FIELDS)?;
+    params.finish(&["fields"])?;
+    let customer_id = api.customer_id(&named).await?;
+    let mut session = api.ask(&caller).await?;
+    let row = sqlx::query(sqlx::AssertSqlSafe(STATEMENT.as_str()))
+        .bind(customer_id)
+        .bind(Vec::<String>::new())
+        .bind(None::<String>)
+        .bind(None::<String>)
+        .bind(None::<String>)
+        .bind(i64::from(NEWEST) + 1)
+        .fetch_optional(&mut *session)
+        .await
+        .map_err(Problem::from)?;
+    let Some(row) = row else { return Err(Problem::not_found().into()) };
+    let found: Uuid = row.get("customer_id");
+    if found != customer_id {
+        return Err(elsewhere(found, "").into());
+    }
+    api.audit.read(&caller, "get_customer", found).await;
+    let FromJson(xrefs): FromJson<Vec<Xref>> = row.get("xrefs");
+    let FromJson(items): FromJson<Vec<Happened>> = row.get("items");
+    let scope = Params::scope_of(&path(found, "/timeline"));
+    let rows = items.into_iter().map(Happened::with_place).collect();
+    let customer = Customer {
+        customer_id: found,
+        email: row.get("email"),
+        profile: row.get("profile"),
+        provenance: row.get("provenance"),
+        xrefs,
+        timeline: api.cursors.page(&scope, rows, NEWEST, None),
+        lists: row.get("lists"),
+        created_at: row.get("created_at"),
+        updated_at: row.get("updated_at"),
+        version: row.get("version"),
+        deleted_at: row.get("deleted_at"),
+    };
+    Ok(Json(fields.of(&customer)?))
+}
+
+fn path(customer_id: Uuid, rest: &str) -> String {
+    format!("/api/v1/customers/{customer_id}{rest}")
+}
+
+/// The answer for somebody who is known under another id by now.
+pub(super) fn elsewhere(customer_id: Uuid, rest: &str) -> Response {
+    let mut response = StatusCode::PERMANENT_REDIRECT.into_response();
+    let to = path(customer_id, rest);
+    let to = HeaderValue::from_str(&to).unwrap_or_else(|_| unreachable!("an id is a header's value"));
+    response.headers_mut().insert(LOCATION, to);
+    response
+}

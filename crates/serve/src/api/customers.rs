@@ -1,0 +1,245 @@
+//! `GET /customers`: search, filters, sorting, pages.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use serde_json::Value;
+use sqlx::postgres::PgRow;
+use sqlx::types::Uuid;
+use sqlx::{Postgres, QueryBuilder, Row as _};
+use utoipa::ToSchema;
+
+use super::fields::Fields;
+use super::page::{Page, Place};
+use super::params::{Params, unknown};
+use super::{Api, Caller};
+use crate::problem::Problem;
+use crate::row_filter::RowFilter;
+
+/// Customers that a search looks at, best first.
+const MAX_FOUND: i32 = 1000;
+const MAX_QUERY_CHARS: usize = 200;
+const SORTS: [&str; 8] = ["name", "-name", "email", "-email", "updated_at", "-updated_at", "created_at", "-created_at"];
+const PARAMS: [&str; 8] = ["q", "system", "list", "sort", "limit", "cursor", "count", "fields"];
+const FIELDS: [&str; 7] = ["customer_id", "email", "profile", "systems", "created_at", "updated_at", "version"];
+
+/// A customer in a list.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Listed {
+    customer_id: Uuid,
+    email: Option<String>,
+    /// Attribute to value.
+    #[schema(value_type = std::collections::BTreeMap<String, Value>)]
+    profile: Value,
+    /// The systems that know the customer.
+    systems: Vec<String>,
+    created_at: DateTime<Utc>,
+    updated_at: DateTime<Utc>,
+    version: i64,
+}
+
+/// What a list is sorted by.
+#[derive(Clone, Copy)]
+struct Sort {
+    /// The expression, which an index is on.
+    key: &'static str,
+    /// Its type, for a place in the list.
+    of_type: &'static str,
+    descending: bool,
+}
+
+impl Sort {
+    fn named(sort: Option<&str>, is_search: bool) -> Result<Self, Problem> {
+        let Some(sort) = sort else {
+            let (key, of_type) = if is_search { ("f.likeness", "real") } else { ("c.updated_at", "timestamptz") };
+            return Ok(Self { key, of_type, descending: true });
+        };
+        let (key, of_type) = match sort.trim_start_matches('-') {
+            _ if !SORTS.contains(&sort) => return Err(Problem::bad("sort", format!("one of {}", SORTS.join(", ")))),
+            "name" => ("s.name", "text"),
+            "email" => ("coalesce(c.email, '')", "text"),
+            "created_at" => ("c.created_at", "timestamptz"),
+            _ => ("c.updated_at", "timestamptz"),
+        };
+        Ok(Self { key, of_type, descending: sort.starts_with('-') })
+    }
+}
+
+/// What a request asks for.
+struct Wanted {
+    q: Option<String>,
+    profiles: Option<Vec<Value>>,
+    systems: Vec<String>,
+    lists: Vec<String>,
+    only: Option<RowFilter>,
+    sort: Sort,
+    after: Option<Place>,
+    limit: u32,
+    count: bool,
+}
+
+/// Search and list customers
+///
+/// `q` searches names, emails, telephones, addresses and every other text of a profile, without accents, word by word, with
+/// typing errors forgiven where nothing matches exactly; best first, of at most a thousand. Any attribute of the configuration
+/// filters: `state=NH`, repeated for any of several values. Newest change first unless `sort` says otherwise.
+#[utoipa::path(
+    get, path = "/api/v1/customers", tag = "customers", operation_id = "list_customers",
+    params(
+        ("q" = Option<String>, Query, description = "Words to search for", max_length = 200),
+        ("system" = Option<Vec<String>>, Query, description = "Known to this system; repeated: to any of them"),
+        ("list" = Option<Vec<String>>, Query, description = "On this list; repeated: on any of them"),
+        ("sort" = Option<String>, Query, description = "name, email, updated_at, created_at; descending with -"),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 200, description = "Items on a page; 50 by default"),
+        ("cursor" = Option<String>, Query, description = "next_cursor of the page before"),
+        ("count" = Option<bool>, Query, description = "Whether to count all of them, as total"),
+        ("fields" = Option<String>, Query, description = "Members to answer, with commas between"),
+    ),
+    responses((status = 200, description = "A page of customers", body = Page<Listed>)),
+)]
+pub(super) async fn list(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    mut params: Params,
+) -> Result<Json<Page<Value>>, Problem> {
+    let scope = params.scope().to_owned();
+    let fields = Fields::take(&mut params, &FIELDS)?;
+    let wanted = Wanted::take(&api, &caller, &mut params)?;
+    let rows = wanted.statement().build().fetch_all(&mut *api.ask(&caller).await?).await?;
+    let total = if wanted.count { Some(rows.first().map_or(0, |row| row.get("total"))) } else { None };
+    // Of an empty page with a total there is one row, all of it null.
+    let listed = rows.iter().filter(|row| row.get::<Option<Uuid>, _>("customer_id").is_some());
+    let rows = listed.map(|row| Ok((place(row), fields.of(&read(row))?))).collect::<Result<Vec<_>, Problem>>()?;
+    Ok(Json(api.cursors.page(&scope, rows, wanted.limit, total)))
+}
+
+fn place(row: &PgRow) -> Place {
+    vec![row.get("place"), row.get::<Uuid, _>("customer_id").to_string()]
+}
+
+fn read(row: &PgRow) -> Listed {
+    Listed {
+        customer_id: row.get("customer_id"),
+        email: row.get("email"),
+        profile: row.get("profile"),
+        systems: row.get("systems"),
+        created_at: row.get("created_at"),
+        updated_at: row.get("updated_at"),
+        version: row.get("version"),
+    }
+}
+
+impl Wanted {
+    fn take(api: &Api, caller: &Caller, params: &mut Params) -> Result<Self, Problem> {
+        let after = api.cursors.take(params)?;
+        let q = params.one("q")?.filter(|q| !q.trim().is_empty());
+        if q.as_ref().is_some_and(|q| q.chars().count() > MAX_QUERY_CHARS) {
+            return Err(Problem::bad("q", format!("at most {MAX_QUERY_CHARS} characters")));
+        }
+        let systems: Vec<&str> = api.settings.systems.iter().map(String::as_str).collect();
+        Ok(Self {
+            systems: params.any_of("system", &systems)?,
+            lists: params.all("list"),
+            sort: Sort::named(params.one("sort")?.as_deref(), q.is_some())?,
+            limit: params.limit()?,
+            count: params.flag("count")?,
+            profiles: profiles(api, params)?,
+            only: caller.key.only.clone(),
+            after,
+            q,
+        })
+    }
+
+    /// One statement: the page, the systems of those on it, and how many there are on all pages.
+    fn statement(&self) -> QueryBuilder<Postgres> {
+        let Sort { key, of_type, descending } = self.sort;
+        let (direction, beyond) = if descending { ("desc", "<") } else { ("asc", ">") };
+        let mut sql = QueryBuilder::new("with ");
+        if let Some(q) = &self.q {
+            sql.push("f as materialized (select * from customer360.found(").push_bind(q.clone()).push(", ");
+            sql.push_bind(MAX_FOUND).push(")), ");
+        }
+        sql.push(format!(
+            "page as materialized (
+                 select c.customer_id, c.email, c.profile, c.created_at, c.updated_at, c.version, {key} as key "
+        ));
+        self.push_from(&mut sql);
+        if let Some(after) = &self.after {
+            sql.push(format!(" and ({key}, c.customer_id) {beyond} (")).push_bind(after.first().cloned());
+            sql.push(format!("::text::{of_type}, ")).push_bind(after.get(1).cloned()).push("::text::uuid)");
+        }
+        sql.push(format!(" order by {key} {direction}, c.customer_id {direction} limit "));
+        sql.push_bind(i64::from(self.limit) + 1);
+        sql.push(
+            "), known as materialized (
+                 select x.customer_id, array_agg(distinct x.system) as systems
+                 from customer360.xrefs x
+                 where x.customer_id in (select customer_id from page) and x.deleted_at is null
+                 group by x.customer_id
+             )",
+        );
+        if self.count {
+            sql.push(", counted as materialized (select count(*) as total ");
+            self.push_from(&mut sql);
+            sql.push(
+                ")
+                 select counted.total, page.*, page.key::text as place, coalesce(known.systems, '{}') as systems
+                 from counted left join page on true",
+            );
+        } else {
+            sql.push(" select page.*, page.key::text as place, coalesce(known.systems, '{}') as systems from page");
+        }
+        sql.push(" left join known on known.customer_id = page.customer_id");
+        sql.push(format!(" order by page.key {direction}, page.customer_id {direction}"));
+        sql
+    }
+
+    /// Those who are wanted, on all pages.
+    fn push_from(&self, sql: &mut QueryBuilder<Postgres>) {
+        sql.push("from customer360.customers c ");
+        if self.q.is_some() {
+            sql.push("join f on f.customer_id = c.customer_id ");
+        }
+        if self.sort.key.starts_with("s.") {
+            sql.push("join customer360.customer_search s on s.customer_id = c.customer_id ");
+        }
+        sql.push("where c.deleted_at is null");
+        if let Some(only) = &self.only {
+            only.push_lists(sql);
+        }
+        if let Some(profiles) = &self.profiles {
+            sql.push(" and c.profile @> any (").push_bind(profiles.clone()).push(")");
+        }
+        if !self.systems.is_empty() {
+            sql.push(
+                " and c.customer_id in (
+                      select x.customer_id from customer360.xrefs x where x.deleted_at is null and x.system = any (",
+            );
+            sql.push_bind(self.systems.clone()).push("))");
+        }
+        if !self.lists.is_empty() {
+            sql.push(
+                " and c.customer_id in (select m.customer_id from customer360.list_members m where m.list = any (",
+            );
+            sql.push_bind(self.lists.clone()).push("))");
+        }
+    }
+}
+
+/// The profiles one of which a customer's has to contain: what is left of the parameters are attributes.
+fn profiles(api: &Api, params: &mut Params) -> Result<Option<Vec<Value>>, Problem> {
+    let mut filter = RowFilter::default();
+    let rest = params.rest();
+    for (name, value) in &rest {
+        let attributes = &api.settings.attributes;
+        if !attributes.contains(name) {
+            return Err(unknown(name, PARAMS.into_iter().chain(attributes.iter().map(String::as_str))));
+        }
+        filter.allow(name, value);
+    }
+    let profiles = || filter.profiles().map_err(|error| Problem::bad("filter", error.to_string()));
+    (!rest.is_empty()).then(profiles).transpose()
+}

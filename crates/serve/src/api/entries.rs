@@ -1,0 +1,364 @@
+//! What people write down on a customer: notes, contacts, links, and objects of the types that are configured.
+//!
+//! All are entries, with one life: added, changed, removed, each of it with its author and undone by `undo`.
+
+mod content;
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{FromRequestParts, Path, State};
+use axum::http::header::{ETAG, HeaderValue, IF_MATCH, LOCATION};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{ErrorResponse, IntoResponse as _, Response};
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use sqlx::Row as _;
+use sqlx::postgres::PgRow;
+use sqlx::types::Uuid;
+use utoipa::ToSchema;
+
+use self::content::Content;
+use super::customer::elsewhere;
+use super::{Api, Caller};
+use crate::keys::Role;
+use crate::problem::Problem;
+
+/// Something that somebody wrote on a customer.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Entry {
+    customer_id: Uuid,
+    entry_id: Uuid,
+    /// note, contact, link, or a configured type.
+    #[serde(rename = "type")]
+    kind: String,
+    /// A note has `text`; a contact `value`, and may have `label`; a link `url`, and may have `title`; an object what it was
+    /// given.
+    #[schema(value_type = std::collections::BTreeMap<String, Value>)]
+    content: Value,
+    /// Who wrote it last: the name of a key.
+    author: String,
+    created_at: DateTime<Utc>,
+    updated_at: DateTime<Utc>,
+    /// The `ETag` of an entry is its version.
+    version: i64,
+    deleted_at: Option<DateTime<Utc>>,
+    /// What it was before each change, oldest first.
+    #[schema(value_type = Vec<std::collections::BTreeMap<String, Value>>)]
+    history: Value,
+}
+
+fn read(row: &PgRow) -> Entry {
+    Entry {
+        customer_id: row.get("customer_id"),
+        entry_id: row.get("entry_id"),
+        kind: row.get("type"),
+        content: row.get("content"),
+        author: row.get("author"),
+        created_at: row.get("created_at"),
+        updated_at: row.get("updated_at"),
+        version: row.get("version"),
+        deleted_at: row.get("deleted_at"),
+        history: row.get("history"),
+    }
+}
+
+impl Entry {
+    fn tag(&self) -> HeaderValue {
+        HeaderValue::from_str(&format!("\"{}\"", self.version))
+            .unwrap_or_else(|_| unreachable!("a number is a header's value"))
+    }
+
+    fn answer(self, status: StatusCode) -> Response {
+        (status, [(ETAG, self.tag())], Json(self)).into_response()
+    }
+}
+
+/// The version that a change is meant for; `None`: any.
+pub(crate) struct IfMatch(Option<i64>);
+
+impl<S: Sync> FromRequestParts<S> for IfMatch {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let Some(tag) = parts.headers.get(IF_MATCH).filter(|tag| *tag != "*") else { return Ok(Self(None)) };
+        let version = tag.to_str().ok().and_then(|tag| tag.trim().strip_prefix('"')?.strip_suffix('"')?.parse().ok());
+        version.map(|version| Self(Some(version))).ok_or_else(|| {
+            Problem::new(StatusCode::PRECONDITION_FAILED).with_detail("If-Match takes the ETag of an entry")
+        })
+    }
+}
+
+/// The first part of every statement: the customer who is named, if the caller may see whom that leads to.
+const AT: &str = "at as materialized (
+    select c.customer_id from customer360.customers c where c.customer_id = customer360.resolved($1)
+)";
+
+/// The last part: what was done with `done`, noted in the audit log.
+const NOTED: &str = "noted as (
+    insert into customer360.audit_log (at, key_id, key_name, action, customer_id, request_id)
+    select $2, $3, $4, $5, d.customer_id, $6 from done d
+)
+select at.customer_id as found, d.* from at left join done d on true";
+
+/// What a caller writes on a customer, by one statement.
+struct Write<'a> {
+    customer: &'a str,
+    action: &'static str,
+    entry_id: Uuid,
+    kind: &'a str,
+    /// The version that is meant.
+    if_match: Option<i64>,
+    content: Option<&'a Content>,
+}
+
+impl Write<'_> {
+    /// Runs `done`, a common table that gives the entry that was written; `None` if it gave none. It may use `at`, `$1` the
+    /// customer that was named, `$2` now, `$4` the name of the key, `$7` the entry, `$8` its type, `$9` the version that is
+    /// meant, `$10` the content, `$11` its words.
+    async fn run(self, api: &Api, caller: &Caller, done: &str) -> Result<Option<Entry>, ErrorResponse> {
+        caller.at_least(Role::Agent)?;
+        let named = api.customer_id(self.customer).await?;
+        let statement = format!("with {AT}, done as ({done}), {NOTED}");
+        let mut session = api.ask(caller).await?;
+        let row = sqlx::query(sqlx::AssertSqlSafe(statement))
+            .bind(named)
+            .bind(Utc::now())
+            .bind(caller.key.key_id)
+            .bind(&caller.key.name)
+            .bind(self.action)
+            .bind(&caller.request_id)
+            .bind(self.entry_id)
+            .bind(self.kind)
+            .bind(self.if_match)
+            .bind(self.content.map(|content| &content.value))
+            .bind(self.content.map(Content::words))
+            .fetch_optional(&mut *session)
+            .await
+            .map_err(Problem::from)?;
+        let Some(row) = row else { return Err(Problem::not_found().into()) };
+        let found: Uuid = row.get("found");
+        if found != named {
+            return Err(elsewhere(found, "").into());
+        }
+        Ok(row.get::<Option<Uuid>, _>("entry_id").map(|_| read(&row)))
+    }
+}
+
+/// Parts of a path: the customer, what kind of entry, and its id.
+type OfEntry = Path<(String, String, Uuid)>;
+
+/// Write something on a customer
+///
+/// `kind` is notes, contacts, links, or a type of `objects.types`. The same `Idempotency-Key` again gives the entry that is
+/// there already.
+#[utoipa::path(
+    post, path = "/api/v1/customers/{customer}/{kind}", tag = "entries", operation_id = "add_entry",
+    params(
+        ("customer" = String, Path, description = "The id, or an email"),
+        ("kind" = String, Path, description = "notes, contacts, links, or a type of objects.types"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Any text, one for each entry", max_length = 200),
+    ),
+    request_body(content = std::collections::BTreeMap<String, Value>, example = json!({"text": "Called, wants **two** lamps"})),
+    responses((status = 201, description = "Written, now or with this Idempotency-Key before", body = Entry)),
+)]
+pub(super) async fn add(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Path((customer, kind)): Path<(String, String)>,
+    headers: HeaderMap,
+    body: Result<Json<Map<String, Value>>, JsonRejection>,
+) -> Result<Response, ErrorResponse> {
+    let content = Content::read(&api.settings.object_types, &kind, body)?;
+    let entry_id = match headers.get("idempotency-key") {
+        None => Uuid::new_v4(),
+        Some(key) if key.len() <= MAX_IDEMPOTENCY_KEY_BYTES => {
+            Uuid::new_v5(&caller.key.key_id, &[customer.as_bytes(), kind.as_bytes(), key.as_bytes()].join(&0))
+        }
+        Some(_) => return Err(Problem::bad("Idempotency-Key", "at most 200 bytes").into()),
+    };
+    let write = Write {
+        customer: &customer,
+        action: "add_entry",
+        entry_id,
+        kind: &content.kind,
+        if_match: None,
+        content: Some(&content),
+    };
+    // On a conflict nothing is changed, but the row is given.
+    let done = "insert into customer360.entries as e
+                    (customer_id, entry_id, type, content, search, author, created_at, updated_at)
+                select at.customer_id, $7, $8, $10, customer360.plain($11), $4, $2, $2
+                from at where at.customer_id = $1
+                on conflict on constraint entries_pkey do update set version = e.version
+                returning e.*";
+    let entry = write.run(&api, &caller, done).await?.ok_or_else(Problem::not_found)?;
+    if entry.version == 1 && entry.content != content.value {
+        return Err(Problem::unprocessable("Idempotency-Key", "one that was not used for something else").into());
+    }
+    let location = format!("/api/v1/customers/{}/{kind}/{}", entry.customer_id, entry.entry_id);
+    let mut response = entry.answer(StatusCode::CREATED);
+    if let Ok(location) = HeaderValue::from_str(&location) {
+        response.headers_mut().insert(LOCATION, location);
+    }
+    Ok(response)
+}
+
+const MAX_IDEMPOTENCY_KEY_BYTES: usize = 200;
+
+/// An entry with its history
+///
+/// Removed ones, too: `undo` brings them back.
+#[utoipa::path(
+    get, path = "/api/v1/customers/{customer}/{kind}/{entry_id}", tag = "entries", operation_id = "get_entry",
+    params(
+        ("customer" = String, Path, description = "The id, or an email"),
+        ("kind" = String, Path, description = "notes, contacts, links, or a type of objects.types"),
+        ("entry_id" = Uuid, Path, description = "The entry's id"),
+    ),
+    responses((status = 200, description = "The entry", body = Entry)),
+)]
+pub(super) async fn get(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Path((customer, kind, entry_id)): OfEntry,
+) -> Result<Response, Problem> {
+    let kind = content::type_of(&api.settings.object_types, &kind)?;
+    let named = api.customer_id(&customer).await?;
+    let mut session = api.ask(&caller).await?;
+    let row = sqlx::query(
+        "select e.* from customer360.entries e
+         where e.customer_id = any (customer360.once_known_as(customer360.resolved($1)))
+           and e.entry_id = $2 and e.type = $3",
+    )
+    .bind(named)
+    .bind(entry_id)
+    .bind(kind)
+    .fetch_optional(&mut *session)
+    .await?;
+    let entry = row.as_ref().map(read).ok_or_else(Problem::not_found)?;
+    api.audit.read(&caller, "get_entry", entry.customer_id).await;
+    Ok(entry.answer(StatusCode::OK))
+}
+
+/// Changes an entry, if it is what the caller thinks: keeps what it was, and counts the version up. `$7` to `$9` name it.
+const CHANGE: &str = "update customer360.entries e
+    set history = e.history || jsonb_build_object('version', e.version, 'content', e.content, 'author', e.author,
+                                                  'until', $2::timestamptz, 'deleted', e.deleted_at is not null),
+        author = $4, updated_at = $2, version = e.version + 1, ";
+const WHICH: &str = "from at
+    where at.customer_id = $1 and e.customer_id = any (customer360.once_known_as(at.customer_id))
+      and e.entry_id = $7 and e.type = $8 and ($9::bigint is null or e.version = $9)";
+
+/// Why nothing was changed.
+fn unchanged(if_match: &IfMatch) -> Problem {
+    match if_match.0 {
+        None => Problem::not_found(),
+        Some(_) => Problem::new(StatusCode::PRECONDITION_FAILED)
+            .with_detail("there is no such entry, or it has changed since: read it again"),
+    }
+}
+
+/// Change an entry
+///
+/// With `If-Match`, only the version of that `ETag`. What it was stays in its history.
+#[utoipa::path(
+    put, path = "/api/v1/customers/{customer}/{kind}/{entry_id}", tag = "entries", operation_id = "change_entry",
+    params(
+        ("customer" = String, Path, description = "The id, or an email"),
+        ("kind" = String, Path, description = "notes, contacts, links, or a type of objects.types"),
+        ("entry_id" = Uuid, Path, description = "The entry's id"),
+        ("If-Match" = Option<String>, Header, description = "The ETag of the version that is to be changed"),
+    ),
+    request_body(content = std::collections::BTreeMap<String, Value>, example = json!({"text": "Called, wants three"})),
+    responses((status = 200, description = "Changed", body = Entry)),
+)]
+pub(super) async fn change(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Path((customer, kind, entry_id)): OfEntry,
+    if_match: IfMatch,
+    body: Result<Json<Map<String, Value>>, JsonRejection>,
+) -> Result<Response, ErrorResponse> {
+    let content = Content::read(&api.settings.object_types, &kind, body)?;
+    let write = Write {
+        customer: &customer,
+        action: "change_entry",
+        entry_id,
+        kind: &content.kind,
+        if_match: if_match.0,
+        content: Some(&content),
+    };
+    let done = format!(
+        "{CHANGE} content = $10, search = customer360.plain($11) {WHICH} and e.deleted_at is null returning e.*"
+    );
+    let entry = write.run(&api, &caller, &done).await?.ok_or_else(|| unchanged(&if_match))?;
+    Ok(entry.answer(StatusCode::OK))
+}
+
+/// Remove an entry
+///
+/// It stays in the history: `undo` brings it back.
+#[utoipa::path(
+    delete, path = "/api/v1/customers/{customer}/{kind}/{entry_id}", tag = "entries", operation_id = "remove_entry",
+    params(
+        ("customer" = String, Path, description = "The id, or an email"),
+        ("kind" = String, Path, description = "notes, contacts, links, or a type of objects.types"),
+        ("entry_id" = Uuid, Path, description = "The entry's id"),
+        ("If-Match" = Option<String>, Header, description = "The ETag of the version that is to be removed"),
+    ),
+    responses((status = 204, description = "Removed")),
+)]
+pub(super) async fn remove(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Path((customer, kind, entry_id)): OfEntry,
+    if_match: IfMatch,
+) -> Result<StatusCode, ErrorResponse> {
+    let kind = content::type_of(&api.settings.object_types, &kind)?;
+    let write = Write {
+        customer: &customer,
+        action: "remove_entry",
+        entry_id,
+        kind: &kind,
+        if_match: if_match.0,
+        content: None,
+    };
+    let done = format!("{CHANGE} deleted_at = $2 {WHICH} and e.deleted_at is null returning e.*");
+    write.run(&api, &caller, &done).await?.ok_or_else(|| unchanged(&if_match))?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Undo the last change of an entry
+///
+/// Also a removal, and an undoing.
+#[utoipa::path(
+    post, path = "/api/v1/customers/{customer}/{kind}/{entry_id}/undo", tag = "entries", operation_id = "undo_entry",
+    params(
+        ("customer" = String, Path, description = "The id, or an email"),
+        ("kind" = String, Path, description = "notes, contacts, links, or a type of objects.types"),
+        ("entry_id" = Uuid, Path, description = "The entry's id"),
+        ("If-Match" = Option<String>, Header, description = "The ETag of the version that is to be undone"),
+    ),
+    responses((status = 200, description = "As it was before", body = Entry)),
+)]
+pub(super) async fn undo(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Path((customer, kind, entry_id)): OfEntry,
+    if_match: IfMatch,
+) -> Result<Response, ErrorResponse> {
+    let kind = content::type_of(&api.settings.object_types, &kind)?;
+    let write =
+        Write { customer: &customer, action: "undo_entry", entry_id, kind: &kind, if_match: if_match.0, content: None };
+    let done = format!(
+        "{CHANGE} content = e.history -> -1 -> 'content',
+         deleted_at = case when (e.history -> -1 ->> 'deleted')::boolean then $2 end
+         {WHICH} and e.history <> '[]' returning e.*"
+    );
+    let entry = write.run(&api, &caller, &done).await?.ok_or_else(|| unchanged(&if_match))?;
+    Ok(entry.answer(StatusCode::OK))
+}

@@ -1,0 +1,152 @@
+//! What an entry of a type holds.
+
+use axum::Json;
+use axum::extract::rejection::JsonRejection;
+use axum::http::StatusCode;
+use serde_json::{Map, Value};
+
+use crate::problem::Problem;
+
+const MAX_NOTE_CHARS: usize = 20_000;
+const MAX_LINE_CHARS: usize = 500;
+const MAX_URL_CHARS: usize = 2_000;
+const MAX_OBJECT_BYTES: usize = 32 << 10;
+/// What is found of an object; of a note all of it.
+const MAX_SEARCH_CHARS: usize = MAX_NOTE_CHARS;
+
+/// The content of an entry, checked.
+pub(super) struct Content {
+    pub(super) kind: String,
+    pub(super) value: Value,
+}
+
+/// The type that a part of a path stands for.
+pub(super) fn type_of(object_types: &[String], kind: &str) -> Result<String, Problem> {
+    let kind = match kind {
+        "notes" => "note",
+        "contacts" => "contact",
+        "links" => "link",
+        kind if object_types.iter().any(|configured| configured == kind) => kind,
+        _ => return Err(Problem::not_found()),
+    };
+    Ok(kind.to_owned())
+}
+
+impl Content {
+    /// Reads and checks the body of a request.
+    pub(super) fn read(
+        object_types: &[String],
+        kind: &str,
+        body: Result<Json<Map<String, Value>>, JsonRejection>,
+    ) -> Result<Self, Problem> {
+        let kind = type_of(object_types, kind)?;
+        let Json(members) = body.map_err(|rejection| rejected(&rejection))?;
+        if has_nul(&members) {
+            return Err(Problem::unprocessable("body", "text without the character NUL"));
+        }
+        let check = Check { members: &members };
+        match kind.as_str() {
+            "note" => check.only(&["text"]).and_then(|()| check.text("text", MAX_NOTE_CHARS)),
+            "contact" => check
+                .only(&["value", "label"])
+                .and_then(|()| check.text("value", MAX_LINE_CHARS))
+                .and_then(|()| check.maybe("label", MAX_LINE_CHARS)),
+            "link" => check
+                .only(&["url", "title"])
+                .and_then(|()| check.url("url"))
+                .and_then(|()| check.maybe("title", MAX_LINE_CHARS)),
+            _ => check.size(),
+        }?;
+        Ok(Self { kind, value: Value::Object(members) })
+    }
+
+    /// All texts, as words to search for.
+    pub(super) fn words(&self) -> String {
+        let mut words = String::from(" ");
+        collect(&self.value, &mut words);
+        words.chars().take(MAX_SEARCH_CHARS).collect()
+    }
+}
+
+fn rejected(rejection: &JsonRejection) -> Problem {
+    match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => Problem::new(StatusCode::PAYLOAD_TOO_LARGE),
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE)
+            .with_detail("send JSON, with Content-Type: application/json"),
+        StatusCode::UNPROCESSABLE_ENTITY => Problem::unprocessable("body", "a JSON object"),
+        _ => Problem::bad("body", "a JSON object"),
+    }
+}
+
+fn has_nul(members: &Map<String, Value>) -> bool {
+    let value_has = |value: &Value| match value {
+        Value::String(text) => text.contains('\0'),
+        Value::Array(items) => items.iter().any(|item| matches!(item, Value::String(text) if text.contains('\0'))),
+        _ => false,
+    };
+    let nested = |value: &Value| match value {
+        Value::Object(members) => has_nul(members),
+        Value::Array(items) => items.iter().any(|item| matches!(item, Value::Object(members) if has_nul(members))),
+        _ => false,
+    };
+    members.iter().any(|(name, value)| name.contains('\0') || value_has(value) || nested(value))
+}
+
+fn collect(value: &Value, words: &mut String) {
+    match value {
+        Value::String(text) => {
+            words.push_str(text);
+            words.push(' ');
+        }
+        Value::Array(items) => items.iter().for_each(|item| collect(item, words)),
+        Value::Object(members) => members.values().for_each(|member| collect(member, words)),
+        _ => {}
+    }
+}
+
+/// The members of a body.
+struct Check<'a> {
+    members: &'a Map<String, Value>,
+}
+
+impl Check<'_> {
+    fn only(&self, allowed: &[&str]) -> Result<(), Problem> {
+        match self.members.keys().find(|name| !allowed.contains(&name.as_str())) {
+            Some(name) => Err(Problem::unprocessable(name, format!("there are only {}", allowed.join(" and ")))),
+            None => Ok(()),
+        }
+    }
+
+    fn text(&self, name: &str, most: usize) -> Result<(), Problem> {
+        match self.members.get(name) {
+            Some(Value::String(text)) if !text.trim().is_empty() && text.chars().count() <= most => Ok(()),
+            _ => Err(Problem::unprocessable(name, format!("text of 1 to {most} characters"))),
+        }
+    }
+
+    fn maybe(&self, name: &str, most: usize) -> Result<(), Problem> {
+        if self.members.contains_key(name) { self.text(name, most) } else { Ok(()) }
+    }
+
+    /// Only what a browser opens without running it.
+    fn url(&self, name: &str) -> Result<(), Problem> {
+        self.text(name, MAX_URL_CHARS)?;
+        let url = self.members.get(name).and_then(Value::as_str).unwrap_or_default();
+        let is_web = ["https://", "http://"].iter().any(|scheme| url.starts_with(scheme));
+        if is_web && !url.contains(|c: char| c.is_whitespace() || c.is_control()) {
+            return Ok(());
+        }
+        Err(Problem::unprocessable(name, "an address that begins with https:// or http://"))
+    }
+
+    fn size(&self) -> Result<(), Problem> {
+        let bytes = serde_json::to_string(self.members).map_or(usize::MAX, |text| text.len());
+        if self.members.is_empty() || bytes > MAX_OBJECT_BYTES {
+            return Err(Problem::unprocessable(
+                "body",
+                format!("a JSON object with members, of at most {MAX_OBJECT_BYTES} bytes"),
+            ));
+        }
+        Ok(())
+    }
+}

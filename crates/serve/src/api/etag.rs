@@ -1,0 +1,50 @@
+//! `ETag`s of answers: the same answer has the same, and whoever has it already gets 304.
+
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::Request;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderValue, IF_NONE_MATCH};
+use axum::http::{Method, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use sha2::{Digest as _, Sha256};
+
+use crate::problem::Problem;
+
+/// No answer is longer.
+const MAX_BYTES: usize = 64 << 20;
+
+/// Gives an answer to a GET its tag, unless it has one. What is answered belongs to one key, so nobody else may keep it.
+pub(super) async fn tagged(request: Request, next: Next) -> Response {
+    let is_get = request.method() == Method::GET;
+    let known = request.headers().get(IF_NONE_MATCH).cloned();
+    let response = next.run(request).await;
+    if !is_get || response.status() != StatusCode::OK {
+        return response;
+    }
+    let (mut parts, body) = response.into_parts();
+    let Ok(bytes) = to_bytes(body, MAX_BYTES).await else {
+        return Problem::new(StatusCode::INTERNAL_SERVER_ERROR).into_response();
+    };
+    let tag = parts.headers.get(ETAG).cloned().unwrap_or_else(|| tag_of(&bytes));
+    let has_it = known.as_ref().is_some_and(|known| names(known, &tag));
+    parts.headers.insert(ETAG, tag);
+    parts.headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+    if has_it {
+        parts.status = StatusCode::NOT_MODIFIED;
+        parts.headers.remove(CONTENT_TYPE);
+        return Response::from_parts(parts, Body::empty());
+    }
+    Response::from_parts(parts, Body::from(bytes))
+}
+
+fn tag_of(bytes: &Bytes) -> HeaderValue {
+    let digest = Sha256::digest(bytes);
+    let tag = format!("\"{}\"", hex::encode(&digest[..16]));
+    HeaderValue::from_str(&tag).unwrap_or_else(|_| unreachable!("hex digits are a header's value"))
+}
+
+/// Whether `If-None-Match` names a tag: weak ones, too, as proxies that compress make them.
+fn names(known: &HeaderValue, tag: &HeaderValue) -> bool {
+    let (Ok(known), Ok(tag)) = (known.to_str(), tag.to_str()) else { return false };
+    known == "*" || known.split(',').any(|known| known.trim().trim_start_matches("W/") == tag)
+}

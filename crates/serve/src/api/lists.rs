@@ -1,0 +1,201 @@
+//! Named lists of customers: for work, and for keys that see only those on one.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use sqlx::types::Uuid;
+use utoipa::ToSchema;
+
+use super::params::Params;
+use super::{Api, Caller};
+use crate::keys::Role;
+use crate::problem::Problem;
+
+const MAX_NAME_CHARS: usize = 100;
+
+/// A list.
+#[derive(Debug, Serialize, sqlx::FromRow, ToSchema)]
+pub(crate) struct List {
+    name: String,
+    made_by: String,
+    made_at: DateTime<Utc>,
+    /// How many of them the key may see.
+    customers: i64,
+}
+
+/// All lists.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Lists {
+    items: Vec<List>,
+}
+
+/// All lists
+#[utoipa::path(
+    get, path = "/api/v1/lists", tag = "lists", operation_id = "list_lists",
+    responses((status = 200, description = "The lists, by name", body = Lists)),
+)]
+pub(super) async fn list(State(api): State<Arc<Api>>, caller: Caller, params: Params) -> Result<Json<Lists>, Problem> {
+    params.finish(&[])?;
+    let mut session = api.ask(&caller).await?;
+    let items = sqlx::query_as(
+        "with counted as materialized (
+             select m.list, count(*) as customers
+             from customer360.list_members m
+             join customer360.customers c on c.customer_id = m.customer_id
+             where c.deleted_at is null
+             group by m.list
+         )
+         select l.name, l.made_by, l.made_at, coalesce(c.customers, 0) as customers
+         from customer360.lists l
+         left join counted c on c.list = l.name
+         order by l.name",
+    )
+    .fetch_all(&mut *session)
+    .await?;
+    Ok(Json(Lists { items }))
+}
+
+/// Lists decide what keys see, so only who sees everybody changes them.
+fn may_change(caller: &Caller) -> Result<(), Problem> {
+    caller.at_least(Role::Agent)?;
+    if caller.key.only.is_none() {
+        return Ok(());
+    }
+    Err(Problem::new(StatusCode::FORBIDDEN)
+        .with_detail("lists decide what keys with a row filter see: this needs one without"))
+}
+
+/// As a row filter can name it.
+fn check_name(name: &str) -> Result<(), Problem> {
+    let is_part = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.');
+    if !name.is_empty() && name.chars().count() <= MAX_NAME_CHARS && name.chars().all(is_part) {
+        return Ok(());
+    }
+    Err(Problem::unprocessable("name", format!("letters, digits, `_`, `-` and `.`, at most {MAX_NAME_CHARS}")))
+}
+
+/// Make a list
+///
+/// One that is there already stays as it is.
+#[utoipa::path(
+    put, path = "/api/v1/lists/{name}", tag = "lists", operation_id = "make_list",
+    params(("name" = String, Path, description = "Letters, digits, _, - and .")),
+    responses((status = 204, description = "The list is there")),
+)]
+pub(super) async fn make(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Path(name): Path<String>,
+) -> Result<StatusCode, Problem> {
+    check_name(&name)?;
+    let sql = "insert into customer360.lists (name, made_by, made_at) values ($6, $3, $1) on conflict do nothing
+               returning 1";
+    write(&api, &caller, "make_list", sql, &name, None).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Remove a list
+///
+/// A key that may see only those on it sees nobody from then on.
+#[utoipa::path(
+    delete, path = "/api/v1/lists/{name}", tag = "lists", operation_id = "remove_list",
+    params(("name" = String, Path, description = "The list")),
+    responses((status = 204, description = "Removed")),
+)]
+pub(super) async fn remove(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Path(name): Path<String>,
+) -> Result<StatusCode, Problem> {
+    let sql = "delete from customer360.lists where name = $6 returning 1";
+    match write(&api, &caller, "remove_list", sql, &name, None).await? {
+        0 => Err(Problem::not_found()),
+        _ => Ok(StatusCode::NO_CONTENT),
+    }
+}
+
+/// Put a customer on a list
+#[utoipa::path(
+    put, path = "/api/v1/lists/{name}/customers/{customer}", tag = "lists", operation_id = "put_on_list",
+    params(
+        ("name" = String, Path, description = "The list"),
+        ("customer" = String, Path, description = "The id, or an email"),
+    ),
+    responses((status = 204, description = "The customer is on the list")),
+)]
+pub(super) async fn put(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Path((name, customer)): Path<(String, String)>,
+) -> Result<StatusCode, Problem> {
+    let customer = api.customer_id(&customer).await?;
+    let sql = "insert into customer360.list_members as m (customer_id, list, added_at)
+               select c.customer_id, l.name, $1
+               from customer360.lists l, customer360.customers c
+               where l.name = $6 and c.customer_id = customer360.resolved($7)
+               on conflict on constraint list_members_pkey do update set added_at = m.added_at
+               returning 1";
+    match write(&api, &caller, "put_on_list", sql, &name, Some(customer)).await? {
+        0 => Err(Problem::not_found()),
+        _ => Ok(StatusCode::NO_CONTENT),
+    }
+}
+
+/// Take a customer off a list
+#[utoipa::path(
+    delete, path = "/api/v1/lists/{name}/customers/{customer}", tag = "lists", operation_id = "take_off_list",
+    params(
+        ("name" = String, Path, description = "The list"),
+        ("customer" = String, Path, description = "The id, or an email"),
+    ),
+    responses((status = 204, description = "The customer is not on the list")),
+)]
+pub(super) async fn take(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Path((name, customer)): Path<(String, String)>,
+) -> Result<StatusCode, Problem> {
+    let customer = api.customer_id(&customer).await?;
+    let sql = "delete from customer360.list_members m
+               where m.list = $6 and m.customer_id = any (customer360.once_known_as(customer360.resolved($7)))
+               returning 1";
+    write(&api, &caller, "take_off_list", sql, &name, Some(customer)).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Runs a statement that gives a row for each one it wrote, notes it in the audit log, and says how many there were. `$1` is
+/// now, `$3` the name of the key, `$6` the list, `$7` the customer.
+async fn write(
+    api: &Api,
+    caller: &Caller,
+    action: &'static str,
+    sql: &str,
+    list: &str,
+    customer: Option<Uuid>,
+) -> Result<i64, Problem> {
+    may_change(caller)?;
+    let statement = format!(
+        "with done as ({sql}),
+         noted as (
+             insert into customer360.audit_log (at, key_id, key_name, action, customer_id, request_id)
+             select $1, $2, $3, $4, $7::uuid, $5 from done
+         )
+         select count(*) from done"
+    );
+    let mut session = api.ask(caller).await?;
+    let count = sqlx::query_scalar(sqlx::AssertSqlSafe(statement))
+        .bind(Utc::now())
+        .bind(caller.key.key_id)
+        .bind(&caller.key.name)
+        .bind(action)
+        .bind(&caller.request_id)
+        .bind(list)
+        .bind(customer)
+        .fetch_one(&mut *session)
+        .await?;
+    Ok(count)
+}

@@ -1,0 +1,52 @@
+//! The document that describes the API, made from the handlers.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::header::CONTENT_TYPE;
+use axum::routing::get;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{Components, OpenApi as Document};
+use utoipa::{Modify, OpenApi};
+use utoipa_axum::router::OpenApiRouter;
+
+use super::Api;
+use crate::problem::Problem;
+
+/// What is the same for all operations.
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "c360", description = "Golden customer records. Every error is a problem of RFC 9457."),
+    components(schemas(Problem)),
+    security(("key" = [])),
+    modifiers(&Key),
+)]
+struct Described;
+
+/// The scheme of the keys.
+struct Key;
+
+impl Modify for Key {
+    fn modify(&self, document: &mut Document) {
+        let scheme = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .description(Some("An API key: `c360 keys add` makes one"))
+            .build();
+        document
+            .components
+            .get_or_insert_with(Components::new)
+            .add_security_scheme("key", SecurityScheme::Http(scheme));
+    }
+}
+
+/// A router whose routes describe themselves.
+pub(super) fn documented() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::with_openapi(Described::openapi())
+}
+
+/// `/openapi.json`. Everybody may read how to ask.
+pub(super) fn route(document: &Document) -> Router<Arc<Api>> {
+    let json = document.to_json().unwrap_or_else(|error| unreachable!("the document is JSON: {error}"));
+    let answer = async move || ([(CONTENT_TYPE, "application/json")], json.clone());
+    Router::new().route("/openapi.json", get(answer))
+}

@@ -1,0 +1,52 @@
+//! `GET /products/{system}/{id}`
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::params::Params;
+use super::{Api, Caller};
+use crate::problem::Problem;
+
+/// A product of one system.
+#[derive(Debug, Serialize, sqlx::FromRow, ToSchema)]
+pub(crate) struct Product {
+    system: String,
+    product_id: String,
+    name: Option<String>,
+    /// Attribute to value.
+    #[schema(value_type = std::collections::BTreeMap<String, Value>)]
+    attributes: Value,
+}
+
+/// A product
+#[utoipa::path(
+    get, path = "/api/v1/products/{system}/{product_id}", tag = "products", operation_id = "get_product",
+    params(
+        ("system" = String, Path, description = "The system whose product it is"),
+        ("product_id" = String, Path, description = "What it is called there"),
+    ),
+    responses((status = 200, description = "The product", body = Product)),
+)]
+pub(super) async fn get(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Path((system, product_id)): Path<(String, String)>,
+    params: Params,
+) -> Result<Json<Product>, Problem> {
+    params.finish(&[])?;
+    let mut session = api.ask(&caller).await?;
+    let product = sqlx::query_as(
+        "select system, product_id, name, attributes from customer360.products
+         where system = $1 and product_id = $2 and deleted_at is null",
+    )
+    .bind(system)
+    .bind(product_id)
+    .fetch_optional(&mut *session)
+    .await?;
+    product.map(Json).ok_or_else(Problem::not_found)
+}

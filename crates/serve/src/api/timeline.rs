@@ -1,0 +1,200 @@
+//! What happened to a customer, newest first: orders, interactions, changes of the profile, and what people wrote down.
+
+use std::sync::{Arc, LazyLock};
+
+use axum::Json;
+use axum::extract::{Path, State};
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sqlx::types::{Json as FromJson, Uuid};
+use utoipa::ToSchema;
+
+use super::customer::elsewhere;
+use super::page::{Page, Place};
+use super::params::Params;
+use super::{Api, Caller};
+use crate::problem::Problem;
+
+/// What c360 keeps by itself; further types are those of entries.
+const TYPES: [&str; 6] = ["order", "note", "contact", "link", "change", "interaction"];
+const PARAMS: [&str; 3] = ["type", "limit", "cursor"];
+
+/// Something on a timeline.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub(crate) struct Happened {
+    /// When; null for an order or interaction whose time could not be read, which stands last.
+    at: Option<DateTime<Utc>>,
+    /// order, interaction, change, or the type of an entry: note, contact, link.
+    #[serde(rename = "type")]
+    #[schema(example = "order")]
+    kind: String,
+    /// What it is called among those of its type.
+    id: String,
+    /// The rest, which depends on the type.
+    #[schema(value_type = std::collections::BTreeMap<String, Value>)]
+    content: Value,
+    /// Where it stands in the list.
+    #[serde(default, skip_serializing)]
+    place: Place,
+}
+
+impl Happened {
+    pub(super) fn with_place(mut self) -> (Place, Self) {
+        (std::mem::take(&mut self.place), self)
+    }
+}
+
+/// Common tables that end in `timeline (items)`, an array of what happened, newest first, one more than is wanted.
+///
+/// `$1` is the customer that was named, `$2` the types that are wanted (none: all), `$3` to `$5` the place to go on from,
+/// `$6` how many. Every part is cut before anything is made of it; entries are also those of whom redirects lead here from.
+/// What redirects lead here is a change, too.
+pub(super) const TIMELINE: &str = "
+    at as materialized (select customer360.resolved($1) as customer_id),
+    once as materialized (select unnest(customer360.once_known_as((select customer_id from at))) as customer_id),
+    theirs as materialized (
+        select distinct p.system, p.interaction_id
+        from customer360.interaction_participants p
+        where p.customer_id = (select customer_id from at)
+          and ($2 = '{}' or 'interaction' = any ($2))
+    ),
+    happened as materialized (
+        (select coalesce(o.purchased_at, '-infinity') as at, 'order' as type, o.system || ':' || o.order_id as id,
+                o.system, o.order_id as key, null::bigint as number, null::jsonb as content
+         from customer360.orders o
+         where o.customer_id = (select customer_id from at) and o.deleted_at is null
+           and ($2 = '{}' or 'order' = any ($2))
+           and ($3::timestamptz is null
+                or (coalesce(o.purchased_at, '-infinity'), 'order', o.system || ':' || o.order_id) < ($3::timestamptz, $4, $5))
+         order by 1 desc, 3 desc limit $6)
+        union all
+        (select coalesce(i.at, '-infinity'), 'interaction', i.system || ':' || i.interaction_id,
+                i.system, i.interaction_id, null,
+                jsonb_build_object('system', i.system, 'interaction_id', i.interaction_id, 'thread_id', i.thread_id,
+                                   'type', i.type, 'status', i.status, 'subject', i.subject)
+         from theirs t
+         join customer360.interactions i on i.system = t.system and i.interaction_id = t.interaction_id
+         where i.deleted_at is null
+           and ($3::timestamptz is null
+                or (coalesce(i.at, '-infinity'), 'interaction', i.system || ':' || i.interaction_id) < ($3::timestamptz, $4, $5))
+         order by 1 desc, 3 desc limit $6)
+        union all
+        (select e.created_at, e.type, e.entry_id::text, null, null, null,
+                e.content || jsonb_build_object('author', e.author, 'updated_at', e.updated_at, 'version', e.version)
+         from customer360.entries e
+         where e.customer_id in (select customer_id from once) and e.deleted_at is null
+           and ($2 = '{}' or e.type = any ($2))
+           and ($3::timestamptz is null or (e.created_at, e.type, e.entry_id::text) < ($3::timestamptz, $4, $5))
+         order by 1 desc, 2 desc, 3 desc limit $6)
+        union all
+        (select c.at, 'change', lpad(c.change_id::text, 20, '0'), null, null, null,
+                jsonb_build_object('attribute', c.attribute, 'old', c.old, 'new', c.new, 'system', c.system,
+                                   'external_id', c.external_id, 'cause', c.cause)
+         from customer360.changes c
+         where c.customer_id = (select customer_id from at)
+           and ($2 = '{}' or 'change' = any ($2))
+           and ($3::timestamptz is null or (c.at, 'change', lpad(c.change_id::text, 20, '0')) < ($3::timestamptz, $4, $5))
+         order by c.at desc, c.change_id desc limit $6)
+        union all
+        (select r.since, 'change', r.customer_id::text, null, null, null,
+                jsonb_build_object('cause', 'redirect', 'from_customer_id', r.customer_id)
+         from customer360.redirects r
+         where r.customer_id in (select customer_id from once) and r.customer_id <> (select customer_id from at)
+           and ($2 = '{}' or 'change' = any ($2))
+           and ($3::timestamptz is null or (r.since, 'change', r.customer_id::text) < ($3::timestamptz, $4, $5))
+         order by 1 desc, 3 desc limit $6)
+    ),
+    newest as materialized (select * from happened order by at desc, type desc, id desc limit $6),
+    lines as materialized (
+        select l.system, l.order_id,
+               jsonb_agg(jsonb_build_object('line_no', l.line_no, 'product_id', l.product_id,
+                                            'quantity', l.quantity::text, 'unit_price', l.unit_price::text)
+                         order by l.line_no) as lines
+        from customer360.order_lines l
+        join newest n on n.system = l.system and n.key = l.order_id and n.type = 'order'
+        group by l.system, l.order_id
+    ),
+    sold as materialized (
+        select o.system, o.order_id,
+               jsonb_build_object('system', o.system, 'order_id', o.order_id, 'purchased_at_text', o.purchased_at_text,
+                                  'total', trim_scale(o.total)::text, 'status', o.status, 'cancelled', o.cancelled,
+                                  'lines', coalesce(l.lines, '[]')) as content
+        from customer360.orders o
+        join newest n on n.system = o.system and n.key = o.order_id and n.type = 'order'
+        left join lines l on l.system = o.system and l.order_id = o.order_id
+    ),
+    timeline as materialized (
+        select coalesce(jsonb_agg(
+                   jsonb_build_object(
+                       'at', case when isfinite(n.at) then n.at end, 'type', n.type, 'id', n.id,
+                       'content', coalesce(n.content, s.content),
+                       'place', jsonb_build_array(n.at::text, n.type, n.id))
+                   order by n.at desc, n.type desc, n.id desc), '[]') as items
+        from newest n
+        left join sold s on s.system = n.system and s.order_id = n.key and n.type = 'order'
+    )";
+
+/// The customer whose timeline it is, null for nobody whom the caller may see.
+static STATEMENT: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "with {TIMELINE}
+         select c.customer_id, timeline.items
+         from timeline
+         join customer360.customers c on c.customer_id = (select customer_id from at)"
+    )
+});
+
+/// A customer's timeline
+///
+/// Orders, interactions, changes of the profile, notes, contacts, links and other entries, newest first; `type` keeps some
+/// of them. Entries on customers who have been merged into this one are among them.
+#[utoipa::path(
+    get, path = "/api/v1/customers/{customer}/timeline", tag = "customers", operation_id = "list_timeline",
+    params(
+        ("customer" = String, Path, description = "The id, or an email"),
+        ("type" = Option<Vec<String>>, Query, description = "order, note, contact, link, change, interaction; repeated: any"),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 200, description = "Items on a page; 50 by default"),
+        ("cursor" = Option<String>, Query, description = "next_cursor of the page before"),
+    ),
+    responses(
+        (status = 200, description = "A page of the timeline", body = Page<Happened>),
+        (status = 308, description = "The customer is known under another id by now"),
+    ),
+)]
+pub(super) async fn list(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Path(named): Path<String>,
+    mut params: Params,
+) -> Result<Json<Page<Happened>>, axum::response::ErrorResponse> {
+    let scope = params.scope().to_owned();
+    let after = api.cursors.take(&mut params)?;
+    let types = params.any_of("type", &TYPES)?;
+    let limit = params.limit()?;
+    params.finish(&PARAMS)?;
+    let customer_id = api.customer_id(&named).await?;
+    let mut session = api.ask(&caller).await?;
+    let row: Option<(Uuid, FromJson<Vec<Happened>>)> = sqlx::query_as(sqlx::AssertSqlSafe(STATEMENT.as_str()))
+        .bind(customer_id)
+        .bind(types)
+        .bind(place(after.as_ref(), 0))
+        .bind(place(after.as_ref(), 1))
+        .bind(place(after.as_ref(), 2))
+        .bind(i64::from(limit) + 1)
+        .fetch_optional(&mut *session)
+        .await
+        .map_err(Problem::from)?;
+    let Some((found, FromJson(items))) = row else { return Err(Problem::not_found().into()) };
+    if found != customer_id {
+        return Err(elsewhere(found, "/timeline").into());
+    }
+    api.audit.read(&caller, "list_timeline", found).await;
+    let rows = items.into_iter().map(Happened::with_place).collect();
+    Ok(Json(api.cursors.page(&scope, rows, limit, None)))
+}
+
+/// A part of the place that a request goes on from.
+fn place(after: Option<&Place>, part: usize) -> Option<&str> {
+    after?.get(part).map(String::as_str)
+}

@@ -1,0 +1,84 @@
+//! Who may ask.
+
+use chrono::{TimeDelta, Utc};
+use secrecy::ExposeSecret;
+use serve::keys::{self, NewKey, Role};
+
+use crate::support::base::Base;
+
+#[tokio::test]
+async fn only_a_valid_key_opens_anything_and_nobody_learns_why_another_does_not() {
+    let base = Base::new().await;
+    let mut connection = staging::connect(&base.options).await.unwrap();
+    let new = |name: &str, ago| NewKey {
+        name: name.to_owned(),
+        role: Role::Viewer,
+        only: None,
+        expires_at: Some(Utc::now() - TimeDelta::hours(ago)),
+    };
+    let (_, expired) = keys::add(&mut connection, &new("expired", 1), Utc::now()).await.unwrap();
+    let (_, valid) = keys::add(&mut connection, &new("valid", -1), Utc::now()).await.unwrap();
+    let (revoked_key, revoked) = keys::add(&mut connection, &new("revoked", -1), Utc::now()).await.unwrap();
+    keys::revoke(&mut connection, &revoked_key.prefix, Utc::now()).await.unwrap();
+    assert!(matches!(keys::revoke(&mut connection, "revoked", Utc::now()).await, Err(keys::Error::Unknown(_))));
+    assert!(matches!(keys::add(&mut connection, &new("valid", -1), Utc::now()).await, Err(keys::Error::Exists(_))));
+
+    let (valid, expired) = (valid.expose_secret(), expired.expose_secret());
+    assert_eq!(base.server.ask(valid, "/customers").await.status, 200);
+    let answer = base.server.ask(expired, "/customers").await;
+    assert_eq!((answer.status, answer.json()["detail"].as_str()), (401, Some("this API key has expired")));
+    assert!(answer.head.contains("www-authenticate: bearer"), "{}", answer.head);
+    // Who has only the beginning of the expired key does not read that it has expired.
+    let almost = format!("{}x", &expired[..expired.len() - 1]);
+    for wrong in [almost.as_str(), revoked.expose_secret(), "c360_", "x", &"x".repeat(5000)] {
+        let answer = base.server.ask(wrong, "/customers").await;
+        assert_eq!(
+            (answer.status, answer.json()["detail"].as_str()),
+            (401, Some("this API key is not valid")),
+            "{wrong}"
+        );
+    }
+    for nothing in ["", "c360_\u{e4}"] {
+        assert_eq!(base.server.ask(nothing, "/customers").await.status, 401);
+    }
+    assert_eq!(base.server.get("/api/v1/customers").await.status, 401);
+    let stored: i64 =
+        sqlx::query_scalar("select count(*) from customer360.api_keys k where k::text like '%' || $1 || '%'")
+            .bind(&valid[13..])
+            .fetch_one(&base.pool)
+            .await
+            .unwrap();
+    assert_eq!(stored, 0, "only digests are stored");
+}
+
+async fn read_all(stream: &mut (impl tokio::io::AsyncRead + Unpin)) -> String {
+    let mut answers = String::new();
+    tokio::io::AsyncReadExt::read_to_string(stream, &mut answers).await.unwrap();
+    answers
+}
+
+#[tokio::test]
+async fn a_key_that_asks_too_often_is_told_when_to_come_back() {
+    let base = Base::new().await;
+    let (busy, other) = (base.key(Role::Viewer, None).await, base.key(Role::Viewer, None).await);
+    // Many at once: nothing is asked of the database for them.
+    let request = format!("GET /api/v1/customers?limit=0 HTTP/1.1\r\nhost: c360\r\nauthorization: Bearer {busy}\r\n");
+    let many = format!("{request}\r\n").repeat(2000) + &request + "connection: close\r\n\r\n";
+    let mut stream = base.server.connect().await;
+    let (mut reading, mut writing) = stream.split();
+    let (answers, written) =
+        tokio::join!(read_all(&mut reading), tokio::io::AsyncWriteExt::write_all(&mut writing, many.as_bytes()));
+    written.unwrap();
+    let refused = answers.matches("HTTP/1.1 429").count();
+    assert!(refused > 0 && answers.matches("retry-after: 1").count() == refused, "{refused} were refused");
+    assert!(answers.matches("HTTP/1.1 400").count() >= 200);
+    assert_eq!(base.server.ask(&other, "/customers").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_database_that_is_away_is_said_with_when_to_try_again() {
+    let server = crate::support::server_without_database().await;
+    let answer = server.ask("c360_whatever", "/customers").await;
+    assert_eq!(answer.status, 503);
+    assert!(answer.head.contains("retry-after: 1"), "{}", answer.head);
+}

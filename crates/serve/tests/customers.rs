@@ -1,0 +1,257 @@
+//! Customers, their timelines, and lists of them.
+
+use serde_json::{Value, json};
+use serve::keys::Role;
+
+use crate::support::base::Base;
+
+fn emails(items: &[Value]) -> Vec<&str> {
+    items.iter().map(|item| item["email"].as_str().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn every_order_of_a_list_is_complete_over_pages_also_where_sort_keys_are_equal() {
+    let base = Base::new().await;
+    for number in 0..23 {
+        let day = 1 + number / 5;
+        let profile = json!({"name": format!("Name {}", number % 3), "at": format!("2026-11-0{day}T00:00:00Z")});
+        base.customer(&format!("c{number:02}@x.example"), profile).await;
+    }
+    base.run("update customer360.customers set deleted_at = now() where email = 'c07@x.example'").await;
+    base.run("update customer360.customers set email = null where email = 'c09@x.example'").await;
+    let key = base.key(Role::Viewer, None).await;
+    for sort in ["name", "email", "updated_at", "created_at"] {
+        let up = base.server.all_pages(&key, &format!("/customers?sort={sort}"), 4).await;
+        let mut down = base.server.all_pages(&key, &format!("/customers?sort=-{sort}"), 5).await;
+        assert_eq!(up.len(), 22, "{sort}");
+        down.reverse();
+        assert_eq!(up, down, "{sort}");
+        let keys: Vec<&str> = up
+            .iter()
+            .map(|item| {
+                if sort == "name" { &item["profile"]["name"] } else { &item[sort] }.as_str().unwrap_or_default()
+            })
+            .collect();
+        assert!(keys.is_sorted(), "{sort}: {keys:?}");
+    }
+}
+
+#[tokio::test]
+async fn filters_count_and_fields_say_what_they_are_asked_for() {
+    let base = Base::new().await;
+    for (email, state, points) in
+        [("a@x.example", "NH", json!(47)), ("b@x.example", "VT", json!("47")), ("c@x.example", "ME", json!(3))]
+    {
+        base.customer(email, json!({"name": "N", "state": state, "loyaltyPoints": points})).await;
+    }
+    let key = base.key(Role::Viewer, None).await;
+    let found = async |query: &str| base.server.ask(&key, &format!("/customers?sort=email&{query}")).await.json();
+    let named = |page: &Value| emails(page["items"].as_array().unwrap()).join(" ");
+    assert_eq!(named(&found("state=NH&state=ME").await), "a@x.example c@x.example");
+    assert_eq!(named(&found("loyaltyPoints=47").await), "a@x.example b@x.example", "a number, however it is sent");
+    assert_eq!(named(&found("loyaltyPoints=47&state=VT").await), "b@x.example");
+    assert_eq!(named(&found("system=loyalty").await), "");
+    assert_eq!(named(&found("system=loyalty&system=home_delivery&state=NH").await), "a@x.example");
+
+    let page = found("count=true&limit=1&fields=email,systems").await;
+    assert_eq!(page["items"], json!([{"email": "a@x.example", "systems": ["home_delivery"]}]));
+    assert_eq!(page["total"], 3);
+    assert_eq!(found("state=XX&count=true").await, json!({"items": [], "next_cursor": null, "total": 0}));
+
+    let first = found("limit=1").await;
+    let cursor = first["next_cursor"].as_str().unwrap();
+    for (query, field) in [
+        ("limit=0", "limit"),
+        ("sort=phone", "sort"),
+        ("stat=NH", "stat"),
+        ("fields=pass", "fields"),
+        ("system=crm", "system"),
+        ("count=yes", "count"),
+        ("cursor=x", "cursor"),
+        ("q=a%00b", "q"),
+        (&format!("q={}", "a".repeat(201)), "q"),
+        (&format!("state=NH&cursor={cursor}"), "cursor"),
+    ] {
+        let answer = base.server.ask(&key, &format!("/customers?{query}")).await;
+        assert_eq!((answer.status, answer.json()["errors"][0]["field"].as_str()), (400, Some(field)), "{query}");
+    }
+    let answer = base.server.ask(&key, "/customers?stat=NH").await;
+    assert!(answer.json()["errors"][0]["detail"].as_str().unwrap().contains("did you mean `state`?"));
+}
+
+#[tokio::test]
+async fn search_forgives_accents_case_punctuation_and_typing_errors_and_names_the_best_first() {
+    let base = Base::new().await;
+    base.customer("jose@x.example", json!({"name": "José Müller", "phone": "+1 (603) 555-1007", "city": "Łódź"})).await;
+    base.customer("josephine@x.example", json!({"name": "Josephine Baker", "address1": "600 Sporer Curve"})).await;
+    base.customer("100%@x.example", json!({"name": "Per_cent"})).await;
+    let key = base.key(Role::Viewer, None).await;
+    let found = async |q: &str| {
+        let q: String = form_urlencoded::byte_serialize(q.as_bytes()).collect();
+        let page = base.server.ask(&key, &format!("/customers?q={q}")).await.json();
+        emails(page["items"].as_array().unwrap()).join(" ")
+    };
+    assert_eq!(found("jose").await, "jose@x.example josephine@x.example");
+    assert_eq!(found("JOSÉ mull").await, "jose@x.example");
+    assert_eq!(found("muler").await, "jose@x.example", "a letter is missing");
+    assert_eq!(found("josefine bakker").await, "josephine@x.example");
+    assert_eq!(found("lodz").await, "jose@x.example");
+    assert_eq!(found("603.555.1007").await, "jose@x.example");
+    assert_eq!(found("sporer 600").await, "josephine@x.example");
+    assert_eq!(found("josephine@x").await, "josephine@x.example");
+    assert_eq!(found("100%").await, "100%@x.example", "what stands for anything elsewhere stands for itself");
+    assert_eq!(found("r_c").await, "100%@x.example");
+    assert_eq!(found("zzzzqqq").await, "");
+    assert_eq!(found("' or 1=1 --").await, "");
+}
+
+#[tokio::test]
+async fn a_customer_comes_with_everything_in_one_answer() {
+    let base = Base::new().await;
+    let ann = base.customer("ann@x.example", json!({"name": "Ann", "state": "NH"})).await;
+    base.order(ann, "7", Some("2026-11-03T10:00:00Z"), "p1").await;
+    base.order(ann, "8", None, "p2").await;
+    base.interaction("m1", "2026-11-04T10:00:00Z", "Hello", &[("ann@x.example", Some(ann)), ("b@y.example", None)])
+        .await;
+    base.note(ann, "called", "2026-11-05T10:00:00Z").await;
+    let key = base.key(Role::Viewer, None).await;
+    for named in [ann.to_string(), "Ann@X.example".to_owned()] {
+        let answer = base.server.ask(&key, &format!("/customers/{named}")).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let customer = answer.json();
+        assert_eq!(customer["customer_id"], json!(ann));
+        assert_eq!(customer["profile"], json!({"name": "Ann", "state": "NH"}));
+        assert_eq!(customer["provenance"]["name"]["system"], "home_delivery");
+        assert_eq!(customer["xrefs"][0]["attributes"]["state"], "NH");
+        assert!(!answer.body.contains("digest-of-a-password"), "no credential, not even its digest");
+        let types: Vec<&str> = customer["timeline"]["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|item| item["type"].as_str().unwrap())
+            .collect();
+        assert_eq!(types, ["note", "interaction", "order", "order"]);
+        let order = &customer["timeline"]["items"][2];
+        assert_eq!((&order["id"], &order["content"]["total"]), (&json!("online_store:7"), &json!("12.5")));
+        assert_eq!(order["content"]["lines"][0]["product_id"], "p1");
+        let undated = &customer["timeline"]["items"][3];
+        assert_eq!((&undated["at"], &undated["content"]["purchased_at_text"]), (&json!(null), &json!("some day")));
+    }
+    let answer = base.server.ask(&key, &format!("/customers/{ann}?fields=email")).await;
+    assert_eq!(answer.json(), json!({"email": "ann@x.example"}));
+    for (named, status) in [("nobody@x.example", 404), ("00000000-0000-4000-8000-000000000000", 404), ("nobody", 400)] {
+        assert_eq!(base.server.ask(&key, &format!("/customers/{named}")).await.status, status, "{named}");
+        assert_eq!(base.server.ask(&key, &format!("/customers/{named}/timeline")).await.status, status, "{named}");
+    }
+}
+
+#[tokio::test]
+async fn a_timeline_is_complete_over_pages_and_keeps_the_types_that_are_asked_for() {
+    let base = Base::new().await;
+    let ann = base.customer("ann@x.example", json!({"name": "Ann"})).await;
+    // All at one moment, and two that have none.
+    for number in 0..9 {
+        let at = "2026-11-03T10:00:00Z";
+        base.order(ann, &number.to_string(), (number < 7).then_some(at), "p").await;
+        base.interaction(
+            &format!("m{number}"),
+            at,
+            "Hello",
+            &[("ann@x.example", Some(ann)), ("ann@x.example", Some(ann))],
+        )
+        .await;
+        base.note(ann, "called", at).await;
+    }
+    let key = base.key(Role::Viewer, None).await;
+    let path = format!("/customers/{ann}/timeline");
+    let all = base.server.all_pages(&key, &path, 100).await;
+    assert_eq!(all.len(), 27);
+    assert_eq!(base.server.all_pages(&key, &path, 4).await, all);
+    let some = base.server.all_pages(&key, &format!("{path}?type=order&type=note"), 4).await;
+    let expected: Vec<&Value> = all.iter().filter(|item| item["type"] != "interaction").collect();
+    assert_eq!(some.iter().collect::<Vec<_>>(), expected);
+    let answer = base.server.ask(&key, &format!("{path}?type=letter")).await;
+    assert_eq!((answer.status, answer.json()["errors"][0]["field"].as_str()), (400, Some("type")));
+    // The timeline that comes with a customer goes on with its cursor.
+    let customer = base.server.ask(&key, &format!("/customers/{ann}")).await.json();
+    let cursor = customer["timeline"]["next_cursor"].as_str().unwrap();
+    let rest = base.server.ask(&key, &format!("{path}?cursor={cursor}")).await.json();
+    let both = [&customer["timeline"]["items"], &rest["items"]].map(|items| items.as_array().unwrap().clone()).concat();
+    assert_eq!(both, all);
+}
+
+#[tokio::test]
+async fn an_old_id_leads_to_the_new_one_and_what_was_written_there_is_read_here() {
+    let base = Base::new().await;
+    let (old, older, ann) = (
+        base.customer("old@x.example", json!({})).await,
+        base.customer("older@x.example", json!({})).await,
+        base.customer("ann@x.example", json!({"name": "Ann"})).await,
+    );
+    base.note(older, "written long ago", "2026-01-05T10:00:00Z").await;
+    base.run(&format!(
+        "update customer360.customers set deleted_at = now() where customer_id in ('{old}', '{older}');
+         update customer360.xrefs set deleted_at = now() where customer_id in ('{old}', '{older}');
+         insert into customer360.redirects values ('{older}', '{old}', '2026-02-01'), ('{old}', '{ann}', '2026-03-01')"
+    ))
+    .await;
+    let key = base.key(Role::Viewer, None).await;
+    for (named, rest) in [(older.to_string(), ""), ("old@x.example".to_owned(), "/timeline")] {
+        let answer = base.server.ask(&key, &format!("/customers/{named}{rest}")).await;
+        assert_eq!(answer.status, 308, "{answer:?}");
+        assert!(answer.head.contains(&format!("location: /api/v1/customers/{ann}{rest}")), "{}", answer.head);
+    }
+    let timeline = base.server.all_pages(&key, &format!("/customers/{ann}/timeline"), 50).await;
+    let says: Vec<&Value> = timeline.iter().map(|item| &item["content"]).collect();
+    assert_eq!(says[0]["from_customer_id"], json!(old));
+    assert_eq!(says[1]["from_customer_id"], json!(older));
+    assert_eq!(says[2]["text"], "written long ago");
+    // Who lives again is nobody else any more.
+    base.run(&format!("update customer360.customers set deleted_at = null where customer_id = '{old}'")).await;
+    assert_eq!(base.server.ask(&key, &format!("/customers/{older}")).await.status, 308);
+    assert_eq!(base.server.ask(&key, &format!("/customers/{old}")).await.status, 200);
+}
+
+#[tokio::test]
+async fn interactions_are_filtered_sorted_and_paged_with_who_took_part() {
+    let base = Base::new().await;
+    let ann = base.customer("ann@x.example", json!({"name": "Ann"})).await;
+    for day in 1..=7 {
+        let other = if day % 2 == 0 { Some(ann) } else { None };
+        base.interaction(&format!("m{day}"), &format!("2026-11-0{day}T10:00:00Z"), "Hi", &[("ann@x.example", other)])
+            .await;
+    }
+    base.run("update customer360.interactions set type = 'call', at = null where interaction_id = 'm7'").await;
+    let key = base.key(Role::Viewer, None).await;
+    let ids = async |query: &str| {
+        let items = base.server.all_pages(&key, &format!("/interactions{query}"), 2).await;
+        items.iter().map(|item| item["interaction_id"].as_str().unwrap().to_owned()).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(ids("").await, "m6 m5 m4 m3 m2 m1 m7");
+    assert_eq!(ids("?sort=at&type=email").await, "m1 m2 m3 m4 m5 m6");
+    assert_eq!(ids("?from=2026-11-03&to=2026-11-05T10:00:00Z").await, "m4 m3");
+    assert_eq!(ids("?customer=ann@x.example").await, "m6 m4 m2");
+    assert_eq!(ids("?thread=thread-m3").await, "m3");
+    assert_eq!(ids("?type=call&type=meeting&status=sent").await, "m7");
+    let page = base.server.ask(&key, "/interactions?limit=1&count=true&type=email").await.json();
+    assert_eq!(page["total"], 6);
+    assert_eq!(page["items"][0]["participants"], json!([{"email": "ann@x.example", "role": "to", "customer_id": ann}]));
+    assert_eq!(base.server.ask(&key, "/interactions?form=2026-11-03").await.status, 400);
+}
+
+#[tokio::test]
+async fn a_product_is_found_by_system_and_id() {
+    let base = Base::new().await;
+    base.run(
+        "insert into customer360.products (system, product_id, name, attributes, position)
+         values ('online_store', 'p/1', 'Lamp', '{\"Price\": 9.90}', ''), ('online_store', 'gone', 'Gone', '{}', '');
+         update customer360.products set deleted_at = now() where product_id = 'gone'",
+    )
+    .await;
+    let key = base.key(Role::Viewer, None).await;
+    let answer = base.server.ask(&key, "/products/online_store/p%2F1").await;
+    assert!(answer.body.contains(r#""Price":9.90"#), "numbers stay as they are: {}", answer.body);
+    for unknown in ["/products/online_store/gone", "/products/loyalty/p%2F1"] {
+        assert_eq!(base.server.ask(&key, unknown).await.status, 404);
+    }
+}

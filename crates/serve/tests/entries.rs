@@ -1,0 +1,223 @@
+//! What people write down on customers, and lists of customers.
+
+use serde_json::{Value, json};
+use serve::keys::Role;
+
+use crate::support::base::Base;
+
+#[tokio::test]
+async fn a_note_is_added_changed_removed_and_each_of_it_undone() {
+    let base = Base::new().await;
+    let ann = base.customer("ann@x.example", json!({"name": "Ann"})).await;
+    let key = base.key(Role::Agent, None).await;
+    let notes = format!("/customers/{ann}/notes");
+    let added = base.server.request(&key, &format!("POST {notes}"), "", r#"{"text": "one"}"#).await;
+    assert_eq!(added.status, 201, "{added:?}");
+    assert!(added.head.contains("etag: \"1\""), "{}", added.head);
+    let note = format!("{notes}/{}", added.json()["entry_id"].as_str().unwrap());
+    assert!(added.head.contains(&format!("location: /api/v1{note}")), "{}", added.head);
+
+    let changed = base.server.request(&key, &format!("PUT {note}"), "if-match: \"1\"\r\n", r#"{"text": "two"}"#).await;
+    assert_eq!((changed.status, &changed.json()["content"]), (200, &json!({"text": "two"})));
+    let late = base.server.request(&key, &format!("PUT {note}"), "if-match: \"1\"\r\n", r#"{"text": "three"}"#).await;
+    assert_eq!(late.status, 412, "{late:?}");
+    assert_eq!(base.server.request(&key, &format!("DELETE {note}"), "", "").await.status, 204);
+    assert_eq!(base.server.request(&key, &format!("DELETE {note}"), "", "").await.status, 404);
+    let timeline = base.server.ask(&key, &format!("/customers/{ann}/timeline?type=note")).await.json();
+    assert_eq!(timeline["items"], json!([]));
+
+    let undo = format!("POST {note}/undo");
+    let back = base.server.request(&key, &undo, "", "").await.json();
+    assert_eq!((&back["content"], &back["deleted_at"]), (&json!({"text": "two"}), &Value::Null));
+    let removed_again = base.server.request(&key, &undo, "", "").await.json();
+    assert!(removed_again["deleted_at"].is_string(), "undoing is undone, too: {removed_again}");
+    let entry = base.server.ask(&key, &note).await.json();
+    let versions: Vec<&Value> =
+        entry["history"].as_array().unwrap().iter().map(|was| &was["content"]["text"]).collect();
+    assert_eq!(versions, ["one", "two", "two", "two"]);
+    assert_eq!(entry["version"], 5);
+}
+
+#[tokio::test]
+async fn the_same_idempotency_key_gives_the_entry_that_is_there() {
+    let base = Base::new().await;
+    base.customer("ann@x.example", json!({"name": "Ann"})).await;
+    let key = base.key(Role::Agent, None).await;
+    let add = async |again: &str, text: &str| {
+        let body = json!({"text": text}).to_string();
+        let header = format!("idempotency-key: {again}\r\n");
+        base.server.request(&key, "POST /customers/ann@x.example/notes", &header, &body).await
+    };
+    let (first, second) = tokio::join!(add("a", "once"), add("a", "once"));
+    assert_eq!((first.status, second.status), (201, 201), "{first:?} {second:?}");
+    assert_eq!(first.json()["entry_id"], second.json()["entry_id"]);
+    assert_eq!(add("a", "another").await.status, 422);
+    assert_ne!(add("b", "once").await.json()["entry_id"], first.json()["entry_id"]);
+    let other = base.key(Role::Agent, None).await;
+    let body = r#"{"text": "once"}"#;
+    let others =
+        base.server.request(&other, "POST /customers/ann@x.example/notes", "idempotency-key: a\r\n", body).await;
+    assert_ne!(others.json()["entry_id"], first.json()["entry_id"], "keys do not know each other's");
+}
+
+#[tokio::test]
+async fn what_cannot_be_written_is_refused_with_what_can() {
+    let base = Base::new().await;
+    let ann = base.customer("ann@x.example", json!({"name": "Ann"})).await;
+    let key = base.key(Role::Agent, None).await;
+    let long = json!({"text": "x".repeat(20_001)}).to_string();
+    for (kind, body, status, field) in [
+        ("notes", "", 400, Some("body")),
+        ("notes", "{", 400, Some("body")),
+        ("notes", "[]", 422, Some("body")),
+        ("notes", r#"{"text": " "}"#, 422, Some("text")),
+        ("notes", r#"{"text": 1}"#, 422, Some("text")),
+        ("notes", &long, 422, Some("text")),
+        ("notes", r#"{"text": "a", "html": "b"}"#, 422, Some("html")),
+        ("notes", r#"{"text": "a\u0000b"}"#, 422, Some("body")),
+        ("links", r#"{"url": "javascript:alert(1)"}"#, 422, Some("url")),
+        ("links", r#"{"url": "https://x.example/ a"}"#, 422, Some("url")),
+        ("contacts", r#"{"label": "a"}"#, 422, Some("value")),
+        ("complaint", "{}", 422, Some("body")),
+        ("complaint", r#"{"a": {"b": ["\u0000"]}}"#, 422, Some("body")),
+        ("sale", r#"{"a": 1}"#, 404, None),
+    ] {
+        let answer = base.server.request(&key, &format!("POST /customers/{ann}/{kind}"), "", body).await;
+        assert_eq!((answer.status, answer.json()["errors"][0]["field"].as_str()), (status, field), "{kind} {body}");
+    }
+    let huge = json!({"text": "x".repeat(2 << 20)}).to_string();
+    assert_eq!(base.server.request(&key, &format!("POST /customers/{ann}/notes"), "", &huge).await.status, 413);
+    let object = r#"{"about": "Lamp", "parts": [1, {"no": "7"}]}"#;
+    assert_eq!(base.server.request(&key, &format!("POST /customers/{ann}/complaint"), "", object).await.status, 201);
+    let viewer = base.key(Role::Viewer, None).await;
+    let refused = base.server.request(&viewer, &format!("POST /customers/{ann}/notes"), "", r#"{"text": "a"}"#).await;
+    assert_eq!((refused.status, refused.json()["title"].as_str()), (403, Some("Forbidden")));
+}
+
+#[tokio::test]
+async fn entries_are_written_on_who_lives_and_read_with_who_was_merged() {
+    let base = Base::new().await;
+    let (old, ann) =
+        (base.customer("old@x.example", json!({})).await, base.customer("ann@x.example", json!({"name": "Ann"})).await);
+    let key = base.key(Role::Agent, None).await;
+    let what = format!("POST /customers/{old}/links");
+    let before = base.server.request(&key, &what, "", r#"{"url": "https://x.example"}"#).await;
+    let entry_id = before.json()["entry_id"].clone();
+    base.run(&format!(
+        "update customer360.customers set deleted_at = now() where customer_id = '{old}';
+         insert into customer360.redirects values ('{old}', '{ann}', now())"
+    ))
+    .await;
+    let moved = base.server.request(&key, &format!("POST /customers/{old}/notes"), "", r#"{"text": "a"}"#).await;
+    assert_eq!(moved.status, 308, "{moved:?}");
+    let count: i64 =
+        sqlx::query_scalar("select count(*) from customer360.entries").fetch_one(&base.pool).await.unwrap();
+    assert_eq!(count, 1, "nothing is written where the answer leads elsewhere");
+    let link = format!("/customers/{ann}/links/{}", entry_id.as_str().unwrap());
+    let changed = base.server.request(&key, &format!("PUT {link}"), "", r#"{"url": "https://y.example"}"#).await;
+    assert_eq!((changed.status, &changed.json()["customer_id"]), (200, &json!(old)), "it stays where it was written");
+}
+
+#[tokio::test]
+async fn a_limited_agent_writes_on_its_customers_only() {
+    let base = Base::new().await;
+    let nh = base.customer("nh@x.example", json!({"state": "NH"})).await;
+    let me = base.customer("me@x.example", json!({"state": "ME"})).await;
+    let (key, all) = (base.key(Role::Agent, Some("state in ('NH')")).await, base.key(Role::Agent, None).await);
+    let body = r#"{"text": "a"}"#;
+    let own = base.server.request(&key, &format!("POST /customers/{nh}/notes"), "", body).await;
+    assert_eq!(own.status, 201, "{own:?}");
+    let theirs = base.server.request(&all, &format!("POST /customers/{me}/notes"), "", body).await.json();
+    let note = format!("/customers/{me}/notes/{}", theirs["entry_id"].as_str().unwrap());
+    for what in [
+        format!("POST /customers/{me}/notes"),
+        format!("PUT {note}"),
+        format!("DELETE {note}"),
+        format!("POST {note}/undo"),
+    ] {
+        assert_eq!(base.server.request(&key, &what, "", body).await.status, 404, "{what}");
+    }
+    let through = note.replace(&me.to_string(), &nh.to_string());
+    assert_eq!(base.server.request(&key, &format!("PUT {through}"), "", body).await.status, 404);
+    assert_eq!(base.server.ask(&key, &note).await.status, 404);
+}
+
+#[tokio::test]
+async fn lists_are_kept_by_who_sees_everybody_and_limit_who_does_not() {
+    let base = Base::new().await;
+    let ann = base.customer("ann@x.example", json!({"name": "Ann"})).await;
+    base.customer("bob@x.example", json!({"name": "Bob"})).await;
+    let key = base.key(Role::Agent, None).await;
+    let done = async |what: &str| base.server.request(&key, what, "", "").await.status;
+    assert_eq!(done("PUT /lists/team%207").await, 422);
+    assert_eq!(done("PUT /lists/team-7/customers/ann@x.example").await, 404, "there is no such list");
+    assert_eq!((done("PUT /lists/team-7").await, done("PUT /lists/team-7").await), (204, 204));
+    assert_eq!(done("PUT /lists/team-7/customers/nobody@x.example").await, 404);
+    assert_eq!(done("PUT /lists/team-7/customers/ann@x.example").await, 204);
+    assert_eq!(done("PUT /lists/team-7/customers/ann@x.example").await, 204);
+    let lists = base.server.ask(&key, "/lists").await.json();
+    assert_eq!((&lists["items"][0]["name"], &lists["items"][0]["customers"]), (&json!("team-7"), &json!(1)));
+    let page = base.server.ask(&key, "/customers?list=team-7").await.json();
+    assert_eq!(page["items"][0]["customer_id"], json!(ann));
+    assert_eq!(
+        base.server.ask(&key, &format!("/customers/{ann}?fields=lists")).await.json(),
+        json!({"lists": ["team-7"]})
+    );
+
+    let limited = base.key(Role::Operator, Some("list team-7")).await;
+    assert_eq!(base.server.all_pages(&limited, "/customers", 5).await.len(), 1);
+    let refused = base.server.request(&limited, "PUT /lists/team-7/customers/bob@x.example", "", "").await;
+    assert_eq!(refused.status, 403, "nobody widens what it sees");
+    assert_eq!(done("DELETE /lists/team-7/customers/ann@x.example").await, 204);
+    assert_eq!(base.server.all_pages(&limited, "/customers", 5).await.len(), 0);
+    assert_eq!((done("DELETE /lists/team-7").await, done("DELETE /lists/team-7").await), (204, 404));
+}
+
+#[tokio::test]
+async fn who_read_and_wrote_is_in_the_audit_log_and_keys_say_when_they_were_used() {
+    let base = Base::new().await;
+    let ann = base.customer("ann@x.example", json!({"name": "Ann"})).await;
+    let key = base.key(Role::Agent, None).await;
+    base.server.ask(&key, &format!("/customers/{ann}")).await;
+    base.server.ask(&key, &format!("/customers/{ann}/timeline")).await;
+    base.server.ask(&key, "/customers").await;
+    base.server
+        .request(&key, &format!("POST /customers/{ann}/notes"), "x-request-id: mine\r\n", r#"{"text": "a"}"#)
+        .await;
+    base.server.request(&key, "PUT /lists/team-7", "", "").await;
+    let actions = async || -> Vec<(String, bool, String)> {
+        sqlx::query_as(
+            "select a.action, a.customer_id is not null, a.request_id from customer360.audit_log a
+             join customer360.api_keys k on k.key_id = a.key_id and k.last_used_at is not null order by a.action",
+        )
+        .fetch_all(&base.pool)
+        .await
+        .unwrap()
+    };
+    let since = std::time::Instant::now();
+    while actions().await.len() < 4 {
+        assert!(since.elapsed() < std::time::Duration::from_secs(20), "{:?}", actions().await);
+        tokio::task::yield_now().await;
+    }
+    let noted = actions().await;
+    let names: Vec<(&str, bool)> = noted.iter().map(|(action, on, _)| (action.as_str(), *on)).collect();
+    assert_eq!(names, [("add_entry", true), ("get_customer", true), ("list_timeline", true), ("make_list", false)]);
+    assert_eq!(noted[0].2, "mine");
+}
+
+#[tokio::test]
+async fn whoever_has_an_answer_already_is_told_so() {
+    let base = Base::new().await;
+    let ann = base.customer("ann@x.example", json!({"name": "Ann"})).await;
+    let key = base.key(Role::Agent, None).await;
+    let path = format!("GET /customers/{ann}");
+    let first = base.server.request(&key, &path, "", "").await;
+    let tag = first.head.lines().find_map(|line| line.strip_prefix("etag: ")).unwrap().to_owned();
+    let sent = format!("if-none-match: \"x\", W/{tag}\r\n");
+    let again = base.server.request(&key, &path, &sent, "").await;
+    assert_eq!((again.status, again.body.as_str()), (304, ""));
+    base.server.request(&key, &format!("POST /customers/{ann}/notes"), "", r#"{"text": "a"}"#).await;
+    let changed = base.server.request(&key, &path, &sent, "").await;
+    assert_eq!(changed.status, 200);
+    assert!(!changed.head.contains(&tag));
+}

@@ -1,0 +1,149 @@
+//! A key with a row filter sees its customers, and nothing of anybody else.
+
+use serde_json::{Value, json};
+use serve::keys::Role;
+
+use crate::support::base::Base;
+
+/// Two customers in New Hampshire and Vermont, one in Maine, whom nothing may show.
+async fn three_states() -> std::sync::Arc<Base> {
+    let base = Base::new().await;
+    let nh = base.customer("nh@x.example", json!({"name": "Hampshire", "state": "NH"})).await;
+    let vt = base.customer("vt@x.example", json!({"name": "Vermont", "state": "VT"})).await;
+    let me = base.customer("canary@maine.example", json!({"name": "Canary Maine", "state": "ME"})).await;
+    let gone = base.customer("canary.before@maine.example", json!({})).await;
+    base.run(&format!(
+        "update customer360.customers set deleted_at = now() where customer_id = '{gone}';
+         insert into customer360.redirects values ('{gone}', '{me}', now());
+         insert into customer360.lists values ('team-7', 'ann', now()), ('canary', 'ann', now());
+         insert into customer360.list_members values ('{vt}', 'team-7', now()), ('{me}', 'canary', now())"
+    ))
+    .await;
+    for (customer, order) in [(nh, "1"), (vt, "2"), (me, "canary")] {
+        base.order(customer, order, Some("2026-11-03T10:00:00Z"), "p").await;
+        base.note(customer, &format!("note {order}"), "2026-11-03T10:00:00Z").await;
+    }
+    base.note(gone, "canary note", "2026-11-03T10:00:00Z").await;
+    base.interaction(
+        "m1",
+        "2026-11-04T10:00:00Z",
+        "Both",
+        &[("nh@x.example", Some(nh)), ("canary@maine.example", Some(me))],
+    )
+    .await;
+    base.interaction("m2", "2026-11-04T10:00:00Z", "Canary", &[("canary@maine.example", Some(me))]).await;
+    base
+}
+
+#[tokio::test]
+async fn nothing_of_a_third_state_is_seen_through_any_list_count_search_id_or_error() {
+    let base = three_states().await;
+    let key = base.key(Role::Operator, Some("state in ('NH', 'VT')")).await;
+    let all = base.key(Role::Viewer, None).await;
+    let (me, nh) = (base.id("canary@maine.example"), base.id("nh@x.example"));
+    let gone = base.id("canary.before@maine.example");
+    let paths = [
+        "/customers?count=true".to_owned(),
+        "/customers?sort=name&count=true".to_owned(),
+        "/customers?state=ME&count=true".to_owned(),
+        "/customers?q=canary&count=true".to_owned(),
+        "/customers?q=canri&count=true".to_owned(),
+        "/customers?q=maine.example&count=true".to_owned(),
+        "/customers?system=home_delivery&count=true".to_owned(),
+        format!("/customers/{me}"),
+        format!("/customers/{gone}"),
+        "/customers/canary@maine.example".to_owned(),
+        "/customers/canary.before@maine.example".to_owned(),
+        format!("/customers/{me}/timeline"),
+        format!("/customers/{nh}"),
+        format!("/customers/{nh}/timeline"),
+        "/interactions?count=true".to_owned(),
+        format!("/interactions?customer={me}&count=true"),
+        "/interactions?thread=thread-m2&count=true".to_owned(),
+    ];
+    for path in paths {
+        let answer = base.server.ask(&key, &path).await;
+        assert!(!answer.body.to_lowercase().contains("canary"), "{path}: {answer:?}");
+        assert!(!answer.body.contains(&me.to_string()) && !answer.head.contains(&me.to_string()), "{path}: {answer:?}");
+        let everything = base.server.ask(&all, &path).await;
+        // A search that finds nobody exactly finds others who are like it.
+        if let (false, Some(seen)) = (path.contains("q="), answer_total(&answer.body)) {
+            let there = answer_total(&everything.body).unwrap();
+            assert!(seen < there, "{path}: {seen} of {there}");
+        }
+        let unseen = path.contains(&me.to_string()) || path.contains("canary") || path.contains(&gone.to_string());
+        if unseen && path.starts_with("/customers/") {
+            // Worded like somebody who does not exist.
+            let nobody = base.server.ask(&key, "/customers/nobody@x.example").await;
+            assert_eq!((answer.status, &answer.body), (404, &nobody.body), "{path}");
+        }
+    }
+    let mut seen: Vec<Value> = base.server.all_pages(&key, "/customers?sort=email", 1).await;
+    assert_eq!(seen.iter_mut().map(|item| item["email"].take()).collect::<Vec<_>>(), ["nh@x.example", "vt@x.example"]);
+    let both = base.server.ask(&key, "/interactions").await.json();
+    assert_eq!(both["items"][0]["participants"].as_array().unwrap().len(), 1, "only who may be seen");
+}
+
+fn answer_total(body: &str) -> Option<i64> {
+    serde_json::from_str::<Value>(body).unwrap()["total"].as_i64()
+}
+
+#[tokio::test]
+async fn a_list_and_attributes_have_to_hold_together() {
+    let base = three_states().await;
+    for (only, seen) in [
+        ("list team-7", "vt@x.example"),
+        ("list team-7 and state in ('NH')", ""),
+        ("list team-7 and state in ('VT')", "vt@x.example"),
+        ("list team-7 and list canary", ""),
+    ] {
+        let key = base.key(Role::Viewer, Some(only)).await;
+        for path in ["/customers", "/customers?q=example"] {
+            let items = base.server.all_pages(&key, path, 50).await;
+            let emails: Vec<&str> = items.iter().map(|item| item["email"].as_str().unwrap()).collect();
+            assert_eq!(emails.join(" "), seen, "{only} {path}");
+        }
+    }
+}
+
+/// The role, whatever statement it is given: policies hold, credentials and search texts are not its.
+#[tokio::test]
+async fn the_role_of_row_filters_sees_nothing_without_one_and_never_a_credential() {
+    let base = three_states().await;
+    let mut connection = staging::connect(&base.options.clone().options([("role", "c360_limited")])).await.unwrap();
+    let tables = [
+        "customers",
+        "orders",
+        "order_lines",
+        "interactions",
+        "interaction_participants",
+        "changes",
+        "redirects",
+        "entries",
+    ];
+    for filter in ["", r#"{"profiles": [], "lists": []}"#, r#"{"profiles": [{"state": "XX"}], "lists": []}"#] {
+        sqlx::query("select set_config('c360.row_filter', $1, false)")
+            .bind(filter)
+            .execute(&mut connection)
+            .await
+            .unwrap();
+        for table in tables {
+            let sql = format!("select count(*) from customer360.{table}");
+            let count: i64 = sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_one(&mut connection).await.unwrap();
+            assert_eq!(count, 0, "{table} under {filter:?}");
+        }
+    }
+    for refused in [
+        "select credential from customer360.xrefs",
+        "select search from customer360.customer_search",
+        "select * from customer360.documents",
+        "select * from customer360.api_keys",
+        "select * from customer360.audit_log",
+        "select * from customer360.decisions",
+        "select * from staging.records",
+        "update customer360.customers set email = null",
+    ] {
+        let error = sqlx::query(refused).execute(&mut connection).await.unwrap_err();
+        assert_eq!(error.as_database_error().unwrap().code().as_deref(), Some("42501"), "{refused}");
+    }
+}

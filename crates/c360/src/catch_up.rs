@@ -122,6 +122,7 @@ pub async fn everything(
         }
         consolidate(installation, &rules, cancel, on_step).await?;
     }
+    consolidate::count_pairs(&installation.database).await?;
     Ok(outcome)
 }
 

@@ -26,6 +26,9 @@ const RESTART_AFTER: Duration = Duration::from_secs(5);
 /// How often what is over is looked for.
 const UPKEEP_EVERY: Duration = Duration::from_mins(1);
 
+/// How often it is counted what the same people buy.
+const PAIRS_EVERY: Duration = Duration::from_mins(10);
+
 /// A part of the daemon that ended for a reason that starting it again does not cure.
 struct Hopeless(anyhow::Error);
 
@@ -45,6 +48,7 @@ pub async fn run(mut installation: Installation, http: bool, cancel: Cancellatio
     }
     spawn_consolidator(&mut parts, rules, installation.seal(), &installation.database, &cancel);
     spawn_upkeep(&mut parts, installation.database.clone(), installation.config.retention, cancel.clone());
+    spawn_pairs(&mut parts, installation.database.clone(), cancel.clone());
     spawn_gauges(&mut parts, installation.database.clone(), cancel.clone());
     if http {
         let listener = listen(&installation.config).await?;
@@ -188,6 +192,21 @@ fn spawn_consolidator(
         runtime.block_on(keep_running("consolidation".to_owned(), stop.clone(), async || {
             Ok(consolidate::run(&rules, &seal, &database, &stop).await.map_err(Into::into))
         }))
+    });
+}
+
+fn spawn_pairs(parts: &mut JoinSet<Result<(), Hopeless>>, database: PgConnectOptions, cancel: CancellationToken) {
+    parts.spawn(async move {
+        while cancel.run_until_cancelled(tokio::time::sleep(PAIRS_EVERY)).await.is_some() {
+            match cancel.run_until_cancelled(consolidate::count_pairs(&database)).await {
+                Some(Err(error)) => {
+                    tracing::warn!(%error, "counting what the same people buy failed, trying again later")
+                }
+                Some(Ok(counted)) => tracing::debug!(?counted, "counted what the same people buy"),
+                None => {}
+            }
+        }
+        Ok(())
     });
 }
 

@@ -72,6 +72,22 @@ create table customer360.list_members (
 );
 create index list_members_list on customer360.list_members (list, customer_id);
 
+-- ---------------------------------------------------------------- recommendations
+
+-- Products that the same people buy, counted over the whole base from time to time. Only those with at least five buyers in
+-- common: nobody is seen through them.
+create table customer360.product_pairs (
+    system text not null,
+    product_id text not null,
+    other_system text not null,
+    other_product_id text not null,
+    -- Customers who bought both.
+    buyers bigint not null,
+    -- How many times more often than by chance.
+    lift double precision not null,
+    constraint product_pairs_pkey primary key (system, product_id, other_system, other_product_id)
+);
+
 -- ---------------------------------------------------------------- where redirects end
 
 create index redirects_to on customer360.redirects (to_customer_id);

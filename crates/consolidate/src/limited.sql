@@ -3,7 +3,7 @@
 do $$
 declare
     tables text[] := array['customers', 'orders', 'order_lines', 'products', 'interactions', 'interaction_participants',
-                           'changes', 'redirects', 'entries', 'lists', 'list_members'];
+                           'changes', 'redirects', 'entries', 'lists', 'list_members', 'product_pairs'];
     name text;
 begin
     perform pg_advisory_xact_lock(hashtext('c360.limited'));

@@ -13,12 +13,14 @@ mod customers;
 mod entries;
 mod etag;
 mod fields;
+mod insights;
 mod interactions;
 mod lists;
 mod openapi;
 mod page;
 mod params;
 mod products;
+mod recommendations;
 mod timeline;
 
 use std::collections::BTreeSet;
@@ -132,7 +134,9 @@ pub(crate) fn router(settings: Settings) -> (Router, Writer) {
         .routes(utoipa_axum::routes!(customers::list))
         .routes(utoipa_axum::routes!(customer::get))
         .routes(utoipa_axum::routes!(timeline::list))
+        .routes(utoipa_axum::routes!(recommendations::list))
         .routes(utoipa_axum::routes!(interactions::list))
+        .routes(utoipa_axum::routes!(insights::get))
         .routes(utoipa_axum::routes!(products::get))
         .routes(utoipa_axum::routes!(entries::add))
         .routes(utoipa_axum::routes!(entries::get, entries::change, entries::remove))

@@ -5,6 +5,7 @@
 mod access;
 mod customers;
 mod entries;
+mod insights;
 mod limits;
 mod probes;
 mod row_filters;

@@ -184,4 +184,4 @@ status=0
 check_rust || status=1
 install_or_tell "${parts[@]}" || status=1
 [ "$status" = 0 ] || exit "$status"
-[ "$1" = demo ] || { "$here/fetch-jars.sh" && "$here/fetch-python.sh"; } >/dev/null
+[ "$1" = demo ] || { "$here/fetch-jars.sh" && "$here/fetch-python.sh" avro && "$here/fetch-python.sh" hostile; } >/dev/null

@@ -199,9 +199,12 @@ fn spawn_pairs(parts: &mut JoinSet<Result<(), Hopeless>>, database: PgConnectOpt
     parts.spawn(async move {
         while cancel.run_until_cancelled(tokio::time::sleep(PAIRS_EVERY)).await.is_some() {
             match cancel.run_until_cancelled(consolidate::count_pairs(&database)).await {
+                Some(Ok(counted)) => tracing::debug!(?counted, "counted what the same people buy"),
                 Some(Err(error)) => {
-                    tracing::warn!(%error, "counting what the same people buy failed, trying again later")
+                    tracing::warn!(%error, "counting what the same people buy failed, trying again later");
                 }
+                None => {}
+            }
                 Some(Ok(counted)) => tracing::debug!(?counted, "counted what the same people buy"),
                 None => {}
             }
@@ -224,6 +227,7 @@ fn spawn_upkeep(
                     held_back = kept.records.held_back,
                     changes = kept.changes.dropped,
                     dead_letters = kept.dead_letters,
+                    audit = kept.audit,
                     "dropped what is over"
                 ),
                 Ok(_) => {}

@@ -1,4 +1,4 @@
-//! What goes by itself when its time is over: staged records, settled dead letters, the history of profiles.
+//! What goes by itself when its time is over: staged records, settled dead letters, the history of profiles, the audit log.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::postgres::PgConnectOptions;
@@ -16,13 +16,15 @@ pub struct Kept {
     pub changes: consolidate::Forgotten,
     /// Settled dead letters that are forgotten.
     pub dead_letters: u64,
+    /// Entries of the audit log that are forgotten.
+    pub audit: u64,
 }
 
 impl Kept {
     /// Whether there is anything to tell.
     pub fn is_news(&self) -> bool {
         let partitions = self.records.dropped + self.records.held_back + self.changes.dropped;
-        partitions > 0 || self.dead_letters > 0
+        partitions > 0 || self.dead_letters > 0 || self.audit > 0
     }
 }
 
@@ -41,6 +43,7 @@ pub async fn keep(
             records: staging::expire(&mut connection, now).await?,
             dead_letters: dead_letters::forget_settled(&mut *connection, before(retention.settled_dead_letters))
                 .await?,
+            audit: serve::forget_audit(&mut connection, before(retention.audit)).await?,
             changes: consolidate::forget_changes(&mut connection, before(retention.changes)).await?,
         })
     };

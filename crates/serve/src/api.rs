@@ -39,6 +39,7 @@ pub(crate) use access::Caller;
 use access::Rates;
 use audit::Audit;
 pub(crate) use audit::Writer;
+pub use audit::forget_audit;
 use page::Cursors;
 
 use crate::keys::Keyring;
@@ -146,5 +147,5 @@ pub(crate) fn router(settings: Settings) -> (Router, Writer) {
         .routes(utoipa_axum::routes!(lists::put, lists::take))
         .layer(axum::middleware::from_fn(etag::tagged))
         .split_for_parts();
-    (router.merge(openapi::route(&document)).with_state(api), writer)
+    (router.merge(openapi::route(document)).with_state(api), writer)
 }

@@ -24,7 +24,7 @@ mod routes;
 mod row_filter;
 mod server;
 
-pub use api::Settings;
+pub use api::{Settings, forget_audit};
 pub use error::Error;
 pub use row_filter::{NoRowFilter, RowFilter};
 pub use server::{listen, serve};

@@ -32,7 +32,13 @@ written as (
         profile = excluded.profile, provenance = excluded.provenance, updated_at = excluded.updated_at,
         version = c.version + 1
     where c.profile <> excluded.profile or c.provenance <> excluded.provenance
-    returning customer_id, profile
+    returning customer_id, email, profile
+),
+found_by as (
+    insert into customer360.customer_search as s (customer_id, name, search)
+    select customer_id, customer360.search_name(profile), customer360.search_text(profile, email) from written
+    on conflict (customer_id) do update set name = excluded.name, search = excluded.search
+    where (s.name, s.search) is distinct from (excluded.name, excluded.search)
 )
 insert into customer360.changes (customer_id, at, new, system, external_id, cause)
 select customer_id, now(), profile, 'home_delivery', '1', 'record' from written;

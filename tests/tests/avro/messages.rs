@@ -17,7 +17,7 @@ pub(crate) struct Message {
 /// Writes messages in order; the ids of their values' schemas.
 pub(crate) async fn produce(broker: &Broker, registry: &str, topic: &str, messages: &[Message]) -> Vec<Option<u64>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let script = Command::new(root.join("../scripts/fetch-python.sh")).output().await.unwrap();
+    let script = Command::new(root.join("../scripts/fetch-python.sh")).arg("avro").output().await.unwrap();
     assert!(script.status.success(), "{}", String::from_utf8_lossy(&script.stderr));
     let mut client = Command::new(String::from_utf8(script.stdout).unwrap().trim_end())
         .arg(root.join("avro/produce.py"))

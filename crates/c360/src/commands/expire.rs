@@ -17,8 +17,9 @@ pub(super) async fn run(config: Config) -> anyhow::Result<Exit> {
         kept.records.dropped, kept.records.held_back, kept.records.locked
     );
     println!(
-        "dropped {} months of the history of profiles, {} in use by readers; forgot {} settled dead letters",
-        kept.changes.dropped, kept.changes.locked, kept.dead_letters
+        "dropped {} months of the history of profiles, {} in use by readers; forgot {} settled dead letters and {} entries of \
+         the audit log",
+        kept.changes.dropped, kept.changes.locked, kept.dead_letters, kept.audit
     );
     Ok(Exit::Done)
 }

@@ -93,12 +93,15 @@ pub struct Retention {
     /// Dead letters that were retried or discarded. Parked ones stay.
     #[serde(with = "duration")]
     pub settled_dead_letters: Duration,
+    /// Entries of `customer360.audit_log`.
+    #[serde(with = "duration")]
+    pub audit: Duration,
 }
 
 impl Default for Retention {
     fn default() -> Self {
         let days = |days: u64| Duration::from_hours(days * 24);
-        Self { changes: days(400), settled_dead_letters: days(90) }
+        Self { changes: days(400), settled_dead_letters: days(90), audit: days(400) }
     }
 }
 

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use sqlx::PgPool;
 use sqlx::types::Uuid;
+use sqlx::{PgConnection, PgPool};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio_util::sync::CancellationToken;
 
@@ -83,6 +83,16 @@ impl Writer {
             tokio::time::sleep(PAUSE).await;
         }
     }
+}
+
+/// Deletes what was noted before this time, and says how much it was.
+pub async fn forget_audit(connection: &mut PgConnection, before: DateTime<Utc>) -> Result<u64, staging::Error> {
+    let done = sqlx::query("delete from customer360.audit_log where at < $1")
+        .bind(before)
+        .execute(connection)
+        .await
+        .map_err(staging::Error::database("forgetting the audit log"))?;
+    Ok(done.rows_affected())
 }
 
 /// Notes reads and when keys were last used.

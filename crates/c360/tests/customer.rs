@@ -239,6 +239,7 @@ async fn whom_a_guard_keeps_out_is_listed_and_let_in() {
     assert_eq!(listed(&["crowded"]), [""; 0]);
     assert_eq!(place.json(&["undo", "desk@x.example"])["done"], "undone");
     assert_eq!(listed(&["crowded"]), ["31", "32", "33"]);
+    place.refused(&["show", "desk@x.example"], 66, "held back (crowded)");
 
     assert_eq!(place.json(&["block", "Ann@X.example"])["customers"][0]["change"], "vanishes");
     assert_eq!(listed(&["blocked"]), ["27", "1"]);

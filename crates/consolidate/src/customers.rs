@@ -100,6 +100,12 @@ pub(crate) async fn write(
     Ok(written.len())
 }
 
+/// Those that had nobody and have somebody again.
+pub(crate) fn revived(targets: &[Target], known: &HashMap<Uuid, Known>) -> Vec<Uuid> {
+    let had_nobody = |target: &&Target| known.get(&target.customer_id).is_some_and(|known| known.deleted);
+    targets.iter().filter(|target| target.living).filter(had_nobody).map(|target| target.customer_id).collect()
+}
+
 /// What writing a customer would do, with the attributes that would change; `None` for one that is as it is to be.
 pub(crate) fn foresee(target: &Target, known: Option<&Known>) -> Option<(crate::Change, Vec<String>)> {
     let Some(known) = known else {

@@ -11,11 +11,11 @@ use sqlx::{PgConnection, Row};
 
 use crate::decide::{self, Decision};
 use crate::error::database;
-use crate::find::{Key, find};
+use crate::find::Key;
 use crate::fold::{Living, Marked, read_living, settled};
 use crate::matching::Matching;
 use crate::show::{self, Customer};
-use crate::{Error, Refusal, Rules};
+use crate::{Error, Rules};
 
 /// Entries of the history that are read; the newest.
 const MAX_CHANGES: i64 = 200;
@@ -80,13 +80,12 @@ pub struct Entry {
 /// Finds a customer and explains its profile.
 pub async fn explain(connection: &mut PgConnection, rules: &Rules, key: &Key) -> Result<Explained, Error> {
     let matching = Matching::read(connection, rules).await?;
-    let found = find(connection, &matching, key).await?;
-    let customer = show::read(connection, found.customer_id).await?.ok_or(Refusal::HeldBack)?;
+    let customer = show::find_and_read(connection, &matching, key).await?;
     let own = MatchKey::from_stored(customer.match_key.clone());
     let keys = matching.decisions.leading_to(&own);
     let marked: Vec<Marked<'_>> = keys.iter().map(|key| Marked { key: key.clone(), cause: "" }).collect();
     let living = settled(read_living(connection, &marked).await?, &matching);
-    let here = living.iter().filter(|xref| xref.belongs_to == Ok(found.customer_id));
+    let here = living.iter().filter(|xref| xref.belongs_to == Ok(customer.customer_id));
     let contributors: Vec<Contributor<'_>> = here.map(Living::contributor).collect();
     let profile = rules.survivorship.fold(&contributors);
     let follows_rules =
@@ -96,7 +95,7 @@ pub async fn explain(connection: &mut PgConnection, rules: &Rules, key: &Key) ->
         held_back: held_back(&living),
         max_xrefs_per_system: rules.guards.max_xrefs_per_system,
         decisions: decisions(connection, &matching, &keys).await?,
-        changes: changes(connection, found.customer_id).await?,
+        changes: changes(connection, customer.customer_id).await?,
         pending: is_pending(connection, &keys).await?,
         follows_rules,
         match_keys: keys.iter().map(ToString::to_string).collect(),

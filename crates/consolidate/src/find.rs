@@ -24,14 +24,14 @@ pub enum Key {
 
 /// A customer who was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
+pub(crate) struct Found {
     /// The match key that was named, as it is normalised.
-    pub named: MatchKey,
+    pub(crate) named: MatchKey,
     /// The match key on which decisions about this customer are made: the one that was named, unless whoever had it has
     /// moved on.
-    pub match_key: MatchKey,
-    /// To whom that leads, through merges and redirects. There is no row of one whose cross-references are all held back.
-    pub customer_id: Uuid,
+    pub(crate) match_key: MatchKey,
+    /// To whom that leads, through merges and redirects; `None` where all cross-references are held back.
+    pub(crate) customer_id: Option<Uuid>,
 }
 
 /// A cross-reference that was found.
@@ -75,8 +75,9 @@ pub(crate) async fn find(connection: &mut PgConnection, matching: &Matching<'_>,
         },
     };
     let leads_to = matching.decisions.resolve(&named);
-    let (customer_id, last) = follow(connection, leads_to.customer_id(matching.namespace)).await?;
-    let match_key = if *leads_to == named { last.unwrap_or_else(|| named.clone()) } else { named.clone() };
+    let end = follow(connection, leads_to.customer_id(matching.namespace)).await?;
+    let customer_id = (!end.is_held_back).then_some(end.customer_id);
+    let match_key = end.match_key.filter(|_| *leads_to == named).unwrap_or_else(|| named.clone());
     Ok(Found { named, match_key, customer_id })
 }
 
@@ -119,16 +120,21 @@ async fn key_of_email(connection: &mut PgConnection, matching: &Matching<'_>, em
         Err(Unmatched::Blocked) => return Err(Refusal::Blocked.into()),
         Err(_) => return Err(Refusal::NoKey.into()),
     };
-    if row(connection, key.customer_id(matching.namespace)).await?.is_some() {
-        return Ok(key);
-    }
-    let is_held_back: bool =
-        sqlx::query_scalar("select exists (select from customer360.xrefs where match_key = $1 and deleted_at is null)")
-            .bind(key.as_str())
-            .fetch_one(connection)
-            .await
-            .map_err(database("looking for a match key"))?;
-    if is_held_back { Ok(key) } else { Err(Refusal::Unknown.into()) }
+    let is_known = row(connection, key.customer_id(matching.namespace)).await?.is_some();
+    if is_known || holds_back(connection, &key).await? { Ok(key) } else { Err(Refusal::Unknown.into()) }
+}
+
+/// Whether somebody living has this match key and is held back.
+async fn holds_back(connection: &mut PgConnection, key: &MatchKey) -> Result<bool, Error> {
+    sqlx::query_scalar(
+        "select exists (
+             select from customer360.xrefs where match_key = $1 and customer_id is null and deleted_at is null
+         )",
+    )
+    .bind(key.as_str())
+    .fetch_one(connection)
+    .await
+    .map_err(database("looking for a match key"))
 }
 
 /// What a customer's row says of where to look.
@@ -156,21 +162,29 @@ async fn row(connection: &mut PgConnection, customer_id: Uuid) -> Result<Option<
     }))
 }
 
-/// Follows redirects, each only while its customer has nobody; returns where that ends, with its match key.
-pub(crate) async fn follow(
-    connection: &mut PgConnection,
-    customer_id: Uuid,
-) -> Result<(Uuid, Option<MatchKey>), Error> {
-    let (mut at, mut match_key) = (customer_id, None);
+/// Where redirects end.
+pub(crate) struct End {
+    pub(crate) customer_id: Uuid,
+    /// That of the customer; `None` of one of whom there is no row.
+    match_key: Option<MatchKey>,
+    /// Whether everybody with that match key is held back.
+    is_held_back: bool,
+}
+
+/// Follows redirects, each only while its customer has nobody, and nobody is held back who would be that customer's: whoever
+/// had the email before is a stranger to them.
+pub(crate) async fn follow(connection: &mut PgConnection, customer_id: Uuid) -> Result<End, Error> {
+    let mut end = End { customer_id, match_key: None, is_held_back: false };
     for _ in 0..MAX_STEPS {
-        let Some(row) = row(connection, at).await? else { break };
-        match_key = Some(row.match_key);
+        let Some(row) = row(connection, end.customer_id).await? else { break };
+        end.is_held_back = !row.is_living && holds_back(connection, &row.match_key).await?;
+        end.match_key = Some(row.match_key);
         match row.leads_to {
-            Some(next) if !row.is_living && next != customer_id => at = next,
+            Some(next) if !row.is_living && !end.is_held_back && next != customer_id => end.customer_id = next,
             _ => break,
         }
     }
-    Ok((at, match_key))
+    Ok(end)
 }
 
 async fn xref(connection: &mut PgConnection, system: &str, external_id: &str) -> Result<Option<FoundXref>, Error> {

@@ -18,6 +18,7 @@ use crate::customers::{self, Target};
 use crate::dirty::{self, Marks, Window};
 use crate::error::database;
 use crate::matching::{self, Matching, Stray};
+use crate::xrefs::Moved;
 use crate::{Error, Rules, interactions, metrics, migrate, orders, redirects};
 
 pub(crate) use look::look;
@@ -144,10 +145,10 @@ pub(crate) async fn fold_part(
     now: DateTime<Utc>,
 ) -> Result<usize, Error> {
     let found = matching::newly_matched(connection, matching, part).await?;
-    matching::write(connection, &found).await?;
+    matching::write(connection, &found, now).await?;
     let mut living = read_living(connection, part).await?;
     let strays = take_strays(&mut living, matching);
-    matching::write(connection, &strays).await?;
+    matching::write(connection, &strays, now).await?;
     mark_again(connection, &strays, part, now).await?;
     assign(&mut living, matching);
 
@@ -156,6 +157,7 @@ pub(crate) async fn fold_part(
     let known = customers::read(connection, &ids).await?;
     let profiles = customers::write(connection, &targets, &known, now).await?;
     move_xrefs(connection, &living, now).await?;
+    redirects::forget(connection, &customers::revived(&targets, &known)).await?;
     attach_participants(connection, &targets, matching).await?;
     offer_for_polling(connection, part, &living, matching.rules, now).await?;
     Ok(profiles)
@@ -313,7 +315,7 @@ impl Living {
 }
 
 /// Writes to whom cross-references belong, where that has changed, with their orders, and where they came from.
-async fn move_xrefs(connection: &mut PgConnection, living: &[Living], now: DateTime<Utc>) -> Result<(), Error> {
+async fn move_xrefs<'l>(connection: &mut PgConnection, living: &'l [Living], now: DateTime<Utc>) -> Result<(), Error> {
     let reason = |xref: &Living| xref.belongs_to.err().map(Unmatched::as_str);
     let misplaced: Vec<&Living> = living
         .iter()
@@ -335,14 +337,15 @@ async fn move_xrefs(connection: &mut PgConnection, living: &[Living], now: DateT
     .execute(&mut *connection)
     .await
     .map_err(database("moving cross-references"))?;
-    let owners = misplaced.iter().map(|xref| (xref.system.as_str(), xref.external_id.as_str(), xref.belongs_to.ok()));
-    orders::attach(connection, owners).await?;
-    let moves: BTreeMap<Uuid, Uuid> = misplaced
-        .iter()
-        .filter_map(|xref| Some((xref.customer_id?, xref.belongs_to.ok()?)))
-        .filter(|(old, new)| old != new)
-        .collect();
-    redirects::note(connection, &moves, now).await
+    let moved = |xref: &&'l Living| Moved {
+        system: &xref.system,
+        external_id: &xref.external_id,
+        from: xref.customer_id,
+        to: xref.belongs_to.ok(),
+    };
+    let moved: Vec<Moved<'_>> = misplaced.iter().map(moved).collect();
+    orders::attach(connection, &moved).await?;
+    redirects::follow(connection, &moved, now).await
 }
 
 /// Participants belong to the customer to whom their key leads, while that one lives.

@@ -55,7 +55,7 @@ mod xrefs;
 pub use consolidator::{Consolidator, Drained};
 pub use dirty::mark;
 pub use error::Error;
-pub use find::{Found, Key};
+pub use find::Key;
 pub use history::{Forgotten, forget_changes};
 pub use migrate::{all_migrations, migrate, missing_migrations, pending_migrations};
 pub use pairs::{PairsCounted, count_pairs};

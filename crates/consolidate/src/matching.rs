@@ -10,7 +10,8 @@ use sqlx::{PgConnection, Row};
 
 use crate::error::database;
 use crate::fold::Marked;
-use crate::{Error, Rules, decisions, orders};
+use crate::xrefs::Moved;
+use crate::{Error, Rules, decisions, orders, redirects};
 
 /// What is in force: rules, standing decisions, retirements, and the namespace of this installation's customer ids.
 pub(crate) struct Matching<'r> {
@@ -114,8 +115,8 @@ pub(crate) async fn newly_matched(
 }
 
 /// Writes the match keys that strays have now. One that moves keeps its customer, by which the fold sees where it came
-/// from; one that matches nobody any more loses it, and its orders with it.
-pub(crate) async fn write(connection: &mut PgConnection, strays: &[Stray]) -> Result<(), Error> {
+/// from; one that matches nobody any more loses it, and its orders and redirects with it.
+pub(crate) async fn write(connection: &mut PgConnection, strays: &[Stray], now: DateTime<Utc>) -> Result<(), Error> {
     if strays.is_empty() {
         return Ok(());
     }
@@ -136,5 +137,9 @@ pub(crate) async fn write(connection: &mut PgConnection, strays: &[Stray]) -> Re
     .await
     .map_err(database("matching cross-references anew"))?;
     let unmatched = strays.iter().filter(|stray| stray.key.is_err());
-    orders::attach(connection, unmatched.map(|stray| (stray.system.as_str(), stray.external_id.as_str(), None))).await
+    let moved =
+        unmatched.map(|stray| Moved { system: &stray.system, external_id: &stray.external_id, from: None, to: None });
+    let moved: Vec<Moved<'_>> = moved.collect();
+    orders::attach(connection, &moved).await?;
+    redirects::follow(connection, &moved, now).await
 }

@@ -15,7 +15,7 @@ use crate::error::database;
 use crate::matching::Matching;
 use crate::restarts::{Clocks, Older};
 use crate::xrefs::{Named, Slot, Slots};
-use crate::{Error, Rules, dirty, exclude, interactions, metrics, orders, products};
+use crate::{Error, Rules, dirty, exclude, interactions, metrics, orders, products, redirects};
 
 /// With fewer records for each lane, a second transaction costs more than it saves.
 const FEW_RECORDS: usize = 500;
@@ -156,7 +156,7 @@ async fn merge_customers<'r>(
     Ok(met)
 }
 
-/// Writes the cross-references that changed, lets their orders follow, and marks the match keys touched.
+/// Writes the cross-references that changed, lets orders and redirects follow, and marks the match keys touched.
 pub(crate) async fn write(
     connection: &mut PgConnection,
     slots: &Slots,
@@ -166,9 +166,9 @@ pub(crate) async fn write(
 ) -> Result<(), Error> {
     slots.write(connection).await?;
     let newcomers = orders::waiting(connection).await?;
-    let owners = slots.other_owners(newcomers);
-    let owners = owners.iter().map(|(system, slot)| (*system, slot.xref.external_id.as_str(), slot.customer_id));
-    orders::attach(connection, owners).await?;
+    orders::attach(connection, &slots.moved(newcomers)).await?;
+    // Nobody was left by a newcomer.
+    redirects::follow(connection, &slots.moved(false), now).await?;
     let touched: Vec<&str> = touched.iter().map(String::as_str).collect();
     dirty::mark(connection, &touched, cause, now).await
 }

@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
 use model::{Operation, OrderFields, OrderLine, Position};
-use sqlx::types::Uuid;
 use sqlx::{PgConnection, Row};
 use staging::StagedRecord;
 
 use crate::Error;
 use crate::error::database;
 use crate::merge::Unreadable;
+use crate::xrefs::Moved;
 
 type Id<'r> = (&'r str, &'r str);
 type Said<'r> = (&'r StagedRecord, OrderFields);
@@ -261,19 +261,10 @@ pub(crate) async fn waiting(connection: &mut PgConnection) -> Result<bool, Error
     .map_err(database("looking for waiting orders"))
 }
 
-/// Lets orders follow their customers' cross-references (system, external id, customer): whoever gives a cross-reference
+/// Lets orders follow their customers' cross-references: whoever gives a cross-reference
 /// another customer, or none, has to take its orders along.
-pub(crate) async fn attach<'x>(
-    connection: &mut PgConnection,
-    owners: impl Iterator<Item = (&'x str, &'x str, Option<Uuid>)>,
-) -> Result<(), Error> {
-    let (mut systems, mut external_ids, mut customers) = (Vec::new(), Vec::new(), Vec::new());
-    for (system, external_id, customer) in owners {
-        systems.push(system);
-        external_ids.push(external_id);
-        customers.push(customer);
-    }
-    if systems.is_empty() {
+pub(crate) async fn attach(connection: &mut PgConnection, moved: &[Moved<'_>]) -> Result<(), Error> {
+    if moved.is_empty() {
         return Ok(());
     }
     sqlx::query(
@@ -283,9 +274,9 @@ pub(crate) async fn attach<'x>(
          where o.system = owner.system and o.customer_external_id = owner.external_id
            and o.customer_id is distinct from owner.customer_id",
     )
-    .bind(systems)
-    .bind(external_ids)
-    .bind(customers)
+    .bind(moved.iter().map(|moved| moved.system).collect::<Vec<_>>())
+    .bind(moved.iter().map(|moved| moved.external_id).collect::<Vec<_>>())
+    .bind(moved.iter().map(|moved| moved.to).collect::<Vec<_>>())
     .execute(connection)
     .await
     .map_err(database("attaching orders"))?;

@@ -43,14 +43,14 @@ impl Person {
         let mut person = Self::default();
         match &named(key) {
             Key::CustomerId(id) => {
-                person.customers.insert(follow(connection, *id).await?.0);
+                person.customers.insert(follow(connection, *id).await?.customer_id);
             }
             Key::Xref(system, external_id) => {
                 person.ids.insert((system.clone(), external_id.clone()));
             }
             Key::Word(email) => {
                 if let Some(key) = key_of(email) {
-                    person.customers.insert(follow(connection, matching.customer_id(&key)).await?.0);
+                    person.customers.insert(follow(connection, matching.customer_id(&key)).await?.customer_id);
                     person.keys.insert(key.as_str().to_owned());
                 }
             }
@@ -66,6 +66,11 @@ impl Person {
         }
     }
 
+    /// The cross-references, as statements take them: systems and ids in pairs.
+    fn pairs(&self) -> (Vec<String>, Vec<String>) {
+        self.ids.iter().cloned().unzip()
+    }
+
     /// Match keys that lead where one of these leads, and the customers of all of them.
     fn add_keys(&mut self, matching: &Matching<'_>) {
         for key in std::mem::take(&mut self.keys) {
@@ -78,11 +83,17 @@ impl Person {
         }
     }
 
-    /// Match keys of the customers, and those who have moved to one of them and left nobody behind.
+    /// Match keys of the customers, and those who have moved to one of them, or with one of the cross-references, and left
+    /// nobody behind.
     async fn add_customers(&mut self, connection: &mut PgConnection) -> Result<(), Error> {
+        let (systems, external_ids) = self.pairs();
         let rows = sqlx::query(
-            "with moved as materialized (
-                 select customer_id from customer360.redirects where to_customer_id = any ($1)
+            "with ids as materialized (
+                 select * from unnest($2::text[], $3::text[]) as i (system, external_id)
+             ),
+             moved as materialized (
+                 select customer_id from customer360.redirects
+                 where to_customer_id = any ($1) or (system, external_id) in (select system, external_id from ids)
              )
              select c.customer_id, c.match_key
              from customer360.customers c
@@ -90,6 +101,8 @@ impl Person {
                 or c.deleted_at is not null and c.customer_id in (select customer_id from moved)",
         )
         .bind(self.customers.iter().copied().collect::<Vec<_>>())
+        .bind(systems)
+        .bind(external_ids)
         .fetch_all(connection)
         .await
         .map_err(database("finding a person's customers"))?;
@@ -103,8 +116,7 @@ impl Person {
     /// Cross-references that point to the customers, living or tombstoned, have one of the match keys, or have the email of
     /// one and are held back or stand alone; and where the named ones lead.
     async fn add_xrefs(&mut self, connection: &mut PgConnection, matching: &Matching<'_>) -> Result<(), Error> {
-        let (systems, external_ids): (Vec<&str>, Vec<&str>) =
-            self.ids.iter().map(|(system, external_id)| (system.as_str(), external_id.as_str())).unzip();
+        let (systems, external_ids) = self.pairs();
         let rows = sqlx::query(
             "with named as materialized (
                  select * from unnest($3::text[], $4::text[]) as n (system, external_id)
@@ -164,6 +176,6 @@ pub(crate) async fn moved_on(
         Key::Word(email) => key_of(&email).map(|key| matching.customer_id(&key)),
     };
     let Some(customer_id) = customer_id else { return Ok(None) };
-    let (end, _) = follow(connection, customer_id).await?;
+    let end = follow(connection, customer_id).await?.customer_id;
     Ok((end != customer_id).then_some(end))
 }

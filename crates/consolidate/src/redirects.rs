@@ -1,4 +1,7 @@
 //! Redirects: where the last cross-reference of a customer went.
+//!
+//! A redirect hangs on that cross-reference and follows it, as orders do: to another customer, or to nobody while it matches
+//! none. It is gone when its customer has somebody again.
 
 use std::collections::BTreeMap;
 
@@ -8,46 +11,101 @@ use sqlx::types::Uuid;
 
 use crate::Error;
 use crate::error::database;
+use crate::xrefs::Moved;
 
-/// Notes moves of cross-references (old customer to new) of those old customers that have no living cross-reference left.
-/// Called after the moves are written.
-pub(crate) async fn note(
+/// Lets redirects follow cross-references, and notes those of customers who have no living one left. Called after the moves
+/// are written.
+pub(crate) async fn follow(
     connection: &mut PgConnection,
-    moves: &BTreeMap<Uuid, Uuid>,
+    moved: &[Moved<'_>],
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
-    if moves.is_empty() {
+    if moved.is_empty() {
         return Ok(());
     }
-    // Two lanes may each take a cross-reference from one customer: the second has to see that the first is gone.
-    sqlx::query("select pg_advisory_xact_lock(hashtext('c360.redirects'))")
-        .execute(&mut *connection)
-        .await
-        .map_err(database("waiting to note redirects"))?;
-    let (old, new): (Vec<Uuid>, Vec<Uuid>) = moves.iter().unzip();
+    lock(&mut *connection).await?;
+    remove(&mut *connection, &moved.iter().filter_map(|moved| moved.to).collect::<Vec<_>>()).await?;
     sqlx::query(
-        "with moves as materialized (
-             select * from unnest($1::uuid[], $2::uuid[]) as m (customer_id, to_customer_id)
+        "update customer360.redirects r
+         set to_customer_id = m.customer_id, since = $4
+         from unnest($1::text[], $2::text[], $3::uuid[]) as m (system, external_id, customer_id)
+         where r.system = m.system and r.external_id = m.external_id
+           and r.to_customer_id is distinct from m.customer_id",
+    )
+    .bind(moved.iter().map(|moved| moved.system).collect::<Vec<_>>())
+    .bind(moved.iter().map(|moved| moved.external_id).collect::<Vec<_>>())
+    .bind(moved.iter().map(|moved| moved.to).collect::<Vec<_>>())
+    .bind(now)
+    .execute(&mut *connection)
+    .await
+    .map_err(database("following cross-references"))?;
+    note(connection, moved, now).await
+}
+
+async fn note(connection: &mut PgConnection, moved: &[Moved<'_>], now: DateTime<Utc>) -> Result<(), Error> {
+    // Of several that left one customer, one.
+    let departures: BTreeMap<Uuid, (Uuid, &Moved<'_>)> = moved
+        .iter()
+        .filter_map(|moved| Some((moved.from?, (moved.to?, moved))))
+        .filter(|(from, (to, _))| from != to)
+        .collect();
+    if departures.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "with departures as materialized (
+             select * from unnest($1::uuid[], $2::text[], $3::text[], $4::uuid[])
+                 as d (customer_id, system, external_id, to_customer_id)
          ),
-         -- old customers that still have somebody
+         -- customers that still have somebody
          living as materialized (
              select distinct customer_id from customer360.xrefs
              where customer_id = any ($1) and deleted_at is null
          )
-         insert into customer360.redirects as r (customer_id, to_customer_id, since)
-         select m.customer_id, m.to_customer_id, $3
-         from moves m
-         left join living l on l.customer_id = m.customer_id
+         insert into customer360.redirects as r (customer_id, system, external_id, to_customer_id, since)
+         select d.customer_id, d.system, d.external_id, d.to_customer_id, $5
+         from departures d
+         left join living l on l.customer_id = d.customer_id
          where l.customer_id is null
          on conflict on constraint redirects_pkey do update set
-             to_customer_id = excluded.to_customer_id, since = excluded.since
-         where r.to_customer_id <> excluded.to_customer_id",
+             system = excluded.system, external_id = excluded.external_id, to_customer_id = excluded.to_customer_id,
+             since = excluded.since",
     )
-    .bind(old)
-    .bind(new)
+    .bind(departures.keys().copied().collect::<Vec<_>>())
+    .bind(departures.values().map(|(_, moved)| moved.system).collect::<Vec<_>>())
+    .bind(departures.values().map(|(_, moved)| moved.external_id).collect::<Vec<_>>())
+    .bind(departures.values().map(|(to, _)| *to).collect::<Vec<_>>())
     .bind(now)
     .execute(connection)
     .await
     .map_err(database("noting redirects"))?;
+    Ok(())
+}
+
+/// Forgets where customers led who have somebody again.
+pub(crate) async fn forget(connection: &mut PgConnection, customers: &[Uuid]) -> Result<(), Error> {
+    if customers.is_empty() {
+        return Ok(());
+    }
+    lock(&mut *connection).await?;
+    remove(connection, customers).await
+}
+
+/// A redirect may hang on a cross-reference of another lane, and two lanes may each take one from the same customer: the
+/// second has to see what the first did.
+async fn lock(connection: &mut PgConnection) -> Result<(), Error> {
+    sqlx::query("select pg_advisory_xact_lock(hashtext('c360.redirects'))")
+        .execute(connection)
+        .await
+        .map_err(database("waiting to write redirects"))?;
+    Ok(())
+}
+
+async fn remove(connection: &mut PgConnection, customers: &[Uuid]) -> Result<(), Error> {
+    sqlx::query("delete from customer360.redirects where customer_id = any ($1)")
+        .bind(customers)
+        .execute(connection)
+        .await
+        .map_err(database("forgetting redirects"))?;
     Ok(())
 }

@@ -6,7 +6,7 @@ use sqlx::types::Uuid;
 use sqlx::{PgConnection, Row};
 
 use crate::error::database;
-use crate::find::{Found, Key, find};
+use crate::find::{Key, find};
 use crate::matching::Matching;
 use crate::{Error, Refusal, Rules};
 
@@ -84,13 +84,21 @@ pub struct Redirect {
 }
 
 /// Finds a customer and reads everything that belongs to it.
-pub async fn show(connection: &mut PgConnection, rules: &Rules, key: &Key) -> Result<(Found, Customer), Error> {
+pub async fn show(connection: &mut PgConnection, rules: &Rules, key: &Key) -> Result<Customer, Error> {
     let matching = Matching::read(connection, rules).await?;
-    let found = find(connection, &matching, key).await?;
-    match read(connection, found.customer_id).await? {
-        Some(customer) => Ok((found, customer)),
-        None => Err(Refusal::HeldBack.into()),
-    }
+    find_and_read(connection, &matching, key).await
+}
+
+pub(crate) async fn find_and_read(
+    connection: &mut PgConnection,
+    matching: &Matching<'_>,
+    key: &Key,
+) -> Result<Customer, Error> {
+    let customer = match find(connection, matching, key).await?.customer_id {
+        Some(customer_id) => read(connection, customer_id).await?,
+        None => None,
+    };
+    customer.ok_or_else(|| Refusal::HeldBack.into())
 }
 
 /// Reads a customer by id.

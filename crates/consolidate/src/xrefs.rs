@@ -29,6 +29,16 @@ pub(crate) struct Slot {
     changed: bool,
 }
 
+/// A living cross-reference that belongs to another customer now, or to nobody.
+#[derive(Clone, Copy)]
+pub(crate) struct Moved<'x> {
+    pub(crate) system: &'x str,
+    pub(crate) external_id: &'x str,
+    /// To whom it belonged, where that is known.
+    pub(crate) from: Option<Uuid>,
+    pub(crate) to: Option<Uuid>,
+}
+
 /// What is read of a row, before its attributes.
 const COLUMNS: &str =
     "x.system, x.external_id, jsonb_typeof(x.external_id_json) = 'number', x.customer_id, x.match_key,
@@ -174,13 +184,17 @@ impl Slots {
     }
 
     /// Living cross-references that have another customer now, or none; of the new ones only if `newcomers`.
-    pub(crate) fn other_owners(&self, newcomers: bool) -> Vec<(&str, &Slot)> {
+    pub(crate) fn moved(&self, newcomers: bool) -> Vec<Moved<'_>> {
+        let new = newcomers.then(|| self.changed(true)).into_iter().flatten();
         let other = |slot: &Slot| slot.xref.is_living() && slot.customer_id != slot.old_customer_id;
-        let mut owners: Vec<_> = self.changed(false).filter(|(_, slot)| other(slot)).collect();
-        if newcomers {
-            owners.extend(self.changed(true).filter(|(_, slot)| other(slot)));
-        }
-        owners
+        let moved = self.changed(false).chain(new).filter(|(_, slot)| other(slot));
+        let moved = moved.map(|(system, slot)| Moved {
+            system,
+            external_id: slot.xref.external_id.as_str(),
+            from: slot.old_customer_id,
+            to: slot.customer_id,
+        });
+        moved.collect()
     }
 
     fn changed(&self, new: bool) -> impl Iterator<Item = (&str, &Slot)> {

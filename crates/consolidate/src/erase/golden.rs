@@ -36,7 +36,9 @@ const GO: [(&str, &str); 9] = [
     ),
     (
         "customer360.redirects",
-        "delete from customer360.redirects where customer_id = any ($3) or to_customer_id = any ($3)",
+        "delete from customer360.redirects
+         where customer_id = any ($3) or to_customer_id = any ($3)
+            or (system, external_id) in (select system, external_id from ids)",
     ),
     (
         "customer360.dirty_marks",

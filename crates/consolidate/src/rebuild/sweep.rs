@@ -204,7 +204,7 @@ async fn xrefs(
     .await
     .map_err(rebuilding())?;
     let strays: Vec<Stray> = rows.iter().filter_map(|row| stray(row, matching)).collect();
-    matching::write(transaction, &strays).await?;
+    matching::write(transaction, &strays, now).await?;
     let stored = rows.iter().filter_map(|row| row.get::<Option<&str>, _>(2));
     let computed = strays.iter().filter_map(|stray| Some(stray.key.as_ref().ok()?.as_str()));
     let keys: BTreeSet<&str> = stored.chain(computed).collect();

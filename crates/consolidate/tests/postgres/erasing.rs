@@ -219,6 +219,18 @@ async fn nobody_is_erased_by_what_leads_to_him_only_by_a_redirect() {
 }
 
 #[tokio::test]
+async fn who_somebody_was_before_is_erased_too_though_by_now_he_belongs_to_nobody() {
+    let mut world = World::new().await;
+    for (position, now) in [(1, "ann.before@x.example"), (2, "ann@x.example"), (3, "nobody")] {
+        world.land("crm", &[customer(1, position).email(now)]).await;
+        world.consolidate().await;
+    }
+    receipt(erase(&world, &Key::Xref("crm".into(), "1".into()), Orders::Delete).await);
+    assert_eq!(world.customer("ann.before@x.example").await, None);
+    assert_eq!(world.value("select count(*) from customer360.redirects").await, json!(0));
+}
+
+#[tokio::test]
 async fn whoever_is_readmitted_counts_from_then_on_under_all_emails_and_ids() {
     let mut world = world_with_ann().await;
     receipt(erase(&world, &Key::Xref("online_store".into(), "77".into()), Orders::Delete).await);

@@ -73,7 +73,7 @@ async fn invariant_3_a_profile_is_a_pure_function_of_cross_references_decisions_
         }
     }
     println!("{seen:?}");
-    let is_rich = seen.retirements > 8 && seen.decisions > 40 && seen.undos > 10;
+    let is_rich = seen.retirements > 8 && seen.decisions > 40 && seen.undos > 10 && seen.redirects > 8;
     assert!(is_rich || seen.histories < 10, "the seeds are bad: {seen:?}");
 }
 
@@ -86,6 +86,7 @@ struct Seen {
     decisions: i64,
     undos: i64,
     refusals: usize,
+    redirects: usize,
 }
 
 impl Seen {
@@ -96,6 +97,7 @@ impl Seen {
         self.decisions += other.decisions;
         self.undos += other.undos;
         self.refusals += other.refusals;
+        self.redirects += other.redirects;
     }
 }
 
@@ -119,6 +121,7 @@ async fn live_through(seed: u64, size: Size, world: &mut World) -> Seen {
         history.decided(&world.rows("select kind, subject from customer360.decisions where undone_at is null").await);
         let when = format!("{} positions, seed {seed}, delivery {delivery}", size.positions);
         assert_same(&history.living(), &world.living().await, &when);
+        found.redirects += assert_redirects_follow(&history, world, &when).await;
         let count = world.value("select array[count(*), count(undone_at)] from customer360.decisions").await;
         found.decisions += count[0].as_i64().unwrap();
         found.undos += count[1].as_i64().unwrap();
@@ -135,6 +138,66 @@ fn assert_same(expected: &Living, found: &Living, when: &str) {
         );
         assert!(missing.is_empty() && odd.is_empty(), "{when}, {table}: expected {missing:#?}, found {odd:#?}");
         assert_eq!(rows.len(), found[table].len(), "{when}, {table}: some rows are there twice");
+    }
+}
+
+/// That there are redirects is history; where they lead is not: where their cross-reference is, by the model. Returns how many
+/// there are.
+async fn assert_redirects_follow(history: &History, world: &World, when: &str) -> usize {
+    let owners = history.owners();
+    let redirects = world
+        .rows(
+            "select r.system, r.external_id, r.customer_id, r.to_customer_id, c.deleted_at is not null as has_nobody,
+                    x.customer_id as of_tombstone
+             from customer360.redirects r
+             left join customer360.customers c on c.customer_id = r.customer_id
+             left join customer360.xrefs x
+                 on x.system = r.system and x.external_id = r.external_id and x.deleted_at is not null",
+        )
+        .await;
+    for redirect in &redirects {
+        let text = |column: &str| redirect[column].as_str().unwrap().to_owned();
+        let owner = owners.get(&(text("system"), text("external_id")));
+        let leads_to = owner.map_or_else(|| redirect["of_tombstone"].clone(), |owner| json!(owner));
+        assert_eq!(redirect["to_customer_id"], leads_to, "{when}: {redirect}");
+        assert_eq!(redirect["has_nobody"], true, "{when}: {redirect}");
+    }
+    redirects.len()
+}
+
+/// Customers and their living cross-references, by system and id.
+type Owned = BTreeMap<String, BTreeSet<(String, String)>>;
+
+async fn owned(world: &World) -> Owned {
+    let rows = world
+        .rows("select system, external_id, customer_id from customer360.xrefs where deleted_at is null and customer_id is not null")
+        .await;
+    let mut owned = Owned::new();
+    for row in rows {
+        let text = |column: &str| row[column].as_str().unwrap().to_owned();
+        owned.entry(text("customer_id")).or_default().insert((text("system"), text("external_id")));
+    }
+    owned
+}
+
+/// Customers all of whose cross-references went to others, while nobody came, lead after one of them.
+async fn assert_redirects_are_noted(before: &Owned, after: &Owned, world: &World) {
+    let redirects = world.rows("select customer_id, system, external_id from customer360.redirects").await;
+    let crowded = world
+        .rows(
+            "select c.customer_id from customer360.customers c join customer360.xrefs x on x.match_key = c.match_key
+             where x.customer_id is null",
+        )
+        .await;
+    let elsewhere: BTreeSet<&(String, String)> = after.values().flatten().collect();
+    for (customer_id, xrefs) in before {
+        let nobody_came = crowded.iter().all(|row| row["customer_id"] != *customer_id);
+        if nobody_came && !after.contains_key(customer_id) && xrefs.iter().all(|xref| elsewhere.contains(xref)) {
+            let redirect = redirects.iter().find(|redirect| redirect["customer_id"] == *customer_id);
+            let redirect = redirect.unwrap_or_else(|| panic!("{customer_id} leads nowhere, and had {xrefs:?}"));
+            let text = |column: &str| redirect[column].as_str().unwrap().to_owned();
+            assert!(xrefs.contains(&(text("system"), text("external_id"))), "{redirect} does not hang on {xrefs:?}");
+        }
     }
 }
 
@@ -319,7 +382,9 @@ async fn deliver(random: &mut Random, history: &History, size: Size, world: &mut
             }
         }
         if random.once_in(2) {
+            let before = owned(world).await;
             world.consolidate_by(&mut consolidator).await;
+            assert_redirects_are_noted(&before, &owned(world).await, world).await;
         }
     }
     world.consolidate_by(&mut consolidator).await;

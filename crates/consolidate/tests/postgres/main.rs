@@ -17,6 +17,7 @@ mod poison;
 mod polls;
 mod products;
 mod rebuilding;
+mod redirects;
 mod reference;
 mod repetition;
 mod restarting;

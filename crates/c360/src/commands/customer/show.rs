@@ -18,8 +18,7 @@ use crate::status::words::{count, printable};
 pub(super) async fn run(args: &Show, config: Config) -> anyhow::Result<Exit> {
     let mut opened = Opened::open(config).await?;
     let rules = opened.installation.rules()?;
-    let (_, customer) =
-        show::show(&mut opened.connection, &rules, &Key::parse(&args.whom.key)).await.map_err(with_exit)?;
+    let customer = show::show(&mut opened.connection, &rules, &Key::parse(&args.whom.key)).await.map_err(with_exit)?;
     let mut stdout = std::io::stdout().lock();
     if args.json {
         writeln!(stdout, "{}", serde_json::to_string(&customer)?)?;

@@ -71,6 +71,16 @@ impl History {
         ])
     }
 
+    /// To whom each living cross-reference belongs.
+    pub(crate) fn owners(&self) -> BTreeMap<(String, String), Option<Uuid>> {
+        let writes = self.writes();
+        let mut xrefs: BTreeMap<&Name, Xref> =
+            writes.iter().filter_map(|(name, writes)| Some((name, self.xref(name, writes)?))).collect();
+        self.hold_back_the_crowded(&mut xrefs);
+        let owner = |(name, xref): (&&Name, &Xref)| ((name.0.to_owned(), name.1.clone()), self.customer_id(xref));
+        xrefs.iter().map(owner).collect()
+    }
+
     /// Takes over the decisions that stand, as rows of kind and subject.
     pub(crate) fn decided(&mut self, standing: &[Value]) {
         (self.merges, self.splits) = (Vec::new(), BTreeSet::new());

@@ -1,0 +1,135 @@
+//! Where a customer leads whose last cross-reference has left: wherever that one is, and never to a stranger.
+
+use consolidate::decide::Request;
+use consolidate::{Error, Key, Refusal, show};
+use serde_json::{Value, json};
+
+use crate::support::World;
+use crate::support::events::{Event, customer, gone};
+
+const ANN: &str = "ann@x.example";
+const BOB: &str = "bob@x.example";
+const CYD: &str = "cyd@x.example";
+
+fn key(word: &str) -> Key {
+    Key::parse(&[word.to_owned()])
+}
+
+impl World {
+    async fn say(&mut self, events: &[Event]) {
+        self.land("store", events).await;
+        self.consolidate().await;
+    }
+
+    async fn ask(&mut self, request: &Request) {
+        self.request(request).await.unwrap();
+        self.consolidate().await;
+    }
+
+    async fn id(&self, email: &str) -> Value {
+        self.customer(email).await.unwrap()["customer_id"].clone()
+    }
+
+    /// The match key of whoever is shown.
+    async fn shown(&self, word: &str) -> Result<String, Error> {
+        let mut connection = self.pool.acquire().await.unwrap();
+        show::show(&mut connection, &self.rules, &key(word)).await.map(|customer| customer.match_key)
+    }
+}
+
+/// Ann is 1, Bob is 2.
+async fn two_people() -> World {
+    let mut world = World::new().await;
+    world.say(&[customer(1, 1).email(ANN).attribute("name", "Ann"), customer(2, 1).email(BOB)]).await;
+    world
+}
+
+#[tokio::test]
+async fn a_redirect_follows_the_cross_reference_that_left_and_is_gone_when_its_customer_lives_again() {
+    let mut world = two_people().await;
+    let ann = world.id(ANN).await;
+    world.say(&[customer(1, 2).email(BOB)]).await;
+    assert_eq!(world.follow(&ann).await, world.id(BOB).await);
+    world.say(&[customer(1, 3).email(CYD)]).await;
+    assert_eq!(world.follow(&ann).await, world.id(CYD).await, "she moved on, and Bob is a stranger");
+    world.say(&[customer(1, 4).email("nobody")]).await;
+    assert_eq!(world.follow(&ann).await, ann, "her cross-reference belongs to nobody");
+    world.say(&[customer(1, 5).email(BOB)]).await;
+    assert_eq!(world.follow(&ann).await, world.id(BOB).await);
+    world.say(&[gone(1, 6)]).await;
+    world.say(&[customer(1, 7).email(CYD)]).await;
+    assert_eq!(world.follow(&ann).await, world.id(CYD).await, "a cross-reference that comes back is the one it was");
+
+    world.say(&[customer(3, 1).email(ANN)]).await;
+    world.say(&[gone(3, 2)]).await;
+    assert_eq!(world.follow(&ann).await, ann, "she lived again, and whoever was last has not left");
+}
+
+/// More swaps than one transaction folds: somebody's redirect is noted before the other one has moved in.
+#[tokio::test]
+async fn who_moves_in_while_the_last_one_moves_out_leaves_no_redirect_behind() {
+    let mut world = World::new().await;
+    let have = |position: u64, first: &str, second: &str| {
+        let of = |id: i64| {
+            let who = if id % 2 == 0 { first } else { second };
+            customer(id, position).email(&format!("{who}{}@x.example", id / 2))
+        };
+        (0..3_000).map(of).collect::<Vec<_>>()
+    };
+    world.say(&have(1, "ann", "bob")).await;
+    world.say(&have(2, "bob", "ann")).await;
+    assert_eq!(world.value("select count(*) from customer360.documents").await, 3_000);
+    assert_eq!(world.value("select count(*) from customer360.redirects").await, 0);
+}
+
+#[tokio::test]
+async fn the_redirect_of_a_decision_goes_with_it() {
+    let mut world = two_people().await;
+    let ann = world.id(ANN).await;
+    let merge = Request::Merge(key(ANN), key(BOB));
+    world.ask(&merge).await;
+    assert_eq!(world.shown(ann.as_str().unwrap()).await.unwrap(), BOB);
+    world.ask(&Request::UndoLast(key(ANN))).await;
+    world.say(&[gone(1, 2)]).await;
+    assert_eq!(world.shown(ann.as_str().unwrap()).await.unwrap(), ANN, "Bob is a stranger again");
+
+    world.say(&[customer(1, 3).email(ANN)]).await;
+    world.ask(&merge).await;
+    world.say(&[customer(1, 4).email(CYD)]).await;
+    let shown = world.shown(ann.as_str().unwrap()).await;
+    // The merge stands: her match key leads to Bob, whoever had it.
+    assert_eq!(shown.unwrap(), BOB);
+    world.ask(&Request::UndoLast(key(ANN))).await;
+    assert_eq!(world.shown(ann.as_str().unwrap()).await.unwrap(), CYD);
+}
+
+#[tokio::test]
+async fn the_redirect_of_a_split_follows_who_was_split_off() {
+    let mut world = two_people().await;
+    world.say(&[customer(3, 1).email(ANN)]).await;
+    let store_3 = Key::Xref("store".to_owned(), "3".to_owned());
+    world.ask(&Request::Split(store_3.clone())).await;
+    let alone = world.id("#store:3").await;
+    world.ask(&Request::UndoLast(store_3)).await;
+    assert_eq!(world.shown(alone.as_str().unwrap()).await.unwrap(), ANN);
+    world.say(&[customer(3, 2).email(CYD)]).await;
+    assert_eq!(world.shown(alone.as_str().unwrap()).await.unwrap(), CYD);
+}
+
+#[tokio::test]
+async fn whose_cross_references_are_held_back_is_no_customer_even_where_a_redirect_leads_on() {
+    let mut world = World::new().await;
+    world.rules.guards.max_xrefs_per_system = 1;
+    world.say(&[customer(1, 1).email("family@x.example"), customer(2, 1).email(BOB)]).await;
+    let family = world.id("family@x.example").await;
+    world.say(&[customer(1, 2).email(ANN)]).await;
+    assert_eq!(world.shown("family@x.example").await.unwrap(), ANN);
+    world.say(&[customer(3, 1).email("family@x.example"), customer(4, 1).email("family@x.example")]).await;
+    for word in ["family@x.example", "store:3", family.as_str().unwrap()] {
+        let shown = world.shown(word).await;
+        assert!(matches!(shown, Err(Error::Refused(Refusal::HeldBack))), "{word}: {shown:?}");
+    }
+    world.ask(&Request::Allow(key("family@x.example"))).await;
+    assert_eq!(world.shown("store:3").await.unwrap(), "family@x.example", "what was allowed is what was named");
+    assert_eq!(world.value("select subject from customer360.decisions").await, json!(["family@x.example"]));
+}

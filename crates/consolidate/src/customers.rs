@@ -106,18 +106,19 @@ pub(crate) fn revived(targets: &[Target], known: &HashMap<Uuid, Known>) -> Vec<U
     targets.iter().filter(|target| target.living).filter(had_nobody).map(|target| target.customer_id).collect()
 }
 
-/// What writing a customer would do, with the attributes that would change; `None` for one that is as it is to be.
+/// What writing a customer would do to its profile, with the attributes that would change; `None` where it says the same
+/// afterwards.
 pub(crate) fn foresee(target: &Target, known: Option<&Known>) -> Option<(crate::Change, Vec<String>)> {
     let Some(known) = known else {
         return target.living.then(|| (crate::Change::Appears, Vec::new()));
     };
     match (known.deleted, target.living) {
-        _ if known.is(target) => None,
         (true, true) => Some((crate::Change::Appears, Vec::new())),
         (false, false) => Some((crate::Change::Vanishes, Vec::new())),
         _ => {
-            let names = known.changes(target).into_iter().filter_map(|change| change.attribute.map(str::to_owned));
-            Some((crate::Change::Changes, names.collect()))
+            let changes = known.changes(target).into_iter();
+            let names: Vec<String> = changes.filter_map(|change| change.attribute.map(str::to_owned)).collect();
+            (!names.is_empty()).then_some((crate::Change::Changes, names))
         }
     }
 }
@@ -164,11 +165,16 @@ impl<'a> Change<'a> {
 }
 
 impl Known {
+    /// Whether somebody has written another match key to the row.
+    pub(crate) fn has_other_key(&self, target: &Target) -> bool {
+        self.match_key != target.match_key
+    }
+
     fn is(&self, target: &Target) -> bool {
         self.deleted != target.living
             && self.email == target.email
             && self.profile == target.profile
-            && self.match_key == target.match_key
+            && !self.has_other_key(target)
     }
 
     /// What is different: attribute by attribute, or one entry for a profile that ends or begins again.

@@ -40,7 +40,7 @@ pub struct Recorded {
 pub struct Progress {
     /// Rows gone through: participants, cross-references, customers and orders.
     pub done: i64,
-    /// How many there were at the beginning.
+    /// How many there were at the beginning, and no fewer than `done`; at the end as many.
     pub total: i64,
     /// Whether all is gone through and profiles have followed.
     pub finished: bool,
@@ -121,18 +121,18 @@ pub async fn changed(executor: impl PgExecutor<'_>, rebuild_id: i64) -> Result<C
         "with made as materialized (
              select made_at from customer360.rebuilds where rebuild_id = $1
          ),
-         -- what became of each customer: a beginning or an end says more than its attributes
+         -- what was before the first entry of each customer, and is behind the last: on the way a profile may come and go
          customers as materialized (
              select c.customer_id,
-                    bool_or(c.attribute is null and c.old is null) as appeared,
-                    bool_or(c.attribute is null and c.new is null) as vanished
+                    (array_agg(c.attribute is null and c.old is null order by c.change_id))[1] as begins,
+                    (array_agg(c.attribute is null and c.new is null order by c.change_id desc))[1] as ends
              from customer360.changes c
              cross join made m
              where c.cause = $2 and c.at >= m.made_at
              group by c.customer_id
          )
-         select count(*) filter (where appeared), count(*) filter (where vanished and not appeared),
-                count(*) filter (where not appeared and not vanished)
+         select count(*) filter (where begins and not ends), count(*) filter (where ends and not begins),
+                count(*) filter (where not begins and not ends)
          from customers",
     )
     .bind(rebuild_id)

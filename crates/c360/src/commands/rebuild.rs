@@ -36,7 +36,7 @@ pub(super) async fn run(args: cli::Rebuild, config: Config) -> anyhow::Result<Ex
     }
     let bar = progress_bar();
     let mut tell = |progress: &Progress| {
-        bar.set_length(progress.total.max(progress.done).unsigned_abs());
+        bar.set_length(progress.total.unsigned_abs());
         bar.set_position(progress.done.unsigned_abs());
     };
     let (seal, database, id) = (installation.seal(), &installation.database, recorded.rebuild_id);

@@ -55,10 +55,10 @@ pub async fn foresee(
     }
     let mut after = Uuid::nil();
     while !cancel.is_cancelled() {
-        let (keys, last) = without_anybody(&mut connection, after).await?;
-        let Some(last) = last else { break };
-        after = last;
-        looking.add(&mut connection, &matching, keys).await?;
+        let customers = customers(&mut connection, after).await?;
+        let Some((last, ..)) = customers.last() else { break };
+        after = *last;
+        looking.add_without_anybody(&mut connection, &matching, customers).await?;
     }
     looking.foreseen.is_cut_off = cancel.is_cancelled();
     Ok(looking.foreseen)
@@ -66,7 +66,7 @@ pub async fn foresee(
 
 struct Looking {
     foreseen: Foreseen,
-    /// Who is counted: customers to whom several match keys lead come more than once.
+    /// Who is counted, or is not to be: customers to whom several match keys lead come more than once.
     seen: HashSet<Uuid>,
     samples: usize,
 }
@@ -81,11 +81,30 @@ impl Looking {
         let cause: Arc<str> = CAUSE.into();
         let window: Window = keys.into_iter().map(|key| (MatchKey::from_stored(key), Arc::clone(&cause))).collect();
         for part in parts(&window, &matching.decisions) {
-            for change in look(connection, matching, &part).await? {
-                self.count(change);
-            }
+            let looked = look(connection, matching, &part).await?;
+            looked.changes.into_iter().for_each(|change| self.count(change));
+            self.seen.extend(looked.misnamed);
         }
         Ok(())
+    }
+
+    /// Those of these customers whose match key nobody has, and those whose row is not at the id of its match key.
+    async fn add_without_anybody(
+        &mut self,
+        connection: &mut PgConnection,
+        matching: &Matching<'_>,
+        customers: Vec<(Uuid, String, bool)>,
+    ) -> Result<(), Error> {
+        let mut keys = Vec::new();
+        for (customer_id, match_key, has_somebody) in customers {
+            let key = MatchKey::from_stored(match_key);
+            if key.customer_id(matching.namespace) != customer_id {
+                self.count(ProfileChange { customer_id, change: Change::Vanishes, attributes: Vec::new() });
+            } else if !has_somebody {
+                keys.push(key.as_str().to_owned());
+            }
+        }
+        self.add(connection, matching, keys).await
     }
 
     fn count(&mut self, change: ProfileChange) {
@@ -147,7 +166,7 @@ async fn note_strays(
     Ok(())
 }
 
-/// The next match keys that anybody has or would have, behind this one.
+/// The next match keys that anybody has or would have, or a message names, behind this one.
 async fn keys(connection: &mut PgConnection, after: &str) -> Result<Vec<String>, Error> {
     sqlx::query_scalar(
         "select key
@@ -156,6 +175,9 @@ async fn keys(connection: &mut PgConnection, after: &str) -> Result<Vec<String>,
               where match_key > $1 and deleted_at is null order by key limit $2)
              union
              (select distinct match_key as key from rebuild_strays where match_key > $1 order by key limit $2)
+             union
+             (select distinct match_key as key from customer360.interaction_participants
+              where match_key > $1 order by key limit $2)
          ) k
          order by key limit $2",
     )
@@ -166,9 +188,9 @@ async fn keys(connection: &mut PgConnection, after: &str) -> Result<Vec<String>,
     .map_err(foreseeing())
 }
 
-/// Match keys, among the next living customers, that nobody has.
-async fn without_anybody(connection: &mut PgConnection, after: Uuid) -> Result<(Vec<String>, Option<Uuid>), Error> {
-    let rows = sqlx::query(
+/// The next living customers, behind this one: id, match key, and whether anybody has that.
+async fn customers(connection: &mut PgConnection, after: Uuid) -> Result<Vec<(Uuid, String, bool)>, Error> {
+    sqlx::query_as(
         "with looked_at as materialized (
              select customer_id, match_key from customer360.customers
              where deleted_at is null and customer_id > $1 order by customer_id limit $2
@@ -188,9 +210,7 @@ async fn without_anybody(connection: &mut PgConnection, after: Uuid) -> Result<(
     .bind(WINDOW)
     .fetch_all(connection)
     .await
-    .map_err(foreseeing())?;
-    let keys = rows.iter().filter(|row| !row.get::<bool, _>(2)).map(|row| row.get(1)).collect();
-    Ok((keys, rows.last().map(|row| row.get(0))))
+    .map_err(foreseeing())
 }
 
 fn foreseeing() -> impl FnOnce(sqlx::Error) -> Error {

@@ -94,9 +94,11 @@ impl Rebuild {
         }
         self.done_until = last.unwrap_or_default();
         let step = STEPS.get(self.step);
+        // Rows come and go meanwhile, also by what is mended.
         sqlx::query(
             "update customer360.rebuilds
-             set done = done + $2, step = coalesce($3, step), done_until = $4,
+             set done = done + $2,
+                 total = case when $3 is null then done + $2 else greatest(total, done + $2) end, step = coalesce($3, step), done_until = $4,
                  finished_at = case when $3 is null then $5 end
              where rebuild_id = $1",
         )

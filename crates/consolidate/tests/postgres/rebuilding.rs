@@ -28,6 +28,7 @@ async fn rebuild(world: &World, rules: &Rules) -> Changed {
     let recorded = record(world, rules).await.unwrap();
     let progress = carry_out(world, rules, recorded.rebuild_id).await.unwrap();
     assert!(progress.finished);
+    assert_eq!(progress.done, progress.total);
     rebuild::changed(&world.pool, recorded.rebuild_id).await.unwrap()
 }
 
@@ -112,7 +113,7 @@ async fn a_rebuild_mends_direct_damage_as_its_look_foresaw() {
     let damaged = world.row_versions().await;
     let foreseen = foresee(&world, &world.rules).await;
     assert_eq!(world.row_versions().await, damaged, "a look writes nothing");
-    assert_eq!((foreseen.appear, foreseen.change), (3, 1), "{foreseen:?}");
+    assert_eq!((foreseen.appear, foreseen.vanish, foreseen.change), (3, 1, 1), "{foreseen:?}");
     assert_eq!(foreseen.samples.iter().filter(|sample| sample.change == Change::Appears).count(), 3);
 
     let changed = rebuild(&world, &world.rules).await;
@@ -127,6 +128,66 @@ async fn a_rebuild_mends_direct_damage_as_its_look_foresaw() {
     assert_eq!(foresee(&world, &world.rules).await, Foreseen::default());
     let causes = "select distinct cause from customer360.changes order by 1";
     assert!(world.rows(causes).await.contains(&json!({"cause": "rebuild"})));
+}
+
+/// What tells where values are from, and who somebody is, is mended; profiles say what they said.
+#[tokio::test]
+async fn a_profile_with_the_same_values_has_not_changed() {
+    let mut world = peopled().await;
+    for event in [customer(4, 12).email("dan@x.example"), gone(4, 13)] {
+        world.land("home_delivery", &[event]).await;
+        world.consolidate().await;
+    }
+    let before = contents(&world).await;
+    sqlx::raw_sql(
+        "update customer360.customers set provenance = '{}' where match_key = 'ann@x.example';
+         update customer360.customers set email = 'nobody@x.example' where match_key = 'bob@x.example';
+         update customer360.customers set match_key = 'nobody@x.example' where match_key = 'cyd@x.example'",
+    )
+    .execute(&world.pool)
+    .await
+    .unwrap();
+    assert_eq!(foresee(&world, &world.rules).await, Foreseen::default());
+    assert_eq!(rebuild(&world, &world.rules).await, Changed::default());
+    assert_eq!(contents(&world).await, before);
+
+    sqlx::raw_sql(
+        "update customer360.customers set profile = '{\"name\": \"Ghost\"}' where match_key = 'dan@x.example';
+         update customer360.interaction_participants set match_key = 'dan@x.example', email = 'dan@x.example'
+         where match_key = 'nobody@x.example'",
+    )
+    .execute(&world.pool)
+    .await
+    .unwrap();
+    assert_eq!(foresee(&world, &world.rules).await.change, 1, "of him only a message is left");
+    assert_eq!(rebuild(&world, &world.rules).await, Changed { appeared: 0, vanished: 0, changed: 1 });
+}
+
+/// Cross-references move window by window, so a profile may come and go on the way.
+#[tokio::test]
+async fn what_counts_is_what_became_of_a_profile_in_the_end() {
+    let world = peopled().await;
+    let recorded = record(&world, &world.rules).await.unwrap();
+    sqlx::raw_sql(
+        "insert into customer360.changes (customer_id, at, attribute, old, new, cause)
+         select w.id::uuid, now() + interval '1 s', w.attribute, w.old, w.new, 'rebuild'
+         from (values
+             ('00000000-0000-0000-0000-000000000001', null, '{}'::jsonb, null), -- went
+             ('00000000-0000-0000-0000-000000000001', null, null, '{}'::jsonb), -- and came back
+             ('00000000-0000-0000-0000-000000000001', 'name', null, '1'),
+             ('00000000-0000-0000-0000-000000000002', null, null, '{}'),        -- came
+             ('00000000-0000-0000-0000-000000000002', 'name', null, '1'),
+             ('00000000-0000-0000-0000-000000000003', null, null, '{}'),        -- came
+             ('00000000-0000-0000-0000-000000000003', null, '{}', null),        -- and went
+             ('00000000-0000-0000-0000-000000000004', 'name', '1', null),
+             ('00000000-0000-0000-0000-000000000004', null, '{}', null)         -- went
+         ) as w (id, attribute, old, new)",
+    )
+    .execute(&world.pool)
+    .await
+    .unwrap();
+    let changed = rebuild::changed(&world.pool, recorded.rebuild_id).await.unwrap();
+    assert_eq!(changed, Changed { appeared: 1, vanished: 1, changed: 1 });
 }
 
 #[tokio::test]

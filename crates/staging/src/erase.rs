@@ -41,7 +41,7 @@ impl Person {
 
     /// What a text that names one of the emails holds, however it is written: the part before the `@` in lower case. Empty
     /// for what has other letters than ASCII, which can be written in several ways.
-    fn local_parts(&self) -> Vec<&str> {
+    pub fn local_parts(&self) -> Vec<&str> {
         let locals = self.emails.iter().filter_map(|email| email.split('@').next());
         locals.map(|local| if local.is_ascii() { local } else { "" }).collect()
     }

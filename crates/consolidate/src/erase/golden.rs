@@ -1,5 +1,8 @@
 //! Removing a person from this schema.
 
+use std::collections::BTreeSet;
+
+use futures::TryStreamExt;
 use sqlx::types::Uuid;
 use sqlx::{PgConnection, Row};
 use staging::Erased;
@@ -58,6 +61,21 @@ const GO: [(&str, &str); 9] = [
     ),
 ];
 
+/// What others say, in which a person may be named: table, key, column and its type.
+const SAY: [(&str, &str, &str, &str); 11] = [
+    ("customer360.xrefs", "system, external_id", "attributes", "jsonb"),
+    ("customer360.customers", "customer_id", "profile", "jsonb"),
+    ("customer360.changes", "customer_id, at, change_id", "old", "jsonb"),
+    ("customer360.changes", "customer_id, at, change_id", "new", "jsonb"),
+    ("customer360.edits", "system, external_id, attribute", "value", "jsonb"),
+    ("customer360.edits", "system, external_id, attribute", "replaced", "jsonb"),
+    ("customer360.orders", "system, order_id", "document", "jsonb"),
+    ("customer360.products", "system, product_id", "name", "text"),
+    ("customer360.products", "system, product_id", "attributes", "jsonb"),
+    ("customer360.interactions", "system, interaction_id", "subject", "text"),
+    ("customer360.interactions", "system, interaction_id", "attributes", "jsonb"),
+];
+
 /// Removes a person, and says how many rows of which table, and which orders they had.
 pub(super) async fn remove(
     transaction: &mut PgConnection,
@@ -70,11 +88,12 @@ pub(super) async fn remove(
     let names = Names { systems, external_ids, customers, keys: person.keys.iter().cloned().collect() };
     let mut removed = Removed::new();
     let theirs = remove_orders(transaction, &names, orders, &mut removed).await?;
-    remove_participation(transaction, &names, erased, &mut removed).await?;
+    remove_participation(transaction, &names, &mut removed).await?;
     remove_decisions(transaction, person, &mut removed).await?;
     for (table, statement) in GO {
         removed.insert(table, names.execute(transaction, statement).await?);
     }
+    redact(transaction, &person.staged(Vec::new()), erased, &mut removed).await?;
     Ok((removed, theirs))
 }
 
@@ -156,7 +175,6 @@ async fn remove_orders(
 async fn remove_participation(
     transaction: &mut PgConnection,
     names: &Names,
-    erased: &Erased,
     removed: &mut Removed,
 ) -> Result<(), Error> {
     let left: Vec<OrderId> = sqlx::query_as(
@@ -191,34 +209,54 @@ async fn remove_participation(
     .await
     .map_err(erasing())?;
     removed.insert("customer360.interactions", gone.rows_affected());
-    let rows = sqlx::query(
-        "select i.system, i.interaction_id, i.subject, i.attributes::text
-         from customer360.interactions i
-         join unnest($1::text[], $2::text[]) as l (system, interaction_id)
-             on l.system = i.system and l.interaction_id = i.interaction_id",
-    )
-    .bind(&systems)
-    .bind(&ids)
-    .fetch_all(&mut *transaction)
-    .await
-    .map_err(erasing())?;
-    for row in rows {
-        let (subject, attributes) = (row.get::<Option<&str>, _>(2), row.get::<&str, _>(3));
-        let (redacted, without) = (subject.and_then(|subject| erased.redact(subject)), erased.redact(attributes));
-        if redacted.is_none() && without.is_none() {
+    Ok(())
+}
+
+/// Takes a person's emails, however they are written, out of what others say. Emails lie between quotes and spaces, so the
+/// values around them stay what they are; and profiles stay what cross-references make of them.
+async fn redact(
+    transaction: &mut PgConnection,
+    person: &staging::erase::Person,
+    erased: &Erased,
+    removed: &mut Removed,
+) -> Result<(), Error> {
+    let mut redacted = BTreeSet::new();
+    for (table, key, column, kind) in SAY {
+        let sql = format!(
+            "select jsonb_build_array({key})::text, {column}::text
+             from {table}
+             where exists (
+                 select from unnest($1::text[]) as l (local) where strpos(lower({column}::text), l.local) > 0)"
+        );
+        // Statements are put together from constants.
+        let mut rows = sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(person.local_parts()).fetch(&mut *transaction);
+        let (mut keys, mut values) = (Vec::new(), Vec::new());
+        while let Some((key, says)) = rows.try_next().await.map_err(erasing())? {
+            let (key, says): (String, String) = (key, says);
+            if let Some(without) = erased.redact(&says) {
+                keys.push(key);
+                values.push(without);
+            }
+        }
+        drop(rows);
+        if keys.is_empty() {
             continue;
         }
-        sqlx::query(
-            "update customer360.interactions set subject = $3, attributes = $4::jsonb
-             where system = $1 and interaction_id = $2",
-        )
-        .bind(row.get::<&str, _>(0))
-        .bind(row.get::<&str, _>(1))
-        .bind(redacted.as_deref().or(subject))
-        .bind(without.as_deref().unwrap_or(attributes))
-        .execute(&mut *transaction)
-        .await
-        .map_err(erasing())?;
+        let sql = format!(
+            "update {table} t set {column} = w.value::{kind}
+             from unnest($1::text[], $2::text[]) as w (key, value)
+             where jsonb_build_array({key})::text = w.key"
+        );
+        sqlx::query(sqlx::AssertSqlSafe(sql))
+            .bind(&keys)
+            .bind(values)
+            .execute(&mut *transaction)
+            .await
+            .map_err(erasing())?;
+        redacted.extend(keys.into_iter().map(|key| (table, key)));
+    }
+    for (table, _) in redacted {
+        *removed.entry(table).or_default() += 1;
     }
     Ok(())
 }

@@ -1,10 +1,11 @@
 //! Erasing a person: what is left, what comes later, and what happens at the same time.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use consolidate::erase::{self, Orders, Outcome, Receipt};
 use consolidate::{Error, Key, Refusal};
-use model::{Position, Reason, Record, Reject};
+use model::{Position, ProductFields, Reason, Record, Reject};
 use serde_json::{Value, json};
 use sqlx::{Connection, PgPool};
 use staging::{Batch, DeadLetter, erased};
@@ -198,6 +199,44 @@ async fn rebuild(world: &World) {
     let cancel = tokio_util::sync::CancellationToken::new();
     let (rules, seal, options) = (&world.rules, &world.seal, &world.options);
     consolidate::rebuild::carry_out(rules, seal, options, recorded.rebuild_id, &mut |_| {}, &cancel).await.unwrap();
+}
+
+/// In whatever others say: their attributes, orders, what changed on them, products and messages.
+#[tokio::test]
+async fn whoever_is_named_by_others_is_taken_out_of_what_they_say() {
+    let mut world = world_with_ann().await;
+    let says = "for Ann.Canary@X.example, not <jo.ann@x.example>";
+    let bob = customer(5, 30).email("bob@x.example").attribute("note", says);
+    let bobs = [
+        bob,
+        order(701, 31).of_customer("5").document(json!({"gift": {"to": [says]}})),
+        event("p", 32, Says::Product(Some(ProductFields { name: Some(says.to_owned()), attributes: BTreeMap::new() }))),
+        event("mail-2", 33, Says::Interaction(Some(vec!["bob@x.example".to_owned()]))),
+    ];
+    world.land("home_delivery", &bobs).await;
+    world.consolidate().await;
+    sqlx::raw_sql(
+        "update customer360.interactions set subject = 'ann.canary@x.example' where interaction_id = 'mail-2';
+         insert into customer360.edits (system, external_id, attribute, value, replaced, at, by)
+         select system, external_id, 'note', attributes -> 'note', attributes -> 'note', now(), 'test'
+         from customer360.xrefs where external_id = '5'",
+    )
+    .execute(&world.pool)
+    .await
+    .unwrap();
+    let removed = receipt(erase(&world, &email("ann.canary@x.example"), Orders::Delete).await).removed;
+    assert_eq!(left(&world).await, [""; 0]);
+    assert_eq!(
+        (removed["customer360.products"], removed["customer360.edits"]),
+        (1, 2),
+        "an edit of hers, one that names her"
+    );
+    let redacted = json!("for , not <jo.ann@x.example>");
+    assert_eq!(world.profile("bob@x.example").await.unwrap()["note"], redacted);
+    assert_eq!(world.order("home_delivery", "701").await["document"], json!({"gift": {"to": [redacted]}}));
+    let before = world.row_versions().await;
+    rebuild(&world).await;
+    assert_eq!(world.row_versions().await, before, "profiles are what cross-references make of them");
 }
 
 /// Whom an id or an email of before leads to may be somebody else by now.

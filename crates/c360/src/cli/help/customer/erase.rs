@@ -9,7 +9,8 @@ KEY is an email in any spelling, a customer id, or a system and its id (`loyalty
 customer are erased, by merges and moves too, and every id of every system that points there.
 
 What stays are keyed digests of these emails and ids: whatever comes later under one of them, by a replay, a late file, a \
-poll or a dead letter that is retried, is skipped and counted. Interactions with others stay, without the person.
+poll or a dead letter that is retried, is skipped and counted. Interactions with others stay, without the person. Where others \
+name one of the emails, in an attribute or an order, that is taken out; a name in an order of somebody else is not found.
 
 The receipt says how many rows went from which table, and the digests; it names nobody. --dry-run does everything and takes \
 it back.";

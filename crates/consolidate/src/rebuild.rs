@@ -7,6 +7,7 @@
 //! it, or does it where nobody else does.
 
 mod foresee;
+mod strays;
 mod sweep;
 
 use chrono::{DateTime, Utc};
@@ -23,8 +24,8 @@ pub(crate) use sweep::sweep;
 
 /// By this the marks of rebuilds are known, and what follows from them in `customer360.changes`.
 const CAUSE: &str = "rebuild";
-/// How often whoever waits is told how far it is.
-const LOOK_EVERY: std::time::Duration = std::time::Duration::from_millis(200);
+/// Rows, or match keys, that are looked at together.
+const WINDOW: i64 = 5_000;
 
 /// A rebuild that is to be carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,18 +154,12 @@ pub async fn carry_out(
     tell: &mut (dyn FnMut(&Progress) + Send),
     cancel: &CancellationToken,
 ) -> Result<Progress, Error> {
-    let mut looker = staging::connect(options).await?;
-    let looking = async {
-        loop {
-            let progress = progress(&mut looker, rebuild_id).await?;
-            tell(&progress);
-            if progress.finished || cancel.is_cancelled() {
-                break Ok(progress);
-            }
-            worker::pause(cancel, LOOK_EVERY).await;
-        }
-    };
-    worker::beside(rules, seal, options, looking, cancel).await
+    let look = async |looker: &mut PgConnection| progress(looker, rebuild_id).await;
+    worker::until_done(rules, seal, options, look, |progress| progress.finished, tell, cancel).await
+}
+
+fn part_of(key: &[String], part: usize) -> &str {
+    key.get(part).map_or("", String::as_str)
 }
 
 fn recording() -> impl FnOnce(sqlx::Error) -> Error {

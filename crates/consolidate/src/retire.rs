@@ -10,7 +10,6 @@
 mod sweep;
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use sqlx::postgres::PgConnectOptions;
@@ -26,8 +25,6 @@ pub(crate) use sweep::sweep;
 
 /// By this the marks of retirements are known, and what follows from them in `customer360.changes`.
 const CAUSE: &str = "retirement";
-/// How often whoever waits is told how far it is.
-const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// What a retirement would do now.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -202,16 +199,7 @@ pub async fn carry_out(
     tell: &mut (dyn FnMut(&Progress) + Send),
     cancel: &CancellationToken,
 ) -> Result<Progress, Error> {
-    let mut looker = staging::connect(options).await?;
-    let looking = async {
-        loop {
-            let progress = progress(&mut looker, retirement_id).await?;
-            tell(&progress);
-            if progress.finished && progress.folded || cancel.is_cancelled() {
-                break Ok(progress);
-            }
-            worker::pause(cancel, LOOK_EVERY).await;
-        }
-    };
-    worker::beside(rules, seal, options, looking, cancel).await
+    let look = async |looker: &mut PgConnection| progress(looker, retirement_id).await;
+    let is_done = |progress: &Progress| progress.finished && progress.folded;
+    worker::until_done(rules, seal, options, look, is_done, tell, cancel).await
 }

@@ -14,6 +14,8 @@ use crate::{Consolidator, Drained, Error, Rules, dirty, metrics, retire, rules};
 
 /// How often a process that stands by asks whether it may take over, and one at work looks without being woken.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often whoever waits for something is told how far it is.
+const TELL_EVERY: Duration = Duration::from_millis(200);
 /// Known emails that are looked up together when a source is polled for the first time.
 const OFFER_KEYS: i64 = 10_000;
 
@@ -131,14 +133,18 @@ async fn catch_up_with(
     Ok(drained)
 }
 
-/// Consolidates, unless somebody else does, while `looking` waits for what that brings about.
-pub(crate) async fn beside<T>(
+/// Waits until something that is recorded is carried out, and consolidates meanwhile if nobody else does. `look` says how far
+/// it is, and `tell` hears it. Cancelled, it returns how far it came: whoever consolidates next goes on from there.
+pub(crate) async fn until_done<P>(
     rules: &Rules,
     seal: &Seal,
     database: &PgConnectOptions,
-    looking: impl Future<Output = Result<T, Error>>,
+    look: impl AsyncFn(&mut PgConnection) -> Result<P, Error>,
+    is_done: impl Fn(&P) -> bool,
+    tell: &mut (dyn FnMut(&P) + Send),
     cancel: &CancellationToken,
-) -> Result<T, Error> {
+) -> Result<P, Error> {
+    let mut looker = staging::connect(database).await?;
     let stop = cancel.child_token();
     let working = async {
         // Beside a busy consolidator there is always something left for it, and it ends only when it is told to.
@@ -146,17 +152,23 @@ pub(crate) async fn beside<T>(
             let mut consolidator = Consolidator::connect(database).await?;
             catch_up_with(&mut consolidator, rules, seal, &stop).await?;
             drop(consolidator);
-            pause(&stop, Duration::from_millis(200)).await;
+            pause(&stop, TELL_EVERY).await;
         }
         Ok(())
     };
     let looking = async {
-        let seen = looking.await?;
-        // What it is in the middle of ends first.
-        stop.cancel();
-        Ok(seen)
+        loop {
+            let progress = look(&mut looker).await?;
+            tell(&progress);
+            if is_done(&progress) || cancel.is_cancelled() {
+                // What it is in the middle of ends first.
+                stop.cancel();
+                return Ok(progress);
+            }
+            pause(cancel, TELL_EVERY).await;
+        }
     };
-    tokio::try_join!(working, looking).map(|((), seen)| seen)
+    tokio::try_join!(working, looking).map(|((), progress)| progress)
 }
 
 /// Folds what is marked now, or waits until whoever consolidates has done so. Records that wait are left to others. False

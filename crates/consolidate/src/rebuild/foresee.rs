@@ -4,20 +4,17 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use model::MatchKey;
+use sqlx::PgConnection;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::types::Uuid;
-use sqlx::{PgConnection, Row};
 use tokio_util::sync::CancellationToken;
 
-use super::{CAUSE, sweep};
+use super::{CAUSE, WINDOW, strays};
 use crate::dirty::Window;
 use crate::error::database;
 use crate::fold::{look, parts};
 use crate::matching::Matching;
 use crate::{Change, Error, ProfileChange, Rules};
-
-/// Rows, or match keys, that are looked at together.
-const WINDOW: i64 = 5_000;
 
 /// What a rebuild would change.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -134,23 +131,11 @@ async fn note_strays(
         .execute(&mut *connection)
         .await
         .map_err(foreseeing())?;
-    let mut after = (String::new(), String::new());
+    let mut after = Vec::new();
     while !cancel.is_cancelled() {
-        let rows = sqlx::query(
-            "select system, external_id, match_key, email, customer_id, unmatched_reason
-             from customer360.xrefs
-             where (system, external_id) > ($1, $2) and deleted_at is null
-             order by system, external_id limit $3",
-        )
-        .bind(&after.0)
-        .bind(&after.1)
-        .bind(WINDOW)
-        .fetch_all(&mut *connection)
-        .await
-        .map_err(foreseeing())?;
-        let Some(last) = rows.last() else { break };
-        after = (last.get(0), last.get(1));
-        let strays: Vec<_> = rows.iter().filter_map(|row| sweep::stray(row, matching)).collect();
+        let Some(found) = strays::next(connection, matching, &after).await? else { break };
+        let strays = found.strays;
+        after = found.last;
         sqlx::query("insert into rebuild_strays select * from unnest($1::text[], $2::text[], $3::text[])")
             .bind(strays.iter().map(|stray| stray.system.as_str()).collect::<Vec<_>>())
             .bind(strays.iter().map(|stray| stray.external_id.as_str()).collect::<Vec<_>>())

@@ -9,14 +9,12 @@ use sqlx::types::Uuid;
 use sqlx::{Connection, PgConnection, Row};
 use tokio_util::sync::CancellationToken;
 
-use super::CAUSE;
+use super::{CAUSE, WINDOW, part_of, strays};
 use crate::customers::{self, Target};
 use crate::error::database;
-use crate::matching::{self, Matching, Stray};
+use crate::matching::{self, Matching};
 use crate::{Error, Rules, dirty};
 
-/// Rows of one window.
-const WINDOW: i64 = 5_000;
 /// Windows before merges and folds have their turn.
 const WINDOWS_A_TURN: usize = 10;
 /// The steps, in their order. Customers wait until the marks of the cross-references are folded.
@@ -130,10 +128,6 @@ fn window(rows: &[PgRow], key: impl Fn(&PgRow) -> Vec<String>) -> Window {
     (i64::try_from(rows.len()).unwrap_or(i64::MAX), rows.last().map(key))
 }
 
-fn part_of(key: &[String], part: usize) -> &str {
-    key.get(part).map_or("", String::as_str)
-}
-
 /// Participants get the match key that their email has now.
 async fn participants(
     transaction: &mut PgConnection,
@@ -193,45 +187,12 @@ async fn xrefs(
     after: &[String],
     now: DateTime<Utc>,
 ) -> Result<Window, Error> {
-    let rows = sqlx::query(
-        "select system, external_id, match_key, email, customer_id, unmatched_reason
-         from customer360.xrefs
-         where (system, external_id) > ($1, $2) and deleted_at is null
-         order by system, external_id limit $3",
-    )
-    .bind(part_of(after, 0))
-    .bind(part_of(after, 1))
-    .bind(WINDOW)
-    .fetch_all(&mut *transaction)
-    .await
-    .map_err(rebuilding())?;
-    let strays: Vec<Stray> = rows.iter().filter_map(|row| stray(row, matching)).collect();
-    matching::write(transaction, &strays, now).await?;
-    let stored = rows.iter().filter_map(|row| row.get::<Option<&str>, _>(2));
-    let computed = strays.iter().filter_map(|stray| Some(stray.key.as_ref().ok()?.as_str()));
-    let keys: BTreeSet<&str> = stored.chain(computed).collect();
+    let Some(found) = strays::next(transaction, matching, after).await? else { return Ok((0, None)) };
+    matching::write(transaction, &found.strays, now).await?;
+    let computed = found.strays.iter().filter_map(|stray| Some(stray.key.as_ref().ok()?.as_str()));
+    let keys: BTreeSet<&str> = found.stored.iter().map(String::as_str).chain(computed).collect();
     dirty::mark(transaction, &keys.into_iter().collect::<Vec<_>>(), CAUSE, now).await?;
-    Ok(window(&rows, |row| vec![row.get(0), row.get(1)]))
-}
-
-/// A living cross-reference, as [`xrefs`] reads it, whose match key, or why it has none, is not what is stored.
-pub(super) fn stray(row: &PgRow, matching: &Matching<'_>) -> Option<Stray> {
-    let (system, external_id, email): (&str, &str, Option<&str>) = (row.get(0), row.get(1), row.get(3));
-    let stored: Option<&str> = row.get(2);
-    let key = matching.key(system, external_id, email);
-    let is_right = match &key {
-        Ok(key) => stored == Some(key.as_str()),
-        Err(reason) => {
-            let nobodys = row.get::<Option<Uuid>, _>(4).is_none();
-            stored.is_none() && nobodys && row.get::<Option<&str>, _>(5) == Some(reason.as_str())
-        }
-    };
-    (!is_right).then(|| Stray {
-        system: system.to_owned(),
-        external_id: external_id.to_owned(),
-        key,
-        found_by: MatchKey::from_stored(stored.unwrap_or_default().to_owned()),
-    })
+    Ok((found.rows, Some(found.last)))
 }
 
 /// Customers to whom no living cross-reference points are deleted.

@@ -1,39 +1,30 @@
-//! One partition that this process reads: what is open, what is on its way to the database, what is landed.
+//! One partition that this process reads: where it goes on, what is on its way to the database, what is landed. How batches
+//! are filled is in `partition/fill.rs`.
 
-use std::collections::{BTreeMap, VecDeque};
+mod fill;
+
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
-use model::{Record, Reject};
-use staging::offsets::{Advance, LastMessage, PartitionEpochs, Progress};
-use staging::{Batch, LIMIT_ROWS, LIMIT_WAIT};
+use model::Reject;
+use staging::LIMIT_ROWS;
+use staging::offsets::{LastMessage, PartitionEpochs, Progress};
 
 use crate::Settings;
 use crate::client::Bounds;
-use crate::decode::{Decoder, Message, Outcome, Seen, Skip};
+use crate::decode::{Decoder, Message, Seen};
 use crate::ledger::Start;
-use crate::reread::dead_letter;
+
+use fill::Open;
+pub(crate) use fill::Sealed;
 
 /// How long the last landed message may take to come, before it counts as gone.
 const LANDMARK_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Topic and number.
 pub(crate) type Name = (Arc<str>, i32);
-
-/// A batch on its way, with the progress that it covers.
-#[derive(Debug)]
-pub(crate) struct Sealed {
-    pub(crate) name: Name,
-    /// Raised whenever the partition is read from somewhere else; batches of an older generation are void.
-    pub(crate) generation: u64,
-    pub(crate) batch: Batch,
-    pub(crate) advance: Advance,
-    pub(crate) first_offset: i64,
-    pub(crate) skipped: BTreeMap<&'static str, u64>,
-    /// When the table was emptied, if it was.
-    pub(crate) emptied_at: Option<DateTime<Utc>>,
-}
 
 /// See the module.
 #[derive(Debug)]
@@ -84,19 +75,6 @@ struct Careful {
     until: i64,
     /// How many messages a batch may have: half of it with every refusal, twice as many with every batch that is landed.
     messages: usize,
-}
-
-#[derive(Debug)]
-struct Open {
-    batch: Batch,
-    messages: usize,
-    first_offset: i64,
-    last_offset: i64,
-    since: Instant,
-    first_ms: Option<i64>,
-    last_ms: Option<i64>,
-    skipped: BTreeMap<&'static str, u64>,
-    emptied_at: Option<DateTime<Utc>>,
 }
 
 #[derive(Debug)]
@@ -192,67 +170,6 @@ impl Partition {
         self.landmark.is_some()
     }
 
-    /// Decodes one message into the open batch. `records` is scratch space. Returns the id of a schema that has to be known
-    /// first, if there is one: then the message was not taken.
-    pub(crate) fn take(
-        &mut self,
-        settings: &Settings,
-        message: &Message<'_>,
-        now: DateTime<Utc>,
-        records: &mut Vec<Record>,
-    ) -> Option<u32> {
-        if self.adrift || self.stopped.is_some() || message.offset < self.next_offset().unwrap_or(0) {
-            return None;
-        }
-        if self.end.is_some_and(|end| message.offset >= end) {
-            return None;
-        }
-        let seen_before = self.seen;
-        let epoch = self.epochs.at(message.offset);
-        let outcome = match &self.condemned {
-            Some((offset, reject)) if *offset == message.offset => {
-                records.clear();
-                Outcome::Rejected(reject.clone())
-            }
-            _ => self.decoder.decode(message, &mut self.seen, epoch, now, records),
-        };
-        if let Outcome::Pending(schema_id) = outcome {
-            return Some(schema_id);
-        }
-        let open = self.open.get_or_insert_with(|| Open {
-            batch: Batch::new(&settings.name, settings.ttl),
-            messages: 0,
-            first_offset: message.offset,
-            last_offset: message.offset,
-            since: Instant::now(),
-            first_ms: message.timestamp_ms,
-            last_ms: None,
-            skipped: BTreeMap::new(),
-            emptied_at: None,
-        });
-        open.messages += 1;
-        open.last_offset = message.offset;
-        self.last_message =
-            message.timestamp_ms.map(|timestamp_ms| LastMessage { offset: message.offset, timestamp_ms });
-        open.last_ms = message.timestamp_ms.or(open.last_ms);
-        match outcome {
-            Outcome::Records => records.iter().for_each(|record| open.batch.push(record)),
-            Outcome::Rejected(reject) => {
-                let letter = dead_letter(&self.name.0, self.name.1, message, seen_before, epoch, reject);
-                open.batch.push_dead_letter(letter);
-            }
-            Outcome::Skipped(skip) => {
-                open.batch.skip();
-                *open.skipped.entry(skip.as_str()).or_default() += 1;
-                if let Skip::Truncate { at } = skip {
-                    open.emptied_at = Some(at);
-                }
-            }
-            Outcome::Pending(_) => {}
-        }
-        None
-    }
-
     /// Offset of the first message that was not taken; `None` before the first one of a partition without stored progress.
     pub(crate) fn next_offset(&self) -> Option<i64> {
         self.open.as_ref().map(|open| open.last_offset + 1).or(self.expected)
@@ -261,66 +178,6 @@ impl Partition {
     /// This offset, or where reading ends before it.
     pub(crate) fn not_beyond_end(&self, offset: i64) -> i64 {
         self.end.map_or(offset, |end| offset.min(end))
-    }
-
-    /// Whether the open batch may not grow.
-    pub(crate) fn is_full(&self) -> bool {
-        let Some(open) = &self.open else { return false };
-        let is_enough = |careful: Careful| open.first_offset <= careful.until && open.messages >= careful.messages;
-        open.batch.is_full() || self.careful.is_some_and(is_enough)
-    }
-
-    /// When the open batch has waited long enough.
-    pub(crate) fn due(&self) -> Option<Instant> {
-        self.open.as_ref().map(|open| open.since + LIMIT_WAIT)
-    }
-
-    /// Size of the open batch.
-    pub(crate) fn open_bytes(&self) -> Option<usize> {
-        self.open.as_ref().map(|open| open.batch.bytes())
-    }
-
-    /// Closes the open batch.
-    pub(crate) fn seal(&mut self) -> Option<Sealed> {
-        let open = self.open.take()?;
-        let next_offset = open.last_offset + 1;
-        self.on_their_way.push_back(OnItsWay { next_offset, first_ms: open.first_ms, last_ms: open.last_ms });
-        let sealed = self.sealed(open.batch, open.first_offset, next_offset, open.skipped);
-        Some(Sealed { emptied_at: open.emptied_at, ..sealed })
-    }
-
-    /// Progress without records, over messages that are never given out: aborted ones, marks of transactions.
-    pub(crate) fn seal_progress(&mut self, settings: &Settings, next_offset: i64) -> Sealed {
-        self.on_their_way.push_back(OnItsWay { next_offset, first_ms: None, last_ms: None });
-        self.sealed(Batch::new(&settings.name, settings.ttl), next_offset, next_offset, BTreeMap::new())
-    }
-
-    fn sealed(
-        &mut self,
-        batch: Batch,
-        first_offset: i64,
-        next_offset: i64,
-        skipped: BTreeMap<&'static str, u64>,
-    ) -> Sealed {
-        let advance = Advance {
-            progress: self.progress,
-            epoch: self.epochs.current(),
-            topic: self.name.0.to_string(),
-            partition: self.name.1,
-            expected: self.expected.replace(next_offset),
-            next_offset,
-            last_seen: self.seen.last,
-            last_message: self.last_message,
-        };
-        Sealed {
-            name: self.name.clone(),
-            generation: self.generation,
-            batch,
-            advance,
-            first_offset,
-            skipped,
-            emptied_at: None,
-        }
     }
 
     /// A batch was landed.
@@ -354,11 +211,6 @@ impl Partition {
     /// Whether a batch is on its way.
     pub(crate) fn is_landing(&self) -> bool {
         !self.on_their_way.is_empty()
-    }
-
-    /// Forgets the open batch: somebody else will read it.
-    pub(crate) fn drop_open(&mut self) {
-        self.open = None;
     }
 
     /// Notes how many messages there are behind what is landed, as a broker has just said.

@@ -32,6 +32,16 @@ impl Place {
         self.c360(&["import", "loyalty", "loyalty_members_2026-11-20.csv", "--again"])
     }
 
+    /// What is kept of a member's password.
+    async fn credential(&self, id: &'static str) -> String {
+        let mut connection = staging::connect(&self.url.parse().unwrap()).await.unwrap();
+        sqlx::query_scalar("select credential from customer360.xrefs where external_id = $1")
+            .bind(id)
+            .fetch_one(&mut connection)
+            .await
+            .unwrap()
+    }
+
     fn c360(&self, arguments: &[&str]) -> Assert {
         self.c360_with(arguments, &[])
     }
@@ -63,7 +73,9 @@ async fn a_person_is_exported_erased_kept_out_and_readmitted() {
     let exported = document(&place.c360(&export).code(0));
     assert_eq!(exported["xrefs"][0]["external_id"], json!("27"));
     assert_eq!(exported["customers"][0]["profile"]["loyaltyPoints"], json!("47"));
-    assert!(!exported.to_string().contains("xrinn5xp"), "{exported}");
+    assert!(exported["staged"][0]["payload"].as_str().unwrap().contains("Groves"), "as it came");
+    let credential = place.credential("27").await;
+    assert!(![&credential, "xrinn5xp"].iter().any(|secret| exported.to_string().contains(*secret)), "{exported}");
 
     let erase = ["customer", "erase", "loyalty", "27", "--json"];
     let refused = place.c360(&erase).code(2);

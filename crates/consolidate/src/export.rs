@@ -77,8 +77,8 @@ const PARTS: [(&str, &str); 9] = [
     ),
 ];
 
-/// Reads everything about somebody; `None` if nothing is known of such a person. Payloads of raw records have their
-/// credentials replaced, as they were landed.
+/// Reads everything about somebody; `None` if nothing is known of such a person. Payloads of raw records are as they were
+/// landed, with digests for credentials: whoever knows the mapping has to take those out.
 pub async fn export(connection: &mut PgConnection, rules: &Rules, whom: &Key) -> Result<Option<Value>, Error> {
     let matching = Matching::read(connection, rules).await?;
     let person = Person::find(connection, &matching, whom).await?;

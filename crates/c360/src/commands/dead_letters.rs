@@ -96,6 +96,7 @@ impl Database {
 }
 
 pub(super) use list::table;
+pub(super) use mask::{Mask, as_json};
 
 fn with_exit(error: staging::Error) -> anyhow::Error {
     match error {

@@ -6,9 +6,12 @@ use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
+use model::mapping::Mapping;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
+
+use crate::config::{KafkaFormat, Source, SourceKind};
 
 /// What stands for a credential.
 pub(super) const CREDENTIAL: &str = "[credential]";
@@ -17,7 +20,7 @@ const STATEMENTS: [&str; 3] = ["query", "__query", "__source_query"];
 
 /// What is hidden.
 #[derive(Clone, Debug)]
-pub(super) struct Mask {
+pub(in crate::commands) struct Mask {
     /// The mapped columns with a credential, as the configuration names them.
     pub(super) credentials: Vec<String>,
     /// Whether values are hidden, too.
@@ -27,15 +30,23 @@ pub(super) struct Mask {
 }
 
 /// A JSON text: an object or a list, which is all that names of columns can be found in.
-pub(super) fn as_json(bytes: &[u8]) -> Option<&str> {
+pub(in crate::commands) fn as_json(bytes: &[u8]) -> Option<&str> {
     let text = std::str::from_utf8(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)).ok()?;
     let is_container = text.trim_ascii_start().starts_with(['{', '[']);
     (is_container && serde_json::from_str::<IgnoredAny>(text).is_ok()).then_some(text)
 }
 
 impl Mask {
+    /// What is hidden of a source's payloads.
+    pub(in crate::commands) fn of(source: &Source, values: bool) -> Self {
+        let is_change_event = matches!(&source.kind, SourceKind::Kafka(kafka) if kafka.format != KafkaFormat::Json);
+        let mappings = source.mappings();
+        let credentials = mappings.iter().filter_map(Mapping::credential_column).map(str::to_owned).collect();
+        Self { credentials, values, is_change_event }
+    }
+
     /// The text with what is hidden replaced; `None` if it cannot be read after all.
-    pub(super) fn apply(&self, json: &str) -> Option<String> {
+    pub(in crate::commands) fn apply(&self, json: &str) -> Option<String> {
         let mut edits = Vec::new();
         let start = json.len() - json.trim_ascii_start().len();
         self.find(json.trim_ascii(), start, &mut Vec::new(), &mut edits).ok()?;

@@ -6,7 +6,6 @@ use std::io::Write;
 use anyhow::anyhow;
 use chrono::{DateTime, Utc};
 use ingest_csv::{NamedCell, ReadRow};
-use model::mapping::Mapping;
 use serde_json::{Value, json};
 use staging::dead_letters::{self, Closed, Contents, Context, Opened, State};
 
@@ -14,7 +13,7 @@ use super::list::{document, place};
 use super::mask::{CREDENTIAL, Mask, as_json, indented};
 use super::{missing, not_found, with_exit};
 use crate::cli;
-use crate::config::{Config, KafkaFormat, Source, SourceKind};
+use crate::config::{Config, Source};
 use crate::exit::Exit;
 use crate::installation::Installation;
 use crate::sources::{Ingester, ingester};
@@ -113,10 +112,7 @@ impl View<'_> {
     /// `None` if the source is not configured.
     fn mask(&self, values: bool) -> Option<Mask> {
         let (source, _) = self.source.as_ref()?;
-        let is_change_event = matches!(&source.kind, SourceKind::Kafka(kafka) if kafka.format != KafkaFormat::Json);
-        let mappings = source.mappings();
-        let credentials = mappings.iter().filter_map(Mapping::credential_column).map(str::to_owned).collect();
-        Some(Mask { credentials, values, is_change_event })
+        Some(Mask::of(source, values))
     }
 
     /// The row of a CSV source, where it can be told apart.

@@ -47,7 +47,8 @@ Exit codes:
 pub(in crate::cli) const EXPORT: &str = "\
 Prints everything that is kept about one person as one JSON document, for whoever asks for their data: profile with \
 provenance, cross-references, orders with lines, interactions, history, edits, decisions, polls and the raw records that have \
-not expired. No credential, not even its digest. Sealed dead letters are not in it.
+not expired (as they came, if their source is configured). No credential, not even its digest. Sealed dead letters are not \
+in it.
 
 KEY is as for `erase`, and finds the same.";
 pub(in crate::cli) const EXPORT_END: &str = "\

@@ -205,9 +205,6 @@ fn spawn_pairs(parts: &mut JoinSet<Result<(), Hopeless>>, database: PgConnectOpt
                 }
                 None => {}
             }
-                Some(Ok(counted)) => tracing::debug!(?counted, "counted what the same people buy"),
-                None => {}
-            }
         }
         Ok(())
     });

@@ -175,6 +175,7 @@ fn troubles(known: &Health, now: DateTime<Utc>) -> usize {
 #[cfg(test)]
 mod tests {
     use metrics_exporter_prometheus::PrometheusBuilder;
+    use staging::health::Speaker;
     use staging::imports::{self, File, State};
 
     use super::*;
@@ -202,7 +203,9 @@ mod tests {
         let mut connection = staging::connect(&database.url.parse().unwrap()).await.unwrap();
         staging::migrate(&mut connection).await.unwrap();
         consolidate::migrate(&mut connection).await.unwrap();
-        staging::health::report(&mut connection, "loyalty", &serde_json::json!({}), Utc::now()).await.unwrap();
+        staging::health::report(&mut connection, "loyalty", Speaker::Daemon, &serde_json::json!({}), Utc::now())
+            .await
+            .unwrap();
         let gauges = Gauges::measure(&mut connection, Utc::now()).await.unwrap();
         let value = |name, labels: &[(&'static str, String)]| gauges.0.get(&(name, labels.to_vec())).copied();
         assert_eq!(value(SOURCE_TROUBLES, &[("source", "loyalty".to_owned())]), Some(0.0));
@@ -223,7 +226,9 @@ mod tests {
         let mut connection = staging::connect(&database.url.parse().unwrap()).await.unwrap();
         staging::migrate(&mut connection).await.unwrap();
         consolidate::migrate(&mut connection).await.unwrap();
-        staging::health::report(&mut connection, "loyalty", &serde_json::json!({}), Utc::now()).await.unwrap();
+        staging::health::report(&mut connection, "loyalty", Speaker::Daemon, &serde_json::json!({}), Utc::now())
+            .await
+            .unwrap();
         sqlx::raw_sql(
             "insert into customer360.log_restarts
                  (source, epoch, topic, partition, records, first_offset, first_observed_at, noticed_at, last_noticed_at)
@@ -249,7 +254,7 @@ mod tests {
         consolidate::migrate(&mut connection).await.unwrap();
         let now = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
         let word = serde_json::json!({"stopped": ["a", "b"], "trouble": "no answer"});
-        staging::health::report(&mut connection, "loyalty", &word, now).await.unwrap();
+        staging::health::report(&mut connection, "loyalty", Speaker::Daemon, &word, now).await.unwrap();
         let measure = async |connection: &mut PgConnection, now| {
             let gauges = Gauges::measure(connection, now).await.unwrap();
             let of = |name| gauges.0.get(&(name, vec![("source", "loyalty".to_owned())])).copied();

@@ -5,8 +5,10 @@
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
+use chrono::Utc;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, PgConnection, Row};
+use staging::health::Speaker;
 use wiremock::matchers::{any, path};
 use wiremock::{Mock, MockServer, Request, ResponseTemplate};
 
@@ -214,6 +216,23 @@ async fn refresh_beside_a_daemon_ends_when_the_answer_has_landed_whoever_asked()
     }
     assert_eq!(place.run(&["refresh", "shop"]).0, Some(0));
     eventually("all are new", async || place.names().await == ["New"; 20]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_daemon_is_in_trouble_with_is_not_hidden_by_a_command_that_works() {
+    let place = Place::with(ASKED).await;
+    place.drop_members(1..=2);
+    place.knows_everybody("Old").await;
+    assert_eq!(place.run(&["run", "--once"]).0, Some(0));
+    let mut connection = staging::connect(&place.url.parse().unwrap()).await.unwrap();
+    let refused = json!({"breaker": "open", "stopped": ["the source refuses our credentials"]});
+    staging::health::report(&mut connection, "shop", Speaker::Daemon, &refused, Utc::now()).await.unwrap();
+    for command in [&["refresh", "shop"][..], &["run", "--once"]] {
+        assert_eq!(place.run(command).0, Some(0), "{command:?}");
+        let (code, document, _) = place.run(&["status", "--check", "--json"]);
+        assert_eq!((code, &document["sources"]["shop"]["breaker"]), (Some(1), &json!("open")), "{document}");
+        assert_eq!(document["sources"]["shop"]["stopped"], refused["stopped"], "{document}");
+    }
 }
 
 /// A page of the list: so many customers, every one with an order.

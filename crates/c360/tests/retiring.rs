@@ -12,6 +12,7 @@ use model::{Entity, ExternalId, Guards, InstallationKey, LogPosition, Mapped, Op
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 use sqlx::postgres::PgConnectOptions;
+use staging::health::Speaker;
 use staging::offsets::{Advance, Progress};
 use staging::{Batch, Checkpoint, DEFAULT_PARTITION_WIDTH, Lander, Seal};
 use tokio_util::sync::CancellationToken;
@@ -183,7 +184,9 @@ async fn the_alarm_of_an_emptied_table_names_the_command_that_ends_it() {
     let place = Place::migrated().await;
     let at = (Utc::now() - chrono::TimeDelta::hours(1)).to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
     let word = json!({"lag": 0, "stopped": [], "truncated": [{"topic": TOPIC, "at": at, "alarm": "..."}]});
-    staging::health::report(&mut place.connection().await, "home_delivery", &word, Utc::now()).await.unwrap();
+    staging::health::report(&mut place.connection().await, "home_delivery", Speaker::Daemon, &word, Utc::now())
+        .await
+        .unwrap();
     let command = format!("c360 source retire home_delivery --before {at}");
     assert_eq!(place.looks("home_delivery"), [json!(command)]);
     let arguments: Vec<&str> = command.split(' ').skip(1).chain(["--yes"]).collect();
@@ -195,7 +198,9 @@ async fn the_alarm_of_an_emptied_table_names_the_command_that_ends_it() {
 async fn a_log_that_begins_again_is_an_alarm_with_its_command_until_the_epoch_is_raised() {
     let mut place = Place::migrated().await;
     let say_well = json!({"lag": 0, "stopped": []});
-    staging::health::report(&mut place.connection().await, "home_delivery", &say_well, Utc::now()).await.unwrap();
+    staging::health::report(&mut place.connection().await, "home_delivery", Speaker::Daemon, &say_well, Utc::now())
+        .await
+        .unwrap();
     place.land("home_delivery", &[(1, 7, hour(1)), (2, 7, hour(2))]).await;
     place.land("home_delivery", &[(1, 7, hour(1)), (2, 7, hour(2))]).await;
     assert_eq!(place.looks("home_delivery"), [json!(null); 0]);

@@ -15,6 +15,7 @@ use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedPr
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 use sqlx::postgres::PgConnectOptions;
+use staging::health::Speaker;
 use staging::imports::{self, File};
 use staging::offsets::{Advance, Progress};
 use staging::{Batch, Checkpoint, DEFAULT_PARTITION_WIDTH, DeadLetter, Lander, Seal};
@@ -76,7 +77,7 @@ impl Place {
     async fn say(&self, words: &[(&str, Value)]) {
         let mut connection = self.connection().await;
         for (source, word) in words {
-            staging::health::report(&mut connection, source, word, Utc::now()).await.unwrap();
+            staging::health::report(&mut connection, source, Speaker::Daemon, word, Utc::now()).await.unwrap();
         }
     }
 

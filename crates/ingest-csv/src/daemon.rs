@@ -12,6 +12,7 @@ use chrono::{DateTime, Utc};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use serde_json::{Value, json};
 use sqlx::postgres::PgConnectOptions;
+use staging::health::Speaker;
 use staging::{Lander, Patience};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -266,7 +267,10 @@ async fn staging_report(
     now: DateTime<Utc>,
 ) -> Result<(), staging::Error> {
     let holder = importer.session.take().await?;
-    let reporting = async { staging::health::report(&mut *holder.connection().await, source, health, now).await };
+    let reporting = async {
+        let connection = &mut *holder.connection().await;
+        staging::health::report(connection, source, Speaker::Daemon, health, now).await
+    };
     holder.unless_lost(reporting).await?;
     importer.session.keep(holder);
     Ok(())

@@ -7,6 +7,7 @@ use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use sqlx::postgres::PgConnectOptions;
 use staging::Lander;
+use staging::health::Speaker;
 use staging::offsets::Progress;
 use tokio_util::sync::CancellationToken;
 
@@ -52,6 +53,7 @@ pub async fn catch_up(
         lander: &mut lander,
         board: &board,
         progress: Progress::Source,
+        speaker: Speaker::Command,
         cancel: &cancel,
     };
     Box::pin(session.run(|settings, client| targets(settings, client).map(Plan::Alone))).await?;

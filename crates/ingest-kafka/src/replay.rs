@@ -10,6 +10,7 @@ use chrono::Utc;
 use model::Record;
 use sqlx::postgres::PgConnectOptions;
 use staging::Lander;
+use staging::health::Speaker;
 use staging::offsets::{Epochs, PartitionEpochs, Progress, StoredOffset};
 use staging::replays::{self, Rewind, Section};
 use tokio::sync::mpsc::Sender;
@@ -116,6 +117,7 @@ impl Replay {
                 lander: &mut lander,
                 board: &board,
                 progress,
+                speaker: Speaker::Command,
                 cancel,
             };
             let mut running = Box::pin(session.run(|_, _| Ok(Plan::Alone(targets))));

@@ -5,6 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Map, Value, json};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
+use staging::health::Speaker;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::metrics;
@@ -15,7 +16,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 const AGAIN: Duration = Duration::from_secs(10);
 
 /// Reports until dropped. A database that cannot be reached is no trouble here: landing says so.
-pub(crate) async fn report(source: &str, options: &PgConnectOptions, board: &Board) {
+pub(crate) async fn report(source: &str, speaker: Speaker, options: &PgConnectOptions, board: &Board) {
     let mut ticks = interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut connection: Option<PgConnection> = None;
@@ -27,7 +28,7 @@ pub(crate) async fn report(source: &str, options: &PgConnectOptions, board: &Boa
         if said.as_ref().is_some_and(|(before, at)| *before == progress && at.elapsed() < AGAIN) {
             continue;
         }
-        match staging::in_time("reporting health", tell(&mut connection, options, source, &progress)).await {
+        match staging::in_time("reporting health", tell(&mut connection, options, (source, speaker), &progress)).await {
             Ok(()) => said = Some((progress, Instant::now())),
             Err(error) => tracing::debug!(source, %error, "reporting health"),
         }
@@ -37,7 +38,7 @@ pub(crate) async fn report(source: &str, options: &PgConnectOptions, board: &Boa
 async fn tell(
     connection: &mut Option<PgConnection>,
     options: &PgConnectOptions,
-    source: &str,
+    (source, speaker): (&str, Speaker),
     progress: &Progress,
 ) -> Result<(), staging::Error> {
     let mut open = match connection.take() {
@@ -45,7 +46,7 @@ async fn tell(
         None => staging::connect(options).await?,
     };
     let now = Utc::now();
-    staging::health::report(&mut open, source, &health(progress, now), now).await?;
+    staging::health::report(&mut open, source, speaker, &health(progress, now), now).await?;
     *connection = Some(open);
     Ok(())
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use sqlx::postgres::PgConnectOptions;
 use staging::Lander;
+use staging::health::Speaker;
 use staging::offsets::Progress;
 use tokio_util::sync::CancellationToken;
 
@@ -36,6 +37,7 @@ pub async fn run(
             lander: &mut lander,
             board: &board,
             progress: Progress::Source,
+            speaker: Speaker::Daemon,
             cancel: &cancel,
         };
         match Box::pin(session.run(|_, _| Ok(Plan::Group))).await {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use rdkafka::consumer::Consumer;
 use sqlx::postgres::PgConnectOptions;
 use staging::Lander;
+use staging::health::Speaker;
 use staging::offsets::Progress;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -33,6 +34,7 @@ pub(crate) struct Session<'a> {
     pub(crate) board: &'a Arc<Board>,
     /// Which progress moves. Only that of the source is a matter of its health.
     pub(crate) progress: Progress,
+    pub(crate) speaker: Speaker,
     pub(crate) cancel: &'a CancellationToken,
 }
 
@@ -72,7 +74,7 @@ impl Session<'_> {
             let mut quiet = std::pin::pin!(gone_quiet(&cancel));
             let mut reporting = std::pin::pin!(async {
                 if self.progress == Progress::Source {
-                    report(source, self.database, self.board).await;
+                    report(source, self.speaker, self.database, self.board).await;
                 }
             });
             let (mut landed, mut answered) = (false, false);

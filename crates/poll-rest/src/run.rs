@@ -6,8 +6,9 @@ use chrono::{DateTime, Utc};
 use serde_json::json;
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection, Executor, PgPool};
+use staging::health::{self, Speaker};
 use staging::polls::OFFERED_CHANNEL;
-use staging::{Lander, health, lists, polls};
+use staging::{Lander, lists, polls};
 use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior, sleep};
 use tokio_util::sync::CancellationToken;
@@ -188,7 +189,7 @@ async fn ask_due(
     }
     let mut summary = landings.summary;
     summary.add(&lists);
-    say(asker, pool).await;
+    say(asker, pool, Speaker::Command).await;
     let gate = asker.requester.gate();
     Ok(Summary { requests: gate.requests(), breaker: gate.state(), ..summary })
 }
@@ -269,14 +270,14 @@ async fn watch(asker: &Asker, pool: &PgPool) {
         let state = (asker.requester.gate().state(), asker.requester.gate().alarm());
         let is_due =
             said.as_ref().is_none_or(|(at, said): &(Instant, _)| *said != state || at.elapsed() >= HEALTH_EVERY);
-        if is_due && say(asker, pool).await {
+        if is_due && say(asker, pool, Speaker::Daemon).await {
             said = Some((Instant::now(), state));
         }
     }
 }
 
 /// Says how the source is; false when the database does not listen.
-async fn say(asker: &Asker, pool: &PgPool) -> bool {
+async fn say(asker: &Asker, pool: &PgPool, speaker: Speaker) -> bool {
     let (source, gate) = (&asker.settings.source, asker.requester.gate());
     let saying = async {
         let now = Utc::now();
@@ -293,7 +294,7 @@ async fn say(asker: &Asker, pool: &PgPool) -> bool {
             "polls_due": due,
             "oldest_unlanded_seconds": oldest_seconds,
         });
-        health::report(pool, source, &words, now).await
+        health::report(pool, source, speaker, &words, now).await
     };
     match tokio::time::timeout(Duration::from_secs(5), saying).await {
         Ok(Ok(())) => true,

@@ -19,7 +19,18 @@ pub struct Health {
     pub said_at: Option<DateTime<Utc>>,
 }
 
-/// Notes what an ingester says of itself: an object whose keys replace those said before.
+/// Who says how a source is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Speaker {
+    /// Whoever keeps at it, and says it again and again.
+    Daemon,
+    /// A command that is at it once. While a daemon is heard it is not listened to: what goes well with it may still go wrong
+    /// with the daemon, and would be hidden.
+    Command,
+}
+
+/// Notes what an ingester says of itself: an object whose keys replace those said before. A [`Speaker::Command`] says
+/// nothing new within a minute of a daemon's last word.
 ///
 /// Where several processes share a source, each says under the key `partitions` how those that it reads are: `{NAME:
 /// {"lag", "lag_seconds", "oldest_unlanded_seconds", "stopped": {...} | null, "at"}}`. These are replaced one by one, and
@@ -27,11 +38,13 @@ pub struct Health {
 pub async fn report(
     executor: impl PgExecutor<'_>,
     source: &str,
+    speaker: Speaker,
     health: &Value,
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
     sqlx::query(
-        "insert into staging.sources as known (source, health, health_at) values ($1, $2, $3)
+        "insert into staging.sources as known (source, health, health_at)
+         values ($1, $2 || jsonb_build_object('daemon', $4), $3)
          on conflict on constraint sources_pkey do update set
              health = known.health || excluded.health || case when excluded.health ? 'partitions' then
                  jsonb_build_object('partitions', (
@@ -40,11 +53,15 @@ pub async fn report(
                      where (word->>'at')::timestamptz > $3 - interval '1 minute'
                  ) || (excluded.health->'partitions'))
              else '{}' end,
-             health_at = excluded.health_at",
+             health_at = excluded.health_at
+         where $4 or not coalesce(
+             (known.health->>'daemon')::boolean and known.health_at > $3 - interval '1 minute', false
+         )",
     )
     .bind(source)
     .bind(health)
     .bind(now)
+    .bind(speaker == Speaker::Daemon)
     .execute(executor)
     .await
     .map_err(Error::database("reporting health"))?;

@@ -4,6 +4,7 @@ use chrono::Utc;
 use embedded_postgres::test::{Loss, Proxy};
 use sqlx::Connection;
 use sqlx::error::DatabaseError;
+use staging::health::Speaker;
 use staging::{Error, Landing};
 
 use crate::support::{SOURCE, TTL, advance, batch, noon, origin, staged};
@@ -104,11 +105,14 @@ async fn a_statement_prepared_before_a_migration_is_a_transient_error_and_what_p
 async fn a_row_that_somebody_keeps_locked_is_a_transient_error() {
     let staged = staged().await;
     let mut connection = staged.connection().await;
-    staging::health::report(&mut connection, SOURCE, &serde_json::json!({}), Utc::now()).await.unwrap();
+    staging::health::report(&mut connection, SOURCE, Speaker::Daemon, &serde_json::json!({}), Utc::now())
+        .await
+        .unwrap();
     let mut rival = staged.pool.begin().await.unwrap();
     sqlx::query("select from staging.sources for update").execute(&mut *rival).await.unwrap();
     sqlx::query("set lock_timeout = '10ms'").execute(&mut connection).await.unwrap();
-    let error = staging::health::report(&mut connection, SOURCE, &serde_json::json!({}), Utc::now()).await;
+    let error =
+        staging::health::report(&mut connection, SOURCE, Speaker::Daemon, &serde_json::json!({}), Utc::now()).await;
     let error = error.unwrap_err();
     assert!(error.is_transient(), "{error}");
 }

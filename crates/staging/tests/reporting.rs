@@ -2,7 +2,7 @@
 
 use chrono::TimeDelta;
 use serde_json::{Value, json};
-use staging::health;
+use staging::health::{self, Speaker};
 
 use crate::support::{SOURCE, Staged, noon, staged};
 
@@ -11,7 +11,25 @@ async fn a_key_stays_as_it_was_said_until_it_is_said_again() {
     let staged = staged().await;
     say(&staged, 0, &json!({"breaker": "open", "trouble": "no broker answers"})).await;
     say(&staged, 9, &json!({"trouble": null})).await;
-    assert_eq!(word(&staged).await, json!({"breaker": "open", "trouble": null}));
+    assert_eq!(word(&staged).await, json!({"breaker": "open", "trouble": null, "daemon": true}));
+}
+
+#[tokio::test]
+async fn a_command_beside_a_daemon_does_not_hide_its_trouble_and_is_heard_where_none_runs() {
+    let staged = staged().await;
+    let (trouble, none) = (json!({"trouble": "no broker answers"}), json!({"trouble": null}));
+    for (seconds, speaker, said, heard) in [
+        (0, Speaker::Command, &trouble, &trouble),
+        (1, Speaker::Command, &none, &none),
+        (2, Speaker::Daemon, &trouble, &trouble),
+        (61, Speaker::Command, &none, &trouble),
+        (63, Speaker::Command, &none, &none),
+        (64, Speaker::Command, &trouble, &trouble),
+        (65, Speaker::Daemon, &none, &none),
+    ] {
+        say_as(&staged, speaker, seconds, said).await;
+        assert_eq!(word(&staged).await["trouble"], heard["trouble"], "{speaker:?} after {seconds} s");
+    }
 }
 
 #[tokio::test]
@@ -54,7 +72,11 @@ async fn an_emptied_table_is_told_until_it_is_emptied_again_whatever_is_said_bes
 }
 
 async fn say(staged: &Staged, seconds: i64, word: &Value) {
-    health::report(&staged.pool, SOURCE, word, noon() + TimeDelta::seconds(seconds)).await.unwrap();
+    say_as(staged, Speaker::Daemon, seconds, word).await;
+}
+
+async fn say_as(staged: &Staged, speaker: Speaker, seconds: i64, word: &Value) {
+    health::report(&staged.pool, SOURCE, speaker, word, noon() + TimeDelta::seconds(seconds)).await.unwrap();
 }
 
 async fn word(staged: &Staged) -> Value {

@@ -167,9 +167,10 @@ impl Gauges {
 /// What is stopped stays so until somebody looks; what is only out of reach, as long as somebody says so.
 fn troubles(known: &Health, now: DateTime<Utc>) -> usize {
     let stopped = known.health.get("stopped").and_then(Value::as_array).map_or(0, Vec::len);
+    let absent_topics = known.health.get("absent_topics").and_then(Value::as_array).map_or(0, Vec::len);
     let is_fresh = known.said_at.is_some_and(|said_at| now - said_at < TROUBLE_LASTS);
-    let has_trouble = is_fresh && known.health.get("trouble").is_some_and(Value::is_string);
-    stopped + usize::from(has_trouble)
+    let has_trouble = known.health.get("trouble").is_some_and(Value::is_string);
+    if is_fresh { stopped + absent_topics + usize::from(has_trouble) } else { stopped }
 }
 
 #[cfg(test)]
@@ -253,14 +254,14 @@ mod tests {
         staging::migrate(&mut connection).await.unwrap();
         consolidate::migrate(&mut connection).await.unwrap();
         let now = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
-        let word = serde_json::json!({"stopped": ["a", "b"], "trouble": "no answer"});
+        let word = serde_json::json!({"stopped": ["a", "b"], "trouble": "no answer", "absent_topics": ["c"]});
         staging::health::report(&mut connection, "loyalty", Speaker::Daemon, &word, now).await.unwrap();
         let measure = async |connection: &mut PgConnection, now| {
             let gauges = Gauges::measure(connection, now).await.unwrap();
             let of = |name| gauges.0.get(&(name, vec![("source", "loyalty".to_owned())])).copied();
             [SOURCE_TROUBLES, CSV_REFUSED_FILES, CSV_NEWEST_AS_OF_SECONDS].map(of)
         };
-        assert_eq!(measure(&mut connection, now).await, [Some(3.0), None, None]);
+        assert_eq!(measure(&mut connection, now).await, [Some(4.0), None, None]);
         assert_eq!(measure(&mut connection, now + TROUBLE_LASTS).await[0], Some(2.0), "nobody repeats it");
         for (state, as_of, expected) in [
             (State::Refused, 1_000, (Some(1.0), None)),

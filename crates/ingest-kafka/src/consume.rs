@@ -3,6 +3,7 @@
 //! It never waits for the database without polling: while a batch finds no room, partitions are paused and the group is
 //! still answered. Progress moves only when landing says so; Kafka's own committed offsets follow, for lag tools.
 
+mod absent;
 mod assign;
 mod orphans;
 mod range;
@@ -28,6 +29,7 @@ use crate::partition::{Name, Partition, Sealed, until};
 use crate::status::Board;
 use crate::{Error, Format, Settings, metrics};
 
+use absent::Absent;
 use assign::Waiting;
 use orphans::Orphans;
 
@@ -97,6 +99,8 @@ pub(crate) struct Reader<'c> {
     check_ranges: bool,
     /// Whether partitions may have been read past what is landed, over offsets without messages.
     gaps_left: bool,
+    /// Topics that are named and not there.
+    absent: Absent,
     /// Partitions that nobody in the group reads.
     orphans: Orphans,
     /// Trouble that is not logged yet, and since when: what it comes from may be heard a moment later.
@@ -140,6 +144,7 @@ pub(crate) fn consume(
         rechecked_at: now,
         check_ranges: false,
         gaps_left: false,
+        absent: Absent::default(),
         orphans: Orphans::default(),
         untold: None,
         told: Vec::new(),
@@ -378,6 +383,7 @@ impl<'c> Reader<'c> {
                 return Ok(());
             }
             RDKafkaErrorCode::AllBrokersDown => self.note_brokers(false),
+            RDKafkaErrorCode::UnknownTopicOrPartition => self.expect_absent_topics(),
             _ => {}
         }
         self.untold.get_or_insert_with(|| (Instant::now(), error.to_string()));

@@ -52,7 +52,7 @@ async fn tell(
 }
 
 /// The keys that only the ingester knows. Processes that share a source speak each of its own partitions; what is said of
-/// all of it (`trouble`) is the word of the last one.
+/// all of it (`trouble`, `absent_topics`) is the word of the last one.
 fn health(progress: &Progress, now: DateTime<Utc>) -> Value {
     let partition = |((topic, number), partition): (&(String, i32), &PartitionProgress)| {
         let mut word = json!(partition);
@@ -60,7 +60,9 @@ fn health(progress: &Progress, now: DateTime<Utc>) -> Value {
         (format!("{topic}/{number}"), word)
     };
     let partitions: Map<String, Value> = progress.partitions.iter().map(partition).collect();
-    json!({"kind": "kafka", "trouble": progress.trouble, "partitions": partitions})
+    json!({
+        "kind": "kafka", "trouble": progress.trouble, "absent_topics": progress.absent_topics, "partitions": partitions,
+    })
 }
 
 /// The alarm of a table that was emptied.

@@ -42,6 +42,8 @@ pub struct StoppedPartition {
 pub(crate) struct Progress {
     /// What keeps it from reading at the moment.
     pub(crate) trouble: Option<String>,
+    /// Topics that are named in the configuration and not there.
+    pub(crate) absent_topics: Vec<String>,
     /// This process's partitions, by topic and number.
     pub(crate) partitions: BTreeMap<(String, i32), PartitionProgress>,
 }

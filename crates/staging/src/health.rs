@@ -13,7 +13,7 @@ pub struct Health {
     /// The source.
     pub source: String,
     /// The keys of `status --json` that only the ingester knows: `lag`, `lag_seconds`, `oldest_unlanded_seconds`,
-    /// `stopped`, `breaker`, ...
+    /// `stopped`, `breaker`, `absent_topics`, ...
     pub health: Value,
     /// When it was said; old words are from a process that is gone.
     pub said_at: Option<DateTime<Utc>>,

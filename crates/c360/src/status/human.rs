@@ -128,13 +128,17 @@ fn painted_state(source: &Source, cell: &str, paint: Paint) -> String {
     let has_open_breaker = source.breaker.as_deref().is_some_and(|state| state != "closed");
     if !source.stopped.is_empty() {
         paint.bad(cell)
-    } else if source.trouble.is_some() || has_open_breaker {
+    } else if is_in_trouble(source) || has_open_breaker {
         paint.doubtful(cell)
     } else if source.running {
         paint.good(cell)
     } else {
         cell.to_owned()
     }
+}
+
+fn is_in_trouble(source: &Source) -> bool {
+    source.trouble.is_some() || !source.absent_topics.is_empty()
 }
 
 fn state(source: &Source) -> String {
@@ -144,7 +148,7 @@ fn state(source: &Source) -> String {
     if !source.stopped.is_empty() {
         return "stopped".to_owned();
     }
-    if source.trouble.is_some() {
+    if is_in_trouble(source) {
         return "in trouble".to_owned();
     }
     match (source.breaker.as_deref(), source.running, source.reported_seconds_ago) {

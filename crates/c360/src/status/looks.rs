@@ -70,6 +70,14 @@ fn trouble(trouble: &str) -> Look {
     )
 }
 
+fn absent_topic(topic: &str) -> Look {
+    Look::new(
+        format!("there is no topic {topic}, or the brokers' access rules hide it."),
+        "Nothing of it is landed; other topics are. It is read from its beginning once it is there.",
+        "c360 config print",
+    )
+}
+
 /// For the last word of an ingester that is gone.
 fn said_ago(source: &Source) -> String {
     source.reported_seconds_ago.map_or_else(String::new, |seconds| format!(" (said {} ago)", age(seconds)))
@@ -115,6 +123,7 @@ pub(super) fn looks(
     for (name, source) in sources {
         looks.extend(source.stopped.iter().map(|stopped| self::stopped(name, source, stopped).of(name)));
         looks.extend(source.trouble.as_deref().map(|trouble| self::trouble(trouble).of(name)));
+        looks.extend(source.absent_topics.iter().map(|topic| absent_topic(topic).of(name)));
         looks.extend(eyes.breaker(source).map(|look| look.of(name)));
         looks.extend(eyes.silent(name, source).map(|look| look.of(name)));
         looks.extend(eyes.behind(name, source).map(|look| look.of(name)));

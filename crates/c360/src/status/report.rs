@@ -72,6 +72,9 @@ pub struct Source {
     pub dead_letters: BTreeMap<String, i64>,
     /// What waits for an operator: partitions of Kafka, refused credentials, a directory that cannot be read.
     pub stopped: Vec<Value>,
+    /// Kafka: topics of the configuration that are not there, by the last word of its ingester; they are waited for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub absent_topics: Vec<String>,
     /// What keeps its ingester from going on at the moment, by its last word; it tries again by itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,
@@ -291,6 +294,8 @@ fn source(name: &str, config: &Config, facts: &Facts, lags: &Lags, now: DateTime
     // Counts and ages are good for as long as somebody keeps saying them; what is stopped stays so until somebody looks.
     let fresh = |key: &str| said(key).filter(|_| running).and_then(number);
     let letters = facts.dead_letters.iter().filter(|letters| letters.source == name);
+    let absent_topics =
+        said("absent_topics").and_then(Value::as_array).map(|topics| topics.iter().filter_map(Value::as_str));
     let mut source = Source {
         kind: configured.map(|source| source.kind.name()),
         dead_letters: letters.map(|letters| (letters.reason.clone(), letters.parked)).collect(),
@@ -304,6 +309,7 @@ fn source(name: &str, config: &Config, facts: &Facts, lags: &Lags, now: DateTime
         reported_seconds_ago: facts.heard(name, now).map(|ago| ago.num_seconds()),
         log_restarts: facts.log_restarts.get(name).cloned().unwrap_or_default(),
         retired_before: facts.retired.get(name).copied(),
+        absent_topics: absent_topics.filter(|_| running).into_iter().flatten().map(str::to_owned).collect(),
         trouble: said("trouble").filter(|_| running).and_then(Value::as_str).map(str::to_owned),
         running,
         ..Source::default()

@@ -265,6 +265,22 @@ fn a_file_whose_marker_does_not_come_needs_a_look_after_five_minutes() {
 }
 
 #[test]
+fn a_topic_that_is_not_there_needs_a_look_and_hides_nothing_of_the_others() {
+    let mut facts = calm();
+    let word = json!({"lag": 3, "stopped": [], "trouble": null, "absent_topics": ["dbserver1.customer"]});
+    say(&mut facts, "home_delivery", 2, word);
+    assert_eq!(
+        only(&looks(&facts)),
+        "home_delivery: there is no topic dbserver1.customer, or the brokers' access rules hide it. $ c360 config print"
+    );
+    let document = serde_json::to_value(report(&facts)).unwrap();
+    let source = &document["sources"]["home_delivery"];
+    assert_eq!((&source["absent_topics"], &source["lag"]), (&json!(["dbserver1.customer"]), &json!(3)));
+    let page = human::page(&report(&facts), now(), Paint::Plain);
+    assert!(page.contains("home_delivery  kafka  in trouble  3 messages"), "{page}");
+}
+
+#[test]
 fn trouble_that_an_ingester_speaks_of_needs_a_look_while_it_speaks() {
     let mut facts = calm();
     let word = json!({"lag": 0, "stopped": [], "trouble": "no broker answers"});

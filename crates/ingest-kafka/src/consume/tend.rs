@@ -39,6 +39,7 @@ impl Reader<'_> {
         }
         self.tell_trouble();
         self.check_ranges();
+        self.look_for_absent_topics();
         self.look_for_orphans()?;
         for index in 0..self.partitions.len() {
             if self.partitions[index].adrift {
@@ -214,6 +215,10 @@ impl Reader<'_> {
             };
             (name, progress)
         };
-        Progress { trouble: self.trouble(), partitions: self.partitions.iter().map(one).collect() }
+        Progress {
+            trouble: self.trouble(),
+            absent_topics: self.absent.topics.clone(),
+            partitions: self.partitions.iter().map(one).collect(),
+        }
     }
 }

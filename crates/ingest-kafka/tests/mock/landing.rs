@@ -199,11 +199,21 @@ async fn a_topic_that_does_not_exist_yet_is_waited_for() {
     let daemon = world.run_with(settings.clone());
     world.produce_inserts(0, 0..10).await;
     world.until(RECORDS, 10).await;
+    let is_told = "select count(*) from staging.sources where health->'absent_topics' = '[\"later\"]'";
+    world.until(is_told, 1).await;
     daemon.stop().await;
-    let unknown =
-        ingest_kafka::catch_up(settings, world.database.clone(), lander(&world.database), CancellationToken::new())
-            .await;
+    let unknown = ingest_kafka::catch_up(
+        settings.clone(),
+        world.database.clone(),
+        lander(&world.database),
+        CancellationToken::new(),
+    )
+    .await;
     assert!(matches!(unknown, Err(Error::UnknownTopic { topic, .. }) if topic == "later"));
+    let daemon = world.run_with(settings);
+    world.cluster.create_topic("later", 1, 1).unwrap();
+    world.until(is_told, 0).await;
+    daemon.stop().await;
 }
 
 #[tokio::test]

@@ -214,8 +214,38 @@ async fn refresh_beside_a_daemon_ends_when_the_answer_has_landed_whoever_asked()
         let landed = format!("select count(*) from staging.records where source = 'shop' and email = '{id}@x.com'");
         assert_eq!(place.column(&landed).await, [json!(2)], "{said}");
     }
-    assert_eq!(place.run(&["refresh", "shop"]).0, Some(0));
+    let (code, document, said) = place.run(&["refresh", "shop"]);
+    let both = document["asked"].as_u64().unwrap() + document["asked_elsewhere"].as_u64().unwrap();
+    assert_eq!((code, both), (Some(0), 20), "{document} {said}");
     eventually("all are new", async || place.names().await == ["New"; 20]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refresh_does_not_wait_for_ever_for_a_process_that_has_stopped_and_says_so() {
+    let place =
+        Place::with(&format!("timeout = \"1s\"\nread_timeout = \"1s\"\nconnect_timeout = \"1s\"\n{ASKED}")).await;
+    place.drop_members(1..=2);
+    place.knows_everybody("Old").await;
+    assert_eq!(place.run(&["run", "--once"]).0, Some(0));
+    // Another process is faster, whenever the customer is made due, and never asks.
+    place
+        .execute(
+            "create function staging.take() returns trigger language plpgsql as $$ begin
+                 if new.next_at = 'epoch' then new.next_at := now() + interval '2 minutes'; end if;
+                 return new;
+             end $$",
+        )
+        .await;
+    place
+        .execute("create trigger take before update on staging.polls for each row execute function staging.take()")
+        .await;
+    let since = Instant::now();
+    let (code, document, said) = place.run(&["refresh", "shop", "--email", "1@x.com"]);
+    assert_eq!((code, &document["asked"], &document["held"]), (Some(69), &json!(0), &json!(1)), "{document} {said}");
+    assert!(since.elapsed() < Duration::from_secs(20), "{:?}", since.elapsed());
+    for sentence in ["another process asks the source", "it may have stopped"] {
+        assert!(said.contains(sentence), "{sentence} in {said}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -37,6 +37,12 @@ pub struct Summary {
     pub unknown: u64,
     /// Customers and products that have to be asked about again soon.
     pub failing: u64,
+    /// Of a [`refresh`], customers that other processes asked about: they share the work.
+    pub asked_elsewhere: u64,
+    /// Customers and lists that another process has taken and not answered in time: it may have stopped.
+    pub held: u64,
+    /// Lists read, to their end or not.
+    pub lists: u64,
     /// Pages of lists landed.
     pub pages: u64,
     /// Lists that could not be read to their end.
@@ -64,6 +70,8 @@ impl Summary {
 
     /// Adds what was done beside it.
     pub(crate) fn add(&mut self, other: &Self) {
+        self.held += other.held;
+        self.lists += other.lists;
         self.pages += other.pages;
         self.lists_failed += other.lists_failed;
         self.records += other.records;
@@ -145,7 +153,10 @@ pub async fn refresh(
         }
     }
     let refresh = Refresh { match_key, since: now };
-    ask_due(&asker, &pool, lander, Some(refresh), &cancel).await.map(Some)
+    let mut summary = ask_due(&asker, &pool, lander, Some(refresh), &cancel).await?;
+    let asked = staging::in_time("counting polls", polls::asked(&pool, source, match_key, now)).await?;
+    summary.asked_elsewhere = u64::try_from(asked).unwrap_or_default().saturating_sub(summary.asked);
+    Ok(Some(summary))
 }
 
 /// What was made due by [`refresh`].
@@ -163,14 +174,18 @@ async fn ask_due(
     cancel: &CancellationToken,
 ) -> Result<Summary, Error> {
     let wake = Notify::new();
-    let last_look = Instant::now() + LEASE;
     let only = refresh.and_then(|refresh| refresh.match_key);
+    // Leases of a process that has stopped run out meanwhile. One customer is asked about before all others: whoever works
+    // has the answer sooner.
+    let patience = only.map_or(LEASE, |_| asker.settings.timeout * 2);
+    let last_look = Instant::now() + patience;
     let lists = match only {
         None => crate::lists::run_once(asker, lander, pool, cancel, last_look).await?,
         Some(_) => Summary::default(),
     };
     let mut landings = landings(asker, lander, pool, cancel);
     let until = Until::Dry { due_at: Utc::now() };
+    let (mut held, mut is_told) = (0, false);
     while !cancel.is_cancelled() {
         let pipeline = Pipeline { asker, database: pool, wake: &wake, cancel, until, only };
         // What one round lands can make products due, for the next.
@@ -179,8 +194,13 @@ async fn ask_due(
             continue;
         }
         let is_open = asker.requester.gate().state() != BreakerState::Closed;
-        if is_open || Instant::now() > last_look || !is_held_elsewhere(asker, pool, refresh).await? {
+        held = if is_open { 0 } else { held_elsewhere(asker, pool, refresh).await? };
+        if held == 0 || Instant::now() > last_look {
             break;
+        }
+        if !std::mem::replace(&mut is_told, true) {
+            let source = &asker.settings.source;
+            tracing::info!(source, held, patience = ?patience, "another process asks the source: waiting for its answers");
         }
         tokio::select! {
             () = sleep(LOOK_EVERY) => {}
@@ -189,13 +209,14 @@ async fn ask_due(
     }
     let mut summary = landings.summary;
     summary.add(&lists);
+    summary.held += held;
     say(asker, pool, Speaker::Command).await;
     let gate = asker.requester.gate();
     Ok(Summary { requests: gate.requests(), breaker: gate.state(), ..summary })
 }
 
-/// Whether another process has what we wait for.
-async fn is_held_elsewhere(asker: &Asker, pool: &PgPool, refresh: Option<Refresh<'_>>) -> Result<bool, Error> {
+/// How many of the customers that we wait for another process has.
+async fn held_elsewhere(asker: &Asker, pool: &PgPool, refresh: Option<Refresh<'_>>) -> Result<u64, Error> {
     let (source, now) = (&asker.settings.source, Utc::now());
     let held = match refresh {
         Some(Refresh { match_key, since }) => {
@@ -203,7 +224,7 @@ async fn is_held_elsewhere(asker: &Asker, pool: &PgPool, refresh: Option<Refresh
         }
         None => staging::in_time("reading leases", polls::leased_elsewhere(pool, source, now)).await?,
     };
-    Ok(held > 0)
+    Ok(u64::try_from(held).unwrap_or_default())
 }
 
 fn landings<'a>(

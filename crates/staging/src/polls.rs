@@ -162,7 +162,7 @@ pub async fn withdraw(executor: impl PgExecutor<'_>, keys: &[String]) -> Result<
 }
 
 /// Makes polls due now, the one of `match_key` before all that were asked before or else every one of the source, products
-/// included, and wakes the pollers. Returns how many customers that is.
+/// included, as if none had failed, and wakes the pollers. Returns how many customers that is.
 pub async fn refresh(
     executor: impl PgExecutor<'_>,
     source: &str,
@@ -172,7 +172,7 @@ pub async fn refresh(
     sqlx::query_scalar(
         "with refreshed as (
              update staging.polls
-             set next_at = case when $2::text is null then least(next_at, $3) else 'epoch' end
+             set next_at = case when $2::text is null then least(next_at, $3) else 'epoch' end, failures = 0
              where source = $1 and ($2::text is null or match_key = $2)
              returning 1
          ),
@@ -221,6 +221,25 @@ pub async fn unanswered(
     .fetch_one(executor)
     .await
     .map_err(Error::database("looking for polls that another process holds"))
+}
+
+/// How many polls that were made due at `since` were asked, by whomever: the source has answered, or failed.
+pub async fn asked(
+    executor: impl PgExecutor<'_>,
+    source: &str,
+    match_key: Option<&str>,
+    since: DateTime<Utc>,
+) -> Result<i64, Error> {
+    sqlx::query_scalar(
+        "select count(*) from staging.polls
+         where source = $1 and ($2::text is null or match_key = $2) and (checked_at >= $3 or failures > 0)",
+    )
+    .bind(source)
+    .bind(match_key)
+    .bind(since)
+    .fetch_one(executor)
+    .await
+    .map_err(Error::database("counting polls that were asked"))
 }
 
 /// How many polls of a source are due, and since when the oldest is.

@@ -52,10 +52,19 @@ pub(super) async fn run(args: cli::Refresh, config: Config) -> anyhow::Result<Ex
     let drained = consolidate::catch_up(&rules, &installation.seal(), &installation.database, &cancel).await;
     let drained =
         drained.map_err(|error| if error.is_transient() { Exit::OutOfReach.because(error) } else { error.into() })?;
-    print(&args, &summary, drained.profiles);
+    let lists = if args.email.is_some() { 0 } else { rest.list.each().count() };
+    print(&args, &summary, lists, drained.profiles);
     if cancel.is_cancelled() {
         eprintln!("c360: stopped; what is due stays due");
         return Ok(Exit::Unexpected);
+    }
+    if summary.held > 0 {
+        eprintln!(
+            "c360: another process has taken {} of what is asked of {} and does not answer: it may have stopped. \
+             Once what it has taken is free again, in two minutes or so, the same command asks",
+            summary.held, args.source
+        );
+        return Ok(Exit::OutOfReach);
     }
     if summary.has_failed() {
         eprintln!("c360: {} failed; what is due stays due. `c360 status` says more", args.source);
@@ -102,11 +111,13 @@ async fn foresee(
     Ok(Exit::Done)
 }
 
-fn print(args: &cli::Refresh, summary: &Summary, profiles: usize) {
+fn print(args: &cli::Refresh, summary: &Summary, lists: usize, profiles: usize) {
+    let lists_elsewhere = (lists as u64).saturating_sub(summary.lists);
     if args.json || !std::io::stdout().is_terminal() {
         let document = json!({
             "source": args.source, "asked": summary.asked, "known": summary.known, "unknown": summary.unknown,
-            "failing": summary.failing, "products": summary.products, "pages": summary.pages,
+            "failing": summary.failing, "asked_elsewhere": summary.asked_elsewhere,
+            "lists_elsewhere": lists_elsewhere, "held": summary.held, "products": summary.products, "pages": summary.pages,
             "lists_failed": summary.lists_failed, "records": summary.records, "dead_letters": summary.dead_letters,
             "requests": summary.requests, "breaker": summary.breaker.as_str(), "profiles": profiles,
         });
@@ -118,6 +129,13 @@ fn print(args: &cli::Refresh, summary: &Summary, profiles: usize) {
         summary.asked, summary.known, summary.unknown, summary.failing, summary.products, summary.pages
     );
     println!("{} records landed, {} dead letters; {profiles} profiles written", summary.records, summary.dead_letters);
+    if summary.asked_elsewhere + lists_elsewhere > 0 {
+        println!(
+            "Other processes, such as the daemon, have asked about {} and read {}, and land what they heard.",
+            count(summary.asked_elsewhere.cast_signed(), "other customer"),
+            count(lists_elsewhere.cast_signed(), "list")
+        );
+    }
 }
 
 /// The match key of an email, by which polls are kept. The message does not repeat what was typed.

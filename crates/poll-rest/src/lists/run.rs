@@ -66,12 +66,17 @@ pub(crate) async fn run_once(
         while !cancel.is_cancelled() {
             let mut reading = Reading { asker, spec, database, lander: &mut lander, cancel, patience: cancel };
             if read_due(&mut reading, &mut summary).await? {
+                summary.lists += 1;
                 break;
             }
             let (source, entity) = (&asker.settings.source, spec.list.entity);
             let looking = staging::lists::leased_elsewhere(database, source, entity, Utc::now());
             let is_read = staging::in_time("reading leases", looking).await?;
-            if !is_read || Instant::now() > last_look {
+            if !is_read {
+                break;
+            }
+            if Instant::now() > last_look {
+                summary.held += 1;
                 break;
             }
             tokio::select! {

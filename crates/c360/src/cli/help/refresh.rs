@@ -9,7 +9,7 @@ else is due. Without, about everybody and every product, and lists are read from
 the source, or when it has changed something without dating it. An answer that is what it was before lands nothing.
 
 It keeps to requests_per_second, together with every other process, and works beside a daemon, which takes its part of the \
-polls. Stopped half-way, what is due stays due: a daemon, or `c360 run --once`, goes on with it.";
+polls: `asked_elsewhere` counts that part. Stopped half-way, what is due stays due: a daemon, or `c360 run --once`, goes on with it.";
 pub(in crate::cli) const REFRESH_END: &str = "\
 Examples:
   c360 refresh online_store --email matthew.groves@couchbase.com
@@ -21,5 +21,6 @@ Exit codes:
   1   stopped before its end, or something unexpected
   2   the source is not of kind rest, or has nobody to ask about by email
   66  no such source, or no system knows a customer of this email
-  69  the source or the database is out of reach, or a list could not be read to its end
+  69  the source or the database is out of reach, a list could not be read to its end, or another process has taken what is
+      asked for and does not answer
   78  the configuration cannot be used";

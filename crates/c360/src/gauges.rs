@@ -119,8 +119,12 @@ impl Gauges {
             gauges.set(CSV_REFUSED_FILES, &[("source", source.clone())], 0.0);
             gauges.set(CSV_NEWEST_AS_OF_SECONDS, &[("source", source)], as_of.timestamp() as f64);
         }
+        let mut refused: BTreeMap<String, u32> = BTreeMap::new();
         for file in overview::refused_files(&mut *connection).await? {
-            gauges.set(CSV_REFUSED_FILES, &[("source", file.source)], 1.0);
+            *refused.entry(file.source).or_default() += 1;
+        }
+        for (source, files) in refused {
+            gauges.set(CSV_REFUSED_FILES, &[("source", source)], f64::from(files));
         }
         for (source, restarts) in consolidate::overview::log_restarts(&mut *connection).await? {
             let records: i64 = restarts.iter().map(|restart| restart.records).sum();
@@ -267,18 +271,32 @@ mod tests {
             (State::Refused, 1_000, (Some(1.0), None)),
             (State::Imported, 2_000, (Some(0.0), Some(2_000.0))),
             (State::Refused, 3_000, (Some(1.0), Some(2_000.0))),
-            (State::Copy, 4_000, (Some(1.0), Some(4_000.0))),
-            (State::Imported, 1_500, (Some(0.0), Some(4_000.0))),
+            (State::Refused, 3_500, (Some(2.0), Some(2_000.0))),
+            (State::Copy, 4_000, (Some(2.0), Some(4_000.0))),
+            (State::Imported, 3_000, (Some(1.0), Some(4_000.0))),
+            (State::Imported, 4_000, (Some(0.0), Some(4_000.0))),
         ] {
             let as_of = DateTime::from_timestamp(as_of, 0).unwrap();
             let (source, file_name, sha256) = ("loyalty".to_owned(), "f".to_owned(), "x".to_owned());
-            let file = File { source, file_name, as_of, mtime: as_of, dated: true, full_export: false, sha256 };
+            let file = File {
+                directory: String::new(),
+                source,
+                file_name,
+                as_of,
+                mtime: as_of,
+                dated: true,
+                full_export: false,
+                sha256,
+            };
             if state == State::Copy {
                 imports::note(&mut connection, &file, state, 0, now).await.unwrap();
             } else {
                 let import_id = imports::begin(&mut connection, &file, now).await.unwrap();
                 let is_done = match state {
-                    State::Refused => imports::refuse(&mut connection, import_id, "why", now).await,
+                    State::Refused => {
+                        let refusal = imports::Refusal { reason: "why".to_owned(), may_be_accepted: true };
+                        imports::refuse(&mut connection, import_id, &refusal, now).await
+                    }
                     _ => imports::publish(&mut connection, import_id, 0, Duration::from_hours(1), now).await,
                 };
                 assert!(is_done.unwrap());

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use sqlx::PgConnection;
 use sqlx::postgres::PgConnectOptions;
 use staging::health::Speaker;
-use staging::imports::{self, File};
+use staging::imports::{self, File, Refusal};
 use staging::offsets::{Advance, Progress};
 use staging::{Batch, Checkpoint, DEFAULT_PARTITION_WIDTH, DeadLetter, Lander, Seal};
 use tokio_util::sync::CancellationToken;
@@ -258,6 +258,7 @@ async fn a_refused_file_is_shown_and_needs_a_look() {
     let place = Place::migrated().await;
     place.say_all_is_well().await;
     let file = File {
+        directory: "/mnt/exports".to_owned(),
         source: "loyalty".to_owned(),
         file_name: "loyalty_members_2026-03-01.csv".to_owned(),
         as_of: "2026-03-01T00:00:00Z".parse().unwrap(),
@@ -266,9 +267,10 @@ async fn a_refused_file_is_shown_and_needs_a_look() {
         full_export: true,
         sha256: "00".to_owned(),
     };
+    let refusal = Refusal { reason: "the export has no rows".to_owned(), may_be_accepted: true };
     let mut connection = place.connection().await;
     let import_id = imports::begin(&mut connection, &file, Utc::now()).await.unwrap();
-    imports::refuse(&mut connection, import_id, "the export has no rows", Utc::now()).await.unwrap();
+    imports::refuse(&mut connection, import_id, &refusal, Utc::now()).await.unwrap();
     let document = place.json(1);
     let last = &document["sources"]["loyalty"]["last_file"];
     assert_eq!((&last["file"], &last["state"]), (&json!(file.file_name), &json!("refused")));
@@ -276,7 +278,7 @@ async fn a_refused_file_is_shown_and_needs_a_look() {
     assert_eq!(document["looks"][0]["source"], "loyalty");
     assert_eq!(
         document["looks"][0]["command"],
-        "c360 import loyalty drop/loyalty/loyalty_members_2026-03-01.csv --accept"
+        "c360 import loyalty /mnt/exports/loyalty_members_2026-03-01.csv --accept"
     );
 }
 

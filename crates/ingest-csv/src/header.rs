@@ -3,6 +3,7 @@
 use std::io::{self, Read};
 
 use model::mapping::{Columns, Mapping};
+use staging::imports::Refusal;
 
 use crate::rows::{Fault, Row, RowReader};
 
@@ -29,8 +30,8 @@ pub(crate) struct Header {
 #[derive(Debug)]
 pub(crate) enum Unusable {
     Io(io::Error),
-    /// In words; names of configured columns and no text of the file.
-    Refused(String),
+    /// Its words have names of configured columns and no text of the file.
+    Refused(Refusal),
 }
 
 impl From<io::Error> for Unusable {
@@ -65,13 +66,18 @@ pub(crate) fn read<R: Read>(
         }
     }
     if found.len() > 1 && !is_accepted {
-        return Err(refused(
-            "ambiguous dialect: the header has the mapped columns under several delimiters; set `delimiter`",
-        ));
+        return Err(Unusable::Refused(Refusal {
+            reason: "ambiguous dialect: the header has the mapped columns under several delimiters; set `delimiter`"
+                .to_owned(),
+            may_be_accepted: true,
+        }));
     }
     let Some(header) = found.into_iter().min_by_key(|header| header.missing) else {
+        // Accepted, it is read under a delimiter that suits.
+        let may_be_accepted = complaints.iter().any(|complaint| complaint.may_be_accepted);
         let complaint = complaints.into_iter().min_by_key(|complaint| complaint.missing);
-        return Err(Unusable::Refused(complaint.map(|complaint| complaint.message).unwrap_or_default()));
+        let reason = complaint.map(|complaint| complaint.message).unwrap_or_default();
+        return Err(Unusable::Refused(Refusal { reason, may_be_accepted }));
     };
     rows.set_dialect(header.delimiter, 0);
     rows.next()?;
@@ -79,8 +85,9 @@ pub(crate) fn read<R: Read>(
     Ok(header)
 }
 
+/// For good: nobody could accept it.
 fn refused(reason: &str) -> Unusable {
-    Unusable::Refused(reason.to_owned())
+    Unusable::Refused(Refusal { reason: reason.to_owned(), may_be_accepted: false })
 }
 
 fn fault_of(row: Row) -> &'static str {
@@ -110,6 +117,8 @@ fn skip_preamble<R: Read>(rows: &mut RowReader<R>) -> Result<Option<u8>, Unusabl
 
 struct Complaint {
     missing: usize,
+    /// Whether the columns of the id are there.
+    may_be_accepted: bool,
     message: String,
 }
 
@@ -148,7 +157,7 @@ impl Header {
             written.pop();
         }
         if written.len() > MAX_COLUMNS {
-            return Err(Unusable::Refused(format!("the header has more than {MAX_COLUMNS} columns")));
+            return Err(refused(&format!("the header has more than {MAX_COLUMNS} columns")));
         }
         let line = line.to_vec();
         Ok(find(&written, wanted).map(|found| Self::new(found, delimiter, written, line)))
@@ -188,10 +197,10 @@ fn find(written: &[String], wanted: &Wanted) -> Result<Named, Complaint> {
     let mut missing: Vec<String> = wanted.columns.iter().flat_map(missing_of).collect();
     missing.sort();
     missing.dedup();
-    let may_be_missing = wanted.is_accepted && missing_of(&wanted.id).is_empty();
-    if !missing.is_empty() && !may_be_missing {
+    let may_be_accepted = missing_of(&wanted.id).is_empty();
+    if !missing.is_empty() && !(wanted.is_accepted && may_be_accepted) {
         let message = format!("required columns missing: {}", missing.join(", "));
-        return Err(Complaint { missing: missing.len(), message });
+        return Err(Complaint { missing: missing.len(), may_be_accepted, message });
     }
     let mut names = written.to_vec();
     let mut is_named = vec![false; written.len()];
@@ -201,7 +210,7 @@ fn find(written: &[String], wanted: &Wanted) -> Result<Named, Complaint> {
             [] => {}
             [_, _, ..] if !wanted.is_accepted => {
                 let message = format!("ambiguous dialect: column {name} is there more than once");
-                return Err(Complaint { missing: 0, message });
+                return Err(Complaint { missing: 0, may_be_accepted, message });
             }
             [.., place] if is_named[place] && names[place] != *name => aliases.push((name.clone(), place)),
             // As with keys that a JSON object has twice: the last one counts.

@@ -200,8 +200,10 @@ impl Importer {
         let file_name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
         let mtime = opened.identity.mtime();
         let as_of = self.names.as_of(&file_name);
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         File {
             source: self.settings.source.clone(),
+            directory: path.parent().unwrap_or(&path).to_string_lossy().into_owned(),
             file_name,
             as_of: as_of.unwrap_or(mtime),
             mtime,
@@ -277,7 +279,7 @@ impl Importer {
                 let refusal = verdict::refusal(&self.settings, &counts, last.as_ref(), expected);
                 (counts, refusal.filter(|_| !request.options.accept))
             }
-            End::Refused(reason) => (Counts::default(), Some(reason)),
+            End::Refused(refusal) => (Counts::default(), Some(refusal)),
             end => {
                 if !report.dry_run {
                     self.abandon_leftovers().await?;
@@ -287,12 +289,12 @@ impl Importer {
         };
         (report.rows, report.dead_letters, report.skipped) = (counts.rows, counts.dead, counts.skipped);
         report.state = if refusal.is_some() { Outcome::Refused } else { Outcome::Imported };
-        report.reason = refusal;
+        report.reason = refusal.as_ref().map(|refusal| refusal.reason.clone());
         let is_published = report.state == Outcome::Imported;
         let (end, as_of) = (Position::csv_end(file.as_of, file.mtime), file.as_of);
         see(request, || Sighting::Ends { is_published, end, as_of }).await;
         if let Some(import_id) = landed.import_id
-            && !self.settle(import_id, landed.rows, report.reason.as_deref()).await?
+            && !self.settle(import_id, landed.rows, refusal.as_ref()).await?
         {
             return Ok(Tried::TakenOver);
         }

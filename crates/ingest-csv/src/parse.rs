@@ -7,6 +7,7 @@ use std::ops::ControlFlow;
 use chrono::{DateTime, Utc};
 use model::{Field, Fields, Operation, Position, Reason, Record, Reject};
 use serde_json::{Value, json};
+use staging::imports::Refusal;
 use staging::{Batch, DeadLetter};
 
 use crate::cells::Cell;
@@ -58,7 +59,7 @@ pub(crate) struct Counts {
 #[derive(Debug)]
 pub(crate) enum Stop {
     /// The file is not what it should be.
-    Refused(String),
+    Refused(Refusal),
     /// The file cannot be read.
     Io(io::Error),
     /// Nobody wants the rest.
@@ -68,7 +69,7 @@ pub(crate) enum Stop {
 impl From<io::Error> for Stop {
     fn from(error: io::Error) -> Self {
         match error.get_ref().and_then(|inner| inner.downcast_ref::<Damaged>()) {
-            Some(Damaged(what)) => Self::Refused((*what).to_owned()),
+            Some(Damaged(what)) => Self::Refused(Refusal { reason: (*what).to_owned(), may_be_accepted: false }),
             None => Self::Io(error),
         }
     }
@@ -78,7 +79,7 @@ impl From<Unusable> for Stop {
     fn from(unusable: Unusable) -> Self {
         match unusable {
             Unusable::Io(error) => error.into(),
-            Unusable::Refused(reason) => Self::Refused(reason),
+            Unusable::Refused(refusal) => Self::Refused(refusal),
         }
     }
 }

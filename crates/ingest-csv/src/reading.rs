@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use staging::imports::Refusal;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -37,7 +38,7 @@ pub(crate) enum Event {
 #[derive(Debug)]
 pub(crate) enum End {
     Whole(Counts),
-    Refused(String),
+    Refused(Refusal),
     /// The file is not what it was when it was opened.
     Changed,
     Unreadable(String),
@@ -73,7 +74,7 @@ pub(crate) fn parse(
                 let is_whole = parsed.is_ok();
                 let end = match parsed {
                     Ok(counts) => End::Whole(counts),
-                    Err(Stop::Refused(reason)) => End::Refused(reason),
+                    Err(Stop::Refused(refusal)) => End::Refused(refusal),
                     Err(Stop::Io(error)) => End::Unreadable(error.to_string()),
                     Err(Stop::Unwanted) => End::Stopped,
                 };

@@ -1,6 +1,6 @@
 //! Judging a file: what it is before it is read, and whether it may be published after. Pure.
 
-use staging::imports::{File, Import, State};
+use staging::imports::{File, Import, Refusal, State};
 
 use crate::Settings;
 use crate::parse::Counts;
@@ -71,7 +71,12 @@ pub(crate) fn refusal(
     counts: &Counts,
     last: Option<&Import>,
     expected: Option<u64>,
-) -> Option<String> {
+) -> Option<Refusal> {
+    let reason = reason(settings, counts, last, expected)?;
+    Some(Refusal { reason, may_be_accepted: true })
+}
+
+fn reason(settings: &Settings, counts: &Counts, last: Option<&Import>, expected: Option<u64>) -> Option<String> {
     let records = counts.rows - counts.skipped;
     if let Some(expected) = expected.filter(|expected| *expected != records) {
         return Some(format!("the marker says {expected} rows, the file has {records}"));

@@ -35,6 +35,8 @@ pub enum State {
 pub struct File {
     /// The source.
     pub source: String,
+    /// Where it is, as this process sees it.
+    pub directory: String,
     /// Its name, without the directory.
     pub file_name: String,
     /// The time that its content is of.
@@ -253,8 +255,8 @@ async fn enter(
     sqlx::query_scalar(
         "insert into staging.csv_imports
              (source, file_name, as_of, mtime, dated, full_export, sha256, state, row_count, skipped_count,
-              started_at, finished_at)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $10, case when $8 <> 'importing' then $10 end)
+              started_at, finished_at, directory)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $10, case when $8 <> 'importing' then $10 end, $11)
          returning import_id",
     )
     .bind(&file.source)
@@ -267,6 +269,7 @@ async fn enter(
     .bind(state.as_str())
     .bind(skipped)
     .bind(now)
+    .bind(&file.directory)
     .fetch_one(executor)
     .await
     .map_err(Error::database("noting a file in the ledger of imports"))
@@ -360,17 +363,26 @@ async fn complete(
     Ok(())
 }
 
-/// Refuses an import: what it landed is abandoned, its dead letters are discarded (they stay to be looked at). `reason`
-/// holds no value of any row. False if the import is not ours any more.
+/// Why a file is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// In words; holds no value of any row.
+    pub reason: String,
+    /// Whether there is something to import if an operator accepts it.
+    pub may_be_accepted: bool,
+}
+
+/// Refuses an import: what it landed is abandoned, its dead letters are discarded (they stay to be looked at). False if the
+/// import is not ours any more.
 pub async fn refuse(
     connection: &mut PgConnection,
     import_id: i64,
-    reason: &str,
+    refusal: &Refusal,
     now: DateTime<Utc>,
 ) -> Result<bool, Error> {
     let done = sqlx::query(
         "with refused as (
-             update staging.csv_imports set state = 'refused', reason = $2, finished_at = $3
+             update staging.csv_imports set state = 'refused', reason = $2, finished_at = $3, may_be_accepted = $4
              where import_id = $1 and state = 'importing'
              returning import_id
          ),
@@ -386,8 +398,9 @@ pub async fn refuse(
          select import_id from refused",
     )
     .bind(import_id)
-    .bind(reason)
+    .bind(&refusal.reason)
     .bind(now)
+    .bind(refusal.may_be_accepted)
     .execute(connection)
     .await
     .map_err(Error::database("refusing an import"))?;

@@ -47,6 +47,8 @@ pub struct DeadLetters {
 pub struct LedgerFile {
     /// The source.
     pub source: String,
+    /// Where it was, where that is known.
+    pub directory: Option<String>,
     /// Its name, without the directory.
     pub file_name: String,
     /// The time that its content is of.
@@ -61,6 +63,8 @@ pub struct LedgerFile {
     pub skipped: i64,
     /// Why it was refused; holds no value of any row.
     pub reason: Option<String>,
+    /// Whether there is something to import if it was refused and an operator accepts it, as far as that is known.
+    pub may_be_accepted: bool,
     /// When it was finished; `None` while it is being imported.
     pub finished_at: Option<DateTime<Utc>>,
 }
@@ -160,14 +164,20 @@ pub async fn parked(executor: impl PgExecutor<'_>) -> Result<BTreeMap<(String, S
 
 /// The file that each CSV source took up last.
 pub async fn last_files(executor: impl PgExecutor<'_>) -> Result<Vec<LedgerFile>, Error> {
-    newest_files(executor, &[State::Importing, State::Imported, State::Copy, State::Superseded, State::Refused]).await
+    files(executor, "select distinct on (source) * from staging.csv_imports order by source, import_id desc").await
 }
 
-/// Of each CSV source the last file that was refused, unless one was imported after it.
+/// Files that were refused, each content of each night once, the latest first: until a file of the same night or of a newer
+/// one is imported.
 pub async fn refused_files(executor: impl PgExecutor<'_>) -> Result<Vec<LedgerFile>, Error> {
-    let mut decided = newest_files(executor, &[State::Imported, State::Refused]).await?;
-    decided.retain(|file| file.state == State::Refused);
-    Ok(decided)
+    let refused = "select distinct on (source, as_of, sha256) * from staging.csv_imports refused
+                   where state = 'refused' and not exists (
+                       select from staging.csv_imports imported
+                       where imported.source = refused.source and imported.state = 'imported'
+                         and imported.as_of >= refused.as_of and imported.import_id > refused.import_id
+                   )
+                   order by source, as_of, sha256, import_id desc";
+    files(executor, refused).await
 }
 
 /// The newest time that each CSV source has given files of. A copy counts: its night has come, and said nothing new.
@@ -181,28 +191,31 @@ pub async fn newest_nights(executor: impl PgExecutor<'_>) -> Result<BTreeMap<Str
     Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
 }
 
-async fn newest_files(executor: impl PgExecutor<'_>, states: &[State]) -> Result<Vec<LedgerFile>, Error> {
-    let rows = sqlx::query(
-        "select distinct on (source) source, file_name, as_of, state, row_count, dead_letter_count, skipped_count, reason,
-                finished_at
-         from staging.csv_imports
-         where state = any ($1)
-         order by source, import_id desc",
-    )
-    .bind(states.iter().map(|state| state.as_str()).collect::<Vec<_>>())
-    .fetch_all(executor)
-    .await
-    .map_err(Error::database("reading the ledger of imports"))?;
+/// Those that `which` selects, the latest first.
+async fn files(executor: impl PgExecutor<'_>, which: &'static str) -> Result<Vec<LedgerFile>, Error> {
+    let sql = format!(
+        "select source, directory, file_name, as_of, state, row_count, dead_letter_count, skipped_count, reason,
+                coalesce(may_be_accepted, true), finished_at
+         from ({which}) as files
+         order by source, import_id desc"
+    );
+    // The statement is put together from constants.
+    let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .fetch_all(executor)
+        .await
+        .map_err(Error::database("reading the ledger of imports"))?;
     let file = |row: &PgRow| LedgerFile {
         source: row.get(0),
-        file_name: row.get(1),
-        as_of: row.get(2),
-        state: State::parse(row.get(3)),
-        rows: row.get(4),
-        dead_letters: row.get(5),
-        skipped: row.get(6),
-        reason: row.get(7),
-        finished_at: row.get(8),
+        directory: row.get(1),
+        file_name: row.get(2),
+        as_of: row.get(3),
+        state: State::parse(row.get(4)),
+        rows: row.get(5),
+        dead_letters: row.get(6),
+        skipped: row.get(7),
+        reason: row.get(8),
+        may_be_accepted: row.get(9),
+        finished_at: row.get(10),
     };
     Ok(rows.iter().map(file).collect())
 }

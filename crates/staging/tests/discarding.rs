@@ -7,7 +7,7 @@ use staging::dead_letters::{self, Selection, State};
 use staging::imports::{self, File};
 use staging::{Batch, Checkpoint, DeadLetter};
 
-use crate::support::{SOURCE, Staged, TTL, advance, dead_letter, noon, origin, staged};
+use crate::support::{SOURCE, Staged, TTL, advance, dead_letter, noon, origin, refusal, staged};
 
 /// Letters of offsets 0 to 4: two bad values, and an hour later three that are no JSON.
 async fn five(staged: &Staged) -> Vec<i64> {
@@ -88,6 +88,7 @@ async fn what_is_discarded_is_wiped_and_nothing_else_is() {
 async fn letters_of_a_file_that_is_being_imported_are_left_alone_and_those_of_a_refused_one_are_wiped() {
     let staged = staged().await;
     let file = File {
+        directory: "drop".to_owned(),
         source: SOURCE.to_owned(),
         file_name: "members.csv".to_owned(),
         as_of: noon(),
@@ -106,7 +107,7 @@ async fn letters_of_a_file_that_is_being_imported_are_left_alone_and_those_of_a_
     assert_eq!(dead_letters::discard(&staged.pool, &all, 10, noon()).await.unwrap(), (0, 0));
     assert_eq!(dead_letters::list(&staged.pool, &all, None, 10).await.unwrap().len(), 3);
 
-    imports::refuse(&mut staged.connection().await, import_id, "3 of 3 rows are bad", noon()).await.unwrap();
+    imports::refuse(&mut staged.connection().await, import_id, &refusal("3 of 3 rows are bad"), noon()).await.unwrap();
     assert_eq!(dead_letters::waiting(&staged.pool, &all, SOURCE, 0, 10).await.unwrap(), [], "nobody lands them");
     assert_eq!(dead_letters::discardable(&staged.pool, &all).await.unwrap(), (0, 3));
     assert_eq!(dead_letters::discard(&staged.pool, &all, 10, noon()).await.unwrap(), (0, 3));

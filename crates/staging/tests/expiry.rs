@@ -62,6 +62,7 @@ async fn abandoned_batches_and_parked_dead_letters_hold_nothing_back() {
 async fn a_file_that_is_not_consolidated_as_a_whole_keeps_all_of_its_rows_and_batches() {
     let staged = staged().await;
     let file = File {
+        directory: "drop".to_owned(),
         source: SOURCE.to_owned(),
         file_name: "members.csv".to_owned(),
         as_of: noon(),

@@ -8,6 +8,7 @@ use crate::support::{SOURCE, Staged, TTL, batch, dead_letter, noon, origin, stag
 
 async fn begin(staged: &Staged) -> i64 {
     let file = File {
+        directory: "drop".to_owned(),
         source: SOURCE.to_owned(),
         file_name: "loyalty_members_2026-03-01.csv".to_owned(),
         as_of: noon(),

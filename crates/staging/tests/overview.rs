@@ -7,15 +7,16 @@ use staging::imports::{self, File, State};
 use staging::overview::{self, Backlog, DeadLetters, Expiry, PollsDue};
 use staging::{Batch, Checkpoint, DeadLetter, polls};
 
-use crate::support::{HOUR, SOURCE, Staged, TTL, advance, batch, dead_letter, noon, origin, record, staged};
+use crate::support::{HOUR, SOURCE, Staged, TTL, advance, batch, dead_letter, noon, origin, record, refusal, staged};
 
 const CSV: &str = "loyalty";
 
 async fn begun(staged: &Staged, name: &str, minutes: i64) -> i64 {
     let file = File {
+        directory: "drop".to_owned(),
         source: CSV.to_owned(),
         file_name: name.to_owned(),
-        as_of: noon(),
+        as_of: noon() + TimeDelta::minutes(minutes),
         mtime: noon(),
         dated: false,
         full_export: false,
@@ -54,7 +55,7 @@ async fn the_backlog_is_what_is_landed_and_neither_consolidated_nor_abandoned_by
     let kafka = expected(SOURCE, 2, 7, (one, two), Some(noon() + minute), Some("SQLSTATE 54000"));
     let csv = expected(CSV, 1, 1, (three, three), None, None);
     assert_eq!(overview::backlog(&staged.pool).await.unwrap(), [kafka.clone(), csv]);
-    imports::refuse(&mut staged.connection().await, import_id, "too many bad rows", noon()).await.unwrap();
+    imports::refuse(&mut staged.connection().await, import_id, &refusal("too many bad rows"), noon()).await.unwrap();
     assert_eq!(overview::backlog(&staged.pool).await.unwrap(), [kafka]);
 }
 
@@ -86,7 +87,7 @@ async fn parked_dead_letters_are_counted_by_source_and_reason_and_the_recent_one
 }
 
 #[tokio::test]
-async fn a_refused_file_counts_until_another_one_is_imported() {
+async fn a_refused_file_counts_until_one_of_its_night_or_of_a_newer_one_is_imported() {
     let staged = staged().await;
     let names = async || {
         let name = |files: Vec<overview::LedgerFile>| files.first().map(|file| (file.file_name.clone(), file.state));
@@ -97,7 +98,7 @@ async fn a_refused_file_counts_until_another_one_is_imported() {
     assert_eq!(names().await, (None, None));
     let mut connection = staged.connection().await;
     let bad = begun(&staged, "bad.csv", 0).await;
-    imports::refuse(&mut connection, bad, "212 of 400 rows are bad", noon()).await.unwrap();
+    imports::refuse(&mut connection, bad, &refusal("212 of 400 rows are bad"), noon()).await.unwrap();
     let refused = Some(("bad.csv".to_owned(), State::Refused));
     assert_eq!(names().await, (refused.clone(), refused.clone()));
     let reasons = overview::refused_files(&staged.pool).await.unwrap();
@@ -107,6 +108,25 @@ async fn a_refused_file_counts_until_another_one_is_imported() {
     assert_eq!(names().await, (Some(("good.csv".to_owned(), State::Importing)), refused));
     imports::publish(&mut connection, good, 0, TTL, noon()).await.unwrap();
     assert_eq!(names().await, (Some(("good.csv".to_owned(), State::Imported)), None));
+
+    let mut refuse = async |name: &str, minutes| {
+        let import_id = begun(&staged, name, minutes).await;
+        imports::refuse(&mut connection, import_id, &refusal("bad"), noon()).await.unwrap();
+    };
+    // Of one content the last word counts.
+    for (name, minutes) in [("one.csv", 2), ("two.csv", 3), ("one.csv", 2)] {
+        refuse(name, minutes).await;
+    }
+    let all = async || {
+        let files = overview::refused_files(&staged.pool).await.unwrap();
+        files.into_iter().map(|file| (file.directory.unwrap(), file.file_name)).collect::<Vec<_>>()
+    };
+    let expected =
+        |names: &[&str]| names.iter().map(|name| ("drop".to_owned(), (*name).to_owned())).collect::<Vec<_>>();
+    assert_eq!(all().await, expected(&["one.csv", "two.csv"]), "the latest first");
+    let late = begun(&staged, "late.csv", 2).await;
+    imports::publish(&mut staged.connection().await, late, 0, TTL, noon()).await.unwrap();
+    assert_eq!(all().await, expected(&["two.csv"]), "an older night does not stand for a newer one");
 }
 
 #[tokio::test]

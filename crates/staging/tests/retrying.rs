@@ -222,6 +222,7 @@ async fn a_look_changes_nothing() {
 
 async fn import(staged: &Staged, as_of: DateTime<Utc>) {
     let file = File {
+        directory: "drop".to_owned(),
         source: SOURCE.to_owned(),
         file_name: "members.csv".to_owned(),
         as_of,
@@ -292,6 +293,7 @@ async fn a_full_export_that_is_published_meanwhile_is_noticed() {
                     let mut connection = staging::connect(&url.parse().unwrap()).await.unwrap();
                     let as_of = noon() + TimeDelta::days(1);
                     let file = File {
+                        directory: "drop".to_owned(),
                         source: SOURCE.to_owned(),
                         file_name: "members.csv".to_owned(),
                         as_of,

@@ -41,7 +41,8 @@ pub(super) struct Facts {
     pub(super) backlog: BTreeMap<String, overview::Backlog>,
     pub(super) dead_letters: Vec<overview::DeadLetters>,
     pub(super) last_files: BTreeMap<String, LedgerFile>,
-    pub(super) refused_files: BTreeMap<String, LedgerFile>,
+    /// Files that were refused, by source, the latest first.
+    pub(super) refused_files: BTreeMap<String, Vec<LedgerFile>>,
     /// The newest time that each CSV source has given files of.
     pub(super) newest_nights: BTreeMap<String, DateTime<Utc>>,
     pub(super) polls_due: BTreeMap<String, PollsDue>,
@@ -114,7 +115,7 @@ async fn read(connection: &mut PgConnection, rules: &str) -> Result<Asked, conso
         backlog: by_source(overview::backlog(&mut *snapshot).await?, |backlog| &backlog.source),
         dead_letters: overview::dead_letters(&mut *snapshot, now - RECENT).await?,
         last_files: by_source(overview::last_files(&mut *snapshot).await?, |file| &file.source),
-        refused_files: by_source(overview::refused_files(&mut *snapshot).await?, |file| &file.source),
+        refused_files: all_by_source(overview::refused_files(&mut *snapshot).await?),
         newest_nights: overview::newest_nights(&mut *snapshot).await?,
         polls_due: by_source(overview::polls_due(&mut *snapshot, now).await?, |polls| &polls.source),
         lists: lists::overview(&mut *snapshot, now).await?,
@@ -145,6 +146,14 @@ pub(crate) async fn storage(connection: &mut PgConnection) -> Result<BTreeMap<St
 
 fn by_source<T>(rows: Vec<T>, source: impl Fn(&T) -> &String) -> BTreeMap<String, T> {
     rows.into_iter().map(|row| (source(&row).clone(), row)).collect()
+}
+
+fn all_by_source(files: Vec<LedgerFile>) -> BTreeMap<String, Vec<LedgerFile>> {
+    let mut by_source: BTreeMap<String, Vec<LedgerFile>> = BTreeMap::new();
+    for file in files {
+        by_source.entry(file.source.clone()).or_default().push(file);
+    }
+    by_source
 }
 
 impl Facts {

@@ -2,22 +2,26 @@
 //!
 //! Decided here: what a source has waits for longer than its `late_after`, or its next file does not come for so long; other
 //! work that waits for [`LATE`] is late, and so is anything while no daemon runs; dead letters need a look for a day after they came (then somebody
-//! has left them there, and they only show in the table); a refused file until another one of its source is imported; a
+//! has left them there, and they only show in the table); a refused file until one of its night or of a newer one is imported; a
 //! source that is stopped, open or refused until its ingester says otherwise, even if that was long ago; a log that has
 //! begun again until the source has a new epoch; an emptied table for a day, or until it is retired. That no daemon
 //! runs needs a look only where something waits for it: installations that run from cron have none.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde::Serialize;
 use serde_json::Value;
+use staging::overview::LedgerFile;
 
 use super::facts::{FRESH, Facts, RECENT};
 use super::report::{Daemon, Source, seconds_since};
 use super::words::{age, count, shell_word};
 use crate::config::{Config, SourceKind};
 
+/// So many refused files of a source are named.
+const SHOWN_FILES: usize = 3;
 /// Nothing waits this long where everything works.
 const LATE: TimeDelta = TimeDelta::minutes(5);
 
@@ -129,7 +133,7 @@ pub(super) fn looks(
         looks.extend(eyes.behind(name, source).map(|look| look.of(name)));
         looks.extend(eyes.missing_file(name, source).map(|look| look.of(name)));
         looks.extend(eyes.log_restart(name).map(|look| look.of(name)));
-        looks.extend(eyes.refused_file(name).map(|look| look.of(name)));
+        looks.extend(eyes.refused_files(name).into_iter().map(|look| look.of(name)));
         looks.extend(eyes.unreadable_file(name, source).map(|look| look.of(name)));
         looks.extend(eyes.unmarked_file(name, source).map(|look| look.of(name)));
         looks.extend(eyes.emptied_tables(name).into_iter().map(|look| look.of(name)));
@@ -292,7 +296,7 @@ impl Eyes<'_> {
     fn missing_file(&self, name: &str, source: &Source) -> Option<Look> {
         let newest = *self.facts.newest_nights.get(name).filter(|_| source.kind == Some("csv"))?;
         let has_come = source.oldest_unlanded_seconds.is_some_and(|seconds| seconds > 0)
-            || self.facts.refused_files.get(name).is_some_and(|file| file.as_of > newest);
+            || self.facts.refused_files.get(name).is_some_and(|files| files.iter().any(|file| file.as_of > newest));
         let since = seconds_since(newest, self.now);
         if has_come || since <= self.late_after(name)? {
             return None;
@@ -306,18 +310,39 @@ impl Eyes<'_> {
         ))
     }
 
-    fn refused_file(&self, name: &str) -> Option<Look> {
-        let file = self.facts.refused_files.get(name)?;
+    /// The latest ones by name, and how many more there are.
+    fn refused_files(&self, name: &str) -> Vec<Look> {
+        let files = self.facts.refused_files.get(name).map_or(&[][..], Vec::as_slice);
+        let mut looks: Vec<Look> = files.iter().take(SHOWN_FILES).map(|file| self.refused_file(name, file)).collect();
+        if files.len() > SHOWN_FILES {
+            let more = i64::try_from(files.len() - SHOWN_FILES).unwrap_or(i64::MAX);
+            looks.push(Look::new(
+                format!("{} before these were refused, too.", count(more, "file")),
+                "Nothing of them is published. What is in the directory:",
+                format!("c360 import {} --dry-run", shell_word(name)),
+            ));
+        }
+        looks
+    }
+
+    fn refused_file(&self, name: &str, file: &LedgerFile) -> Look {
         let reason = file.reason.as_deref().unwrap_or("nobody said why");
-        let path = match self.config.sources.get(name).map(|source| &source.kind) {
-            Some(SourceKind::Csv(csv)) => csv.directory.join(&file.file_name).to_string_lossy().into_owned(),
-            _ => file.file_name.clone(),
-        };
-        Some(Look::new(
-            format!("the file {} was refused: {reason}.", file.file_name),
-            "Nothing of it is published: its records stay as the file before left them. If it is right after all:",
-            format!("c360 import {} {} --accept", shell_word(name), shell_word(&path)),
-        ))
+        let known = file.directory.as_deref().map(Path::new);
+        let directory = known.or(match self.config.sources.get(name).map(|source| &source.kind) {
+            Some(SourceKind::Csv(csv)) => Some(csv.directory.as_path()),
+            _ => None,
+        });
+        let path = directory.unwrap_or(Path::new("")).join(&file.file_name);
+        let command = format!("c360 import {} {}", shell_word(name), shell_word(&path.to_string_lossy()));
+        let problem = format!("the file {} was refused: {reason}.", file.file_name);
+        if !file.may_be_accepted {
+            let effect = "Nothing of it is published, and there is nothing in it to accept: it has to be sent again, or read by \
+                          another configuration. Then:";
+            return Look::new(problem, effect, command);
+        }
+        let effect =
+            "Nothing of it is published: its records stay as the file before left them. If it is right after all:";
+        Look::new(problem, effect, format!("{command} --accept"))
     }
 
     /// The ledger has no row for a file that could not be read.

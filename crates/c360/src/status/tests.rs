@@ -66,6 +66,7 @@ fn waits(source: &str, seconds: i64) -> overview::Backlog {
 fn refused() -> LedgerFile {
     LedgerFile {
         source: "loyalty".to_owned(),
+        directory: Some("/mnt/drop".to_owned()),
         file_name: "loyalty_members_2026-03-01.csv".to_owned(),
         as_of: "2026-03-01T00:00:00Z".parse().unwrap(),
         state: State::Refused,
@@ -73,6 +74,7 @@ fn refused() -> LedgerFile {
         dead_letters: 212,
         skipped: 0,
         reason: Some("212 of 400 rows are bad".to_owned()),
+        may_be_accepted: true,
         finished_at: Some(ago(3_000)),
     }
 }
@@ -355,7 +357,7 @@ fn a_night_whose_file_does_not_come_needs_a_look() {
         only(&newest(108_001)),
         "loyalty: no file has come since that of 2026-02-27T20:59:59Z, which is 30 h ago. $ c360 import loyalty --dry-run"
     );
-    facts.refused_files.insert("loyalty".to_owned(), refused());
+    facts.refused_files.insert("loyalty".to_owned(), vec![refused()]);
     assert!(only(&looks(&facts)).contains("was refused"), "it has come");
     facts.refused_files.clear();
     facts.consolidator_since = None;
@@ -397,12 +399,38 @@ fn a_source_that_is_not_heard_of_beside_a_running_daemon_needs_a_look() {
 #[test]
 fn a_refused_file_names_the_command_that_takes_it_all_the_same() {
     let mut facts = calm();
-    facts.refused_files.insert("loyalty".to_owned(), refused());
+    facts.refused_files.insert("loyalty".to_owned(), vec![refused()]);
     assert_eq!(
         only(&looks(&facts)),
         "loyalty: the file loyalty_members_2026-03-01.csv was refused: 212 of 400 rows are bad. \
-         $ c360 import loyalty drop/loyalty/loyalty_members_2026-03-01.csv --accept"
+         $ c360 import loyalty /mnt/drop/loyalty_members_2026-03-01.csv --accept"
     );
+    let unknown = LedgerFile { directory: None, ..refused() };
+    facts.refused_files.insert("loyalty".to_owned(), vec![unknown]);
+    assert!(
+        only(&looks(&facts)).ends_with("$ c360 import loyalty drop/loyalty/loyalty_members_2026-03-01.csv --accept")
+    );
+    let empty = "the file is empty: it has no header";
+    let empty = LedgerFile { reason: Some(empty.to_owned()), may_be_accepted: false, ..refused() };
+    facts.refused_files.insert("loyalty".to_owned(), vec![empty]);
+    assert_eq!(
+        only(&looks(&facts)),
+        "loyalty: the file loyalty_members_2026-03-01.csv was refused: the file is empty: it has no header. \
+         $ c360 import loyalty /mnt/drop/loyalty_members_2026-03-01.csv"
+    );
+}
+
+#[test]
+fn of_several_refused_files_the_latest_are_named_and_the_others_counted() {
+    let mut facts = calm();
+    let file = |night: u8| LedgerFile { file_name: format!("2026-02-{night}.csv"), ..refused() };
+    facts.refused_files.insert("loyalty".to_owned(), (20..=26).rev().map(file).collect());
+    let looks = looks(&facts);
+    assert_eq!(looks.len(), 4, "{looks:#?}");
+    for (look, night) in looks.iter().zip([26, 25, 24]) {
+        assert!(look.contains(&format!("the file 2026-02-{night}.csv was refused")), "{look}");
+    }
+    assert_eq!(looks[3], "loyalty: 4 files before these were refused, too. $ c360 import loyalty --dry-run");
 }
 
 #[test]
@@ -558,7 +586,7 @@ fn names_of_others_do_not_reach_the_terminal_raw() {
     let mut facts = calm();
     facts
         .refused_files
-        .insert("loyalty".to_owned(), LedgerFile { file_name: "a\u{1b}[2J\n.csv".to_owned(), ..refused() });
+        .insert("loyalty".to_owned(), vec![LedgerFile { file_name: "a\u{1b}[2J\n.csv".to_owned(), ..refused() }]);
     assert!(!human::page(&report(&facts), now(), Paint::Plain).contains('\u{1b}'));
 }
 

@@ -1,6 +1,6 @@
 //! What an import writes: parts of a file, and the end of it. Each of it holds through an outage of the database.
 
-use staging::imports::{self, State};
+use staging::imports::{self, Refusal, State};
 use staging::{Checkpoint, Landing, Patience};
 
 use super::{Importer, now};
@@ -50,7 +50,7 @@ impl Importer {
 
     /// Publishes or refuses; false if somebody else has taken over. Holds whether or not the lock is still ours: who takes
     /// over deletes the ledger row first.
-    pub(super) async fn settle(&mut self, import_id: i64, rows: i64, refusal: Option<&str>) -> Result<bool, Error> {
+    pub(super) async fn settle(&mut self, import_id: i64, rows: i64, refusal: Option<&Refusal>) -> Result<bool, Error> {
         let wanted = if refusal.is_some() { State::Refused } else { State::Imported };
         let mut patience = Patience::new("publishing a file");
         let is_done = loop {
@@ -68,13 +68,13 @@ impl Importer {
         &mut self,
         import_id: i64,
         rows: i64,
-        refusal: Option<&str>,
+        refusal: Option<&Refusal>,
     ) -> Result<bool, staging::Error> {
         let holder = self.session.take().await?;
         let settling = async {
             let mut connection = holder.connection().await;
             match refusal {
-                Some(reason) => imports::refuse(&mut connection, import_id, reason, now()).await,
+                Some(refusal) => imports::refuse(&mut connection, import_id, refusal, now()).await,
                 None => imports::publish(&mut connection, import_id, rows, self.settings.ttl, now()).await,
             }
         };

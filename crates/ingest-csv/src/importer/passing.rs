@@ -31,13 +31,13 @@ impl Importer {
         last: Option<&Import>,
     ) -> Result<Judged, Error> {
         let expected = marker::rows(request.path, &self.names);
-        let reason = match self.read_through(report, file, opened).await? {
+        let refusal = match self.read_through(report, file, opened).await? {
             End::Whole(counts) => verdict::refusal(&self.settings, &counts, last, expected),
-            End::Refused(reason) => Some(reason),
+            End::Refused(refusal) => Some(refusal),
             end => return Ok(Judged::Not(end)),
         };
-        if reason.is_some() {
-            (report.state, report.reason) = (Outcome::Refused, reason);
+        if let Some(refusal) = refusal {
+            (report.state, report.reason) = (Outcome::Refused, Some(refusal.reason));
             super::log(report, file);
             return Ok(Judged::Refused);
         }

@@ -61,7 +61,7 @@ fn read_with(bytes: &[u8], settings: &Settings) -> String {
 fn words(taken: Result<Vec<(Row, Taken)>, Stop>) -> String {
     match taken {
         Ok(taken) => taken.iter().map(word).collect::<Vec<_>>().join(" "),
-        Err(Stop::Refused(reason)) => format!("refused: {reason}"),
+        Err(Stop::Refused(refusal)) => format!("refused: {}", refusal.reason),
         Err(other) => format!("{other:?}"),
     }
 }

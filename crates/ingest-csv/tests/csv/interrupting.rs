@@ -230,6 +230,7 @@ async fn a_zombie_is_fenced_by_whoever_took_over() {
     let mut connection = shop.pool.acquire().await.unwrap();
     let now = chrono::Utc::now();
     let file = staging::imports::File {
+        directory: "drop".to_owned(),
         source: "loyalty".to_owned(),
         file_name: "loyalty_members_2026-01-31.csv".to_owned(),
         as_of: now,

@@ -108,6 +108,33 @@ async fn headers_that_do_not_fit_are_refused() {
 }
 
 #[tokio::test]
+async fn the_ledger_says_where_a_refused_file_was_and_whether_it_may_be_accepted() {
+    let shop = Shop::open().await;
+    for (text, is_acceptable) in [
+        ("", false),
+        ("email,password\na@x.com,1\n", false),
+        ("id,firstName,lastName,email,points\n1,A,B,a@x.com,1\n", true),
+        ("id,password,firstName,lastName,email,points,Email\n1,s,A,B,a@x.com,1,b@x.com\n", true),
+        (HEADER, true),
+    ] {
+        shop.put("loyalty_members_2026-01-31.csv", text);
+        assert_eq!(shop.import_one().await.state, Outcome::Refused, "{text}");
+        let noted: (String, bool) = sqlx::query_as(
+            "select directory, may_be_accepted from staging.csv_imports order by import_id desc limit 1",
+        )
+        .fetch_one(&shop.pool)
+        .await
+        .unwrap();
+        let directory = shop.path("").to_string_lossy().trim_end_matches('/').to_owned();
+        assert_eq!(noted, (directory, is_acceptable), "{text}");
+        let accept = ImportOptions { accept: true, ..ImportOptions::default() };
+        let accepted = shop.import(&accept).await.unwrap()[0].state;
+        assert_eq!(accepted == Outcome::Imported, is_acceptable, "{text}");
+        sqlx::query("delete from staging.csv_imports").execute(&shop.pool).await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_cut_off_gzip_file_is_refused_after_all_that_it_had() {
     use std::io::Write;
     let shop = Shop::open().await;

@@ -11,6 +11,7 @@ use model::{
 use serde_json::{Value, json};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, PgConnection, PgPool};
+use staging::imports::Refusal;
 use staging::offsets::{Advance, LastMessage, Progress};
 use staging::{Batch, Checkpoint, DEFAULT_PARTITION_WIDTH, DeadLetter, Lander, Landing, Seal};
 
@@ -94,6 +95,10 @@ impl Staged {
         let batches = staging::claim(&self.pool, max_records, &[]).await.unwrap();
         batches.iter().map(|batch| batch.batch_id).collect()
     }
+}
+
+pub(crate) fn refusal(reason: &str) -> Refusal {
+    Refusal { reason: reason.to_owned(), may_be_accepted: true }
 }
 
 pub(crate) fn seal() -> Seal {

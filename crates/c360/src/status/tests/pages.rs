@@ -71,7 +71,7 @@ fn the_page_of_a_bad_night() {
     say(&mut facts, "online_store", 2, json!({"breaker": "open", "stopped": []}));
     let polls = PollsDue { source: "online_store".to_owned(), due: 35, oldest: ago(4_000) };
     facts.polls_due.insert("online_store".to_owned(), polls);
-    facts.refused_files.insert("loyalty".to_owned(), refused());
+    facts.refused_files.insert("loyalty".to_owned(), vec![refused()]);
     facts.last_files.insert("loyalty".to_owned(), refused());
     facts.backlog.insert("home_delivery".to_owned(), waits("home_delivery", 700));
     facts.dead_letters = vec![letters("not_json", 3, 2), letters("no_external_id", 1, 0)];
@@ -87,7 +87,7 @@ fn the_page_of_a_bad_night() {
 
      2. loyalty: the file loyalty_members_2026-03-01.csv was refused: 212 of 400 rows are bad.
         Nothing of it is published: its records stay as the file before left them. If it is right after all:
-          $ c360 import loyalty drop/loyalty/loyalty_members_2026-03-01.csv --accept
+          $ c360 import loyalty /mnt/drop/loyalty_members_2026-03-01.csv --accept
 
      3. online_store: the circuit breaker is open: the source keeps failing.
         35 polls due; c360 tries again by itself. Failures are counted by kind.

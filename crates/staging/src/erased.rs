@@ -6,7 +6,7 @@
 
 use std::collections::HashSet;
 
-use model::{Digest, Entity, ErasureKey, InteractionFields, emails_in};
+use model::{Digest, Entity, ErasureKey, ExternalId, InteractionFields, Record, emails_in};
 use serde::Deserialize;
 use serde_json::Value;
 use sqlx::{Executor, PgConnection, Row};
@@ -145,6 +145,20 @@ impl Erased {
         }
         let payload = payload.or_else(|| said.payload.map(str::to_owned));
         Verdict::Rewrite { attributes: redacted.unwrap_or(attributes), payload }
+    }
+
+    /// Whether a record will not land, because it is of somebody erased.
+    pub(crate) fn keeps_out(&self, source: &str, record: &Record) -> bool {
+        let said = Said {
+            source,
+            entity: record.mapped.entity,
+            external_id: record.mapped.external_id.as_str(),
+            moved_to: record.moved_to.as_ref().map(ExternalId::as_str),
+            email: record.mapped.email.as_deref(),
+            attributes: &record.mapped.attributes,
+            payload: None,
+        };
+        self.judge(&said) == Verdict::Skip
     }
 
     /// The attributes of an interaction without the participants who are erased; `None` if nobody else takes part.

@@ -112,6 +112,31 @@ async fn what_can_be_read_by_now_lands_at_its_position_and_its_letter_is_wiped()
 }
 
 #[tokio::test]
+async fn letters_of_the_erased_are_counted_apart_from_those_that_land() {
+    let staged = staged().await;
+    let ids = park(&staged, [letter(7, "good"), letter(8, "good"), letter(9, "nothing"), letter(11, "half")]).await;
+    for offset in [7, 11] {
+        let digest = seal().erasure_key().of_id(SOURCE, &offset.to_string());
+        sqlx::query("insert into staging.erased (digest) values ($1)")
+            .bind(digest.as_slice())
+            .execute(&staged.pool)
+            .await
+            .unwrap();
+    }
+    staged.run("update staging.erasure_version set version = version + 1").await;
+    let (database, cancel) = (staged.options(), CancellationToken::new());
+    let mut lander = staged.lander();
+    let mut retrier =
+        Retrier { source: SOURCE, ttl: TTL, files: None, database: &database, lander: &mut lander, cancel: &cancel };
+    let counts = |retried: &Retried| (retried.landed, retried.records, retried.skipped, retried.erased);
+    let foreseen = retrier.look(&ids, &reread).await.unwrap();
+    assert_eq!(counts(&foreseen), (2, 2, 1, 1), "{foreseen:?}");
+    let retried = retrier.retry(&ids, &reread).await.unwrap();
+    assert_eq!(counts(&retried), counts(&foreseen), "{retried:?}");
+    assert_eq!(landed(&staged).await, BTreeMap::from([(8, 1), (12, 1)]));
+}
+
+#[tokio::test]
 async fn a_letter_that_is_retried_again_and_again_lands_once() {
     let staged = staged().await;
     let ids = park(&staged, [letter(1, "good"), letter(2, "bad")]).await;

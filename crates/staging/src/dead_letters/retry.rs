@@ -11,6 +11,7 @@ use sqlx::postgres::PgConnectOptions;
 use tokio_util::sync::CancellationToken;
 
 use super::{Closed, Context, DeadLetter, Opened, Settlement, State, open};
+use crate::erased::Erased;
 use crate::{Batch, Checkpoint, Error, Lander, Landing, Patience, connect, imports};
 
 /// What a letter is when its source's ingester reads it again.
@@ -66,6 +67,8 @@ pub struct Retried {
     pub records: u64,
     /// How many are nothing to land, and counted as skips.
     pub skipped: u64,
+    /// How many are of nobody but the erased, and counted as skips.
+    pub erased: u64,
     /// Parts of landed ones that are parked by themselves now.
     pub parts: u64,
     /// How many are still bad, by the word of why now.
@@ -99,6 +102,12 @@ struct Attempt {
     batch: Batch,
     settlement: Settlement,
     counts: Retried,
+}
+
+/// What is known when letters are read again: what lands by it.
+struct Known {
+    horizon: Horizon,
+    erased: Erased,
 }
 
 /// What rows must not be older than, and the import that says so.
@@ -137,7 +146,7 @@ impl Retrier<'_> {
         let mut patience = Patience::new("reading dead letters");
         loop {
             match self.read(ids).await {
-                Ok((letters, horizon)) => return Ok(self.attempt(&letters, &horizon, reread).counts),
+                Ok((letters, known)) => return Ok(self.attempt(&letters, &known, reread).counts),
                 Err(error) => patience.wait(self.cancel, error).await?,
             }
         }
@@ -168,11 +177,11 @@ impl Retrier<'_> {
         now: DateTime<Utc>,
         last: &mut Option<Attempt>,
     ) -> Result<Option<Retried>, Error> {
-        let (letters, horizon) = self.read(ids).await?;
+        let (letters, known) = self.read(ids).await?;
         if let Some(last) = last.take_if(|last| last.has_committed(&letters, now)) {
             return Ok(Some(last.counts));
         }
-        let Attempt { batch, settlement, counts } = last.insert(self.attempt(&letters, &horizon, reread));
+        let Attempt { batch, settlement, counts } = last.insert(self.attempt(&letters, &known, reread));
         if settlement.landed.is_empty() && settlement.still_bad.is_empty() {
             return Ok(Some(counts.clone()));
         }
@@ -188,21 +197,23 @@ impl Retrier<'_> {
         }
     }
 
-    /// Opens letters; for a CSV source also says what their rows must not be older than.
-    async fn read(&self, ids: &[i64]) -> Result<(Vec<Opened>, Horizon), Error> {
+    /// Opens letters, and says what is known by now.
+    async fn read(&self, ids: &[i64]) -> Result<(Vec<Opened>, Known), Error> {
         let mut connection = connect(self.database).await?;
         let horizon = match self.files {
             Some(files) => Horizon::of(&mut connection, self.source, files).await?,
             None => Horizon::default(),
         };
-        Ok((open(&mut connection, self.lander.seal(), ids).await?, horizon))
+        let mut erased = Erased::new(self.lander.seal());
+        erased.read(&mut connection).await?;
+        Ok((open(&mut connection, self.lander.seal(), ids).await?, Known { horizon, erased }))
     }
 
     /// A letter that the database refuses, alone.
     async fn keep(&mut self, id: i64, error: &Error) -> Result<Retried, Error> {
         let reject = Reject::new(Reason::BadValue, format!("the database refuses it: {error}"));
         let mut attempt = self.nothing_yet(1, &Horizon::default());
-        attempt.take(id, Reread::StillBad(reject), &Horizon::default());
+        attempt.leave(id, reject);
         let checkpoint = Checkpoint::DeadLetters(attempt.settlement);
         let mut patience = Patience::new("noting why a dead letter is still bad");
         while let Err(error) = self.lander.land(&mut attempt.batch, &json!({}), &checkpoint, Utc::now()).await {
@@ -211,11 +222,11 @@ impl Retrier<'_> {
         Ok(attempt.counts)
     }
 
-    fn attempt(&self, letters: &[Opened], horizon: &Horizon, reread: &impl Fn(&Opened) -> Reread) -> Attempt {
-        let mut attempt = self.nothing_yet(letters.len() as u64, horizon);
+    fn attempt(&self, letters: &[Opened], known: &Known, reread: &impl Fn(&Opened) -> Reread) -> Attempt {
+        let mut attempt = self.nothing_yet(letters.len() as u64, &known.horizon);
         for opened in letters {
             if opened.letter.state == State::Parked {
-                attempt.take(opened.letter.dead_letter_id, read_again(opened, reread), horizon);
+                attempt.take(opened.letter.dead_letter_id, read_again(opened, reread), known);
             } else {
                 attempt.counts.elsewhere += 1;
             }
@@ -252,19 +263,26 @@ fn read_again(opened: &Opened, reread: &impl Fn(&Opened) -> Reread) -> Reread {
 }
 
 impl Attempt {
-    fn take(&mut self, id: i64, reread: Reread, horizon: &Horizon) {
+    fn take(&mut self, id: i64, reread: Reread, known: &Known) {
         let counts = &mut self.counts;
         match reread {
             Reread::Lands { records, dead_letters, products } => {
                 self.settlement.landed.push((id, self.batch.record_count()));
-                let is_superseded = records.iter().any(|record| horizon.has_passed(record));
+                let is_superseded = records.iter().any(|record| known.horizon.has_passed(record));
                 if is_superseded || records.is_empty() && dead_letters.is_empty() {
                     self.batch.skip();
                     counts.skipped += 1;
                     return;
                 }
-                counts.landed += 1;
-                counts.records += records.len() as u64;
+                // The landing itself keeps them out, whatever is known here.
+                let source = self.batch.source();
+                let kept_out = records.iter().filter(|record| known.erased.keeps_out(source, record)).count();
+                if kept_out == records.len() && dead_letters.is_empty() {
+                    counts.erased += 1;
+                } else {
+                    counts.landed += 1;
+                }
+                counts.records += (records.len() - kept_out) as u64;
                 counts.parts += dead_letters.len() as u64;
                 self.settlement.products.extend(products);
                 for record in &records {
@@ -274,12 +292,15 @@ impl Attempt {
                     self.batch.push_dead_letter(letter);
                 }
             }
-            Reread::StillBad(reject) => {
-                *counts.still_bad.entry(reject.reason.as_str()).or_default() += 1;
-                self.settlement.still_bad.push((id, reject));
-            }
+            Reread::StillBad(reject) => self.leave(id, reject),
             Reread::Cannot(why) => *counts.cannot.entry(why).or_default() += 1,
         }
+    }
+
+    /// A letter that is still bad.
+    fn leave(&mut self, id: i64, reject: Reject) {
+        *self.counts.still_bad.entry(reject.reason.as_str()).or_default() += 1;
+        self.settlement.still_bad.push((id, reject));
     }
 
     /// Whether this was landed at that moment, and only the reply was lost.
@@ -319,6 +340,7 @@ impl Retried {
         self.landed += other.landed;
         self.records += other.records;
         self.skipped += other.skipped;
+        self.erased += other.erased;
         self.parts += other.parts;
         self.elsewhere += other.elsewhere;
         self.batch_ids.extend(other.batch_ids);

@@ -64,7 +64,7 @@ a choice that is everything that is parked.
 
 Each lands exactly once, whoever else retries or discards it at the same time, and beside a daemon. It lands where it would \
 have when it came (position in the source's log, date and row of the file, time of the answer), so it never beats what is \
-newer; a row of a full export that is not the newest one any more is counted as a skip. What has landed leaves its dead \
+newer; a row of a full export that is not the newest one any more is counted as a skip, and so is what is of somebody erased. What has landed leaves its dead \
 letter empty. What is still bad stays parked with the reason of now.
 
 What was too large and is kept only in part cannot be retried: raise max_record_bytes (or max_body_bytes) and let the \

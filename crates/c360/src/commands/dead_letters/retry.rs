@@ -243,6 +243,9 @@ fn about(name: &str, retried: &Retried, dry_run: bool) -> Vec<String> {
         let what = "nothing to land: empty, or overtaken by a newer full export";
         lines.push(format!("  {} {what}", number(retried.skipped)));
     }
+    if retried.erased > 0 {
+        lines.push(format!("  {} nothing to land: of persons who are erased", number(retried.erased)));
+    }
     if retried.parts > 0 {
         lines.push(format!("  {} of their parts still bad, parked by themselves", number(retried.parts)));
     }
@@ -262,6 +265,7 @@ fn counts(retried: &Retried) -> Value {
     let cannot: BTreeMap<&str, u64> = retried.cannot.iter().map(|(why, letters)| (why.as_str(), *letters)).collect();
     json!({
         "letters": retried.letters, "landed": retried.landed, "records": retried.records, "skipped": retried.skipped,
+        "erased": retried.erased,
         "parts": retried.parts, "still_bad": retried.still_bad, "cannot": cannot, "elsewhere": retried.elsewhere,
     })
 }

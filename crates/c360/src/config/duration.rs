@@ -5,6 +5,17 @@ use std::time::Duration;
 use serde::de::{Deserializer, Error, Visitor};
 use serde::ser::Serializer;
 
+/// Largest first, in nanoseconds, for writing. Months and years are no number of days, and so not among them.
+const UNITS: [(&str, u128); 7] = [
+    ("d", 86_400_000_000_000),
+    ("h", 3_600_000_000_000),
+    ("m", 60_000_000_000),
+    ("s", 1_000_000_000),
+    ("ms", 1_000_000),
+    ("us", 1_000),
+    ("ns", 1),
+];
+
 pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     struct Text;
     impl Visitor<'_> for Text {
@@ -23,7 +34,15 @@ pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
 }
 
 pub(super) fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&humantime::format_duration(*duration))
+    serializer.collect_str(&text(*duration))
+}
+
+/// As one number of the largest unit that fits: `400d`, `25h`, `90s`.
+fn text(duration: Duration) -> String {
+    let nanos = duration.as_nanos();
+    let fitting = UNITS.into_iter().find(|(_, unit)| nanos > 0 && nanos.is_multiple_of(*unit));
+    let (name, unit) = fitting.unwrap_or(("s", 1));
+    format!("{}{name}", nanos / unit)
 }
 
 /// The same for durations that have no default of their own.
@@ -45,5 +64,19 @@ pub(super) mod optional {
             Some(duration) => super::serialize(duration, serializer),
             None => serializer.serialize_none(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_short_and_reads_as_it_was() {
+        for written in ["400d", "25h", "7d", "90s", "5m", "500ms", "0s", "1001us", "1ns"] {
+            let duration = humantime::parse_duration(written).unwrap();
+            assert_eq!(text(duration), written);
+        }
+        assert_eq!(text(humantime::parse_duration("1h 30m").unwrap()), "90m");
     }
 }

@@ -176,7 +176,7 @@ fn what_is_printed_holds_no_secret_and_is_a_configuration() {
     let printed = config.to_redacted_toml();
     assert!(!printed.contains("s3cret") && !format!("{config:?}").contains("\"s3cret"), "{printed}");
     for kept in
-        ["c360:[redacted]@h/d?sslmode=require", "\"client.id\" = \"me\"", "max_record_bytes = \"1MiB\"", "7days"]
+        ["c360:[redacted]@h/d?sslmode=require", "\"client.id\" = \"me\"", "max_record_bytes = \"1MiB\"", "7d"]
     {
         assert!(printed.contains(kept), "{kept} in\n{printed}");
     }

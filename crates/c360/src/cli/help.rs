@@ -151,14 +151,17 @@ Shows first what needs a look: each with what it does and the command to type. T
 stopped or in trouble (or its circuit breaker open), what waits to be landed (messages, polls or a file, and for how \
 long), what waits to be consolidated, its dead letters and its last file. Then, of the whole, whether a daemon runs, the \
 backlog, dead letters by reason, cross-references that belong to no customer by reason, how late expiry is and when the time of \
-what waits is over, orders whose total is not that of their lines, what the largest tables take, what stopping c360 now \
-would do, and whether c360 is ready (the database is migrated and no source is stopped).
+what waits is over, orders whose total is not that of their lines, what the largest tables take, and what stopping c360 now \
+would do.
 
 What waits for longer than its source's `late_after` needs a look, too, and so does a night whose file does not come. On a \
 terminal there are colours, unless NO_COLOR is set.
 
 All of it is read from the database, so it works with and without a daemon and from any machine. Only the lag of a Kafka \
-source that nobody reads at the moment is asked of its brokers, for 3 seconds at most. Nothing is changed.";
+source that nobody reads at the moment is asked of its brokers, for 3 seconds at most. Nothing is changed.
+
+`ready` of --json is that the database is there and migrated, and that no source is stopped. /readyz of a process is about \
+the database alone: a source that is stopped is no reason to send nobody there.";
 pub(super) const STATUS_END: &str = "\
 Examples:
   c360 status

@@ -175,9 +175,7 @@ fn what_is_printed_holds_no_secret_and_is_a_configuration() {
     let config = parse(&text, &[("DATABASE_URL", "postgres://c360:s3cret@h/d?sslmode=require")]).unwrap();
     let printed = config.to_redacted_toml();
     assert!(!printed.contains("s3cret") && !format!("{config:?}").contains("\"s3cret"), "{printed}");
-    for kept in
-        ["c360:[redacted]@h/d?sslmode=require", "\"client.id\" = \"me\"", "max_record_bytes = \"1MiB\"", "7d"]
-    {
+    for kept in ["c360:[redacted]@h/d?sslmode=require", "\"client.id\" = \"me\"", "max_record_bytes = \"1MiB\"", "7d"] {
         assert!(printed.contains(kept), "{kept} in\n{printed}");
     }
     let again = parse(&printed.replace(":[redacted]@", "@"), &[]).unwrap();

@@ -74,7 +74,7 @@ fn write(page: &mut String, report: &Report, now: DateTime<Utc>, paint: Paint) -
         table(page, report, now, paint)?;
     }
     page.push('\n');
-    totals(page, report, paint)
+    totals(page, report)
 }
 
 fn capitalised(sentence: &str) -> String {
@@ -200,7 +200,7 @@ fn last_file(source: &Source, now: DateTime<Utc>) -> String {
 }
 
 /// What there is besides sources.
-fn totals(page: &mut String, report: &Report, paint: Paint) -> std::fmt::Result {
+fn totals(page: &mut String, report: &Report) -> std::fmt::Result {
     let mut total = |name: &str, value: String| writeln!(page, "{name:<13} {}", printable(&value));
     if let Some(daemon) = &report.daemon {
         let heard =
@@ -252,7 +252,7 @@ fn totals(page: &mut String, report: &Report, paint: Paint) -> std::fmt::Result 
     if let Some(stop) = &report.safe_to_stop {
         total("Stopping", format!("{}: {}", if stop.safe { "safe" } else { "not safe" }, stop.reason))?;
     }
-    writeln!(page, "{:<13} {}", "Ready", if report.ready { paint.good("yes") } else { paint.bad("no") })
+    Ok(())
 }
 
 /// The tables that take most, the largest first.

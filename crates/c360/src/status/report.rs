@@ -46,7 +46,7 @@ pub struct Report {
     pub daemon: Option<Daemon>,
     /// What needs somebody, the worst first.
     pub looks: Vec<Look>,
-    /// Whether the database is there and migrated, and nothing is stopped.
+    /// Whether the database is there and migrated, as `/readyz` says, and also nothing is stopped.
     pub ready: bool,
 }
 

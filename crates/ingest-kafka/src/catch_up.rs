@@ -89,7 +89,7 @@ pub(crate) fn targets(settings: &Settings, client: &Client) -> Result<Vec<Target
 }
 
 /// Asks brokers until they answer or the time is over. What waiting does not cure ends it at once.
-fn ask<T>(
+pub(crate) fn ask<T>(
     settings: &Settings,
     client: &Client,
     deadline: Instant,
@@ -118,9 +118,7 @@ fn ask<T>(
     }
 }
 
+/// A broker that does not know a partition yet will: it was listed a moment ago.
 fn is_final(error: &KafkaError) -> bool {
-    matches!(
-        error.rdkafka_error_code(),
-        Some(RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::UnknownTopicOrPartition)
-    )
+    error.rdkafka_error_code() == Some(RDKafkaErrorCode::TopicAuthorizationFailed)
 }

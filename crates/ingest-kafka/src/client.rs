@@ -27,8 +27,9 @@ pub(crate) const ALONE_PATIENCE: Duration = Duration::from_secs(30);
 /// Defaults over those of librdkafka. Memory: what is fetched and not yet decoded stays below 8 MiB, plus one answer of a
 /// broker; once there is room again, fetching goes on at once and not after a second. Metadata: new topics and partitions
 /// are found within seconds instead of minutes. Session: a process that is gone for good, also one that was stopped, holds
-/// its partitions for so long.
-const DEFAULTS: [(&str, &str); 12] = [
+/// its partitions for so long. Connections: of a name with several addresses one that swallows packets leaves time for the next
+/// within [`ALONE_PATIENCE`].
+const DEFAULTS: [(&str, &str); 13] = [
     ("client.id", "c360"),
     ("queued.max.messages.kbytes", "8192"),
     ("fetch.max.bytes", "4194304"),
@@ -37,6 +38,7 @@ const DEFAULTS: [(&str, &str); 12] = [
     ("topic.metadata.refresh.interval.ms", "5000"),
     ("session.timeout.ms", "10000"),
     ("reconnect.backoff.max.ms", "5000"),
+    ("socket.connection.setup.timeout.ms", "10000"),
     ("statistics.interval.ms", "2000"),
     ("socket.keepalive.enable", "true"),
     ("allow.auto.create.topics", "false"),

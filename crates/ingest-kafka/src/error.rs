@@ -47,6 +47,16 @@ pub enum Error {
         /// The topic.
         topic: String,
     },
+    /// A topic that was asked for is none of the source's.
+    #[error("source {from}: it has no topic {topic}; it has {known}")]
+    NotItsTopic {
+        /// The source.
+        from: String,
+        /// What was asked for.
+        topic: String,
+        /// Those that it has.
+        known: String,
+    },
     /// The client refused or broke.
     #[error("source {from}: {error}")]
     Client {

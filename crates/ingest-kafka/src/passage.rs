@@ -33,11 +33,12 @@ pub(crate) fn read(
     loop {
         match client.poll(POLL) {
             Some(Ok(message)) => {
-                heard = Instant::now();
                 let message = client::view(&message);
                 if message.offset >= offsets.end || !take(&message) {
                     break;
                 }
+                // Taking may wait for others longer than brokers may be silent.
+                heard = Instant::now();
             }
             Some(Err(error)) if !passes(&error) => return Err(broke(error)),
             Some(Err(_)) | None if heard.elapsed() > ALONE_PATIENCE => {

@@ -167,7 +167,7 @@ fn progress_bar(messages: u64) -> ProgressBar {
 fn with_exit(error: Error) -> anyhow::Error {
     let exit = match &error {
         Error::Configuration { .. } => Exit::Configuration,
-        Error::UnknownTopic { .. } => Exit::NotFound,
+        Error::UnknownTopic { .. } | Error::NotItsTopic { .. } => Exit::NotFound,
         Error::Replay { .. } => Exit::Usage,
         Error::Moved { .. } => Exit::Locked,
         Error::Unreachable { .. } | Error::Registry { .. } => Exit::OutOfReach,

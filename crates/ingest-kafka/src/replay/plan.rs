@@ -1,5 +1,8 @@
 //! From what an operator asked for to offsets: what there is, what is landed, and what that means for each partition.
 
+use std::collections::BTreeSet;
+use std::time::Instant;
+
 use model::LastSeen;
 use rdkafka::consumer::Consumer;
 use rdkafka::{Offset, TopicPartitionList};
@@ -7,8 +10,8 @@ use staging::offsets::{LastMessage, StoredOffset};
 use staging::replays::Section;
 
 use super::{Place, Request};
-use crate::catch_up::targets;
-use crate::client::{ASK_TIMEOUT, Bounds, Client};
+use crate::catch_up::{ask, targets};
+use crate::client::{ALONE_PATIENCE, Bounds, Client};
 use crate::consume::Target;
 use crate::{Error, Settings, passage};
 
@@ -51,6 +54,13 @@ pub(super) fn plan(
 ) -> Result<Vec<Part>, Error> {
     let refused = |problem: String| Error::Replay { from: settings.name.clone(), problem };
     let mut targets = targets(settings, client)?;
+    if let Some(topic) = &request.topic
+        && !targets.iter().any(|target| target.topic == *topic)
+    {
+        let known: BTreeSet<&str> = targets.iter().map(|target| target.topic.as_str()).collect();
+        let known = known.into_iter().collect::<Vec<_>>().join(", ");
+        return Err(Error::NotItsTopic { from: settings.name.clone(), topic: topic.clone(), known });
+    }
     let is_wanted = |target: &Target| {
         request.topic.as_ref().is_none_or(|topic| *topic == target.topic)
             && request.partition.is_none_or(|partition| partition == target.partition)
@@ -154,7 +164,8 @@ fn find(
             let broke = |error| Error::Client { from: settings.name.clone(), error: Box::new(error) };
             let mut list = TopicPartitionList::new();
             list.add_partition_offset(topic, partition, Offset::Offset(time.timestamp_millis())).map_err(broke)?;
-            let found = client.offsets_for_times(list, ASK_TIMEOUT).map_err(broke)?;
+            let deadline = Instant::now() + ALONE_PATIENCE;
+            let found = ask(settings, client, deadline, |timeout| client.offsets_for_times(list.clone(), timeout))?;
             Ok(match found.find_partition(topic, partition).map(|element| element.offset()) {
                 Some(Offset::Offset(offset)) => offset.clamp(low, high),
                 // No message is that young.

@@ -5,6 +5,7 @@
 use crate::world::{NEXT, RECORDS, World, insert, lander};
 
 use ingest_kafka::{CaughtUp, Error, Part, Place, Replay, Request};
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use sqlx::Row;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -65,6 +66,23 @@ async fn a_replay_lands_a_section_again_beside_the_daemon_and_leaves_its_progres
     world.produce_inserts(0, 200..210).await;
     world.until(NEXT, 210).await;
     daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_broker_that_does_not_know_a_new_partition_yet_is_asked_again() {
+    let world = World::new(1).await;
+    world.produce_inserts(0, 0..10).await;
+    let not_yet = RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
+    world.cluster.request_errors(RDKafkaApiKey::ListOffsets, &[not_yet; 8]);
+    assert_eq!(world.plan(Request::default()).await.unwrap().messages(), 10);
+}
+
+#[tokio::test]
+async fn a_topic_that_the_source_does_not_have_is_told_from_a_wrong_request() {
+    let world = World::new(1).await;
+    let refused = world.plan(Request { topic: Some("nope".to_owned()), ..Request::default() }).await.unwrap_err();
+    assert!(matches!(&refused, Error::NotItsTopic { topic, .. } if topic == "nope"), "{refused}");
+    assert_eq!(refused.to_string(), "source home_delivery: it has no topic nope; it has customers");
 }
 
 #[tokio::test]

@@ -175,6 +175,7 @@ async fn a_dry_run_says_what_would_happen_and_changes_nothing() {
     let before = place.count("select sum(hashtext(x::text)) from customer360.xrefs x").await;
     let files = place.import(&["--dry-run"], 4);
     assert_eq!((&files[0]["state"], &files[1]["state"]), (&json!("copy"), &json!("imported")));
+    assert_eq!((&files[0]["would_be"], &files[1]["would_be"]), (&json!("copy"), &json!("imported")));
     assert!(files[0].get("foreseen").is_none() && files[1]["dry_run"] == true);
     let foreseen = &files[1]["foreseen"];
     assert_eq!((&foreseen["news"], &foreseen["leaving"], &foreseen["not_applied"]), (&json!(3), &json!(1), &json!(0)));

@@ -61,5 +61,5 @@ pub use migrate::{all_migrations, migrate, missing_migrations, pending_migration
 pub use pairs::{PairsCounted, count_pairs};
 pub use preview::{Change, Foreseen, Preview, ProfileChange};
 pub use refusal::Refusal;
-pub use rules::{Rules, rebuild_is_due};
+pub use rules::{Rules, other_rules_are_at_work, rebuild_is_due};
 pub use worker::{catch_up, run};

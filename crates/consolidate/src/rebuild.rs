@@ -17,7 +17,7 @@ use staging::Seal;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::database;
-use crate::{Error, Rules, overview, worker};
+use crate::{Error, Rules, overview, rules, worker};
 
 pub use foresee::{Foreseen, foresee};
 pub(crate) use sweep::sweep;
@@ -65,12 +65,9 @@ pub struct Changed {
 /// [`Error::OtherRules`] if another process consolidates, under other rules: it would make profiles by those.
 pub async fn record(connection: &mut PgConnection, rules: &Rules, now: DateTime<Utc>) -> Result<Recorded, Error> {
     let fingerprint = rules.fingerprint();
-    let at_work: Option<String> = sqlx::query_scalar("select at_work from customer360.rules")
-        .fetch_optional(&mut *connection)
-        .await
-        .map_err(recording())?;
-    let is_other = at_work.is_some_and(|at_work| at_work != fingerprint);
-    if is_other && overview::consolidator_since(&mut *connection).await?.is_some() {
+    if rules::other_rules_are_at_work(&mut *connection, &fingerprint).await?
+        && overview::consolidator_since(&mut *connection).await?.is_some()
+    {
         return Err(Error::OtherRules);
     }
     sqlx::query("delete from customer360.rebuilds where finished_at is null and rules <> $1")

@@ -34,6 +34,15 @@ pub async fn rebuild_is_due(executor: impl PgExecutor<'_>, fingerprint: &str) ->
         .map_err(database("looking whether the rules have changed"))
 }
 
+/// Whether whoever consolidates, or did so last, does so under other rules than those of this fingerprint.
+pub async fn other_rules_are_at_work(executor: impl PgExecutor<'_>, fingerprint: &str) -> Result<bool, Error> {
+    sqlx::query_scalar("select exists (select from customer360.rules where at_work <> $1)")
+        .bind(fingerprint)
+        .fetch_one(executor)
+        .await
+        .map_err(database("looking which rules are at work"))
+}
+
 /// Notes that whoever consolidates from now on does so under these rules. An installation without anybody in it has nothing
 /// to rebuild.
 pub(crate) async fn note(connection: &mut PgConnection, rules: &Rules) -> Result<(), Error> {

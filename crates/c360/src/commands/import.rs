@@ -157,6 +157,9 @@ fn print(files: &[FileReport], foreseen: &BTreeMap<PathBuf, Foreseen>) -> anyhow
     if !std::io::stdout().is_terminal() {
         let document = |file: &FileReport| -> serde_json::Result<serde_json::Value> {
             let mut document = serde_json::to_value(file)?;
+            if file.dry_run {
+                document["would_be"] = document["state"].clone();
+            }
             if let Some(foreseen) = foreseen.get(&file.file) {
                 document["foreseen"] = foreseen::document(foreseen);
             }

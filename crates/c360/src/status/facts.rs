@@ -67,6 +67,8 @@ pub(super) struct Facts {
     pub(super) retiring: BTreeMap<String, DateTime<Utc>>,
     /// Whether profiles were made under other rules than those of the configuration.
     pub(super) rebuild_is_due: bool,
+    /// Whether whoever consolidates, or did so last, does so under other rules than those of the configuration.
+    pub(super) other_rules_are_at_work: bool,
     /// Since when somebody consolidates.
     pub(super) consolidator_since: Option<DateTime<Utc>>,
 }
@@ -130,6 +132,7 @@ async fn read(connection: &mut PgConnection, rules: &str) -> Result<Asked, conso
         retired: consolidate::retire::in_force(&mut *snapshot).await?,
         retiring: consolidate::retire::open(&mut *snapshot).await?,
         rebuild_is_due: consolidate::rebuild_is_due(&mut *snapshot, rules).await?,
+        other_rules_are_at_work: consolidate::other_rules_are_at_work(&mut *snapshot, rules).await?,
         consolidator_since: consolidate::overview::consolidator_since(&mut *snapshot).await?,
     })))
 }

@@ -209,13 +209,22 @@ impl Eyes<'_> {
 
     /// The rules have changed, and not every profile has.
     fn rebuild(&self) -> Option<Look> {
-        self.facts.rebuild_is_due.then(|| {
-            Look::new(
-                "the rules (matching, survivorship) are not those by which all profiles were made.",
-                "Profiles change one by one, as news of them comes. With --dry-run it says what would change.",
+        if !self.facts.rebuild_is_due {
+            return None;
+        }
+        if self.facts.other_rules_are_at_work && self.daemon.consolidating {
+            return Some(Look::new(
+                "the rules (matching, survivorship) of this configuration are not those that the daemon has started with.",
+                "Profiles are made by its rules until it is started again: do that first. With --dry-run it says what would \
+                 change.",
                 "c360 rebuild",
-            )
-        })
+            ));
+        }
+        Some(Look::new(
+            "the rules (matching, survivorship) are not those by which all profiles were made.",
+            "Profiles change one by one, as news of them comes. With --dry-run it says what would change.",
+            "c360 rebuild",
+        ))
     }
 
     /// Refused credentials open the breaker too, and are said as stopped.

@@ -511,7 +511,14 @@ fn an_emptied_table_needs_no_look_once_its_source_is_retired_up_to_then() {
 
 #[test]
 fn rules_that_have_changed_need_a_rebuild() {
-    let facts = Facts { rebuild_is_due: true, ..Facts::default() };
+    let mut facts = Facts { rebuild_is_due: true, other_rules_are_at_work: true, ..Facts::default() };
+    assert!(only(&looks(&facts)).ends_with("were made. $ c360 rebuild"), "nobody works by them");
+    facts.consolidator_since = Some(ago(10));
+    let report = report(&facts);
+    let [look] = &report.looks[..] else { panic!("{:#?}", report.looks) };
+    assert!(look.problem.contains("not those that the daemon has started with"), "{look:?}");
+    assert!(look.effect.contains("started again: do that first"), "a rebuild would be refused: {look:?}");
+    facts.other_rules_are_at_work = false;
     assert!(only(&looks(&facts)).ends_with("were made. $ c360 rebuild"));
 }
 

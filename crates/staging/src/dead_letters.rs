@@ -25,7 +25,7 @@ pub use retry::{Cannot, Files, Reread, Retried, Retrier};
 pub use settle::Settlement;
 
 pub(crate) use letter::is_of_erased;
-pub(crate) use settle::{note_batch, settle};
+pub(crate) use settle::{note_batch, settle, settle_file};
 
 /// What became of a letter; the words of `dead_letters.state`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use sqlx::postgres::PgRow;
 use sqlx::{Connection, PgConnection, PgExecutor, Row};
 
-use crate::{Error, land};
+use crate::{Error, dead_letters, land};
 
 /// What became of a file; the words of `csv_imports.state`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -286,7 +286,7 @@ pub async fn progress(executor: impl PgExecutor<'_>, import_id: i64) -> Result<O
 }
 
 /// Publishes an import of `rows` rows as a whole: its batches can be claimed from now on, the last of them completes a full
-/// export. False, and nothing done, if the ledger does not agree; after a reply that was lost [`progress`] tells more.
+/// export, and dead letters that the same file has left before are settled. False, and nothing done, if the ledger does not agree; after a reply that was lost [`progress`] tells more.
 pub async fn publish(
     connection: &mut PgConnection,
     import_id: i64,
@@ -322,6 +322,7 @@ pub async fn publish(
         .execute(&mut *transaction)
         .await
         .map_err(database())?;
+    dead_letters::settle_file(&mut transaction, import_id, now).await.map_err(database())?;
     land::notify(&mut transaction, source).await.map_err(database())?;
     transaction.commit().await.map_err(database())?;
     Ok(true)

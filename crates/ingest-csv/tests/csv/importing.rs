@@ -192,6 +192,32 @@ async fn every_row_is_landed_dead_or_skipped_and_dead_members_have_not_left() {
 }
 
 #[tokio::test]
+async fn a_file_that_is_imported_again_takes_its_dead_letters_with_it() {
+    let shop = Shop::open().await;
+    shop.put("loyalty_members_2026-01-30.csv", members(1..=3) + "bad\n");
+    shop.import(&ImportOptions::default()).await.unwrap();
+    shop.put("loyalty_members_2026-01-31.csv", members(1..=3) + "bad\nworse\n");
+    shop.import(&ImportOptions::default()).await.unwrap();
+    let parked = async || {
+        let parked = "select array_agg(origin->>'file' order by dead_letter_id) from staging.dead_letters where state = 'parked'";
+        sqlx::query_scalar::<_, Vec<String>>(parked).fetch_one(&shop.pool).await.unwrap()
+    };
+    let before = parked().await;
+    assert_eq!(before.len(), 3, "{before:?}");
+    std::fs::remove_file(shop.path("loyalty_members_2026-01-30.csv")).unwrap();
+
+    let again = ImportOptions { again: true, ..ImportOptions::default() };
+    for _ in 0..2 {
+        let report = shop.import(&again).await.unwrap().remove(0);
+        assert_eq!((report.state, report.dead_letters), (Outcome::Imported, 2));
+        assert_eq!(parked().await, before, "neither doubled, nor those of another night taken");
+    }
+    let wiped =
+        "select count(*) from staging.dead_letters where state = 'retried' and payload = '' and context is null";
+    assert_eq!(shop.count(wiped).await, 4);
+}
+
+#[tokio::test]
 async fn a_dead_letter_can_be_read_again_once_the_configuration_is_right() {
     let mut shop = Shop::open().await;
     let text = [HEADER.as_bytes(), b"1,s,A,B,a@x.com,1\n2,s,Zo\xeb,B,z@x.com,2\n3,s\n"].concat();

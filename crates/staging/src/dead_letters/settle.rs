@@ -79,6 +79,34 @@ async fn note_reasons(
     Ok(())
 }
 
+/// Settles and wipes the letters that earlier imports of the same content and night have left: this import has brought all
+/// of its rows again, and letters of their own for those that are still bad.
+pub(crate) async fn settle_file(
+    connection: &mut PgConnection,
+    import_id: i64,
+    now: DateTime<Utc>,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "with earlier as (
+             select e.import_id, e.source, e.file_name, e.started_at, e.finished_at
+             from staging.csv_imports i
+             join staging.csv_imports e on e.source = i.source and e.sha256 = i.sha256 and e.as_of = i.as_of
+             where i.import_id = $1 and e.import_id <> $1 and e.state = 'imported'
+         )
+         update staging.dead_letters d set state = 'retried', payload = '', context = null, handled_at = $2
+         from earlier e
+         where d.source = e.source and d.state = 'parked' and d.origin->>'file' = e.file_name
+           -- while it was imported; or by consolidation, later
+           and (d.landed_at between e.started_at and e.finished_at
+                or d.batch_id in (select batch_id from staging.batches where import_id = e.import_id))",
+    )
+    .bind(import_id)
+    .bind(now)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 /// Notes which batch the records of letters are in.
 pub(crate) async fn note_batch(
     connection: &mut PgConnection,

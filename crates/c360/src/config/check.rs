@@ -67,7 +67,8 @@ impl Checks<'_> {
             let url = url.expose_secret();
             let is_postgres = url.starts_with("postgres://") || url.starts_with("postgresql://");
             let parses = config.database.connect_options().is_ok();
-            let message = "must be a Postgres URL: postgres://user@host:5432/database";
+            let message = "must be a Postgres URL: postgres://user@host:5432/database, or for a socket \
+                           postgres://user@/database?host=/run/postgresql";
             self.require(is_postgres && parses, &key, message);
         }
         if config.database.password.is_some() && config.database.url.is_none() {

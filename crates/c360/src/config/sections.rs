@@ -1,5 +1,6 @@
 //! The sections other than the sources.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -31,12 +32,25 @@ impl Database {
     /// What sqlx connects with: the URL, and `password` where the URL has none. `None` without a URL.
     pub fn connect_options(&self) -> Result<Option<PgConnectOptions>, sqlx::Error> {
         let Some(url) = &self.url else { return Ok(None) };
-        let options = PgConnectOptions::from_str(url.expose_secret())?;
+        let options = PgConnectOptions::from_str(&with_host(url.expose_secret()))?;
         let has_password = print::url_password(url.expose_secret()).is_some();
         Ok(Some(match &self.password {
             Some(password) if !has_password => options.password(password.expose_secret()),
             _ => options,
         }))
+    }
+}
+
+/// Postgres' own programs take a URL with a user and no host where its query has one, such as the directory of a socket. sqlx
+/// wants a host all the same, and goes by the query.
+fn with_host(url: &str) -> Cow<'_, str> {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.into() };
+    let (authority, tail) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    match authority.rsplit_once('@') {
+        Some((user, port)) if (port.is_empty() || port.starts_with(':')) && tail.contains("host=") => {
+            format!("{scheme}://{user}@localhost{port}{tail}").into()
+        }
+        _ => url.into(),
     }
 }
 

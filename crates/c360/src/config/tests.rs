@@ -183,6 +183,24 @@ fn what_is_printed_holds_no_secret_and_is_a_configuration() {
 }
 
 #[test]
+fn a_url_may_lead_to_a_socket_in_every_form_that_psql_takes() {
+    for (url, socket, port) in [
+        ("postgres://u:p@/d?host=/run/pg&port=5433", "/run/pg", 5433),
+        ("postgres://u@:5433/d?host=/run/pg", "/run/pg", 5433),
+        ("postgresql:///d?user=u&host=/run/pg", "/run/pg", 5432),
+        ("postgres://u@%2Frun%2Fpg/d", "/run/pg", 5432),
+        ("postgres://u@localhost/d?host=/run/pg", "/run/pg", 5432),
+    ] {
+        let config = parse(&format!("[database]\nurl = {url:?}"), &[]).unwrap_or_else(|error| panic!("{url}: {error}"));
+        let options = config.database.connect_options().unwrap().unwrap();
+        let found =
+            (options.get_socket().map(|path| path.to_string_lossy()), options.get_port(), options.get_username());
+        assert_eq!(found, (Some(socket.into()), port, "u"), "{url}");
+        assert_eq!(options.get_database(), Some("d"), "{url}");
+    }
+}
+
+#[test]
 fn a_password_beside_the_url_is_for_a_url_without_one() {
     let text = "[database]\npassword = \"beside\"\nurl = ";
     let options = |url: &str| {

@@ -198,7 +198,8 @@ fn find(written: &[String], wanted: &Wanted) -> Result<Named, Complaint> {
     missing.sort();
     missing.dedup();
     let may_be_accepted = missing_of(&wanted.id).is_empty();
-    if !missing.is_empty() && !(wanted.is_accepted && may_be_accepted) {
+    let is_taken = missing.is_empty() || wanted.is_accepted && may_be_accepted;
+    if !is_taken {
         let message = format!("required columns missing: {}", missing.join(", "));
         return Err(Complaint { missing: missing.len(), may_be_accepted, message });
     }

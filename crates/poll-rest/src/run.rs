@@ -154,8 +154,8 @@ pub async fn refresh(
     }
     let refresh = Refresh { match_key, since: now };
     let mut summary = ask_due(&asker, &pool, lander, Some(refresh), &cancel).await?;
-    let asked = staging::in_time("counting polls", polls::asked(&pool, source, match_key, now)).await?;
-    summary.asked_elsewhere = u64::try_from(asked).unwrap_or_default().saturating_sub(summary.asked);
+    let by_all = staging::in_time("counting polls", polls::asked(&pool, source, match_key, now)).await?;
+    summary.asked_elsewhere = u64::try_from(by_all).unwrap_or_default().saturating_sub(summary.asked);
     Ok(Some(summary))
 }
 

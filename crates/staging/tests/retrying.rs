@@ -131,8 +131,8 @@ async fn letters_of_the_erased_are_counted_apart_from_those_that_land() {
     let counts = |retried: &Retried| (retried.landed, retried.records, retried.skipped, retried.erased);
     let foreseen = retrier.look(&ids, &reread).await.unwrap();
     assert_eq!(counts(&foreseen), (2, 2, 1, 1), "{foreseen:?}");
-    let retried = retrier.retry(&ids, &reread).await.unwrap();
-    assert_eq!(counts(&retried), counts(&foreseen), "{retried:?}");
+    let done = retrier.retry(&ids, &reread).await.unwrap();
+    assert_eq!(counts(&done), counts(&foreseen), "{done:?}");
     assert_eq!(landed(&staged).await, BTreeMap::from([(8, 1), (12, 1)]));
 }
 

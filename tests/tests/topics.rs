@@ -361,6 +361,9 @@ async fn topics_are_waited_for_and_found_by_pattern_and_kafkas_own_are_no_source
     // Both groups commit, which writes into a topic of Kafka's own.
     assert!(topics(&world.broker).contains(&"__consumer_offsets".to_owned()));
     assert!(!topics(&world.broker).contains(&"late".to_owned()), "waiting for a topic does not make it");
+    let told =
+        "select count(*) from staging.sources where source = 'late' and health -> 'absent_topics' = '[\"late\"]'";
+    world.until(told, 1).await;
 
     world.broker.create_topic("b.customers", 2).await.unwrap();
     produce(&world.broker, "b.customers", 1, 10..20).await;
@@ -370,6 +373,7 @@ async fn topics_are_waited_for_and_found_by_pattern_and_kafkas_own_are_no_source
     for (topic, ids) in [("a.customers", 0..10), ("b.customers", 10..20), ("late", 20..30)] {
         assert_eq!(world.ids(topic).await, ids.collect::<Vec<_>>(), "{topic}");
     }
+    world.until(told, 0).await;
     stop(pattern).await;
     stop(late).await;
 

@@ -171,6 +171,8 @@ async fn a_replay_ends_at_a_time_and_keeps_to_one_of_several_topics() {
     assert_eq!(records(&["--topic", "others"]), (30, these(&["others"])));
     assert_eq!(records(&[]).0, 180);
     let (code, _, said) = world.replay(&["home_delivery", "--topic", "nobodys"]);
+    assert!(code == Some(66) && said.contains("others"), "{code:?} {said}");
+    let (code, _, said) = world.replay(&["home_delivery", "--partition", "77"]);
     assert!(code == Some(2) && said.contains("others/1"), "{code:?} {said}");
 }
 

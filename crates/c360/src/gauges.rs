@@ -28,7 +28,7 @@ pub const LOG_RESTART_RECORDS: &str = "c360_log_restart_records";
 /// What its ingester says is wrong with a `source`: partitions that are stopped, credentials that are refused, a directory or
 /// server that is out of reach.
 pub const SOURCE_TROUBLES: &str = "c360_source_troubles";
-/// 1 while the last file of a CSV `source` that was imported or refused was refused.
+/// Files of a CSV `source` that were refused, while no file of their night or of a newer one is imported since.
 pub const CSV_REFUSED_FILES: &str = "c360_csv_refused_files";
 /// The newest time that a CSV `source` has given files of, in seconds since 1970.
 pub const CSV_NEWEST_AS_OF_SECONDS: &str = "c360_csv_newest_as_of_seconds";

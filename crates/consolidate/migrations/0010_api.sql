@@ -36,6 +36,50 @@ create table customer360.audit_log (
 create index audit_log_customer on customer360.audit_log (customer_id, at) where customer_id is not null;
 create index audit_log_at on customer360.audit_log (at);
 
+-- ---------------------------------------------------------------- texts
+
+-- Extensions that whoever owns the database may make. Without them (owned by another role: run deploy/roles/owner.sql first)
+-- search still works: by whole beginnings of words, with accents, and without an index.
+do $$
+declare
+    name text;
+begin
+    foreach name in array array['pg_trgm', 'unaccent'] loop
+        begin
+            execute format('create extension if not exists %I with schema customer360', name);
+        exception
+            when insufficient_privilege or undefined_file or feature_not_supported then
+                raise notice 'extension % cannot be made: search does without it', name;
+        end;
+    end loop;
+end
+$$;
+
+-- A text as it is searched: lower case, without accents.
+do $$
+declare
+    -- Where the extension was made, by whomever.
+    place text := (select n.nspname from pg_extension e join pg_namespace n on n.oid = e.extnamespace
+                   where e.extname = 'unaccent');
+    without_accents text := 'value';
+begin
+    if place is not null then
+        without_accents := format('%1$I.unaccent(%2$L::regdictionary, value)', place, format('%I.unaccent', place));
+    end if;
+    execute format(
+        'create function customer360.plain(value text) returns text language sql immutable strict parallel safe
+         as $f$ select lower(%s) $f$', without_accents);
+end
+$$;
+
+-- All texts of a document, as they are searched.
+create function customer360.texts(document jsonb) returns text
+language sql immutable parallel safe as $$
+    select left(customer360.plain(concat(' ', string_agg(v #>> '{}', ' '))), 20000)
+    from jsonb_path_query(document, 'strict $.**') as v
+    where jsonb_typeof(v) = 'string'
+$$;
+
 -- ---------------------------------------------------------------- what people write down
 
 -- Notes, contacts, links and the types of objects that are configured. They stay with the customer on whom they were
@@ -45,8 +89,7 @@ create table customer360.entries (
     entry_id uuid not null,
     type text not null,
     content jsonb not null,
-    -- The same as words, for search.
-    search text not null,
+    search text not null generated always as (customer360.texts(content)) stored,
     author text not null,
     created_at timestamptz not null,
     updated_at timestamptz not null,
@@ -197,40 +240,6 @@ create index interactions_at on customer360.interactions (coalesce(at, '-infinit
 create index interactions_thread on customer360.interactions (thread_id) where thread_id is not null;
 
 -- ---------------------------------------------------------------- search
-
--- Extensions that whoever owns the database may make. Without them (owned by another role: run deploy/roles/owner.sql first)
--- search still works: by whole beginnings of words, with accents, and without an index.
-do $$
-declare
-    name text;
-begin
-    foreach name in array array['pg_trgm', 'unaccent'] loop
-        begin
-            execute format('create extension if not exists %I with schema customer360', name);
-        exception
-            when insufficient_privilege or undefined_file or feature_not_supported then
-                raise notice 'extension % cannot be made: search does without it', name;
-        end;
-    end loop;
-end
-$$;
-
--- A text as it is searched: lower case, without accents.
-do $$
-declare
-    -- Where the extension was made, by whomever.
-    place text := (select n.nspname from pg_extension e join pg_namespace n on n.oid = e.extnamespace
-                   where e.extname = 'unaccent');
-    without_accents text := 'value';
-begin
-    if place is not null then
-        without_accents := format('%1$I.unaccent(%2$L::regdictionary, value)', place, format('%I.unaccent', place));
-    end if;
-    execute format(
-        'create function customer360.plain(value text) returns text language sql immutable strict parallel safe
-         as $f$ select lower(%s) $f$', without_accents);
-end
-$$;
 
 -- What a customer is found by: the email and every text of the profile, each word after a space, and numbers of telephones
 -- once more as bare digits.

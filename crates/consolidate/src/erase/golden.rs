@@ -9,8 +9,8 @@ use staging::Erased;
 use staging::erase::Removed;
 
 use super::{Orders, erasing};
-use crate::Error;
 use crate::person::{Person, key_of};
+use crate::{Error, search};
 
 /// An order by system.
 type OrderId = (String, String);
@@ -62,13 +62,15 @@ const GO: [(&str, &str); 9] = [
 ];
 
 /// What others say, in which a person may be named: table, key, column and its type.
-const SAY: [(&str, &str, &str, &str); 11] = [
+const SAY: [(&str, &str, &str, &str); 13] = [
     ("customer360.xrefs", "system, external_id", "attributes", "jsonb"),
     ("customer360.customers", "customer_id", "profile", "jsonb"),
     ("customer360.changes", "customer_id, at, change_id", "old", "jsonb"),
     ("customer360.changes", "customer_id, at, change_id", "new", "jsonb"),
     ("customer360.edits", "system, external_id, attribute", "value", "jsonb"),
     ("customer360.edits", "system, external_id, attribute", "replaced", "jsonb"),
+    ("customer360.entries", "customer_id, entry_id", "content", "jsonb"),
+    ("customer360.entries", "customer_id, entry_id", "history", "jsonb"),
     ("customer360.orders", "system, order_id", "document", "jsonb"),
     ("customer360.products", "system, product_id", "name", "text"),
     ("customer360.products", "system, product_id", "attributes", "jsonb"),
@@ -255,10 +257,14 @@ async fn redact(
             .map_err(erasing())?;
         redacted.extend(keys.into_iter().map(|key| (table, key)));
     }
-    for (table, _) in redacted {
+    let mut customers = Vec::new();
+    for (table, key) in redacted {
         *removed.entry(table).or_default() += 1;
+        if table == "customer360.customers" {
+            customers.extend(serde_json::from_str::<Vec<Uuid>>(&key).unwrap_or_default());
+        }
     }
-    Ok(())
+    search::keep(transaction, &customers).await
 }
 
 /// Decisions on one of the keys or cross-references, undone ones too.

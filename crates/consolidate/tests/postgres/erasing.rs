@@ -219,7 +219,11 @@ async fn whoever_is_named_by_others_is_taken_out_of_what_they_say() {
         "update customer360.interactions set subject = 'ann.canary@x.example' where interaction_id = 'mail-2';
          insert into customer360.edits (system, external_id, attribute, value, replaced, at, by)
          select system, external_id, 'note', attributes -> 'note', attributes -> 'note', now(), 'test'
-         from customer360.xrefs where external_id = '5'",
+         from customer360.xrefs where external_id = '5';
+         insert into customer360.entries (customer_id, entry_id, type, content, author, created_at, updated_at, history)
+         select customer_id, customer_id, 'note', '{\"text\": \"ask ann.canary@x.example\"}', 'ann', now(), now(),
+                '[{\"content\": {\"text\": \"Ann.Canary@x.example\"}}]'
+         from customer360.customers where email = 'bob@x.example'",
     )
     .execute(&world.pool)
     .await

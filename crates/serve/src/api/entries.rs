@@ -118,7 +118,7 @@ struct Write<'a> {
 impl Write<'_> {
     /// Runs `done`, a common table that gives the entry that was written; `None` if it gave none. It may use `at`, `$1` the
     /// customer that was named, `$2` now, `$4` the name of the key, `$7` the entry, `$8` its type, `$9` the version that is
-    /// meant, `$10` the content, `$11` its words.
+    /// meant, `$10` the content.
     async fn run(self, api: &Api, caller: &Caller, done: &str) -> Result<Option<Entry>, ErrorResponse> {
         caller.at_least(Role::Agent)?;
         let named = api.customer_id(self.customer).await?;
@@ -135,7 +135,6 @@ impl Write<'_> {
             .bind(self.kind)
             .bind(self.if_match)
             .bind(self.content.map(|content| &content.value))
-            .bind(self.content.map(Content::words))
             .fetch_optional(&mut *session)
             .await
             .map_err(Problem::from)?;
@@ -190,8 +189,8 @@ pub(super) async fn add(
     };
     // On a conflict nothing is changed, but the row is given.
     let done = "insert into customer360.entries as e
-                    (customer_id, entry_id, type, content, search, author, created_at, updated_at)
-                select at.customer_id, $7, $8, $10, customer360.plain($11), $4, $2, $2
+                    (customer_id, entry_id, type, content, author, created_at, updated_at)
+                select at.customer_id, $7, $8, $10, $4, $2, $2
                 from at where at.customer_id = $1
                 on conflict on constraint entries_pkey do update set version = e.version
                 returning e.*";
@@ -292,9 +291,7 @@ pub(super) async fn change(
         if_match: if_match.0,
         content: Some(&content),
     };
-    let done = format!(
-        "{CHANGE} content = $10, search = customer360.plain($11) {WHICH} and e.deleted_at is null returning e.*"
-    );
+    let done = format!("{CHANGE} content = $10 {WHICH} and e.deleted_at is null returning e.*");
     let entry = write.run(&api, &caller, &done).await?.ok_or_else(|| unchanged(&if_match))?;
     Ok(entry.answer(StatusCode::OK))
 }

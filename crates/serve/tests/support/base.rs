@@ -157,8 +157,8 @@ impl Base {
     pub(crate) async fn note(&self, customer: Uuid, text: &str, at: &str) {
         sqlx::query(
             "insert into customer360.entries
-                 (customer_id, entry_id, type, content, search, author, created_at, updated_at)
-             values ($1, gen_random_uuid(), 'note', jsonb_build_object('text', $2::text), $2, 'ann', $3, $3)",
+                 (customer_id, entry_id, type, content, author, created_at, updated_at)
+             values ($1, gen_random_uuid(), 'note', jsonb_build_object('text', $2::text), 'ann', $3, $3)",
         )
         .bind(customer)
         .bind(text)

@@ -11,8 +11,6 @@ const MAX_NOTE_CHARS: usize = 20_000;
 const MAX_LINE_CHARS: usize = 500;
 const MAX_URL_CHARS: usize = 2_000;
 const MAX_OBJECT_BYTES: usize = 32 << 10;
-/// What is found of an object; of a note all of it.
-const MAX_SEARCH_CHARS: usize = MAX_NOTE_CHARS;
 
 /// The content of an entry, checked.
 pub(super) struct Content {
@@ -59,13 +57,6 @@ impl Content {
         }?;
         Ok(Self { kind, value: Value::Object(members) })
     }
-
-    /// All texts, as words to search for.
-    pub(super) fn words(&self) -> String {
-        let mut words = String::from(" ");
-        collect(&self.value, &mut words);
-        words.chars().take(MAX_SEARCH_CHARS).collect()
-    }
 }
 
 fn rejected(rejection: &JsonRejection) -> Problem {
@@ -90,18 +81,6 @@ fn has_nul(members: &Map<String, Value>) -> bool {
         _ => false,
     };
     members.iter().any(|(name, value)| name.contains('\0') || value_has(value) || nested(value))
-}
-
-fn collect(value: &Value, words: &mut String) {
-    match value {
-        Value::String(text) => {
-            words.push_str(text);
-            words.push(' ');
-        }
-        Value::Array(items) => items.iter().for_each(|item| collect(item, words)),
-        Value::Object(members) => members.values().for_each(|member| collect(member, words)),
-        _ => {}
-    }
 }
 
 /// The members of a body.

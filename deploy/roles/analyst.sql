@@ -6,7 +6,8 @@
 -- An analyst sees no credential (not even its digest), nothing of schema staging, none of what operators decided, and not the
 -- namespace that makes customer ids hard to guess. The view `documents` holds credentials as `pass`, so analysts have one of
 -- their own without. It asks with the rights of whoever reads it, so it shows what the reader's policies let through. Analysts
--- see every row: replace the policies `analyst` to show them fewer. c360 owns the tables and is held back by none.
+-- see every row: replace the policies `analyst` to show them fewer, which stays so when this runs again. c360 owns the tables
+-- and is held back by none.
 
 do $$
 begin
@@ -38,8 +39,10 @@ declare
 begin
     foreach name in array array['customers', 'xrefs', 'orders', 'order_lines', 'interactions', 'interaction_participants',
                                 'changes', 'redirects'] loop
-        execute format('drop policy if exists analyst on customer360.%I', name);
-        execute format('create policy analyst on customer360.%I for select to c360_analyst using (true)', name);
+        if not exists (select from pg_policies p
+                       where p.schemaname = 'customer360' and p.tablename = name and 'c360_analyst' = any (p.roles)) then
+            execute format('create policy analyst on customer360.%I for select to c360_analyst using (true)', name);
+        end if;
     end loop;
 end
 $$;

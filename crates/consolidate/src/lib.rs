@@ -20,6 +20,7 @@ mod customers;
 pub mod decide;
 mod decisions;
 mod dirty;
+pub mod edit;
 pub mod erase;
 mod error;
 mod exclude;

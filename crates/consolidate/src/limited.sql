@@ -5,6 +5,7 @@ declare
     tables text[] := array['customers', 'orders', 'order_lines', 'products', 'interactions', 'interaction_participants',
                            'changes', 'redirects', 'entries', 'lists', 'list_members', 'product_pairs'];
     name text;
+    predicate text;
 begin
     perform pg_advisory_xact_lock(hashtext('c360.limited'));
     begin
@@ -22,6 +23,7 @@ begin
     exception
         when insufficient_privilege then return;
     end;
+
     if not has_schema_privilege('c360_limited', 'customer360', 'usage') then
         grant usage on schema customer360 to c360_limited;
     end if;
@@ -43,5 +45,36 @@ begin
             on customer360.xrefs to c360_limited;
         grant execute on function customer360.found(text, integer) to c360_limited;
     end if;
+
+    -- Customers are seen by the row filter, everything else with its customer.
+    for name, predicate in values
+        ('customers',
+         'profile @> any ((select customer360.filter_profiles())::jsonb[])
+          and cardinality((select customer360.filter_lists())) = (
+              select count(*) from customer360.list_members m
+              where m.customer_id = customers.customer_id and m.list = any ((select customer360.filter_lists())::text[]))'),
+        ('customer_search',
+         'exists (select from customer360.customers c where c.customer_id = customer_search.customer_id)'),
+        ('xrefs', 'exists (select from customer360.customers c where c.customer_id = xrefs.customer_id)'),
+        ('orders', 'exists (select from customer360.customers c where c.customer_id = orders.customer_id)'),
+        ('order_lines',
+         'exists (select from customer360.orders o
+                  where o.system = order_lines.system and o.order_id = order_lines.order_id)'),
+        ('interaction_participants',
+         'exists (select from customer360.customers c where c.customer_id = interaction_participants.customer_id)'),
+        ('interactions',
+         'exists (select from customer360.interaction_participants p
+                  where p.system = interactions.system and p.interaction_id = interactions.interaction_id)'),
+        ('changes', 'exists (select from customer360.customers c where c.customer_id = changes.customer_id)'),
+        ('redirects',
+         'exists (select from customer360.customers c where c.customer_id = customer360.resolved(redirects.customer_id))'),
+        ('entries',
+         'exists (select from customer360.customers c where c.customer_id = customer360.resolved(entries.customer_id))')
+    loop
+        if not exists (select from pg_policies p
+                       where p.schemaname = 'customer360' and p.tablename = name and p.policyname = 'row_filter') then
+            execute format('create policy row_filter on customer360.%I to c360_limited using (%s)', name, predicate);
+        end if;
+    end loop;
 end
 $$;

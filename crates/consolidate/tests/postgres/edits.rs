@@ -1,5 +1,8 @@
 //! Operators' edits of attributes: last write wins.
 
+use std::collections::BTreeMap;
+
+use consolidate::edit::{self, Edited};
 use serde_json::{Value, json};
 
 use crate::support::World;
@@ -59,4 +62,81 @@ async fn an_edit_of_what_nobody_supplied_stands_and_moves_with_its_cross_referen
     world.land("loyalty", &[customer("27", 2).email("ann@y.example")]).await;
     world.consolidate().await;
     assert_eq!(world.profile("ann@y.example").await, Some(json!({"name": "Ann", "segment": "gold"})));
+}
+
+async fn edit_by(world: &World, attributes: Value, version: Option<i64>) -> Edited {
+    let id: sqlx::types::Uuid = world.customer(ANN).await.unwrap()["customer_id"].as_str().unwrap().parse().unwrap();
+    let attributes: BTreeMap<String, Option<Value>> = serde_json::from_value(attributes).unwrap();
+    let mut connection = staging::connect(&world.options).await.unwrap();
+    let survivorship = &world.rules.survivorship;
+    edit::edit(&mut connection, survivorship, id, &attributes, version, "ann", chrono::Utc::now()).await.unwrap()
+}
+
+/// Where each edit lies.
+async fn edits(world: &World) -> Value {
+    world
+        .value(
+            "select coalesce(jsonb_object_agg(attribute, concat(system, ' ', external_id, ' ', value, ' ', replaced)), '{}')
+             from customer360.edits",
+        )
+        .await
+}
+
+#[tokio::test]
+async fn an_edit_lies_where_the_value_came_from_and_elsewhere_on_the_best_ranked() {
+    let mut world = World::new().await;
+    let home = customer(1029, 1).email(ANN).attribute("name", "Ann Smith").attribute("city", "Keene");
+    world.land("home_delivery", &[home]).await;
+    world
+        .land("loyalty", &[customer("27", 5).email(ANN).attribute("phone", "1").attribute("loyaltyPoints", "47")])
+        .await;
+    world.consolidate().await;
+    let edited = json!({"name": "Annie", "phone": "2", "state": "NH", "segment": "gold", "loyaltyPoints": 48});
+    let Edited::Noted(mark) = edit_by(&world, edited, Some(1)).await else { panic!("it is not noted") };
+    let mut connection = staging::connect(&world.options).await.unwrap();
+    assert!(!edit::has_followed(&mut connection, mark).await.unwrap());
+    world.consolidate().await;
+    assert!(edit::has_followed(&mut connection, mark).await.unwrap());
+    let lie = json!({
+        "name": "home_delivery 1029 \"Annie\" \"Ann Smith\"",
+        "phone": "loyalty 27 \"2\" \"1\"",
+        // Its group comes from there.
+        "state": "home_delivery 1029 \"NH\" null",
+        // Nobody said it: home_delivery comes first in the rules.
+        "segment": "home_delivery 1029 \"gold\" null",
+        "loyaltyPoints": "loyalty 27 48 \"47\"",
+    });
+    assert_eq!(edits(&world).await, lie);
+    let profile =
+        json!({"name": "Annie", "city": "Keene", "state": "NH", "phone": "2", "segment": "gold", "loyaltyPoints": 48});
+    assert_eq!(world.profile(ANN).await, Some(profile));
+    assert_eq!(world.value("select count(*) from customer360.changes where cause = 'edit'").await, 5);
+}
+
+#[tokio::test]
+async fn an_edit_is_meant_for_a_version_replaced_by_the_next_and_taken_back() {
+    let mut world = World::new().await;
+    world.land("home_delivery", &[customer(1029, 1).email(ANN).attribute("name", "Ann Smith")]).await;
+    world.consolidate().await;
+    assert_eq!(edit_by(&world, json!({"name": "x"}), Some(7)).await, Edited::Changed);
+    assert_eq!(edits(&world).await, json!({}));
+    // The older one lies on another cross-reference by then.
+    edit_by(&world, json!({"segment": "silver"}), None).await;
+    world.land("online_store", &[customer(1, 1).email(ANN).attribute("segment", "bronze")]).await;
+    world.land("home_delivery", &[customer(1029, 2).attribute("segment", "iron")]).await;
+    world.consolidate().await;
+    edit_by(&world, json!({"segment": "gold"}), None).await;
+    world.consolidate().await;
+    assert_eq!(world.profile(ANN).await.unwrap()["segment"], "gold");
+    assert_eq!(edits(&world).await, json!({"segment": "home_delivery 1029 \"gold\" \"iron\""}));
+    edit_by(&world, json!({"segment": null}), None).await;
+    world.consolidate().await;
+    assert_eq!(world.profile(ANN).await.unwrap()["segment"], "iron");
+    assert_eq!(edits(&world).await, json!({}));
+
+    let mut connection = staging::connect(&world.options).await.unwrap();
+    let (nobody, nothing) = (sqlx::types::Uuid::nil(), BTreeMap::new());
+    let edited =
+        edit::edit(&mut connection, &world.rules.survivorship, nobody, &nothing, None, "ann", chrono::Utc::now());
+    assert_eq!(edited.await.unwrap(), Edited::Unknown);
 }

@@ -96,15 +96,19 @@ impl Installation {
     }
 
     /// What the server needs to know.
-    pub fn serving(&self) -> serve::Settings {
+    ///
+    /// # Errors
+    /// As [`Installation::rules`].
+    pub fn serving(&self) -> anyhow::Result<serve::Settings> {
         let customers = self.config.sources.values().filter_map(|source| source.settings.customer.as_ref());
-        serve::Settings {
+        Ok(serve::Settings {
+            rules: self.rules()?,
             database: self.database.clone(),
             key: self.key.clone(),
             attributes: customers.flat_map(|customer| customer.attributes.keys().cloned()).collect(),
             systems: self.config.sources.keys().cloned().collect(),
             object_types: self.config.objects.types.clone(),
-        }
+        })
     }
 
     /// The rules by which profiles are made.

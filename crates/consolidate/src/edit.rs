@@ -1,15 +1,18 @@
-//! Edits of attributes by people: rows of `customer360.edits`, on the cross-reference that supplied the value.
+//! What people say of customers: edits of attributes, which are rows of `customer360.edits` on the cross-reference that
+//! supplied the value, and customers made by hand.
 
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use model::Survivorship;
-use serde_json::{Value, json};
+use model::{Survivorship, Unmatched};
+use serde_json::{Map, Value, json};
 use sqlx::types::Uuid;
 use sqlx::{Connection as _, PgConnection};
+use staging::{Erased, Seal};
 
-use crate::Error;
 use crate::error::database;
+use crate::matching::Matching;
+use crate::{Error, Rules};
 
 /// What became of an edit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,17 +94,13 @@ pub async fn edit(
     )
     .bind(customer_id)
     .bind(version)
-    .bind(Value::from_iter(wanted))
+    .bind(wanted.collect::<Value>())
     .bind(now)
     .bind(by)
     .fetch_one(&mut *transaction)
     .await
     .map_err(database("editing a customer"))?;
-    sqlx::query("select pg_notify($1, '')")
-        .bind(staging::LANDED_CHANNEL)
-        .execute(&mut *transaction)
-        .await
-        .map_err(database("waking the consolidator"))?;
+    wake(&mut transaction).await?;
     transaction.commit().await.map_err(database("editing a customer"))?;
     Ok(match (is_known, is_meant, mark_id) {
         (true, true, Some(mark_id)) => Edited::Noted(mark_id),
@@ -118,4 +117,93 @@ pub async fn has_followed(connection: &mut PgConnection, mark_id: i64) -> Result
         .await
         .map_err(database("waiting for a profile"))?;
     Ok(!waits)
+}
+
+/// The system whose cross-references are customers made by hand.
+pub const BY_HAND: &str = "crm";
+
+/// What became of a customer who was to be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Made {
+    /// There is a cross-reference, and a customer once the profile has followed this mark.
+    Noted {
+        /// The customer, who may have been there before.
+        customer_id: Uuid,
+        /// See [`has_followed`].
+        mark_id: i64,
+    },
+    /// The email is nobody's.
+    Unmatched(Unmatched),
+    /// The person was erased.
+    Erased,
+}
+
+/// A customer who is to be made by hand.
+#[derive(Clone, Copy, Debug)]
+pub struct NewCustomer<'a> {
+    /// What the cross-reference is called; the same again changes nothing.
+    pub external_id: &'a str,
+    /// As it was written.
+    pub email: &'a str,
+    /// Attributes with a value.
+    pub attributes: &'a Map<String, Value>,
+}
+
+/// Makes a customer by hand: a cross-reference of the system [`BY_HAND`], which counts as those of any other.
+pub async fn make(
+    connection: &mut PgConnection,
+    rules: &Rules,
+    seal: &Seal,
+    new: NewCustomer<'_>,
+    now: DateTime<Utc>,
+) -> Result<Made, Error> {
+    let doing = "making a customer";
+    let mut transaction = connection.begin().await.map_err(database(doing))?;
+    let mut erased = Erased::new(seal);
+    erased.hold(&mut transaction).await?;
+    if erased.has_email(new.email) || erased.has_id(BY_HAND, new.external_id) {
+        return Ok(Made::Erased);
+    }
+    let matching = Matching::read(&mut transaction, rules).await?;
+    let match_key = match matching.key(BY_HAND, new.external_id, Some(new.email)) {
+        Ok(match_key) => match_key,
+        Err(reason) => return Ok(Made::Unmatched(reason)),
+    };
+    sqlx::query(
+        "insert into customer360.xrefs
+             (system, external_id, match_key, email, external_id_json, attributes, position, observed_at, first_seen_at,
+              last_seen_at)
+         values ($1, $2, $3, $4, to_jsonb($2::text), $5, '', $6, $6, $6)
+         on conflict on constraint xrefs_pkey do nothing",
+    )
+    .bind(BY_HAND)
+    .bind(new.external_id)
+    .bind(match_key.as_str())
+    .bind(new.email)
+    .bind(Value::Object(new.attributes.clone()))
+    .bind(now)
+    .execute(&mut *transaction)
+    .await
+    .map_err(database(doing))?;
+    let mark_id = sqlx::query_scalar(
+        "insert into customer360.dirty_marks (match_keys, cause, marked_at) values (array[$1], 'edit', $2)
+         returning mark_id",
+    )
+    .bind(match_key.as_str())
+    .bind(now)
+    .fetch_one(&mut *transaction)
+    .await
+    .map_err(database(doing))?;
+    wake(&mut transaction).await?;
+    transaction.commit().await.map_err(database(doing))?;
+    Ok(Made::Noted { customer_id: matching.customer_id(&match_key), mark_id })
+}
+
+async fn wake(transaction: &mut PgConnection) -> Result<(), Error> {
+    sqlx::query("select pg_notify($1, '')")
+        .bind(staging::LANDED_CHANNEL)
+        .execute(transaction)
+        .await
+        .map_err(database("waking the consolidator"))?;
+    Ok(())
 }

@@ -10,6 +10,7 @@ mod access;
 mod audit;
 mod customer;
 mod customers;
+mod edit;
 mod entries;
 mod etag;
 mod fields;
@@ -28,6 +29,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::http::StatusCode;
+use consolidate::Rules;
 use model::{InstallationKey, MatchKey};
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
@@ -63,6 +65,8 @@ pub struct Settings {
     pub systems: Vec<String>,
     /// What may be written on a customer besides notes, contacts and links.
     pub object_types: Vec<String>,
+    /// The rules by which profiles are made.
+    pub rules: Rules,
 }
 
 /// What handlers share.
@@ -99,7 +103,7 @@ impl Api {
 
     /// A session that sees what this caller may see, and nothing else.
     pub(crate) async fn ask(&self, caller: &Caller) -> Result<PoolConnection<Postgres>, Problem> {
-        let Some(only) = &caller.key.only else { return Ok(self.all.acquire().await?) };
+        let Some(only) = &caller.key.only else { return self.whole().await };
         let setting = only.setting().map_err(|error| {
             Problem::new(StatusCode::FORBIDDEN)
                 .with_detail(format!("the row filter of this key cannot be used: {error}"))
@@ -107,6 +111,11 @@ impl Api {
         let mut connection = self.limited.acquire().await?;
         sqlx::query("select set_config('c360.row_filter', $1, false)").bind(setting).execute(&mut *connection).await?;
         Ok(connection)
+    }
+
+    /// A session that sees everything: for what no row filter is about.
+    async fn whole(&self) -> Result<PoolConnection<Postgres>, Problem> {
+        Ok(self.all.acquire().await?)
     }
 
     /// The customer whom a path names, by id or email: not yet whom redirects lead to.
@@ -132,8 +141,8 @@ pub(crate) fn router(settings: Settings) -> (Router, Writer) {
     let (api, writer) = Api::new(settings);
     let api = Arc::new(api);
     let (router, document) = openapi::documented()
-        .routes(utoipa_axum::routes!(customers::list))
-        .routes(utoipa_axum::routes!(customer::get))
+        .routes(utoipa_axum::routes!(customers::list, edit::make))
+        .routes(utoipa_axum::routes!(customer::get, edit::change))
         .routes(utoipa_axum::routes!(timeline::list))
         .routes(utoipa_axum::routes!(recommendations::list))
         .routes(utoipa_axum::routes!(interactions::list))

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use consolidate::edit::{self, Edited};
+use consolidate::edit::{self, Edited, Made, NewCustomer};
+use model::Unmatched;
 use serde_json::{Value, json};
 
 use crate::support::World;
@@ -62,6 +63,35 @@ async fn an_edit_of_what_nobody_supplied_stands_and_moves_with_its_cross_referen
     world.land("loyalty", &[customer("27", 2).email("ann@y.example")]).await;
     world.consolidate().await;
     assert_eq!(world.profile("ann@y.example").await, Some(json!({"name": "Ann", "segment": "gold"})));
+}
+
+#[tokio::test]
+async fn a_customer_made_by_hand_is_one_more_who_knows_a_person() {
+    let mut world = World::new().await;
+    let attributes = serde_json::Map::from_iter([("phone".to_owned(), json!("9"))]);
+    let make = async |world: &World, external_id: &str, email: &str| {
+        let mut connection = staging::connect(&world.options).await.unwrap();
+        let new = NewCustomer { external_id, email, attributes: &attributes };
+        edit::make(&mut connection, &world.rules, &world.seal, new, chrono::Utc::now()).await.unwrap()
+    };
+    let Made::Noted { customer_id, .. } = make(&world, "a", " Ann@X.example").await else { panic!("none is made") };
+    assert_eq!(make(&world, "b", "noreply@x.example").await, Made::Unmatched(Unmatched::Blocked));
+    assert_eq!(make(&world, "b", "nobody").await, Made::Unmatched(Unmatched::InvalidEmail));
+    world.consolidate().await;
+    assert_eq!(world.customer(ANN).await.unwrap()["customer_id"], json!(customer_id));
+    assert_eq!(world.profile(ANN).await, Some(json!({"phone": "9"})));
+    // Once more is nothing; and what systems say later joins it.
+    make(&world, "a", "Ann@X.example").await;
+    world.land("home_delivery", &[customer(1029, 1).email(ANN).attribute("name", "Ann")]).await;
+    world.consolidate().await;
+    assert_eq!(world.profile(ANN).await, Some(json!({"name": "Ann", "phone": "9"})));
+    assert_eq!(world.value("select count(*) from customer360.xrefs").await, 2);
+
+    let whom = consolidate::Key::Word(ANN.to_owned());
+    let mut connection = staging::connect(&world.options).await.unwrap();
+    let (rules, orders) = (&world.rules, consolidate::erase::Orders::Delete);
+    consolidate::erase::erase(&mut connection, rules, &world.seal, &whom, orders, false).await.unwrap();
+    assert_eq!(make(&world, "c", "ann@x.example").await, Made::Erased);
 }
 
 async fn edit_by(world: &World, attributes: Value, version: Option<i64>) -> Edited {

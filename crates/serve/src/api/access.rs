@@ -42,6 +42,18 @@ impl Caller {
     }
 }
 
+impl Caller {
+    /// Refuses whoever may not write, or sees only some customers; says what it needs that for.
+    pub(crate) fn sees_everybody(&self, because: &str) -> Result<(), Problem> {
+        self.at_least(Role::Agent)?;
+        if self.key.only.is_none() {
+            return Ok(());
+        }
+        Err(Problem::new(StatusCode::FORBIDDEN)
+            .with_detail(format!("{because}: this needs a key without a row filter")))
+    }
+}
+
 impl FromRequestParts<Arc<Api>> for Caller {
     type Rejection = Problem;
 

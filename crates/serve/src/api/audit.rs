@@ -42,6 +42,11 @@ impl Audit {
         self.note(caller, Some(action), Some(customer_id)).await;
     }
 
+    /// Notes that a caller has said something of a customer.
+    pub(super) async fn written(&self, caller: &Caller, action: &'static str, customer_id: Uuid) {
+        self.note(caller, Some(action), Some(customer_id)).await;
+    }
+
     /// Notes that a caller's key was used.
     pub(super) async fn used(&self, caller: &Caller) {
         self.note(caller, None, None).await;

@@ -22,6 +22,7 @@ use sqlx::types::Uuid;
 use utoipa::ToSchema;
 
 use self::content::Content;
+pub(super) use self::content::rejected;
 use super::customer::elsewhere;
 use super::{Api, Caller};
 use crate::keys::Role;
@@ -79,6 +80,13 @@ impl Entry {
 
 /// The version that a change is meant for; `None`: any.
 pub(crate) struct IfMatch(Option<i64>);
+
+impl IfMatch {
+    /// The version; `None`: any.
+    pub(super) fn version(&self) -> Option<i64> {
+        self.0
+    }
+}
 
 impl<S: Sync> FromRequestParts<S> for IfMatch {
     type Rejection = Problem;
@@ -172,13 +180,7 @@ pub(super) async fn add(
     body: Result<Json<Map<String, Value>>, JsonRejection>,
 ) -> Result<Response, ErrorResponse> {
     let content = Content::read(&api.settings.object_types, &kind, body)?;
-    let entry_id = match headers.get("idempotency-key") {
-        None => Uuid::new_v4(),
-        Some(key) if key.len() <= MAX_IDEMPOTENCY_KEY_BYTES => {
-            Uuid::new_v5(&caller.key.key_id, &[customer.as_bytes(), kind.as_bytes(), key.as_bytes()].join(&0))
-        }
-        Some(_) => return Err(Problem::bad("Idempotency-Key", "at most 200 bytes").into()),
-    };
+    let entry_id = idempotent(&caller, &headers, &[&customer, &kind])?;
     let write = Write {
         customer: &customer,
         action: "add_entry",
@@ -207,6 +209,16 @@ pub(super) async fn add(
 }
 
 const MAX_IDEMPOTENCY_KEY_BYTES: usize = 200;
+
+/// A new id: the same for the same key of the same caller under the same place, if there is an `Idempotency-Key`.
+pub(super) fn idempotent(caller: &Caller, headers: &HeaderMap, place: &[&str]) -> Result<Uuid, Problem> {
+    let Some(key) = headers.get("idempotency-key") else { return Ok(Uuid::new_v4()) };
+    if key.len() > MAX_IDEMPOTENCY_KEY_BYTES {
+        return Err(Problem::bad("Idempotency-Key", format!("at most {MAX_IDEMPOTENCY_KEY_BYTES} bytes")));
+    }
+    let parts: Vec<&[u8]> = place.iter().map(|part| part.as_bytes()).chain([key.as_bytes()]).collect();
+    Ok(Uuid::new_v5(&caller.key.key_id, &parts.join(&0)))
+}
 
 /// An entry with its history
 ///

@@ -6,8 +6,9 @@ use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use consolidate::Rules;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
-use model::InstallationKey;
+use model::{Guards, InstallationKey, Survivorship};
 use serde_json::Value;
 use sqlx::postgres::PgConnectOptions;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -41,6 +42,7 @@ fn settings(database: PgConnectOptions) -> serve::Settings {
         attributes: ["name", "phone", "address1", "city", "state", "loyaltyPoints"].map(str::to_owned).into(),
         systems: ["home_delivery", "loyalty", "online_store"].map(str::to_owned).into(),
         object_types: vec!["complaint".to_owned()],
+        rules: Rules { survivorship: Survivorship::default(), guards: Guards::none(), polled_sources: Vec::new() },
     }
 }
 

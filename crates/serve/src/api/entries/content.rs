@@ -59,7 +59,7 @@ impl Content {
     }
 }
 
-fn rejected(rejection: &JsonRejection) -> Problem {
+pub(in crate::api) fn rejected(rejection: &JsonRejection) -> Problem {
     match rejection.status() {
         StatusCode::PAYLOAD_TOO_LARGE => Problem::new(StatusCode::PAYLOAD_TOO_LARGE),
         StatusCode::UNSUPPORTED_MEDIA_TYPE => Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE)

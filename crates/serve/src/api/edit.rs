@@ -1,0 +1,222 @@
+//! `PATCH /customers/{customer}` and `POST /customers`: what people say of customers.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{Path, State};
+use axum::http::header::{HeaderValue, LOCATION};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{ErrorResponse, IntoResponse as _, Response};
+use chrono::Utc;
+use consolidate::edit::{self, Edited, Made, NewCustomer};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use sqlx::types::Uuid;
+use staging::Seal;
+use tokio::time::Instant;
+use utoipa::ToSchema;
+
+use super::customer::elsewhere;
+use super::entries::{IfMatch, idempotent, rejected};
+use super::{Api, Caller};
+use crate::keys::Role;
+use crate::problem::Problem;
+
+/// Whoever consolidates needs less for one profile; without anybody who does, it follows later.
+const FOLLOWS_WITHIN: Duration = Duration::from_secs(5);
+const MAX_VALUE_CHARS: usize = 2_000;
+
+/// Which attributes are to have which values.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Change {
+    /// Attribute to text, number or truth value; null takes an edit back.
+    #[schema(value_type = BTreeMap<String, Value>, example = json!({"phone": "+1 603 555 0100"}))]
+    profile: Map<String, Value>,
+}
+
+/// A customer who is to be made.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct New {
+    /// Whoever has it already is the customer.
+    #[schema(example = "ann@x.example")]
+    email: String,
+    /// Attribute to text, number or truth value.
+    #[serde(default)]
+    #[schema(value_type = BTreeMap<String, Value>)]
+    profile: Map<String, Value>,
+}
+
+/// The customer who was written on.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Written {
+    customer_id: Uuid,
+    /// Whether the profile has followed. If not, nobody consolidates at the moment, and it will.
+    has_followed: bool,
+}
+
+/// Attributes that are configured, with values that profiles may have.
+fn check(api: &Api, profile: &Map<String, Value>) -> Result<(), Problem> {
+    let attributes = &api.settings.attributes;
+    for (attribute, value) in profile {
+        if !attributes.contains(attribute) {
+            let allowed: Vec<&str> = attributes.iter().map(String::as_str).collect();
+            return Err(Problem::unprocessable(attribute, format!("there are {}", allowed.join(", "))));
+        }
+        let is_fine = match value {
+            Value::String(text) => text.chars().count() <= MAX_VALUE_CHARS && !text.contains('\0'),
+            Value::Array(_) | Value::Object(_) => false,
+            _ => true,
+        };
+        if !is_fine {
+            let allowed =
+                format!("text of at most {MAX_VALUE_CHARS} characters without NUL, a number, true, false or null");
+            return Err(Problem::unprocessable(attribute, allowed));
+        }
+    }
+    Ok(())
+}
+
+impl Api {
+    /// Waits until a profile has followed, and answers.
+    async fn followed(&self, status: StatusCode, customer_id: Uuid, mark_id: i64) -> Result<Response, Problem> {
+        let since = Instant::now();
+        let mut has_followed = false;
+        while !has_followed && since.elapsed() < FOLLOWS_WITHIN {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            let mut session = self.whole().await?;
+            has_followed = edit::has_followed(&mut session, mark_id).await.map_err(failed)?;
+        }
+        let status = if has_followed { status } else { StatusCode::ACCEPTED };
+        Ok((status, Json(Written { customer_id, has_followed })).into_response())
+    }
+}
+
+fn failed(error: consolidate::Error) -> Problem {
+    match error {
+        consolidate::Error::Database(error) => error.into(),
+        error => {
+            tracing::error!(%error, "a request failed");
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR)
+        }
+    }
+}
+
+/// Edit a customer
+///
+/// Each value lies on the cross-reference that supplied the value before, stands first in rank, and yields once that system
+/// says something else. With `If-Match`, only the `version` in quotes. 202 if the profile has not followed within seconds.
+#[utoipa::path(
+    patch, path = "/api/v1/customers/{customer}", tag = "customers", operation_id = "edit_customer",
+    params(
+        ("customer" = String, Path, description = "The id, or an email"),
+        ("If-Match" = Option<String>, Header, description = "The version that is to be edited, in quotes"),
+    ),
+    request_body = Change,
+    responses(
+        (status = 200, description = "Edited", body = Written),
+        (status = 202, description = "Noted; the profile follows", body = Written),
+        (status = 308, description = "The customer is known under another id by now"),
+    ),
+)]
+pub(super) async fn change(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Path(named): Path<String>,
+    if_match: IfMatch,
+    body: Result<Json<Change>, JsonRejection>,
+) -> Result<Response, ErrorResponse> {
+    caller.at_least(Role::Agent)?;
+    let Json(change) = body.map_err(|rejection| rejected(&rejection))?;
+    check(&api, &change.profile)?;
+    let named = api.customer_id(&named).await?;
+    let mut session = api.ask(&caller).await?;
+    let found: Option<Uuid> = sqlx::query_scalar(
+        "select c.customer_id from customer360.customers c where c.customer_id = customer360.resolved($1)",
+    )
+    .bind(named)
+    .fetch_optional(&mut *session)
+    .await
+    .map_err(Problem::from)?;
+    drop(session);
+    match found {
+        None => return Err(Problem::not_found().into()),
+        Some(found) if found != named => return Err(elsewhere(found, "").into()),
+        Some(_) => {}
+    }
+    let attributes: BTreeMap<String, Option<Value>> = change
+        .profile
+        .into_iter()
+        .map(|(attribute, value)| (attribute, Some(value).filter(|value| !value.is_null())))
+        .collect();
+    let survivorship = &api.settings.rules.survivorship;
+    let mut session = api.whole().await?;
+    let edited =
+        edit::edit(&mut session, survivorship, named, &attributes, if_match.version(), &caller.key.name, Utc::now())
+            .await;
+    match edited.map_err(failed)? {
+        Edited::Noted(mark_id) => {
+            drop(session);
+            api.audit.written(&caller, "edit_customer", named).await;
+            Ok(api.followed(StatusCode::OK, named, mark_id).await?)
+        }
+        Edited::Unknown => Err(Problem::not_found().into()),
+        Edited::Changed => Err(Problem::new(StatusCode::PRECONDITION_FAILED)
+            .with_detail("the customer has changed since: read it again")
+            .into()),
+    }
+}
+
+/// Make a customer by hand
+///
+/// A cross-reference of the system `crm`, which counts as any other: whoever has the email already is the customer. The same
+/// `Idempotency-Key` again makes nothing. It needs a key without a row filter.
+#[utoipa::path(
+    post, path = "/api/v1/customers", tag = "customers", operation_id = "make_customer",
+    params(("Idempotency-Key" = Option<String>, Header, description = "Any text, one for each customer", max_length = 200)),
+    request_body = New,
+    responses(
+        (status = 201, description = "Made", body = Written),
+        (status = 202, description = "Noted; the profile follows", body = Written),
+    ),
+)]
+pub(super) async fn make(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    headers: HeaderMap,
+    body: Result<Json<New>, JsonRejection>,
+) -> Result<Response, ErrorResponse> {
+    caller.sees_everybody("a customer is made among all others")?;
+    let Json(new) = body.map_err(|rejection| rejected(&rejection))?;
+    check(&api, &new.profile)?;
+    if new.email.chars().count() > MAX_VALUE_CHARS || new.email.contains('\0') {
+        return Err(Problem::unprocessable("email", "an email with one @, like name@example.com").into());
+    }
+    let external_id = idempotent(&caller, &headers, &["customers"])?.to_string();
+    let seal = Seal::new(&api.settings.key);
+    let attributes: Map<String, Value> = new.profile.into_iter().filter(|(_, value)| !value.is_null()).collect();
+    let customer = NewCustomer { external_id: &external_id, email: &new.email, attributes: &attributes };
+    let mut session = api.whole().await?;
+    let made = edit::make(&mut session, &api.settings.rules, &seal, customer, Utc::now()).await.map_err(failed)?;
+    drop(session);
+    let allowed = match made {
+        Made::Noted { customer_id, mark_id } => {
+            api.audit.written(&caller, "make_customer", customer_id).await;
+            let mut response = api.followed(StatusCode::CREATED, customer_id, mark_id).await?;
+            if let Ok(location) = HeaderValue::from_str(&format!("/api/v1/customers/{customer_id}")) {
+                response.headers_mut().insert(LOCATION, location);
+            }
+            return Ok(response);
+        }
+        Made::Erased => "this person was erased: `c360 customer readmit` lifts it",
+        Made::Unmatched(model::Unmatched::Blocked) => {
+            "this email is nobody's: matching.blocked, or an operator, says so"
+        }
+        Made::Unmatched(_) => "an email with one @, like name@example.com",
+    };
+    Err(Problem::unprocessable("email", allowed).into())
+}

@@ -20,8 +20,8 @@ use crate::problem::Problem;
 /// A database that takes longer to give a connection is as good as away.
 pub(super) const CONNECTED_WITHIN: Duration = Duration::from_secs(5);
 /// Requests of one key: a second's worth of them, and how many may come at once.
-const PER_SECOND: NonZeroU32 = NonZeroU32::new(100).unwrap();
-const AT_ONCE: NonZeroU32 = NonZeroU32::new(200).unwrap();
+const PER_SECOND: NonZeroU32 = NonZeroU32::new(500).unwrap();
+const AT_ONCE: NonZeroU32 = NonZeroU32::new(1000).unwrap();
 /// Ours are shorter; a proxy may have sent another.
 const MAX_REQUEST_ID_CHARS: usize = 100;
 

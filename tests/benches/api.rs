@@ -1,0 +1,259 @@
+//! The API over a large base: reads of single customers beside pgbench with the statement that the server ran, search,
+//! interactions of a few customers, and insights.
+//!
+//! ROWS customers (1,000,000), each with three cross-references and two orders, and two interactions for each of them; CLIENTS
+//! (4) ask for SECONDS (10). Clients, server and Postgres share the machine, and so do pgbench and Postgres.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use c360_tests::bench::{cluster, database, number, rows};
+use chrono::Utc;
+use consolidate::Rules;
+use metrics_exporter_prometheus::PrometheusBuilder;
+use model::{Guards, InstallationKey, Survivorship};
+use secrecy::ExposeSecret;
+use serve::keys::{self, NewKey, Role};
+use sqlx::PgConnection;
+use sqlx::postgres::PgConnectOptions;
+use tokio_util::sync::CancellationToken;
+
+/// Rows as consolidation writes them. `$1` is the number of customers.
+const BASE: [&str; 9] = [
+    "create table public.people as
+     select i, gen_random_uuid() as id,
+            (array['Anna', 'Matthew', 'José', 'Zoë', 'Peter', 'Maria', 'Giovanni', 'Kateřina', 'Olaf', 'Ingrid'])[1 + i % 10]
+            || ' ' || initcap(md5((i % 40000)::text)::varchar(7)) as name,
+            'user' || i || '.' || left(md5(i::text), 5) || '@' || (array['example.com', 'mail.example'])[1 + i % 2] as email
+     from generate_series(1, $1) as i",
+    "insert into customer360.customers (customer_id, match_key, email, profile, provenance, created_at, updated_at)
+     select id, email, email,
+            jsonb_build_object('name', name, 'phone', '+1 603 ' || (100 + i % 900) || ' ' || (1000 + i * 7 % 9000),
+                               'address1', (i % 300) || ' ' || initcap(md5((i % 5000)::text)::varchar(6)) || ' Street',
+                               'city', initcap(md5((i % 2000)::text)::varchar(6)),
+                               'state', (array['NH', 'VT', 'ME', 'MA', 'NY'])[1 + i % 5], 'loyaltyPoints', i % 5000),
+            jsonb_build_object('name', jsonb_build_object('system', 'home_delivery', 'external_id', i::text)),
+            now() - make_interval(mins => i % 500000), now() - make_interval(secs => i)
+     from public.people",
+    "insert into customer360.customer_search (customer_id, name, search)
+     select customer_id, customer360.search_name(profile), customer360.search_text(profile, email)
+     from customer360.customers",
+    "insert into customer360.xrefs (system, external_id, customer_id, match_key, email, external_id_json, attributes, position,
+                                    observed_at, first_seen_at, last_seen_at)
+     select s, i::text, id, email, email, to_jsonb(i), jsonb_build_object('name', name), '', now(), now(), now()
+     from public.people cross join unnest(array['home_delivery', 'loyalty', 'online_store']) as s",
+    "insert into customer360.orders (system, order_id, customer_id, customer_external_id, purchased_at, total, document, position)
+     select 'online_store', i || '-' || n, id, i::text, now() - make_interval(hours => (i * 7 + n) % 9000), 12.50, '{}', ''
+     from public.people cross join generate_series(1, 2) as n",
+    "insert into customer360.order_lines (system, order_id, line_no, product_id, quantity, unit_price)
+     select 'online_store', i || '-' || n, 1, 'p' || (i + n) % 500, 2, 6.25
+     from public.people cross join generate_series(1, 2) as n",
+    "insert into customer360.interactions (system, interaction_id, type, status, at, subject, attributes, position)
+     select 'mail', i || '-' || n, 'email', 'sent', now() - make_interval(mins => i * 3 + n), 'Hello', '{}', ''
+     from public.people cross join generate_series(1, 2) as n",
+    "insert into customer360.interaction_participants (system, interaction_id, participant_no, email, match_key, role, customer_id)
+     select 'mail', i || '-' || n, 1, email, email, 'to', id
+     from public.people cross join generate_series(1, 2) as n",
+    "insert into customer360.list_members (customer_id, list, added_at)
+     select id, 'team', now() from public.people where i % greatest($1 / 1000, 1) = 0",
+];
+
+fn main() -> Result<()> {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?.block_on(bench())
+}
+
+async fn bench() -> Result<()> {
+    let (rows, clients) = (i32::try_from(rows(1_000_000))?, number("CLIENTS", 4));
+    let seconds = Duration::from_secs(number("SECONDS", 10) as u64);
+    let cluster = cluster()?;
+    let (options, mut connection) = database(&cluster, "api").await?;
+    fill(&mut connection, rows).await?;
+    let world = World::serve(&options, &mut connection).await?;
+    println!("{rows} customers, {clients} clients");
+
+    let ids: Vec<String> = sqlx::query_scalar("select id::text from public.people where i % 7 = 0 limit 100000")
+        .fetch_all(&mut connection)
+        .await?;
+    let mut ours =
+        world.ask(clients, seconds, &world.all, |n| format!("/customers/{}", ids[n * 7919 % ids.len()])).await?;
+    let statement: String = sqlx::query_scalar(
+        "select query from pg_stat_activity where query like '%timeline as materialized%' and pid <> pg_backend_pid() limit 1",
+    )
+    .fetch_one(&mut connection)
+    .await?;
+    let bare = pgbench(&cluster.url_for("api"), &statement, clients, seconds, rows)?;
+    println!(
+        "a customer with everything: {:.0}/s, {}; pgbench with the same statement: {bare:.0}/s; ratio {:.2} (goal 0.65)",
+        ours.per_second(),
+        ours.times(),
+        ours.per_second() / bare
+    );
+    let words: Vec<(String, String)> =
+        sqlx::query_as("select name, email from public.people where i % 13 = 0 limit 20000")
+            .fetch_all(&mut connection)
+            .await?;
+    let query = |n: usize| {
+        let (name, email) = &words[n * 7919 % words.len()];
+        let q = match n % 4 {
+            0 => name.clone(),
+            1 => email.clone(),
+            // While it is typed, and with a letter missing.
+            2 => name.chars().take(9).collect(),
+            _ => name.chars().enumerate().filter(|(at, _)| *at != name.chars().count() - 3).map(|(_, c)| c).collect(),
+        };
+        format!("/customers?q={}", q.replace(' ', "+"))
+    };
+    let mut searched = world.ask(clients, seconds, &world.all, query).await?;
+    println!("search: {:.0}/s, {} (goal p99 20 ms)", searched.per_second(), searched.times());
+    let mut limited = world.ask(clients, seconds, &world.limited, query).await?;
+    println!("search under a row filter by state: {:.0}/s, {} (goal p99 50 ms)", limited.per_second(), limited.times());
+    let mut listed = world.ask(clients, seconds, &world.listed, |_| "/interactions".to_owned()).await?;
+    println!(
+        "interactions of the 1,000 customers of a list: {:.0}/s, {} (goal p99 10 ms)",
+        listed.per_second(),
+        listed.times()
+    );
+    let mut insights = world.ask(1, seconds, &world.all, |_| "/insights".to_owned()).await?;
+    println!("insights: {} (goal 1 s)", insights.times());
+    Ok(())
+}
+
+async fn fill(connection: &mut PgConnection, rows: i32) -> Result<()> {
+    sqlx::query("insert into customer360.lists values ('team', 'bench', now())").execute(&mut *connection).await?;
+    for statement in BASE {
+        let query = sqlx::query(statement);
+        let query = if statement.contains("$1") { query.bind(rows) } else { query };
+        query.execute(&mut *connection).await?;
+    }
+    sqlx::raw_sql("alter table public.people add primary key (i); vacuum analyze").execute(connection).await?;
+    Ok(())
+}
+
+/// A server with keys: of one alone more would be asked than a key may.
+struct World {
+    client: reqwest::Client,
+    base_url: String,
+    all: Vec<String>,
+    limited: Vec<String>,
+    listed: Vec<String>,
+}
+
+impl World {
+    async fn serve(options: &PgConnectOptions, connection: &mut PgConnection) -> Result<Self> {
+        let listener = serve::listen(([127, 0, 0, 1], 0).into()).await?;
+        let base_url = format!("http://{}/api/v1", listener.local_addr()?);
+        let settings = serve::Settings {
+            database: options.clone(),
+            key: InstallationKey::new([7; 32]),
+            attributes: ["name", "state", "loyaltyPoints"].map(str::to_owned).into(),
+            systems: ["home_delivery", "loyalty", "online_store"].map(str::to_owned).into(),
+            object_types: Vec::new(),
+            rules: Rules { survivorship: Survivorship::default(), guards: Guards::none(), polled_sources: Vec::new() },
+        };
+        let metrics = PrometheusBuilder::new().build_recorder().handle();
+        tokio::spawn(serve::serve(listener, settings, metrics, CancellationToken::new()));
+        let mut keys = Vec::new();
+        for only in [None, Some("state in ('NH')"), Some("list team")] {
+            let mut some = Vec::new();
+            for number in 0..20 {
+                let only = only.map(str::parse).transpose()?;
+                let new = NewKey { name: format!("{only:?} {number}"), role: Role::Viewer, only, expires_at: None };
+                let (_, secret) = keys::add(connection, &new, Utc::now()).await?;
+                some.push(secret.expose_secret().to_owned());
+            }
+            keys.push(some);
+        }
+        let [all, limited, listed] = keys.try_into().map_err(|_| anyhow::anyhow!("three kinds of keys"))?;
+        Ok(Self { client: reqwest::Client::new(), base_url, all, limited, listed })
+    }
+
+    /// Clients that ask one request after the other for a time, the first second left out.
+    async fn ask(
+        &self,
+        clients: usize,
+        time: Duration,
+        keys: &[String],
+        path: impl Fn(usize) -> String,
+    ) -> Result<Times> {
+        let begin = Instant::now();
+        let asking = (0..clients).map(async |client| {
+            let (mut n, mut times) = (client, Vec::new());
+            while begin.elapsed() < time + Duration::from_secs(1) {
+                let asked = Instant::now();
+                let url = format!("{}{}", self.base_url, path(n));
+                let answer = self.client.get(url).bearer_auth(&keys[n % keys.len()]).send().await?;
+                ensure!(answer.status().is_success(), "{}", answer.status());
+                answer.bytes().await?;
+                if begin.elapsed() > Duration::from_secs(1) {
+                    times.push(asked.elapsed().as_secs_f64());
+                }
+                n += clients;
+            }
+            Ok(times)
+        });
+        let times: Vec<Vec<f64>> = futures::future::join_all(asking).await.into_iter().collect::<Result<_>>()?;
+        Ok(Times { times: times.concat(), seconds: time.as_secs_f64() })
+    }
+}
+
+/// How long answers took.
+struct Times {
+    times: Vec<f64>,
+    seconds: f64,
+}
+
+impl Times {
+    #[expect(clippy::cast_precision_loss, reason = "counts of requests are far below 2^53")]
+    fn per_second(&self) -> f64 {
+        self.times.len() as f64 / self.seconds
+    }
+
+    fn times(&mut self) -> String {
+        self.times.sort_by(f64::total_cmp);
+        let at = |share: usize| self.times.get(self.times.len() * share / 100).copied().unwrap_or(f64::NAN) * 1000.0;
+        format!("p50 {:.1} ms, p99 {:.1} ms", at(50), at(99))
+    }
+}
+
+/// Statements a second of pgbench. It looks an id up where our clients know it.
+fn pgbench(url: &str, statement: &str, clients: usize, time: Duration, rows: i32) -> Result<f64> {
+    let mut script = format!("\\set i random(1, {rows})\n{statement};\n");
+    for (parameter, value) in [
+        ("$1", "(select id from public.people where i = :i)"),
+        ("$2", "'{}'::text[]"),
+        ("$3", "null::text"),
+        ("$4", "null::text"),
+        ("$5", "null::text"),
+        ("$6", "21"),
+    ] {
+        script = script.replace(parameter, value);
+    }
+    let file = tempfile::NamedTempFile::new()?;
+    std::fs::write(file.path(), script)?;
+    let binary = binaries()?.join("pgbench");
+    let output = Command::new(binary)
+        .args([
+            "--no-vacuum",
+            "--protocol=prepared",
+            &format!("--client={clients}"),
+            &format!("--time={}", time.as_secs()),
+        ])
+        .arg(format!("--file={}", file.path().display()))
+        .arg(url)
+        .output()?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    ensure!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    let tps = said.lines().find_map(|line| line.strip_prefix("tps = ")?.split(' ').next()?.parse().ok());
+    tps.with_context(|| format!("pgbench says no tps: {said}"))
+}
+
+/// Where Debian has Postgres, the newest.
+fn binaries() -> Result<PathBuf> {
+    let mut found: Vec<PathBuf> =
+        std::fs::read_dir("/usr/lib/postgresql")?.filter_map(|entry| Some(entry.ok()?.path().join("bin"))).collect();
+    found.sort();
+    found.pop().context("no Postgres in /usr/lib/postgresql")
+}

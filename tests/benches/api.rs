@@ -128,7 +128,9 @@ async fn fill(connection: &mut PgConnection, rows: i32) -> Result<()> {
         let query = if statement.contains("$1") { query.bind(rows) } else { query };
         query.execute(&mut *connection).await?;
     }
-    sqlx::raw_sql("alter table public.people add primary key (i); vacuum analyze").execute(connection).await?;
+    for statement in ["alter table public.people add primary key (i)", "vacuum analyze"] {
+        sqlx::query(statement).execute(&mut *connection).await?;
+    }
     Ok(())
 }
 

@@ -6,23 +6,23 @@
 
 #![expect(clippy::struct_field_names, reason = "members are called as the columns are")]
 
-mod access;
-mod audit;
-mod customer;
-mod customers;
+pub(crate) mod access;
+pub(crate) mod audit;
+pub(crate) mod customer;
+pub(crate) mod customers;
 mod edit;
-mod entries;
+pub(crate) mod entries;
 mod etag;
 mod fields;
 mod insights;
 mod interactions;
 mod lists;
 mod openapi;
-mod page;
-mod params;
+pub(crate) mod page;
+pub(crate) mod params;
 mod products;
 mod recommendations;
-mod timeline;
+pub(crate) mod timeline;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -57,7 +57,7 @@ const MAX_CONNECTIONS: u32 = 16;
 pub struct Settings {
     /// Where the database is.
     pub database: PgConnectOptions,
-    /// Signs cursors.
+    /// Signs cursors and cookies.
     pub key: InstallationKey,
     /// The attributes that sources are configured to give: what can be filtered by.
     pub attributes: BTreeSet<String>,
@@ -75,14 +75,15 @@ pub(crate) struct Api {
     pub(crate) cursors: Cursors,
     all: PgPool,
     limited: PgPool,
-    keyring: Keyring,
+    pub(crate) keyring: Keyring,
     rates: Rates,
-    audit: Audit,
+    pub(crate) audit: Audit,
     namespace: OnceCell<Uuid>,
 }
 
 impl Api {
-    fn new(settings: Settings) -> (Self, Writer) {
+    /// What handlers share, and what writes the audit log.
+    pub(crate) fn new(settings: Settings) -> (Self, Writer) {
         let session = staging::session(&settings.database).options([("statement_timeout", STATEMENT_WITHIN)]);
         let pool = || PgPoolOptions::new().max_connections(MAX_CONNECTIONS).acquire_timeout(access::CONNECTED_WITHIN);
         let all = pool().connect_lazy_with(session.clone());
@@ -136,10 +137,8 @@ impl Api {
     }
 }
 
-/// The routes with the document that describes them, and what writes the audit log.
-pub(crate) fn router(settings: Settings) -> (Router, Writer) {
-    let (api, writer) = Api::new(settings);
-    let api = Arc::new(api);
+/// The routes with the document that describes them.
+pub(crate) fn router(api: Arc<Api>) -> Router {
     let (router, document) = openapi::documented()
         .routes(utoipa_axum::routes!(customers::list, edit::make))
         .routes(utoipa_axum::routes!(customer::get, edit::change))
@@ -156,5 +155,5 @@ pub(crate) fn router(settings: Settings) -> (Router, Writer) {
         .routes(utoipa_axum::routes!(lists::put, lists::take))
         .layer(axum::middleware::from_fn(etag::tagged))
         .split_for_parts();
-    (router.merge(openapi::route(document)).with_state(api), writer)
+    router.merge(openapi::route(document)).with_state(api)
 }

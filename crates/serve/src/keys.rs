@@ -292,6 +292,16 @@ impl Keyring {
         }
     }
 
+    /// The key of this id, if it is valid.
+    pub(crate) async fn of_id(&self, key_id: Uuid, now: DateTime<Utc>) -> Result<Option<Arc<Key>>, sqlx::Error> {
+        let asked_at = Instant::now();
+        let recent = asked_at.checked_sub(FRESH_FOR).unwrap_or(asked_at);
+        match self.keys(recent).await?.of_id(key_id, now) {
+            Some(key) => Ok(Some(key)),
+            None => Ok(self.keys(asked_at).await?.of_id(key_id, now)),
+        }
+    }
+
     /// The keys as they were at this moment or later.
     async fn keys(&self, at: Instant) -> Result<Arc<Keys>, sqlx::Error> {
         let known = || self.keys.read().unwrap_or_else(PoisonError::into_inner).clone();
@@ -324,6 +334,11 @@ impl Keyring {
 }
 
 impl Keys {
+    fn of_id(&self, key_id: Uuid, now: DateTime<Utc>) -> Option<Arc<Key>> {
+        let (_, key) = self.known.values().find(|(_, key)| key.key_id == key_id)?;
+        key.expires_at.is_none_or(|at| at > now).then(|| key.clone())
+    }
+
     fn find(&self, secret: &str, now: DateTime<Utc>) -> Presented {
         let known = secret.get(..PREFIX_LENGTH).and_then(|prefix| self.known.get(prefix));
         let (expected, key) = match known {

@@ -16,28 +16,28 @@ pub(crate) struct Problem {
     #[serde(rename = "type")]
     kind: &'static str,
     /// What the status is called.
-    title: &'static str,
+    pub(crate) title: &'static str,
     /// The status.
     #[schema(minimum = 400, maximum = 599)]
-    status: u16,
+    pub(crate) status: u16,
     /// What is wrong, and what to do.
     #[serde(skip_serializing_if = "Option::is_none")]
-    detail: Option<Cow<'static, str>>,
+    pub(crate) detail: Option<Cow<'static, str>>,
     /// What is wrong with which part of the request.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    errors: Vec<FieldError>,
+    pub(crate) errors: Vec<FieldError>,
     /// Seconds, as a header.
     #[serde(skip)]
-    retry_after: Option<u64>,
+    pub(crate) retry_after: Option<u64>,
 }
 
 /// What is wrong with one part of a request.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct FieldError {
     /// The name of the parameter, header or member.
-    field: String,
+    pub(crate) field: String,
     /// What is allowed.
-    detail: String,
+    pub(crate) detail: String,
 }
 
 impl Problem {
@@ -123,11 +123,12 @@ impl IntoResponse for Problem {
     }
 }
 
-/// Turns errors that layers and routing answer in plain text, or without a body, into problems.
+/// Turns errors that layers and routing answer in plain text, or without a body, into problems. Pages say what is wrong
+/// themselves.
 pub(crate) async fn from_plain(response: Response) -> Response {
     let is_error = response.status().is_client_error() || response.status().is_server_error();
-    let is_json = response.headers().get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().ends_with(b"json"));
-    if !is_error || is_json {
+    let is_said = |kind: &HeaderValue| kind.as_bytes().ends_with(b"json") || kind.as_bytes().starts_with(b"text/html");
+    if !is_error || response.headers().get(CONTENT_TYPE).is_some_and(is_said) {
         return response;
     }
     let mut problem = Problem::new(response.status()).into_response();

@@ -14,10 +14,10 @@ use tower_http::compression::CompressionLayer;
 use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
 
-use crate::api::Writer;
+use crate::api::{Api, Writer};
 use crate::problem::{self, Problem};
 use crate::readiness::Readiness;
-use crate::{Settings, api, probes};
+use crate::{Settings, api, dashboard, probes};
 
 /// A request that takes longer is given up, with everything that it was doing.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
@@ -26,9 +26,11 @@ const MAX_BODY_BYTES: usize = 1 << 20;
 
 pub(crate) fn router(settings: Settings, metrics: PrometheusHandle) -> (Router, Writer) {
     let readiness = Readiness::new(settings.database.clone());
-    let (api, writer) = api::router(settings);
+    let (api, writer) = Api::new(settings);
+    let api = Arc::new(api);
     let router = Router::new()
-        .merge(api)
+        .merge(api::router(api.clone()))
+        .merge(dashboard::router(api))
         .route("/readyz", get(probes::ready).with_state(Arc::new(readiness)))
         .route("/metrics", get(probes::counts).with_state(metrics))
         .route("/healthz", get(probes::alive))

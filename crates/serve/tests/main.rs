@@ -4,6 +4,7 @@
 
 mod access;
 mod customers;
+mod dashboard;
 mod edits;
 mod entries;
 mod insights;

@@ -32,6 +32,14 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
+    /// Whoever has this key, unless it asks too often.
+    pub(crate) async fn admit(api: &Api, key: Arc<Key>, parts: &Parts) -> Result<Self, Problem> {
+        api.rates.check(key.key_id)?;
+        let caller = Self { key, request_id: request_id(parts) };
+        api.audit.used(&caller).await;
+        Ok(caller)
+    }
+
     /// Refuses whoever may less.
     pub(crate) fn at_least(&self, role: Role) -> Result<(), Problem> {
         if self.key.role >= role {
@@ -63,12 +71,7 @@ impl FromRequestParts<Arc<Api>> for Caller {
             return refused("send an API key: `Authorization: Bearer c360_...`; `c360 keys add` makes one");
         };
         match api.keyring.find(secret, Utc::now()).await? {
-            Presented::Valid(key) => {
-                api.rates.check(key.key_id)?;
-                let caller = Self { key, request_id: request_id(parts) };
-                api.audit.used(&caller).await;
-                Ok(caller)
-            }
+            Presented::Valid(key) => Self::admit(api, key, parts).await,
             Presented::Expired => refused("this API key has expired"),
             Presented::Unknown => refused("this API key is not valid"),
         }
@@ -76,7 +79,7 @@ impl FromRequestParts<Arc<Api>> for Caller {
 }
 
 /// As a layer made it.
-fn request_id(parts: &Parts) -> String {
+pub(crate) fn request_id(parts: &Parts) -> String {
     let id = parts.headers.get("x-request-id").and_then(|id| id.to_str().ok());
     id.unwrap_or_default().chars().take(MAX_REQUEST_ID_CHARS).collect()
 }

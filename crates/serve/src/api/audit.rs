@@ -28,7 +28,7 @@ struct Read {
 }
 
 /// Takes notes of reads.
-pub(super) struct Audit(Sender<Read>);
+pub(crate) struct Audit(Sender<Read>);
 
 impl Audit {
     /// The taker of notes, and what writes them down.
@@ -38,7 +38,7 @@ impl Audit {
     }
 
     /// Notes that a caller read something about a customer.
-    pub(super) async fn read(&self, caller: &Caller, action: &'static str, customer_id: Uuid) {
+    pub(crate) async fn read(&self, caller: &Caller, action: &'static str, customer_id: Uuid) {
         self.note(caller, Some(action), Some(customer_id)).await;
     }
 

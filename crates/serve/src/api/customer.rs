@@ -5,8 +5,8 @@ use std::sync::{Arc, LazyLock};
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use axum::http::header::{HeaderValue, LOCATION};
-use axum::response::{ErrorResponse, IntoResponse as _, Response};
+use axum::http::header::LOCATION;
+use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -40,25 +40,25 @@ const FIELDS: [&str; 11] = [
 /// A customer.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Customer {
-    customer_id: Uuid,
-    email: Option<String>,
+    pub(crate) customer_id: Uuid,
+    pub(crate) email: Option<String>,
     /// Attribute to value.
     #[schema(value_type = std::collections::BTreeMap<String, Value>)]
-    profile: Value,
+    pub(crate) profile: Value,
     /// Attribute to the system and id that it comes from.
     #[schema(value_type = std::collections::BTreeMap<String, Origin>)]
-    provenance: Value,
+    pub(crate) provenance: Value,
     /// What the systems say, by system and id.
-    xrefs: Vec<Xref>,
+    pub(crate) xrefs: Vec<Xref>,
     /// The newest of the timeline; its `next_cursor` is one for `/timeline`.
-    timeline: Page<Happened>,
+    pub(crate) timeline: Page<Happened>,
     /// The lists that the customer is on.
-    lists: Vec<String>,
-    created_at: DateTime<Utc>,
-    updated_at: DateTime<Utc>,
-    version: i64,
+    pub(crate) lists: Vec<String>,
+    pub(crate) created_at: DateTime<Utc>,
+    pub(crate) updated_at: DateTime<Utc>,
+    pub(crate) version: i64,
     /// Since when no system knows the customer any more.
-    deleted_at: Option<DateTime<Utc>>,
+    pub(crate) deleted_at: Option<DateTime<Utc>>,
 }
 
 /// Where a value comes from.
@@ -71,18 +71,18 @@ pub(crate) struct Origin {
 /// What one system says of a customer.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Xref {
-    system: String,
+    pub(crate) system: String,
     /// With the type that it has there.
     #[schema(value_type = Value, example = 1029)]
-    external_id: Value,
-    email: Option<String>,
+    pub(crate) external_id: Value,
+    pub(crate) email: Option<String>,
     /// Attribute to value; null for one that was cleared.
     #[schema(value_type = std::collections::BTreeMap<String, Value>)]
-    attributes: Value,
+    pub(crate) attributes: Value,
     /// The time of its newest record.
-    observed_at: DateTime<Utc>,
+    pub(crate) observed_at: DateTime<Utc>,
     /// When anything of it last came.
-    last_seen_at: DateTime<Utc>,
+    pub(crate) last_seen_at: DateTime<Utc>,
 }
 
 /// `$1` to `$6` are those of the timeline.
@@ -130,32 +130,38 @@ pub(super) async fn get(
     caller: Caller,
     Path(named): Path<String>,
     mut params: Params,
-) -> Result<Json<Value>, ErrorResponse> {
+) -> Result<Json<Value>, Refusal> {
     let fields = Fields::take(&mut params, &FIELDS)?;
     params.finish(&["fields"])?;
-    let customer_id = api.customer_id(&named).await?;
-    let mut session = api.ask(&caller).await?;
+    let customer = read(&api, &caller, &named, &[]).await?;
+    Ok(Json(fields.of(&customer)?))
+}
+
+/// A customer, with the newest of these types on the timeline; none: of all.
+pub(crate) async fn read(api: &Api, caller: &Caller, named: &str, types: &[String]) -> Result<Customer, Refusal> {
+    let customer_id = api.customer_id(named).await?;
+    let mut session = api.ask(caller).await?;
     let row = sqlx::query(sqlx::AssertSqlSafe(STATEMENT.as_str()))
         .bind(customer_id)
-        .bind(Vec::<String>::new())
+        .bind(types)
         .bind(None::<String>)
         .bind(None::<String>)
         .bind(None::<String>)
         .bind(i64::from(NEWEST) + 1)
         .fetch_optional(&mut *session)
-        .await
-        .map_err(Problem::from)?;
-    let Some(row) = row else { return Err(Problem::not_found().into()) };
+        .await?;
+    let row = row.ok_or_else(Problem::not_found)?;
     let found: Uuid = row.get("customer_id");
     if found != customer_id {
-        return Err(elsewhere(found, "").into());
+        return Err(Refusal::Elsewhere(found, ""));
     }
-    api.audit.read(&caller, "get_customer", found).await;
+    api.audit.read(caller, "get_customer", found).await;
     let FromJson(xrefs): FromJson<Vec<Xref>> = row.get("xrefs");
     let FromJson(items): FromJson<Vec<Happened>> = row.get("items");
-    let scope = Params::scope_of(&path(found, "/timeline"));
+    let of_types: Vec<(&str, &str)> = types.iter().map(|kind| ("type", kind.as_str())).collect();
+    let scope = Params::scope_of(&path(found, "/timeline"), &of_types);
     let rows = items.into_iter().map(Happened::with_place).collect();
-    let customer = Customer {
+    Ok(Customer {
         customer_id: found,
         email: row.get("email"),
         profile: row.get("profile"),
@@ -167,19 +173,37 @@ pub(super) async fn get(
         updated_at: row.get("updated_at"),
         version: row.get("version"),
         deleted_at: row.get("deleted_at"),
-    };
-    Ok(Json(fields.of(&customer)?))
+    })
 }
 
-fn path(customer_id: Uuid, rest: &str) -> String {
+pub(crate) fn path(customer_id: Uuid, rest: &str) -> String {
     format!("/api/v1/customers/{customer_id}{rest}")
 }
 
 /// The answer for somebody who is known under another id by now.
 pub(super) fn elsewhere(customer_id: Uuid, rest: &str) -> Response {
-    let mut response = StatusCode::PERMANENT_REDIRECT.into_response();
-    let to = path(customer_id, rest);
-    let to = HeaderValue::from_str(&to).unwrap_or_else(|_| unreachable!("an id is a header's value"));
-    response.headers_mut().insert(LOCATION, to);
-    response
+    (StatusCode::PERMANENT_REDIRECT, [(LOCATION, path(customer_id, rest))]).into_response()
+}
+
+/// Why a customer is not answered.
+pub(crate) enum Refusal {
+    /// Known under another id by now; and what follows the id in the path.
+    Elsewhere(Uuid, &'static str),
+    /// Anything else.
+    Problem(Problem),
+}
+
+impl<E: Into<Problem>> From<E> for Refusal {
+    fn from(error: E) -> Self {
+        Self::Problem(error.into())
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Elsewhere(customer_id, rest) => elsewhere(customer_id, rest),
+            Self::Problem(problem) => problem.into_response(),
+        }
+    }
 }

@@ -20,7 +20,7 @@ use crate::problem::Problem;
 use crate::row_filter::RowFilter;
 
 /// Customers that a search looks at, best first.
-const MAX_FOUND: i32 = 1000;
+pub(crate) const MAX_FOUND: i32 = 1000;
 const MAX_QUERY_CHARS: usize = 200;
 const SORTS: [&str; 8] = ["name", "-name", "email", "-email", "updated_at", "-updated_at", "created_at", "-created_at"];
 const PARAMS: [&str; 8] = ["q", "system", "list", "sort", "limit", "cursor", "count", "fields"];
@@ -29,16 +29,16 @@ const FIELDS: [&str; 7] = ["customer_id", "email", "profile", "systems", "create
 /// A customer in a list.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Listed {
-    customer_id: Uuid,
-    email: Option<String>,
+    pub(crate) customer_id: Uuid,
+    pub(crate) email: Option<String>,
     /// Attribute to value.
     #[schema(value_type = std::collections::BTreeMap<String, Value>)]
-    profile: Value,
+    pub(crate) profile: Value,
     /// The systems that know the customer.
-    systems: Vec<String>,
-    created_at: DateTime<Utc>,
-    updated_at: DateTime<Utc>,
-    version: i64,
+    pub(crate) systems: Vec<String>,
+    pub(crate) created_at: DateTime<Utc>,
+    pub(crate) updated_at: DateTime<Utc>,
+    pub(crate) version: i64,
 }
 
 /// What a list is sorted by.
@@ -105,15 +105,22 @@ pub(super) async fn list(
     caller: Caller,
     mut params: Params,
 ) -> Result<Json<Page<Value>>, Problem> {
-    let scope = params.scope().to_owned();
     let fields = Fields::take(&mut params, &FIELDS)?;
-    let wanted = Wanted::take(&api, &caller, &mut params)?;
-    let rows = wanted.statement().build().fetch_all(&mut *api.ask(&caller).await?).await?;
+    let Page { items, next_cursor, total } = page(&api, &caller, params).await?;
+    let items = items.iter().map(|listed| fields.of(listed)).collect::<Result<_, _>>()?;
+    Ok(Json(Page { items, next_cursor, total }))
+}
+
+/// The page of customers that a request asks for.
+pub(crate) async fn page(api: &Api, caller: &Caller, mut params: Params) -> Result<Page<Listed>, Problem> {
+    let scope = params.scope().to_owned();
+    let wanted = Wanted::take(api, caller, &mut params)?;
+    let rows = wanted.statement().build().fetch_all(&mut *api.ask(caller).await?).await?;
     let total = if wanted.count { Some(rows.first().map_or(0, |row| row.get("total"))) } else { None };
     // Of an empty page with a total there is one row, all of it null.
     let listed = rows.iter().filter(|row| row.get::<Option<Uuid>, _>("customer_id").is_some());
-    let rows = listed.map(|row| Ok((place(row), fields.of(&read(row))?))).collect::<Result<Vec<_>, Problem>>()?;
-    Ok(Json(api.cursors.page(&scope, rows, wanted.limit, total)))
+    let rows = listed.map(|row| (place(row), read(row))).collect();
+    Ok(api.cursors.page(&scope, rows, wanted.limit, total))
 }
 
 fn place(row: &PgRow) -> Place {

@@ -12,7 +12,7 @@ use axum::extract::{FromRequestParts, Path, State};
 use axum::http::header::{ETAG, HeaderValue, IF_MATCH, LOCATION};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
-use axum::response::{ErrorResponse, IntoResponse as _, Response};
+use axum::response::{IntoResponse as _, Response};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -21,9 +21,9 @@ use sqlx::postgres::PgRow;
 use sqlx::types::Uuid;
 use utoipa::ToSchema;
 
-use self::content::Content;
 pub(super) use self::content::rejected;
-use super::customer::elsewhere;
+pub(crate) use self::content::{Content, type_of};
+use super::customer::Refusal;
 use super::{Api, Caller};
 use crate::keys::Role;
 use crate::problem::Problem;
@@ -31,25 +31,25 @@ use crate::problem::Problem;
 /// Something that somebody wrote on a customer.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Entry {
-    customer_id: Uuid,
-    entry_id: Uuid,
+    pub(crate) customer_id: Uuid,
+    pub(crate) entry_id: Uuid,
     /// note, contact, link, or a configured type.
     #[serde(rename = "type")]
-    kind: String,
+    pub(crate) kind: String,
     /// A note has `text`; a contact `value`, and may have `label`; a link `url`, and may have `title`; an object what it was
     /// given.
     #[schema(value_type = std::collections::BTreeMap<String, Value>)]
-    content: Value,
+    pub(crate) content: Value,
     /// Who wrote it last: the name of a key.
-    author: String,
-    created_at: DateTime<Utc>,
-    updated_at: DateTime<Utc>,
+    pub(crate) author: String,
+    pub(crate) created_at: DateTime<Utc>,
+    pub(crate) updated_at: DateTime<Utc>,
     /// The `ETag` of an entry is its version.
-    version: i64,
-    deleted_at: Option<DateTime<Utc>>,
+    pub(crate) version: i64,
+    pub(crate) deleted_at: Option<DateTime<Utc>>,
     /// What it was before each change, oldest first.
     #[schema(value_type = Vec<std::collections::BTreeMap<String, Value>>)]
-    history: Value,
+    pub(crate) history: Value,
 }
 
 fn read(row: &PgRow) -> Entry {
@@ -79,7 +79,7 @@ impl Entry {
 }
 
 /// The version that a change is meant for; `None`: any.
-pub(crate) struct IfMatch(Option<i64>);
+pub(crate) struct IfMatch(pub(crate) Option<i64>);
 
 impl IfMatch {
     /// The version; `None`: any.
@@ -127,7 +127,7 @@ impl Write<'_> {
     /// Runs `done`, a common table that gives the entry that was written; `None` if it gave none. It may use `at`, `$1` the
     /// customer that was named, `$2` now, `$4` the name of the key, `$7` the entry, `$8` its type, `$9` the version that is
     /// meant, `$10` the content.
-    async fn run(self, api: &Api, caller: &Caller, done: &str) -> Result<Option<Entry>, ErrorResponse> {
+    async fn run(self, api: &Api, caller: &Caller, done: &str) -> Result<Option<Entry>, Refusal> {
         caller.at_least(Role::Agent)?;
         let named = api.customer_id(self.customer).await?;
         let statement = format!("with {AT}, done as ({done}), {NOTED}");
@@ -144,19 +144,19 @@ impl Write<'_> {
             .bind(self.if_match)
             .bind(self.content.map(|content| &content.value))
             .fetch_optional(&mut *session)
-            .await
-            .map_err(Problem::from)?;
-        let Some(row) = row else { return Err(Problem::not_found().into()) };
+            .await?;
+        let row = row.ok_or_else(Problem::not_found)?;
         let found: Uuid = row.get("found");
         if found != named {
-            return Err(elsewhere(found, "").into());
+            return Err(Refusal::Elsewhere(found, ""));
         }
         Ok(row.get::<Option<Uuid>, _>("entry_id").map(|_| read(&row)))
     }
 }
 
 /// Parts of a path: the customer, what kind of entry, and its id.
-type OfEntry = Path<(String, String, Uuid)>;
+type OfEntry = Path<Named>;
+pub(crate) type Named = (String, String, Uuid);
 
 /// Write something on a customer
 ///
@@ -178,28 +178,10 @@ pub(super) async fn add(
     Path((customer, kind)): Path<(String, String)>,
     headers: HeaderMap,
     body: Result<Json<Map<String, Value>>, JsonRejection>,
-) -> Result<Response, ErrorResponse> {
+) -> Result<Response, Refusal> {
     let content = Content::read(&api.settings.object_types, &kind, body)?;
     let entry_id = idempotent(&caller, &headers, &[&customer, &kind])?;
-    let write = Write {
-        customer: &customer,
-        action: "add_entry",
-        entry_id,
-        kind: &content.kind,
-        if_match: None,
-        content: Some(&content),
-    };
-    // On a conflict nothing is changed, but the row is given.
-    let done = "insert into customer360.entries as e
-                    (customer_id, entry_id, type, content, author, created_at, updated_at)
-                select at.customer_id, $7, $8, $10, $4, $2, $2
-                from at where at.customer_id = $1
-                on conflict on constraint entries_pkey do update set version = e.version
-                returning e.*";
-    let entry = write.run(&api, &caller, done).await?.ok_or_else(Problem::not_found)?;
-    if entry.version == 1 && entry.content != content.value {
-        return Err(Problem::unprocessable("Idempotency-Key", "one that was not used for something else").into());
-    }
+    let entry = write_new(&api, &caller, &customer, content, entry_id).await?;
     let location = format!("/api/v1/customers/{}/{kind}/{}", entry.customer_id, entry.entry_id);
     let mut response = entry.answer(StatusCode::CREATED);
     if let Ok(location) = HeaderValue::from_str(&location) {
@@ -208,15 +190,43 @@ pub(super) async fn add(
     Ok(response)
 }
 
+/// Writes an entry; one that is there already under this id stays, if it says the same.
+pub(crate) async fn write_new(
+    api: &Api,
+    caller: &Caller,
+    customer: &str,
+    content: Content,
+    entry_id: Uuid,
+) -> Result<Entry, Refusal> {
+    let write =
+        Write { customer, action: "add_entry", entry_id, kind: &content.kind, if_match: None, content: Some(&content) };
+    // On a conflict nothing is changed, but the row is given.
+    let done = "insert into customer360.entries as e
+                    (customer_id, entry_id, type, content, author, created_at, updated_at)
+                select at.customer_id, $7, $8, $10, $4, $2, $2
+                from at where at.customer_id = $1
+                on conflict on constraint entries_pkey do update set version = e.version
+                returning e.*";
+    let entry = write.run(api, caller, done).await?.ok_or_else(Problem::not_found)?;
+    if entry.version == 1 && entry.content != content.value {
+        return Err(Problem::unprocessable("Idempotency-Key", "one that was not used for something else").into());
+    }
+    Ok(entry)
+}
+
 const MAX_IDEMPOTENCY_KEY_BYTES: usize = 200;
 
 /// A new id: the same for the same key of the same caller under the same place, if there is an `Idempotency-Key`.
 pub(super) fn idempotent(caller: &Caller, headers: &HeaderMap, place: &[&str]) -> Result<Uuid, Problem> {
-    let Some(key) = headers.get("idempotency-key") else { return Ok(Uuid::new_v4()) };
+    headers.get("idempotency-key").map_or_else(|| Ok(Uuid::new_v4()), |key| once(caller, key.as_bytes(), place))
+}
+
+/// The id that belongs to a key of this caller under a place.
+pub(crate) fn once(caller: &Caller, key: &[u8], place: &[&str]) -> Result<Uuid, Problem> {
     if key.len() > MAX_IDEMPOTENCY_KEY_BYTES {
         return Err(Problem::bad("Idempotency-Key", format!("at most {MAX_IDEMPOTENCY_KEY_BYTES} bytes")));
     }
-    let parts: Vec<&[u8]> = place.iter().map(|part| part.as_bytes()).chain([key.as_bytes()]).collect();
+    let parts: Vec<&[u8]> = place.iter().map(|part| part.as_bytes()).chain([key]).collect();
     Ok(Uuid::new_v5(&caller.key.key_id, &parts.join(&0)))
 }
 
@@ -232,14 +242,15 @@ pub(super) fn idempotent(caller: &Caller, headers: &HeaderMap, place: &[&str]) -
     ),
     responses((status = 200, description = "The entry", body = Entry)),
 )]
-pub(super) async fn get(
-    State(api): State<Arc<Api>>,
-    caller: Caller,
-    Path((customer, kind, entry_id)): OfEntry,
-) -> Result<Response, Problem> {
-    let kind = content::type_of(&api.settings.object_types, &kind)?;
-    let named = api.customer_id(&customer).await?;
-    let mut session = api.ask(&caller).await?;
+pub(super) async fn get(State(api): State<Arc<Api>>, caller: Caller, Path(of): OfEntry) -> Result<Response, Problem> {
+    Ok(one(&api, &caller, &of).await?.answer(StatusCode::OK))
+}
+
+/// An entry.
+pub(crate) async fn one(api: &Api, caller: &Caller, (customer, kind, entry_id): &Named) -> Result<Entry, Problem> {
+    let kind = type_of(&api.settings.object_types, kind)?;
+    let named = api.customer_id(customer).await?;
+    let mut session = api.ask(caller).await?;
     let row = sqlx::query(
         "select e.* from customer360.entries e
          where e.customer_id = any (customer360.once_known_as(customer360.resolved($1)))
@@ -251,8 +262,8 @@ pub(super) async fn get(
     .fetch_optional(&mut *session)
     .await?;
     let entry = row.as_ref().map(read).ok_or_else(Problem::not_found)?;
-    api.audit.read(&caller, "get_entry", entry.customer_id).await;
-    Ok(entry.answer(StatusCode::OK))
+    api.audit.read(caller, "get_entry", entry.customer_id).await;
+    Ok(entry)
 }
 
 /// Changes an entry, if it is what the caller thinks: keeps what it was, and counts the version up. `$7` to `$9` name it.
@@ -290,22 +301,32 @@ fn unchanged(if_match: &IfMatch) -> Problem {
 pub(super) async fn change(
     State(api): State<Arc<Api>>,
     caller: Caller,
-    Path((customer, kind, entry_id)): OfEntry,
+    Path(of): OfEntry,
     if_match: IfMatch,
     body: Result<Json<Map<String, Value>>, JsonRejection>,
-) -> Result<Response, ErrorResponse> {
-    let content = Content::read(&api.settings.object_types, &kind, body)?;
+) -> Result<Response, Refusal> {
+    let content = Content::read(&api.settings.object_types, &of.1, body)?;
+    Ok(write_over(&api, &caller, &of, content, &if_match).await?.answer(StatusCode::OK))
+}
+
+/// Writes over an entry.
+pub(crate) async fn write_over(
+    api: &Api,
+    caller: &Caller,
+    (customer, _, entry_id): &Named,
+    content: Content,
+    if_match: &IfMatch,
+) -> Result<Entry, Refusal> {
     let write = Write {
-        customer: &customer,
+        customer,
         action: "change_entry",
-        entry_id,
+        entry_id: *entry_id,
         kind: &content.kind,
         if_match: if_match.0,
         content: Some(&content),
     };
     let done = format!("{CHANGE} content = $10 {WHICH} and e.deleted_at is null returning e.*");
-    let entry = write.run(&api, &caller, &done).await?.ok_or_else(|| unchanged(&if_match))?;
-    Ok(entry.answer(StatusCode::OK))
+    Ok(write.run(api, caller, &done).await?.ok_or_else(|| unchanged(if_match))?)
 }
 
 /// Remove an entry
@@ -324,21 +345,31 @@ pub(super) async fn change(
 pub(super) async fn remove(
     State(api): State<Arc<Api>>,
     caller: Caller,
-    Path((customer, kind, entry_id)): OfEntry,
+    Path(of): OfEntry,
     if_match: IfMatch,
-) -> Result<StatusCode, ErrorResponse> {
-    let kind = content::type_of(&api.settings.object_types, &kind)?;
+) -> Result<StatusCode, Refusal> {
+    take_away(&api, &caller, &of, &if_match).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Removes an entry.
+pub(crate) async fn take_away(
+    api: &Api,
+    caller: &Caller,
+    (customer, kind, entry_id): &Named,
+    if_match: &IfMatch,
+) -> Result<Entry, Refusal> {
+    let kind = type_of(&api.settings.object_types, kind)?;
     let write = Write {
-        customer: &customer,
+        customer,
         action: "remove_entry",
-        entry_id,
+        entry_id: *entry_id,
         kind: &kind,
         if_match: if_match.0,
         content: None,
     };
     let done = format!("{CHANGE} deleted_at = $2 {WHICH} and e.deleted_at is null returning e.*");
-    write.run(&api, &caller, &done).await?.ok_or_else(|| unchanged(&if_match))?;
-    Ok(StatusCode::NO_CONTENT)
+    Ok(write.run(api, caller, &done).await?.ok_or_else(|| unchanged(if_match))?)
 }
 
 /// Undo the last change of an entry
@@ -357,17 +388,26 @@ pub(super) async fn remove(
 pub(super) async fn undo(
     State(api): State<Arc<Api>>,
     caller: Caller,
-    Path((customer, kind, entry_id)): OfEntry,
+    Path(of): OfEntry,
     if_match: IfMatch,
-) -> Result<Response, ErrorResponse> {
-    let kind = content::type_of(&api.settings.object_types, &kind)?;
+) -> Result<Response, Refusal> {
+    Ok(take_back(&api, &caller, &of, &if_match).await?.answer(StatusCode::OK))
+}
+
+/// Takes the last change of an entry back.
+pub(crate) async fn take_back(
+    api: &Api,
+    caller: &Caller,
+    (customer, kind, entry_id): &Named,
+    if_match: &IfMatch,
+) -> Result<Entry, Refusal> {
+    let kind = type_of(&api.settings.object_types, kind)?;
     let write =
-        Write { customer: &customer, action: "undo_entry", entry_id, kind: &kind, if_match: if_match.0, content: None };
+        Write { customer, action: "undo_entry", entry_id: *entry_id, kind: &kind, if_match: if_match.0, content: None };
     let done = format!(
         "{CHANGE} content = e.history -> -1 -> 'content',
          deleted_at = case when (e.history -> -1 ->> 'deleted')::boolean then $2 end
          {WHICH} and e.history <> '[]' returning e.*"
     );
-    let entry = write.run(&api, &caller, &done).await?.ok_or_else(|| unchanged(&if_match))?;
-    Ok(entry.answer(StatusCode::OK))
+    Ok(write.run(api, caller, &done).await?.ok_or_else(|| unchanged(if_match))?)
 }

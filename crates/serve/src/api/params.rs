@@ -26,21 +26,22 @@ impl<S: Sync> FromRequestParts<S> for Params {
 }
 
 impl Params {
-    fn read(path: &str, query: &str) -> Result<Self, Problem> {
+    /// The parameters of a request for this path.
+    pub(crate) fn read(path: &str, query: &str) -> Result<Self, Problem> {
         let pairs: Vec<(String, String)> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
         if let Some((name, _)) = pairs.iter().find(|(name, value)| name.contains('\0') || value.contains('\0')) {
             return Err(Problem::bad(name.replace('\0', ""), "text without the character NUL"));
         }
-        let mut about: Vec<&(String, String)> =
-            pairs.iter().filter(|(name, _)| !OF_PAGING.contains(&name.as_str())).collect();
-        about.sort();
-        let scope = scope(path, &about);
+        let about: Vec<(&str, &str)> = pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let scope = Self::scope_of(path, &about);
         Ok(Self { pairs, scope })
     }
 
-    /// The scope of a request without any parameters.
-    pub(crate) fn scope_of(path: &str) -> String {
-        scope(path, &[])
+    /// The scope of a request with these parameters.
+    pub(crate) fn scope_of(path: &str, pairs: &[(&str, &str)]) -> String {
+        let mut about: Vec<_> = pairs.iter().filter(|(name, _)| !OF_PAGING.contains(name)).collect();
+        about.sort();
+        format!("{path}?{about:?}")
     }
 
     /// What the request is about, whatever page of it: cursors belong to it.
@@ -111,10 +112,6 @@ impl Params {
             Some((name, _)) => Err(unknown(name, allowed.iter().copied())),
         }
     }
-}
-
-fn scope(path: &str, about: &[&(String, String)]) -> String {
-    format!("{path}?{about:?}")
 }
 
 /// A parameter that does not exist; says the one that was probably meant.

@@ -10,7 +10,7 @@ use serde_json::Value;
 use sqlx::types::{Json as FromJson, Uuid};
 use utoipa::ToSchema;
 
-use super::customer::elsewhere;
+use super::customer::Refusal;
 use super::page::{Page, Place};
 use super::params::Params;
 use super::{Api, Caller};
@@ -21,19 +21,19 @@ const TYPES: [&str; 6] = ["order", "note", "contact", "link", "change", "interac
 const PARAMS: [&str; 3] = ["type", "limit", "cursor"];
 
 /// Something on a timeline.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Happened {
     /// When; null for an order or interaction whose time could not be read, which stands last.
-    at: Option<DateTime<Utc>>,
+    pub(crate) at: Option<DateTime<Utc>>,
     /// order, interaction, change, or the type of an entry: note, contact, link.
     #[serde(rename = "type")]
     #[schema(example = "order")]
-    kind: String,
+    pub(crate) kind: String,
     /// What it is called among those of its type.
-    id: String,
+    pub(crate) id: String,
     /// The rest, which depends on the type.
     #[schema(value_type = std::collections::BTreeMap<String, Value>)]
-    content: Value,
+    pub(crate) content: Value,
     /// Where it stands in the list.
     #[serde(default, skip_serializing)]
     place: Place,
@@ -166,15 +166,27 @@ pub(super) async fn list(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Path(named): Path<String>,
+    params: Params,
+) -> Result<Json<Page<Happened>>, Refusal> {
+    let (customer_id, page) = page(&api, &caller, &named, params).await?;
+    api.audit.read(&caller, "list_timeline", customer_id).await;
+    Ok(Json(page))
+}
+
+/// A page of the timeline of a customer, and who that is.
+pub(crate) async fn page(
+    api: &Api,
+    caller: &Caller,
+    named: &str,
     mut params: Params,
-) -> Result<Json<Page<Happened>>, axum::response::ErrorResponse> {
+) -> Result<(Uuid, Page<Happened>), Refusal> {
     let scope = params.scope().to_owned();
     let after = api.cursors.take(&mut params)?;
     let types = params.any_of("type", &TYPES)?;
     let limit = params.limit()?;
     params.finish(&PARAMS)?;
-    let customer_id = api.customer_id(&named).await?;
-    let mut session = api.ask(&caller).await?;
+    let customer_id = api.customer_id(named).await?;
+    let mut session = api.ask(caller).await?;
     let row: Option<(Uuid, FromJson<Vec<Happened>>)> = sqlx::query_as(sqlx::AssertSqlSafe(STATEMENT.as_str()))
         .bind(customer_id)
         .bind(types)
@@ -183,15 +195,13 @@ pub(super) async fn list(
         .bind(place(after.as_ref(), 2))
         .bind(i64::from(limit) + 1)
         .fetch_optional(&mut *session)
-        .await
-        .map_err(Problem::from)?;
-    let Some((found, FromJson(items))) = row else { return Err(Problem::not_found().into()) };
+        .await?;
+    let (found, FromJson(items)) = row.ok_or_else(Problem::not_found)?;
     if found != customer_id {
-        return Err(elsewhere(found, "/timeline").into());
+        return Err(Refusal::Elsewhere(found, "/timeline"));
     }
-    api.audit.read(&caller, "list_timeline", found).await;
     let rows = items.into_iter().map(Happened::with_place).collect();
-    Ok(Json(api.cursors.page(&scope, rows, limit, None)))
+    Ok((found, api.cursors.page(&scope, rows, limit, None)))
 }
 
 /// A part of the place that a request goes on from.

@@ -42,7 +42,15 @@ fn settings(database: PgConnectOptions) -> serve::Settings {
         attributes: ["name", "phone", "address1", "city", "state", "loyaltyPoints"].map(str::to_owned).into(),
         systems: ["home_delivery", "loyalty", "online_store"].map(str::to_owned).into(),
         object_types: vec!["complaint".to_owned()],
-        rules: Rules { survivorship: Survivorship::default(), guards: Guards::none(), polled_sources: Vec::new() },
+        rules: Rules {
+            survivorship: Survivorship {
+                prefer: ["home_delivery", "online_store", "loyalty"].map(str::to_owned).into(),
+                groups: vec![["address1", "city", "state"].map(str::to_owned).into()],
+                ..Survivorship::default()
+            },
+            guards: Guards::none(),
+            polled_sources: Vec::new(),
+        },
     }
 }
 
@@ -125,7 +133,9 @@ async fn read_on(stream: &mut TcpStream) -> Vec<u8> {
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
+    /// In lower case.
     pub(crate) head: String,
+    pub(crate) exact_head: String,
     pub(crate) body: String,
 }
 
@@ -134,7 +144,7 @@ impl Answer {
         let text = std::str::from_utf8(bytes).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer but {text:?}"));
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        Self { status, head: head.to_ascii_lowercase(), body: body.to_owned() }
+        Self { status, head: head.to_ascii_lowercase(), exact_head: head.to_owned(), body: body.to_owned() }
     }
 
     pub(crate) fn json(&self) -> Value {

@@ -13,13 +13,13 @@ const MAX_URL_CHARS: usize = 2_000;
 const MAX_OBJECT_BYTES: usize = 32 << 10;
 
 /// The content of an entry, checked.
-pub(super) struct Content {
+pub(crate) struct Content {
     pub(super) kind: String,
     pub(super) value: Value,
 }
 
 /// The type that a part of a path stands for.
-pub(super) fn type_of(object_types: &[String], kind: &str) -> Result<String, Problem> {
+pub(crate) fn type_of(object_types: &[String], kind: &str) -> Result<String, Problem> {
     let kind = match kind {
         "notes" => "note",
         "contacts" => "contact",
@@ -39,6 +39,11 @@ impl Content {
     ) -> Result<Self, Problem> {
         let kind = type_of(object_types, kind)?;
         let Json(members) = body.map_err(|rejection| rejected(&rejection))?;
+        Self::check(kind, members)
+    }
+
+    /// Checks what an entry of this type is to hold.
+    pub(crate) fn check(kind: String, members: Map<String, Value>) -> Result<Self, Problem> {
         if has_nul(&members) {
             return Err(Problem::unprocessable("body", "text without the character NUL"));
         }

@@ -1,0 +1,94 @@
+//! The dashboard: golden records as pages for people, drawn by the server.
+//!
+//! A page asks for what it shows through the functions of the API, in the name of the [`Caller`](crate::api::Caller) that the
+//! cookie of whoever signed in leads to: it shows what that key may see, and writes what it may write. Everything can be
+//! read and every form sent without JavaScript; `assets/dashboard.js` adds results while typing, keys and longer timelines.
+//!
+//! Whatever comes from a source or a form is escaped by the templates; Markdown is drawn by `markdown.rs`. Should something
+//! get through all the same, the Content-Security-Policy lets no page run or load anything but our own files.
+
+mod assets;
+mod customer;
+mod customers;
+mod entries;
+mod frame;
+mod locale;
+mod markdown;
+mod profile;
+mod session;
+mod sign_in;
+mod systems;
+mod timeline;
+mod visitor;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::HeaderName;
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+};
+use axum::middleware;
+use axum::response::{Redirect, Response};
+use axum::routing::{get, post};
+
+use self::session::Sessions;
+use self::sign_in::Failures;
+use self::systems::Systems;
+use crate::api::Api;
+
+/// What the pages share.
+struct Dashboard {
+    api: Arc<Api>,
+    sessions: Sessions,
+    failures: Failures,
+    systems: Systems,
+}
+
+/// The routes of the pages.
+pub(crate) fn router(api: Arc<Api>) -> Router {
+    let dashboard = Arc::new(Dashboard {
+        sessions: Sessions::new(&api.settings.key),
+        failures: Failures::new(),
+        systems: Systems::new(&api.settings.systems),
+        api,
+    });
+    Router::new()
+        .route("/", get(async || Redirect::to("/customers")))
+        .route("/sign-in", get(sign_in::show).post(sign_in::sign_in))
+        .route("/sign-out", post(sign_in::sign_out))
+        .route("/theme", post(sign_in::theme))
+        .route("/customers", get(customers::show))
+        .route("/customers/{customer}", get(customer::show))
+        .route("/customers/{customer}/timeline", get(customer::older))
+        .route("/customers/{customer}/{kind}", post(entries::add))
+        .route("/customers/{customer}/{kind}/{entry_id}", get(entries::show).post(entries::change))
+        .route("/customers/{customer}/{kind}/{entry_id}/remove", post(entries::remove))
+        .route("/customers/{customer}/{kind}/{entry_id}/undo", post(entries::undo))
+        .route("/assets/{file}", get(assets::file))
+        .layer(middleware::map_response(guarded))
+        .with_state(dashboard)
+}
+
+/// What a page may load and run, and who may keep or frame it.
+const POLICY: [(HeaderName, &str); 5] = [
+    (
+        CONTENT_SECURITY_POLICY,
+        "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; \
+         form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    ),
+    (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (X_FRAME_OPTIONS, "DENY"),
+    (REFERRER_POLICY, "no-referrer"),
+    (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+];
+
+/// Pages belong to one reader, so nobody keeps them.
+async fn guarded(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    for (name, value) in POLICY {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
+}

@@ -1,0 +1,396 @@
+//! `GET /customers/{customer}`: the whole customer on one page.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde_json::Value;
+use sqlx::types::{Json as FromJson, Uuid};
+
+use super::Dashboard;
+use super::entries::{Field, fields, is_kind};
+use super::frame::{Frame, page};
+use super::locale::{Locale, Moment};
+use super::profile::{self, Row, external_id};
+use super::session::once;
+use super::systems::{Badge, label};
+use super::timeline::{Day, Drawing, Item, Order, Products, products_of, segment};
+use super::visitor::Reader;
+use crate::api::customer::{self, Customer, Refusal};
+use crate::api::params::Params;
+use crate::api::timeline::{self, Happened};
+use crate::problem::Problem;
+
+/// The newest orders that are shown beside the timeline, and the newest contacts and links.
+const ORDERS: u32 = 10;
+const CONTACTS_AND_LINKS: u32 = 100;
+
+#[derive(Template)]
+#[template(path = "customer.html")]
+struct Whole {
+    frame: Frame,
+    customer_id: Uuid,
+    name: String,
+    email: String,
+    is_gone: bool,
+    flash: Option<Flash>,
+    stats: Vec<Stat>,
+    rows: Vec<Row>,
+    disagree: usize,
+    xrefs: Vec<System>,
+    lists: Vec<String>,
+    contacts: Vec<Item>,
+    links: Vec<Item>,
+    orders: Vec<Order>,
+    order_count: String,
+    more_orders: Option<String>,
+    kinds: Vec<Kind>,
+    write: Option<Write>,
+    filters: Vec<Filter>,
+    days: Vec<Day>,
+    older: Option<String>,
+}
+
+/// What was done, and how it is undone.
+struct Flash {
+    text: String,
+    undo: Option<(String, i64)>,
+}
+
+/// A figure, with its label.
+struct Stat {
+    label: &'static str,
+    value: String,
+    /// Whether the value is an element that we made.
+    moment: Option<Moment>,
+}
+
+/// A cross-reference.
+struct System {
+    badge: Badge,
+    external_id: String,
+    /// If it is another one than the customer's.
+    email: Option<String>,
+    changed: Moment,
+    seen: Moment,
+}
+
+/// Something to write, and the page with its form.
+struct Kind {
+    label: String,
+    link: String,
+    is_current: bool,
+}
+
+/// A form for something new.
+struct Write {
+    label: String,
+    action: String,
+    fields: Vec<Field>,
+    once: String,
+}
+
+/// A type of what happened, and the page that shows no other.
+struct Filter {
+    label: &'static str,
+    link: String,
+    count: String,
+    is_current: bool,
+}
+
+/// `GET /customers/{customer}`
+pub(super) async fn show(
+    State(dashboard): State<Arc<Dashboard>>,
+    reader: Reader,
+    Path(named): Path<String>,
+    params: Params,
+) -> Response {
+    match whole(&dashboard, &reader, &named, params).await {
+        Ok(whole) => page(StatusCode::OK, &whole),
+        Err(refusal) => Frame::of(&dashboard, &reader).refusal(&refusal, ""),
+    }
+}
+
+async fn whole(dashboard: &Dashboard, reader: &Reader, named: &str, mut params: Params) -> Result<Whole, Refusal> {
+    let (api, caller, locale) = (&dashboard.api, &reader.caller, &reader.visitor.locale);
+    let types = params.any_of("type", &FILTERS.map(|(kind, _)| kind))?;
+    let flash = flash(dashboard, named, &mut params)?;
+    let object_types = &api.settings.object_types;
+    let writing = params.one("write")?.filter(|kind| is_kind(object_types, kind)).unwrap_or_else(|| "note".to_owned());
+    params.finish(&["type", "write", "did", "kind", "entry", "version"])?;
+
+    let customer = customer::read(api, caller, named, &types).await?;
+    let customer_id = customer.customer_id;
+    let part = async |query: &str| {
+        timeline::page(api, caller, &customer_id.to_string(), of_timeline(customer_id, query)?).await
+    };
+    let (_, orders) = part(&format!("type=order&limit={ORDERS}")).await?;
+    let (_, beside) = part(&format!("type=contact&type=link&limit={CONTACTS_AND_LINKS}")).await?;
+    let counts = Counts::read(dashboard, reader, customer_id).await?;
+    let shown = customer.timeline.items.iter().chain(&orders.items);
+    let products = products(dashboard, reader, shown).await?;
+
+    let drawing = Drawing { customer_id, products: &products, systems: &dashboard.systems, locale };
+    let of_kind = |kind: &str| {
+        let wanted: Vec<Happened> = beside.items.iter().filter(|item| item.kind == kind).cloned().collect();
+        drawing.days(&wanted).into_iter().flat_map(|day| day.items).collect()
+    };
+    let rows = profile::rows(&customer, &api.settings.rules.survivorship, &dashboard.systems, locale);
+    let frame = Frame::of(dashboard, reader);
+    let kinds = ["note", "contact", "link"].into_iter().chain(object_types.iter().map(String::as_str));
+    Ok(Whole {
+        customer_id,
+        name: profile::name(&customer.profile, customer.email.as_deref(), customer_id),
+        is_gone: customer.deleted_at.is_some(),
+        flash,
+        stats: counts.stats(&customer, locale),
+        disagree: rows.iter().filter(|row| !row.losing.is_empty()).count(),
+        rows,
+        xrefs: systems(dashboard, &customer, locale),
+        contacts: of_kind("contact"),
+        links: of_kind("link"),
+        orders: orders.items.iter().map(|order| drawing.order(order)).collect(),
+        order_count: locale.count(counts.of("order")),
+        more_orders: orders.next_cursor.map(|cursor| older_link(customer_id, &["order".to_owned()], &cursor)),
+        kinds: kinds
+            .map(|kind| Kind {
+                label: label(kind),
+                link: format!("/customers/{customer_id}?write={kind}#write"),
+                is_current: kind == writing,
+            })
+            .collect(),
+        write: frame.may_write().then(|| Write {
+            label: label(&writing).to_lowercase(),
+            action: format!("/customers/{customer_id}/{}", segment(&writing)),
+            fields: fields(&writing, &Value::Null),
+            once: once(),
+        }),
+        filters: counts.filters(customer_id, &types, locale),
+        days: drawing.days(&customer.timeline.items),
+        older: customer.timeline.next_cursor.as_ref().map(|cursor| older_link(customer_id, &types, cursor)),
+        email: customer.email.unwrap_or_default(),
+        lists: customer.lists,
+        frame,
+    })
+}
+
+/// What the form that led here did.
+fn flash(dashboard: &Dashboard, named: &str, params: &mut Params) -> Result<Option<Flash>, Problem> {
+    let (did, kind) = (params.one("did")?, params.one("kind")?.unwrap_or_default());
+    let entry: Option<Uuid> = params.one("entry")?.and_then(|id| id.parse().ok());
+    let version: Option<i64> = params.one("version")?.and_then(|version| version.parse().ok());
+    let Some(done) =
+        did.as_deref().and_then(|did| ["added", "changed", "deleted", "undone"].into_iter().find(|done| *done == did))
+    else {
+        return Ok(None);
+    };
+    if !is_kind(&dashboard.api.settings.object_types, &kind) {
+        return Ok(None);
+    }
+    let text = if done == "undone" { "Last change undone.".to_owned() } else { format!("{} {done}.", label(&kind)) };
+    let undo = entry.zip(version).filter(|_| done == "changed" || done == "deleted");
+    let undo = undo.map(|(entry, version)| (format!("/customers/{named}/{}/{entry}/undo", segment(&kind)), version));
+    Ok(Some(Flash { text, undo }))
+}
+
+fn systems(dashboard: &Dashboard, customer: &Customer, locale: &Locale) -> Vec<System> {
+    let mut xrefs: Vec<_> = customer.xrefs.iter().collect();
+    let place =
+        |system: &String| dashboard.systems.names().iter().position(|name| name == system).unwrap_or(usize::MAX);
+    xrefs.sort_by_key(|xref| place(&xref.system));
+    let system = |xref: &&customer::Xref| System {
+        badge: dashboard.systems.badge(&xref.system),
+        external_id: external_id(xref),
+        email: xref.email.clone().filter(|email| Some(email) != customer.email.as_ref()),
+        changed: locale.ago(xref.observed_at),
+        seen: locale.ago(xref.last_seen_at),
+    };
+    xrefs.iter().map(system).collect()
+}
+
+/// Types of what happened, as they are asked for and as they are called.
+const FILTERS: [(&str, &str); 6] = [
+    ("order", "Orders"),
+    ("interaction", "Interactions"),
+    ("note", "Notes"),
+    ("contact", "Contacts"),
+    ("link", "Links"),
+    ("change", "Changes"),
+];
+
+/// What there is of one customer.
+#[derive(sqlx::FromRow)]
+struct Counts {
+    orders: i64,
+    value: Option<String>,
+    first_order: Option<chrono::DateTime<chrono::Utc>>,
+    interactions: i64,
+    last_contact: Option<chrono::DateTime<chrono::Utc>>,
+    changes: i64,
+    /// By type.
+    entries: FromJson<std::collections::BTreeMap<String, i64>>,
+}
+
+impl Counts {
+    async fn read(dashboard: &Dashboard, reader: &Reader, customer_id: Uuid) -> Result<Self, Problem> {
+        let mut session = dashboard.api.ask(&reader.caller).await?;
+        let counts = sqlx::query_as(
+            "with once as materialized (
+                 select unnest(customer360.once_known_as($1)) as customer_id
+             ),
+             bought as materialized (
+                 select count(*) as orders, min(o.purchased_at) as first_order,
+                        trim_scale(sum(o.total) filter (where o.cancelled is not true))::text as value
+                 from customer360.orders o
+                 where o.customer_id = $1 and o.deleted_at is null
+             ),
+             talked as materialized (
+                 select count(*) as interactions, max(i.at) as last_contact
+                 from customer360.interactions i
+                 where i.deleted_at is null
+                   and (i.system, i.interaction_id) in (
+                       select p.system, p.interaction_id
+                       from customer360.interaction_participants p
+                       where p.customer_id = $1)
+             ),
+             written as materialized (
+                 select coalesce(jsonb_object_agg(w.type, w.written), '{}') as entries
+                 from (select e.type, count(*) as written
+                       from customer360.entries e
+                       where e.customer_id in (select customer_id from once) and e.deleted_at is null
+                       group by e.type) w
+             ),
+             changed as materialized (
+                 select (select count(*) from customer360.changes c where c.customer_id = $1)
+                        + (select count(*) from customer360.redirects r
+                           where r.customer_id in (select customer_id from once) and r.customer_id <> $1) as changes
+             )
+             select bought.*, talked.*, written.*, changed.* from bought, talked, written, changed",
+        )
+        .bind(customer_id)
+        .fetch_one(&mut *session)
+        .await?;
+        Ok(counts)
+    }
+
+    fn of(&self, kind: &str) -> i64 {
+        match kind {
+            "order" => self.orders,
+            "interaction" => self.interactions,
+            "change" => self.changes,
+            kind => self.entries.get(kind).copied().unwrap_or_default(),
+        }
+    }
+
+    fn stats(&self, customer: &Customer, locale: &Locale) -> Vec<Stat> {
+        let at = |label,
+                  at: Option<chrono::DateTime<chrono::Utc>>,
+                  moment: fn(&Locale, chrono::DateTime<chrono::Utc>) -> Moment| Stat {
+            label,
+            value: "–".to_owned(),
+            moment: at.map(|at| moment(locale, at)),
+        };
+        let plain = |label, value: String| Stat { label, value, moment: None };
+        vec![
+            at("Last contact", self.last_contact, Locale::ago),
+            plain("Orders", locale.count(self.orders)),
+            plain("Order value", self.value.as_ref().map_or_else(|| "–".to_owned(), |value| locale.money(value))),
+            at("First order", self.first_order, Locale::day),
+            plain("Systems", locale.count(i64::try_from(customer.xrefs.len()).unwrap_or(i64::MAX))),
+            at("Last change", Some(customer.updated_at), Locale::ago),
+        ]
+    }
+
+    fn filters(&self, customer_id: Uuid, types: &[String], locale: &Locale) -> Vec<Filter> {
+        let path = format!("/customers/{customer_id}");
+        let all: i64 = self.orders + self.interactions + self.changes + self.entries.values().sum::<i64>();
+        let first = Filter {
+            label: "All",
+            link: format!("{path}#timeline"),
+            count: locale.count(all),
+            is_current: types.is_empty(),
+        };
+        let of_kind = |(kind, label): (&str, &'static str)| Filter {
+            label,
+            link: format!("{path}?type={kind}#timeline"),
+            count: locale.count(self.of(kind)),
+            is_current: types.iter().any(|wanted| wanted == kind),
+        };
+        [first].into_iter().chain(FILTERS.map(of_kind)).collect()
+    }
+}
+
+/// What the products of these orders are called.
+async fn products(
+    dashboard: &Dashboard,
+    reader: &Reader,
+    happened: impl Iterator<Item = &Happened>,
+) -> Result<Products, Problem> {
+    let (systems, ids): (Vec<String>, Vec<String>) = products_of(happened).into_iter().unzip();
+    if ids.is_empty() {
+        return Ok(Products::new());
+    }
+    let rows: Vec<(String, String, String)> = sqlx::query_as(
+        "select p.system, p.product_id, p.name
+         from unnest($1::text[], $2::text[]) as wanted (system, product_id)
+         join customer360.products p on p.system = wanted.system and p.product_id = wanted.product_id
+         where p.name is not null",
+    )
+    .bind(systems)
+    .bind(ids)
+    .fetch_all(&mut *dashboard.api.ask(&reader.caller).await?)
+    .await?;
+    Ok(rows.into_iter().map(|(system, id, name)| ((system, id), name)).collect())
+}
+
+/// The parameters for a timeline: cursors of the API belong to its path.
+fn of_timeline(customer_id: Uuid, query: &str) -> Result<Params, Problem> {
+    Params::read(&customer::path(customer_id, "/timeline"), query)
+}
+
+fn older_link(customer_id: Uuid, types: &[String], cursor: &str) -> String {
+    let types = types.iter().map(|kind| ("type", kind.as_str()));
+    let query =
+        form_urlencoded::Serializer::new(String::new()).extend_pairs(types).append_pair("cursor", cursor).finish();
+    format!("/customers/{customer_id}/timeline?{query}")
+}
+
+#[derive(Template)]
+#[template(path = "older.html")]
+struct Older {
+    frame: Frame,
+    customer_id: Uuid,
+    days: Vec<Day>,
+    further: Option<String>,
+}
+
+/// `GET /customers/{customer}/timeline`: further down a timeline.
+pub(super) async fn older(
+    State(dashboard): State<Arc<Dashboard>>,
+    reader: Reader,
+    Path(named): Path<Uuid>,
+    mut params: Params,
+) -> Response {
+    let drawn = async {
+        let types = params.all("type");
+        let query = reader.visitor.here.split_once('?').map_or("", |(_, query)| query);
+        let (customer_id, page) =
+            timeline::page(&dashboard.api, &reader.caller, &named.to_string(), of_timeline(named, query)?).await?;
+        dashboard.api.audit.read(&reader.caller, "list_timeline", customer_id).await;
+        let products = products(&dashboard, &reader, page.items.iter()).await?;
+        let drawing =
+            Drawing { customer_id, products: &products, systems: &dashboard.systems, locale: &reader.visitor.locale };
+        Ok(Older {
+            frame: Frame::of(&dashboard, &reader),
+            customer_id,
+            days: drawing.days(&page.items),
+            further: page.next_cursor.map(|cursor| older_link(customer_id, &types, &cursor)),
+        })
+    };
+    match drawn.await {
+        Ok(older) => page(StatusCode::OK, &older),
+        Err(refusal) => Frame::of(&dashboard, &reader).refusal(&refusal, ""),
+    }
+}

@@ -1,0 +1,239 @@
+//! `GET /customers`: search, filters, sorting, pages.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde_json::Value;
+
+use super::Dashboard;
+use super::frame::{Frame, details, page};
+use super::locale::{Locale, Moment};
+use super::profile;
+use super::systems::{Badge, Systems, counted, label};
+use super::visitor::Reader;
+use crate::api::customers::{self, Listed, MAX_FOUND};
+use crate::api::page::Page;
+use crate::api::params::Params;
+use crate::problem::Problem;
+
+#[derive(Template)]
+#[template(path = "customers.html")]
+struct Customers {
+    frame: Frame,
+    q: String,
+    systems: Vec<Choice>,
+    lists: Vec<String>,
+    attributes: Vec<Attribute>,
+    sort: String,
+    chips: Vec<Chip>,
+    columns: Vec<Column>,
+    has_place: bool,
+    rows: Vec<Row>,
+    summary: String,
+    next: Option<String>,
+    first: Option<String>,
+    error: Option<String>,
+}
+
+/// A system to filter by.
+struct Choice {
+    badge: Badge,
+    is_chosen: bool,
+}
+
+/// An attribute to filter by, with the values that are asked for.
+struct Attribute {
+    name: String,
+    label: String,
+    values: Vec<String>,
+}
+
+/// A filter that is on, and the page without it.
+struct Chip {
+    label: String,
+    value: String,
+    without: String,
+}
+
+/// The head of a column, which sorts by it.
+struct Column {
+    label: &'static str,
+    class: &'static str,
+    sorted: Option<&'static str>,
+    link: Option<String>,
+}
+
+struct Row {
+    link: String,
+    name: String,
+    email: String,
+    place: String,
+    slots: Vec<Option<Badge>>,
+    updated: Moment,
+}
+
+/// `GET /customers`
+pub(super) async fn show(State(dashboard): State<Arc<Dashboard>>, reader: Reader) -> Response {
+    let asked = Asked::of(&reader.visitor.here);
+    let frame = Frame::of(&dashboard, &reader);
+    let found = match asked.params() {
+        Ok(params) => customers::page(&dashboard.api, &reader.caller, params).await,
+        Err(problem) => Err(problem),
+    };
+    let bad_request = |problem: &Problem| problem.status == StatusCode::BAD_REQUEST;
+    match found {
+        Ok(found) => page(StatusCode::OK, &drawn(&dashboard, &reader.visitor.locale, frame, &asked, found, None)),
+        Err(problem) if bad_request(&problem) => {
+            let nobody = Page { items: Vec::new(), next_cursor: None, total: None };
+            let error = Some(details(&problem));
+            let drawn = drawn(&dashboard, &reader.visitor.locale, frame, &asked, nobody, error);
+            page(StatusCode::BAD_REQUEST, &drawn)
+        }
+        Err(problem) => frame.failure(&problem),
+    }
+}
+
+fn drawn(
+    dashboard: &Dashboard,
+    locale: &Locale,
+    frame: Frame,
+    asked: &Asked,
+    found: Page<Listed>,
+    error: Option<String>,
+) -> Customers {
+    let settings = &dashboard.api.settings;
+    let systems = dashboard.systems.names().iter();
+    let attributes = settings.attributes.iter().map(|name| Attribute {
+        name: name.clone(),
+        label: label(name),
+        values: asked.all(name).map(str::to_owned).collect(),
+    });
+    let next =
+        found.next_cursor.as_ref().map(|cursor| asked.link(|name, _| name != "cursor", Some(("cursor", cursor))));
+    Customers {
+        frame,
+        q: asked.one("q").to_owned(),
+        systems: systems
+            .map(|name| Choice {
+                badge: dashboard.systems.badge(name),
+                is_chosen: asked.all("system").any(|asked| asked == name),
+            })
+            .collect(),
+        lists: asked.all("list").map(str::to_owned).collect(),
+        attributes: attributes.collect(),
+        sort: asked.one("sort").to_owned(),
+        chips: asked.chips(),
+        columns: asked.columns(settings.attributes.contains("city")),
+        has_place: settings.attributes.contains("city"),
+        summary: summary(locale, asked, &found),
+        rows: found.items.into_iter().map(|listed| row(&dashboard.systems, locale, listed)).collect(),
+        next,
+        first: (!asked.one("cursor").is_empty()).then(|| asked.link(|name, _| name != "cursor", None)),
+        error,
+    }
+}
+
+fn row(systems: &Systems, locale: &Locale, listed: Listed) -> Row {
+    let text = |name: &str| listed.profile.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+    Row {
+        link: format!("/customers/{}", listed.customer_id),
+        name: profile::name(&listed.profile, listed.email.as_deref(), listed.customer_id),
+        place: ["city", "state"].into_iter().filter_map(text).collect::<Vec<_>>().join(", "),
+        slots: systems.slots(&listed.systems),
+        updated: locale.ago(listed.updated_at),
+        email: listed.email.unwrap_or_default(),
+    }
+}
+
+/// What is on the page, in words.
+fn summary(locale: &Locale, asked: &Asked, found: &Page<Listed>) -> String {
+    let shown = i64::try_from(found.items.len()).unwrap_or(i64::MAX);
+    let order = if asked.one("sort").is_empty() { ", best match first" } else { "" };
+    match found.total {
+        Some(total) if total >= i64::from(MAX_FOUND) => {
+            format!("The best {} customers{order}. A longer search finds fewer.", locale.count(total))
+        }
+        Some(total) => {
+            let customers = counted(locale, total, "customer", "customers");
+            format!("{customers}{order}. Where nothing matches exactly, close spellings are shown.")
+        }
+        None if found.next_cursor.is_some() => format!("{} shown, more follow.", locale.count(shown)),
+        None => format!("{}.", counted(locale, shown, "customer", "customers")),
+    }
+}
+
+/// What the query asks for: forms also send what nobody filled in.
+struct Asked(Vec<(String, String)>);
+
+impl Asked {
+    fn of(here: &str) -> Self {
+        let query = here.split_once('?').map_or("", |(_, query)| query);
+        let pairs = form_urlencoded::parse(query.as_bytes()).into_owned();
+        Self(pairs.filter(|(_, value)| !value.trim().is_empty()).collect())
+    }
+
+    /// What the API is asked; whoever searches wants to know how many there are, and nobody else waits for a count.
+    fn params(&self) -> Result<Params, Problem> {
+        let count = (!self.one("q").is_empty()).then_some(("count", "true"));
+        Params::read("/customers", self.link(|name, _| name != "count", count).trim_start_matches("/customers?"))
+    }
+
+    fn all(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.0.iter().filter(move |(named, _)| named == name).map(|(_, value)| value.as_str())
+    }
+
+    fn one(&self, name: &str) -> &str {
+        self.all(name).next().unwrap_or_default()
+    }
+
+    /// The page that asks for what is kept of this, and more.
+    fn link(&self, keep: impl Fn(&str, &str) -> bool, more: Option<(&str, &str)>) -> String {
+        let kept = self
+            .0
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .filter(|(name, value)| keep(name, value));
+        let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(kept.chain(more)).finish();
+        format!("/customers?{query}")
+    }
+
+    fn chips(&self) -> Vec<Chip> {
+        let filters =
+            self.0.iter().filter(|(name, _)| !["q", "sort", "limit", "cursor", "count"].contains(&name.as_str()));
+        filters
+            .map(|(name, value)| Chip {
+                label: label(name),
+                value: value.clone(),
+                without: self.link(|other, said| other != "cursor" && (other, said) != (name, value), None),
+            })
+            .collect()
+    }
+
+    fn columns(&self, has_place: bool) -> Vec<Column> {
+        let sort = self.one("sort");
+        // Names from A, times from the newest; the same again turns it around.
+        let sortable = |label, class, by: &str, first: &'static str| {
+            let is_descending = sort == format!("-{by}");
+            let sorted =
+                (sort.trim_start_matches('-') == by).then_some(if is_descending { "descending" } else { "ascending" });
+            let to = match sorted {
+                Some("ascending") => format!("-{by}"),
+                Some(_) => by.to_owned(),
+                None => format!("{first}{by}"),
+            };
+            let link = self.link(|name, _| name != "sort" && name != "cursor", Some(("sort", &to)));
+            Column { label, class, sorted, link: Some(link) }
+        };
+        let plain = |label, class| Column { label, class, sorted: None, link: None };
+        let place = has_place.then(|| plain("City", "wide"));
+        let columns = [sortable("Name", "", "name", ""), sortable("Email", "wide", "email", "")];
+        columns
+            .into_iter()
+            .chain(place)
+            .chain([plain("Systems", "systems"), sortable("Changed", "wide number", "updated_at", "-")])
+            .collect()
+    }
+}

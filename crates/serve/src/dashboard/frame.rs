@@ -1,0 +1,151 @@
+//! What is around every page.
+
+use askama::Template;
+use axum::http::header::RETRY_AFTER;
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{Html, IntoResponse as _, Redirect, Response};
+
+use super::Dashboard;
+use super::assets::{MARK, SCRIPT, STYLE};
+use super::visitor::{Reader, Visitor};
+use crate::api::customer::Refusal;
+use crate::keys::Role;
+use crate::problem::Problem;
+
+/// The head, the bar on top and the foot of a page.
+pub(super) struct Frame {
+    pub(super) style: &'static str,
+    pub(super) script: &'static str,
+    pub(super) mark: &'static str,
+    pub(super) theme: Option<&'static str>,
+    /// Where forms that change how pages look lead back to.
+    pub(super) here: String,
+    pub(super) zone: &'static str,
+    pub(super) version: &'static str,
+    pub(super) request_id: String,
+    pub(super) signed_in: Option<SignedIn>,
+}
+
+/// The key of whoever reads.
+pub(super) struct SignedIn {
+    pub(super) name: String,
+    pub(super) prefix: String,
+    pub(super) role: Role,
+    /// Whom it shows, in words.
+    pub(super) sees: String,
+    /// What forms carry.
+    pub(super) token: String,
+}
+
+impl Frame {
+    /// Of a page for anybody.
+    pub(super) fn visiting(visitor: &Visitor) -> Self {
+        Self {
+            style: &STYLE.path,
+            script: &SCRIPT.path,
+            mark: &MARK.path,
+            theme: visitor.theme,
+            here: visitor.here.clone(),
+            zone: visitor.locale.zone.name(),
+            version: env!("CARGO_PKG_VERSION"),
+            request_id: visitor.request_id.clone(),
+            signed_in: None,
+        }
+    }
+
+    /// Of a page for somebody who signed in.
+    pub(super) fn of(dashboard: &Dashboard, reader: &Reader) -> Self {
+        let key = &reader.caller.key;
+        let sees =
+            key.only.as_ref().map_or_else(|| "all customers".to_owned(), |only| format!("customers with {only}"));
+        let signed_in = SignedIn {
+            name: key.name.clone(),
+            prefix: key.prefix.clone(),
+            role: key.role,
+            sees,
+            token: dashboard.sessions.token(&reader.session),
+        };
+        Self { signed_in: Some(signed_in), ..Self::visiting(&reader.visitor) }
+    }
+
+    /// What forms carry; nothing where nobody signed in.
+    pub(super) fn token(&self) -> &str {
+        self.signed_in.as_ref().map_or("", |signed_in| &signed_in.token)
+    }
+
+    /// What forms that write carry; nothing where none is shown.
+    pub(super) fn writing_token(&self) -> &str {
+        if self.may_write() { self.token() } else { "" }
+    }
+
+    /// Whether forms that write are shown.
+    pub(super) fn may_write(&self) -> bool {
+        self.signed_in.as_ref().is_some_and(|signed_in| signed_in.role >= Role::Agent)
+    }
+
+    /// A page that says what is wrong, and what to do.
+    pub(super) fn failure(self, problem: &Problem) -> Response {
+        let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let (title, detail) = match status {
+            StatusCode::NOT_FOUND => ("Not found", "There is no such page, or your key does not show it.".to_owned()),
+            _ => (said(problem.title, status), details(problem)),
+        };
+        let mut response = page(status, &Failure { frame: self, title, detail });
+        if let Some(seconds) = problem.retry_after {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+
+    /// Where to go instead, or what is wrong. The rest is what follows the customer's id in the path.
+    pub(super) fn refusal(self, refusal: &Refusal, rest: &str) -> Response {
+        match refusal {
+            // What leads there may end, so nobody is to remember it; a form is sent once more.
+            Refusal::Elsewhere(customer_id, _) => {
+                Redirect::temporary(&format!("/customers/{customer_id}{rest}")).into_response()
+            }
+            Refusal::Problem(problem) => self.failure(problem),
+        }
+    }
+}
+
+fn said(title: &'static str, status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::SERVICE_UNAVAILABLE => "The database does not answer",
+        StatusCode::INTERNAL_SERVER_ERROR => "Something went wrong",
+        StatusCode::FORBIDDEN => "Not allowed",
+        StatusCode::TOO_MANY_REQUESTS => "Too many requests",
+        _ => title,
+    }
+}
+
+/// What is wrong with a request, as a sentence.
+pub(super) fn details(problem: &Problem) -> String {
+    let of_fields = problem.errors.iter().map(|error| format!("{}: {}", error.field, error.detail));
+    let all: Vec<String> = problem.detail.iter().map(ToString::to_string).chain(of_fields).collect();
+    let mut text = all.join(". ");
+    if let Some(first) = text.get(..1).map(str::to_uppercase) {
+        text.replace_range(..1, &first);
+        text.push('.');
+    }
+    text
+}
+
+#[derive(Template)]
+#[template(path = "failure.html")]
+struct Failure {
+    frame: Frame,
+    title: &'static str,
+    detail: String,
+}
+
+/// Draws a page.
+pub(super) fn page(status: StatusCode, template: &impl Template) -> Response {
+    match template.render() {
+        Ok(html) => (status, Html(html)).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "a page cannot be drawn");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Badges of systems: two letters made from the name, no two alike.
+
+use std::collections::HashMap;
+
+use super::locale::Locale;
+
+/// A system's letters, and its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Badge {
+    pub(super) letters: String,
+    pub(super) system: String,
+}
+
+/// The badges of the systems of the configuration, in its order.
+pub(super) struct Systems {
+    names: Vec<String>,
+    letters: HashMap<String, String>,
+}
+
+impl Systems {
+    pub(super) fn new(names: &[String]) -> Self {
+        let mut letters: HashMap<String, String> = HashMap::new();
+        for name in names {
+            let free = spellings(name).find(|spelling| !letters.values().any(|taken| taken == spelling));
+            letters.insert(name.clone(), free.unwrap_or_else(|| initials(name)));
+        }
+        Self { names: names.to_vec(), letters }
+    }
+
+    /// The names, in the order of the configuration.
+    pub(super) fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// The badge of any system, also of one that is not configured any more.
+    pub(super) fn badge(&self, system: &str) -> Badge {
+        let letters = self.letters.get(system).cloned().unwrap_or_else(|| initials(system));
+        Badge { letters, system: system.to_owned() }
+    }
+
+    /// One slot for each system of the configuration, empty if it is not among these; then whatever else is.
+    pub(super) fn slots(&self, systems: &[String]) -> Vec<Option<Badge>> {
+        let slot = |name: &String| systems.contains(name).then(|| self.badge(name));
+        let others = systems.iter().filter(|name| !self.names.contains(name));
+        self.names.iter().map(slot).chain(others.map(|name| Some(self.badge(name)))).collect()
+    }
+}
+
+/// The first letters of the first two words, or the first two of the only one.
+fn initials(name: &str) -> String {
+    spellings(name).next().unwrap_or_else(|| "?".to_owned())
+}
+
+/// What the letters may be, best first.
+fn spellings(name: &str) -> impl Iterator<Item = String> {
+    let words: Vec<&str> = name.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).collect();
+    let all: Vec<char> = words.concat().chars().collect();
+    let first = all.first().copied();
+    let second = words.get(1).and_then(|word| word.chars().next());
+    let others = all.into_iter().skip(1).chain('1'..='9');
+    let seconds = second.into_iter().chain(others);
+    seconds.filter_map(move |second| Some(format!("{}{second}", first?).to_uppercase()))
+}
+
+/// What an attribute is called on a page: `loyaltyPoints` is Loyalty points.
+pub(super) fn label(attribute: &str) -> String {
+    let mut label = String::new();
+    let mut before = ' ';
+    for char in attribute.chars() {
+        let begins = char.is_uppercase() && before.is_lowercase() || char.is_ascii_digit() && before.is_alphabetic();
+        match char {
+            '_' | '-' | '.' => label.push(' '),
+            _ if label.is_empty() => label.extend(char.to_uppercase()),
+            _ if begins => {
+                label.push(' ');
+                label.extend(char.to_lowercase());
+            }
+            _ => label.push(char),
+        }
+        before = char;
+    }
+    label
+}
+
+/// How many there are, with the right form of the word.
+pub(super) fn counted(locale: &Locale, count: i64, one: &str, many: &str) -> String {
+    format!("{} {}", locale.count(count), if count == 1 { one } else { many })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn letters_come_from_the_words_and_no_two_systems_share_them() {
+        let names = ["home_delivery", "loyalty", "online_store", "crm", "home_decor", "hd", "x"].map(str::to_owned);
+        let systems = Systems::new(&names);
+        let letters: Vec<String> = names.iter().map(|name| systems.badge(name).letters).collect();
+        assert_eq!(letters, ["HD", "LO", "OS", "CR", "HO", "H1", "X1"]);
+        assert_eq!(systems.badge("gone_system").letters, "GS");
+        let slots = systems.slots(&["crm".to_owned(), "gone_system".to_owned()]);
+        let shown: Vec<&str> = slots.iter().map(|slot| slot.as_ref().map_or(".", |badge| &badge.letters)).collect();
+        assert_eq!(shown, [".", ".", ".", "CR", ".", ".", ".", "GS"]);
+    }
+
+    #[test]
+    fn attributes_are_written_as_words() {
+        for (attribute, written) in [
+            ("loyaltyPoints", "Loyalty points"),
+            ("address1", "Address 1"),
+            ("first_name", "First name"),
+            ("VAT", "VAT"),
+        ] {
+            assert_eq!(label(attribute), written);
+        }
+    }
+}

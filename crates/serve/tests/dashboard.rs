@@ -1,0 +1,559 @@
+//! The dashboard as a browser without JavaScript has it.
+
+use chrono::{TimeDelta, Utc};
+use secrecy::ExposeSecret as _;
+use serde_json::json;
+use serve::keys::{self, NewKey, Role};
+use uuid::Uuid;
+
+use crate::support::base::Base;
+use crate::support::{Answer, Server};
+
+/// Keeps cookies, and sends forms.
+struct Browser<'a> {
+    server: &'a Server,
+    cookies: Vec<(String, String)>,
+    /// Headers of every request, each ending its line.
+    headers: &'static str,
+}
+
+impl<'a> Browser<'a> {
+    fn new(server: &'a Server) -> Self {
+        Self { server, cookies: Vec::new(), headers: "" }
+    }
+
+    /// One that has signed in with a new key.
+    async fn signed_in(base: &'a Base, role: Role, only: Option<&str>) -> Self {
+        let key = base.key(role, only).await;
+        let mut browser = Self::new(&base.server);
+        let answer = browser.sign_in(&key, "/customers").await;
+        assert_eq!((answer.status, answer.location()), (303, "/customers"), "{answer:?}");
+        browser
+    }
+
+    async fn sign_in(&mut self, key: &str, next: &str) -> Answer {
+        let form = self.get(&format!("/sign-in?next={next}")).await;
+        self.post("/sign-in", &[("token", &form.token()), ("next", next), ("key", key)]).await
+    }
+
+    async fn get(&mut self, path: &str) -> Answer {
+        self.send("GET", path, "").await
+    }
+
+    async fn post(&mut self, path: &str, fields: &[(&str, &str)]) -> Answer {
+        let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+        self.send("POST", path, &body).await
+    }
+
+    /// Sends a form of a page, with its token.
+    async fn fill(&mut self, page: &str, path: &str, fields: &[(&str, &str)]) -> Answer {
+        let token = self.get(page).await.token();
+        let fields: Vec<_> = [("token", token.as_str())].into_iter().chain(fields.iter().copied()).collect();
+        self.post(path, &fields).await
+    }
+
+    async fn send(&mut self, method: &str, path: &str, body: &str) -> Answer {
+        let cookies: Vec<String> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nhost: c360\r\nconnection: close\r\ncookie: {}\r\n{}content-length: {}\r\n\
+             content-type: application/x-www-form-urlencoded\r\n\r\n{body}",
+            cookies.join("; "),
+            self.headers,
+            body.len(),
+        );
+        let answer = self.server.send(request.as_bytes()).await;
+        for set in answer.set_cookies() {
+            let (name, value) = set.split(';').next().unwrap().split_once('=').unwrap();
+            self.cookies.retain(|(known, _)| known != name);
+            if !set.contains("Max-Age=0;") {
+                self.cookies.push((name.to_owned(), value.to_owned()));
+            }
+        }
+        answer
+    }
+
+    fn cookie(&self, name: &str) -> Option<&str> {
+        self.cookies.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+}
+
+impl Answer {
+    fn header(&self, name: &str) -> Option<&str> {
+        self.head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+    }
+
+    fn location(&self) -> &str {
+        let location = self.exact_head.lines().find_map(|line| line.strip_prefix("location: "));
+        location.unwrap_or_else(|| panic!("{self:?} leads nowhere"))
+    }
+
+    fn set_cookies(&self) -> impl Iterator<Item = &str> {
+        self.exact_head.lines().filter_map(|line| line.strip_prefix("set-cookie: "))
+    }
+
+    /// The value of the first field of this name.
+    fn field(&self, name: &str) -> String {
+        let (_, rest) =
+            self.body.split_once(&format!("name=\"{name}\" value=\"")).unwrap_or_else(|| panic!("{self:?}"));
+        rest.split_once('"').unwrap().0.to_owned()
+    }
+
+    fn token(&self) -> String {
+        self.field("token")
+    }
+
+    /// The addresses of links and forms that contain this.
+    fn leads(&self, part: &str) -> Vec<String> {
+        let attributes = ["href=\"", "action=\"", "src=\""].into_iter().flat_map(|name| self.body.split(name).skip(1));
+        let paths = attributes.map(|rest| rest.split('"').next().unwrap().replace("&#38;", "&"));
+        paths.filter(|path| path.contains(part)).collect()
+    }
+}
+
+#[tokio::test]
+async fn whoever_has_not_signed_in_does_that_first_and_comes_back() {
+    let base = Base::new().await;
+    let ann = base.customer("ann@x.example", json!({"name": "Ann"})).await;
+    let mut browser = Browser::new(&base.server);
+    assert_eq!(browser.get("/").await.location(), "/customers");
+    let asked = browser.get("/customers?q=a%20b").await;
+    assert_eq!((asked.status, asked.location()), (303, "/sign-in?next=%2Fcustomers%3Fq%3Da%2520b"));
+    let posted = browser.post(&format!("/customers/{ann}/notes"), &[("text", "a")]).await;
+    assert_eq!(posted.location(), format!("/sign-in?next=%2Fcustomers%2F{ann}"));
+    // A link on another site brings no cookie: the page asks for itself once more, and nobody is signed out.
+    browser.headers = "sec-fetch-site: cross-site\r\n";
+    let linked = browser.get("/customers").await;
+    assert!(linked.status == 200 && linked.body.contains("http-equiv=\"refresh\""), "{linked:?}");
+    browser.headers = "";
+
+    let key = base.key(Role::Viewer, None).await;
+    for elsewhere in ["https://x.example", "//x.example", "/\\x.example", "javascript:alert(1)"] {
+        let answer = Browser::new(&base.server).sign_in(&key, elsewhere).await;
+        assert_eq!(answer.location(), "/customers", "{elsewhere}");
+    }
+    assert_eq!(browser.sign_in(&key, "/customers/ann@x.example").await.location(), "/customers/ann@x.example");
+    assert!(browser.get("/customers/ann@x.example").await.body.contains("<h1>Ann</h1>"));
+    let out = browser.fill("/customers", "/sign-out", &[]).await;
+    assert_eq!((out.status, out.location()), (303, "/sign-in"));
+    assert_eq!(browser.get("/customers").await.status, 303);
+}
+
+#[tokio::test]
+async fn a_cookie_holds_no_key_and_ends_with_the_key() {
+    let base = Base::new().await;
+    let mut connection = staging::connect(&base.options).await.unwrap();
+    let new = |name: &str, hours| NewKey {
+        name: name.to_owned(),
+        role: Role::Viewer,
+        only: None,
+        expires_at: Some(Utc::now() + TimeDelta::hours(hours)),
+    };
+    let (key, secret) = keys::add(&mut connection, &new("ann", 1), Utc::now()).await.unwrap();
+    let (_, expired) = keys::add(&mut connection, &new("expired", -1), Utc::now()).await.unwrap();
+    let mut browser = Browser::new(&base.server);
+    let wrong = browser.sign_in(&format!("{}x", secret.expose_secret()), "/").await;
+    assert!(wrong.status == 403 && wrong.body.contains("This key is not valid"), "{wrong:?}");
+    let expired = browser.sign_in(expired.expose_secret(), "/").await;
+    assert!(expired.status == 403 && expired.body.contains("This key has expired"), "{expired:?}");
+    assert!(browser.cookie("c360_session").is_none());
+
+    let answer = browser.sign_in(secret.expose_secret(), "/").await;
+    let set = answer.set_cookies().find(|set| set.starts_with("c360_session=")).unwrap();
+    for part in ["; Path=/", "; Max-Age=43200", "; HttpOnly", "; SameSite=Strict"] {
+        assert!(set.contains(part), "{set}");
+    }
+    assert!(!set.contains("Secure") && !set.contains(&secret.expose_secret()[13..]), "{set}");
+    let mut behind_tls = Browser::new(&base.server);
+    behind_tls.headers = "x-forwarded-proto: https\r\n";
+    let answer = behind_tls.sign_in(secret.expose_secret(), "/").await;
+    assert!(answer.set_cookies().all(|set| set.ends_with("; Secure")), "{answer:?}");
+
+    assert_eq!(browser.get("/customers").await.status, 200);
+    let mut forged = Browser::new(&base.server);
+    let cookie = browser.cookie("c360_session").unwrap();
+    let other = if cookie.starts_with('A') { "B" } else { "A" };
+    forged.cookies.push(("c360_session".to_owned(), format!("{other}{}", &cookie[1..])));
+    assert_eq!(forged.get("/customers").await.status, 303);
+    // What a visitor gets before signing in opens nothing.
+    let mut visitor = Browser::new(&base.server);
+    visitor.get("/sign-in").await;
+    let visiting = visitor.cookie("c360_visit").unwrap().to_owned();
+    visitor.cookies = vec![("c360_session".to_owned(), visiting)];
+    assert_eq!(visitor.get("/customers").await.status, 303);
+
+    keys::revoke(&mut connection, &key.prefix, Utc::now()).await.unwrap();
+    let since = std::time::Instant::now();
+    while browser.get("/customers").await.status == 200 {
+        assert!(since.elapsed() < std::time::Duration::from_secs(20), "a revoked key still shows customers");
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn many_wrong_keys_are_slowed_down_and_lock_nobody_out() {
+    let base = Base::new().await;
+    let key = base.key(Role::Viewer, None).await;
+    let mut browser = Browser::new(&base.server);
+    let token = browser.get("/sign-in").await.token();
+    let mut refused = 0;
+    for _ in 0..25 {
+        let answer = browser.post("/sign-in", &[("token", &token), ("key", "c360_guess")]).await;
+        refused += usize::from(answer.status == 429);
+    }
+    assert!((1..=10).contains(&refused), "{refused}");
+    assert_eq!(Browser::new(&base.server).sign_in(&key, "/").await.status, 303);
+}
+
+#[tokio::test]
+async fn a_form_counts_only_for_whom_it_was_made() {
+    let base = Base::new().await;
+    let ann = base.customer("ann@x.example", json!({"name": "Ann"})).await;
+    let key = base.key(Role::Agent, None).await;
+    let mut stranger = Browser::new(&base.server);
+    let refused = stranger.post("/sign-in", &[("key", &key)]).await;
+    assert_eq!((refused.status, stranger.cookie("c360_session")), (403, None), "no other site signs anybody in");
+
+    let mut browser = Browser::signed_in(&base, Role::Agent, None).await;
+    let mut other = Browser::signed_in(&base, Role::Agent, None).await;
+    let page = format!("/customers/{ann}");
+    let others = other.get(&page).await.token();
+    let notes = format!("{page}/notes");
+    for token in ["", "x", &others] {
+        for path in [notes.as_str(), "/sign-out", "/theme"] {
+            let refused = browser.post(path, &[("token", token), ("text", "a"), ("theme", "dark")]).await;
+            assert!(refused.status == 403 && refused.body.contains("not made for you"), "{path} {refused:?}");
+            assert!(refused.set_cookies().next().is_none());
+        }
+    }
+    assert_eq!(browser.post(&notes, &[("text", "a")]).await.status, 403);
+    let count: i64 =
+        sqlx::query_scalar("select count(*) from customer360.entries").fetch_one(&base.pool).await.unwrap();
+    assert_eq!(count, 0);
+}
+
+#[tokio::test]
+async fn pages_load_only_our_own_files_and_nobody_keeps_or_frames_them() {
+    let base = Base::new().await;
+    let mut browser = Browser::signed_in(&base, Role::Agent, None).await;
+    let ann = base.customer("ann@x.example", json!({"name": "Ann"})).await;
+    let page = format!("/customers/{ann}");
+    for path in ["/sign-in", "/customers", &page, "/customers/nobody@x.example", "/customers?sort=x", "/customers/a"] {
+        let answer = browser.get(path).await;
+        let policy = answer.header("content-security-policy").unwrap_or_else(|| panic!("{path}: {answer:?}"));
+        for part in ["default-src 'none'", "script-src 'self'", "style-src 'self'", "frame-ancestors 'none'"] {
+            assert!(policy.contains(part), "{policy}");
+        }
+        assert!(!policy.contains("unsafe"), "{policy}");
+        let said = |name| answer.header(name);
+        assert_eq!((said("x-content-type-options"), said("referrer-policy")), (Some("nosniff"), Some("no-referrer")));
+        assert_eq!(said("cache-control"), Some("no-store"), "{path}");
+        assert!(!answer.body.contains(" style=") && !answer.body.contains("<style"), "{path}");
+        assert!(!answer.body.contains("<script>") && !answer.body.contains(" onclick"), "{path}");
+        assert!(answer.body.len() < 100_000);
+    }
+    let assets = browser.get("/customers").await.leads("/assets/");
+    assert!(assets.len() >= 3, "{assets:?}");
+    for asset in assets {
+        let answer = Browser::new(&base.server).get(&asset).await;
+        assert_eq!((answer.status, answer.header("cache-control")), (200, Some("public, max-age=31536000, immutable")));
+        assert_eq!(Browser::new(&base.server).get(&asset.replace('.', "x.")).await.status, 404);
+    }
+}
+
+#[tokio::test]
+async fn what_sources_and_people_write_is_text_and_nothing_else() {
+    let base = Base::new().await;
+    let bad = r#""><script>alert(1)</script><img src=x onerror=alert(1)>{{7*7}}"#;
+    let ann = base.customer("ann@x.example", json!({"name": bad, "city": bad, "phone": bad})).await;
+    base.order(ann, bad, None, bad).await;
+    base.interaction(bad, "2026-11-20T03:00:00Z", bad, &[("ann@x.example", Some(ann))]).await;
+    base.run(&format!(
+        "create table customer360.changes_of_test partition of customer360.changes default;
+         insert into customer360.changes (customer_id, at, attribute, old, new, system, cause)
+         values ('{ann}', now(), '<b>', '\"<i>\"', '\"<u>\"', '<s>', '<script>')"
+    ))
+    .await;
+    let mut browser = Browser::signed_in(&base, Role::Agent, None).await;
+    let page = format!("/customers/{ann}");
+    let markdown = "**bold** <script>alert(1)</script> [x](javascript:alert(1)) ![p](https://x.example/p.gif)";
+    for (kind, fields) in [
+        ("notes", vec![("text", markdown)]),
+        ("contacts", vec![("value", bad), ("label", bad)]),
+        ("links", vec![("url", "https://x.example/\"onmouseover=\"alert(1)"), ("title", bad)]),
+        ("complaint", vec![("text", bad)]),
+    ] {
+        let added = browser.fill(&page, &format!("{page}/{kind}"), &fields).await;
+        assert_eq!(added.status, 303, "{added:?}");
+    }
+    let note = browser.get(&page).await.leads("/notes/").remove(0);
+    let query: String = form_urlencoded::byte_serialize(bad.as_bytes()).collect();
+    let searched = format!("/customers?q={query}&city={query}");
+    let wrong = format!("/customers?{query}=1");
+    for path in [&page, "/customers", &searched, &wrong, &note.replace("/remove", ""), &format!("/customers/{query}")] {
+        let answer = browser.get(path).await;
+        assert!(answer.status < 500, "{answer:?}");
+        for tag in [
+            "<script>",
+            "<img src=x",
+            "<b>\"",
+            "<i>",
+            "<u>",
+            "<s>",
+            "javascript:alert(1)\"",
+            "\"onmouseover",
+            "p.gif\">\n<",
+        ] {
+            assert!(!answer.body.contains(tag), "{path}: {tag} in {}", answer.body);
+        }
+    }
+    let shown = browser.get(&page).await.body;
+    assert!(
+        shown.contains("<strong>bold</strong> &lt;script&gt;alert(1)&lt;/script&gt; <a href=\"\">x</a>"),
+        "{shown}"
+    );
+    let refused =
+        browser.fill(&page, &format!("{page}/links"), &[("url", "javascript:alert(1)"), ("title", "a")]).await;
+    assert!(refused.status == 422 && refused.body.contains("begins with https://"), "{refused:?}");
+    assert!(refused.body.contains("value=\"javascript:alert(1)\"") && refused.body.contains("aria-invalid"));
+}
+
+#[tokio::test]
+async fn a_note_is_added_edited_deleted_and_undone_by_forms() {
+    let base = Base::new().await;
+    let ann = base.customer("ann@x.example", json!({"name": "Ann"})).await;
+    let mut browser = Browser::signed_in(&base, Role::Agent, None).await;
+    let page = format!("/customers/{ann}");
+    let form = browser.get(&page).await;
+    let sent = [("token", form.token()), ("once", form.field("once")), ("text", "one **lamp**".to_owned())];
+    let sent: Vec<(&str, &str)> = sent.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let added = browser.post(&format!("{page}/notes"), &sent).await;
+    assert_eq!(added.status, 303, "{added:?}");
+    let again = browser.post(&format!("{page}/notes"), &sent).await;
+    assert_eq!(again.location(), added.location(), "sent twice, written once");
+    let shown = browser.get(added.location()).await;
+    assert!(shown.body.contains("Note added.") && shown.body.contains("one <strong>lamp</strong>"), "{shown:?}");
+
+    let note = shown.leads("/remove").remove(0).replace("/remove", "");
+    let first = browser.get(&note).await;
+    assert!(first.body.contains("one **lamp**</textarea>"), "{first:?}");
+    let version = first.field("version");
+    let changed = browser.fill(&note, &note, &[("version", &version), ("text", "two lamps")]).await;
+    assert!(browser.get(changed.location()).await.body.contains("Note changed."));
+    let late = browser.fill(&note, &note, &[("version", &version), ("text", "three")]).await;
+    assert_eq!(late.status, 409, "{late:?}");
+    assert!(
+        late.body.contains("has changed this")
+            && late.body.contains("two lamps")
+            && late.body.contains("three</textarea>")
+    );
+    let empty = browser.fill(&note, &note, &[("version", "2"), ("text", " ")]).await;
+    assert!(empty.status == 422 && empty.body.contains("Write text of 1 to 20000 characters"), "{empty:?}");
+
+    let removed = browser.fill(&page, &format!("{note}/remove"), &[("version", "2")]).await;
+    let gone = browser.get(removed.location()).await;
+    assert!(gone.body.contains("Note deleted.") && !gone.body.contains("two lamps"), "{gone:?}");
+    assert_eq!(browser.get(&note).await.status, 404);
+    let undo = gone.leads("/undo").remove(0);
+    let undone = browser.post(&undo, &[("token", &gone.token()), ("version", &gone.field("version"))]).await;
+    let back = browser.get(undone.location()).await;
+    assert!(back.body.contains("Last change undone.") && back.body.contains("two lamps"), "{back:?}");
+    // A form without a version changes nothing.
+    assert_eq!(browser.fill(&page, &format!("{note}/remove"), &[]).await.status, 412);
+}
+
+#[tokio::test]
+async fn viewers_see_no_forms_and_write_nothing() {
+    let base = Base::new().await;
+    let ann = base.customer("ann@x.example", json!({"name": "Ann"})).await;
+    base.note(ann, "a note", "2026-11-20T03:00:00Z").await;
+    let mut browser = Browser::signed_in(&base, Role::Viewer, None).await;
+    let page = format!("/customers/{ann}");
+    let shown = browser.get(&page).await;
+    assert!(shown.body.contains("a note") && !shown.body.contains("<textarea") && shown.leads("/remove").is_empty());
+    let refused = browser.fill(&page, &format!("{page}/notes"), &[("text", "a")]).await;
+    assert!(refused.status == 403 && refused.body.contains("Not allowed"), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_key_with_a_row_filter_sees_its_customers_on_every_page() {
+    let base = Base::new().await;
+    let nh = base.customer("nh@x.example", json!({"name": "Nan Hill", "state": "NH"})).await;
+    let me = base.customer("me@x.example", json!({"name": "Mel Hill", "state": "ME"})).await;
+    base.note(me, "secret", "2026-11-20T03:00:00Z").await;
+    base.order(me, "1", None, "7").await;
+    let note: Uuid =
+        sqlx::query_scalar("select entry_id from customer360.entries").fetch_one(&base.pool).await.unwrap();
+    let mut browser = Browser::signed_in(&base, Role::Agent, Some("state in ('NH')")).await;
+    for path in ["/customers", "/customers?q=hill", "/customers?q=Mel+Hill", "/customers?state=NH&state=ME"] {
+        let answer = browser.get(path).await;
+        assert!(!answer.body.contains("Mel Hill</a>") && !answer.body.contains(&me.to_string()), "{path}: {answer:?}");
+    }
+    let footer = browser.get(&format!("/customers/{nh}")).await;
+    assert!(footer.body.contains("customers with state in (&#39;NH&#39;)"), "{footer:?}");
+    let nobody = browser.get(&format!("/customers/{}", Uuid::new_v4())).await;
+    for path in [
+        format!("/customers/{me}"),
+        "/customers/me@x.example".to_owned(),
+        format!("/customers/{me}/timeline"),
+        format!("/customers/{me}/notes/{note}"),
+        format!("/customers/{nh}/notes/{note}"),
+    ] {
+        let answer = browser.get(&path).await;
+        assert_eq!(answer.status, 404, "{path}");
+        let without_request = |answer: &Answer| answer.body.split("Request").next().unwrap().to_owned();
+        assert_eq!(without_request(&answer), without_request(&nobody), "{path}: as one that does not exist");
+    }
+    let own = format!("/customers/{nh}");
+    for path in [
+        format!("/customers/{me}/notes"),
+        format!("/customers/{me}/notes/{note}"),
+        format!("/customers/{nh}/notes/{note}"),
+    ] {
+        let answer = browser.fill(&own, &path, &[("text", "mine"), ("version", "1")]).await;
+        assert!(answer.status == 404 || answer.status == 412, "{path}: {answer:?}");
+    }
+    for action in ["remove", "undo"] {
+        let answer = browser.fill(&own, &format!("/customers/{me}/notes/{note}/{action}"), &[("version", "1")]).await;
+        assert_eq!(answer.status, 404, "{answer:?}");
+    }
+    let said: String =
+        sqlx::query_scalar("select content ->> 'text' from customer360.entries").fetch_one(&base.pool).await.unwrap();
+    assert_eq!(said, "secret");
+}
+
+#[tokio::test]
+async fn an_old_id_leads_to_the_new_one_also_for_forms() {
+    let base = Base::new().await;
+    let old = base.customer("old@x.example", json!({"name": "Old"})).await;
+    let ann = base.customer("ann@x.example", json!({"name": "Ann"})).await;
+    base.run(&format!(
+        "update customer360.customers set deleted_at = now() where customer_id = '{old}';
+         insert into customer360.redirects values ('{old}', '{ann}', now())"
+    ))
+    .await;
+    let mut browser = Browser::signed_in(&base, Role::Agent, None).await;
+    let moved = browser.get(&format!("/customers/{old}")).await;
+    assert_eq!((moved.status, moved.location()), (307, format!("/customers/{ann}").as_str()));
+    assert!(browser.get(&format!("/customers/{ann}")).await.body.contains("Merged with customer"));
+    let form = format!("/customers/{ann}");
+    let posted = browser.fill(&form, &format!("/customers/{old}/notes"), &[("text", "a")]).await;
+    assert_eq!((posted.status, posted.location()), (307, format!("/customers/{ann}/notes").as_str()));
+}
+
+#[tokio::test]
+async fn customers_are_searched_filtered_sorted_and_paged_by_links() {
+    let base = Base::new().await;
+    for number in 0..120 {
+        let state = if number % 2 == 0 { "NH" } else { "VT" };
+        let name = format!("Person {number:03}");
+        base.customer(&format!("p{number:03}@x.example"), json!({"name": name, "city": "Keene", "state": state})).await;
+    }
+    let mut browser = Browser::signed_in(&base, Role::Viewer, None).await;
+    let names = |answer: &Answer| -> Vec<String> {
+        answer
+            .body
+            .split("<th scope=\"row\">")
+            .skip(1)
+            .map(|rest| rest.split(['>', '<']).nth(2).unwrap().to_owned())
+            .collect()
+    };
+    let (mut path, mut seen) = ("/customers?state=NH&sort=name&q=&system=".to_owned(), Vec::new());
+    loop {
+        let answer = browser.get(&path).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        seen.extend(names(&answer));
+        match answer.leads("cursor=").first() {
+            Some(next) => path.clone_from(next),
+            None => break,
+        }
+    }
+    let expected: Vec<String> = (0..120).step_by(2).map(|number| format!("Person {number:03}")).collect();
+    assert_eq!(seen, expected);
+    let sorted = browser.get("/customers?sort=name").await;
+    assert!(sorted.body.contains("aria-sort=\"ascending\"") && !sorted.leads("sort=-name").is_empty(), "{sorted:?}");
+    let found = browser.get("/customers?q=persn+017").await;
+    assert!(names(&found)[0] == "Person 017" && found.body.contains("best match first"), "{found:?}");
+    assert!(found.body.contains("<abbr class=\"badge\" title=\"home_delivery\">HD</abbr>"));
+    let filtered = browser.get("/customers?state=NH&state=VT&q=person").await;
+    assert!(filtered.leads("state=VT&q=person").iter().any(|link| !link.contains("NH")), "a filter can be taken off");
+    let none = browser.get("/customers?q=zzzzzzzz").await;
+    assert!(none.status == 200 && none.body.contains("No customer matches “zzzzzzzz”"), "{none:?}");
+    for (query, said) in
+        [("sort=x", "Sort: one of name"), ("stat=NH", "did you mean `state`"), ("cursor=x", "Cursor: the")]
+    {
+        let wrong = browser.get(&format!("/customers?{query}")).await;
+        assert!(wrong.status == 400 && wrong.body.contains(said), "{wrong:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_customer_is_shown_with_what_systems_disagree_about() {
+    let base = Base::new().await;
+    let ann = base.customer("ann@x.example", json!({"name": "Ann Hill", "city": "Keene", "state": "NH"})).await;
+    base.run(&format!(
+        "insert into customer360.xrefs
+             (system, external_id, customer_id, match_key, email, external_id_json, attributes, credential, position,
+              observed_at, first_seen_at, last_seen_at)
+         values ('loyalty', '27', '{ann}', 'ann@x.example', 'ann@x.example', '27',
+                 '{{\"name\": \"A. Hill\", \"city\": \"Keene\", \"state\": null}}', null, '', now(), now(), now());
+         insert into customer360.products (system, product_id, name, attributes, position)
+         values ('online_store', '7', 'Lamp', '{{}}', '')"
+    ))
+    .await;
+    base.order(ann, "118", Some("2026-11-17T20:14:00Z"), "7").await;
+    for number in 0..30 {
+        base.note(ann, &format!("note {number:02}"), &format!("2026-10-{:02}T03:00:00Z", number + 1)).await;
+    }
+    let mut browser = Browser::signed_in(&base, Role::Viewer, None).await;
+    browser.headers = "accept-language: de-DE,de\r\n";
+    let page = browser.get(&format!("/customers/{ann}")).await;
+    let shown = |text: &str| assert!(page.body.contains(text), "{text} is not in {}", page.body);
+    shown("A. Hill");
+    shown("loyalty 27, <time");
+    shown("home_delivery comes first in the rules.");
+    shown("1 attribute disagrees");
+    shown("Keene<br>NH");
+    shown("Order 118 for 12,50");
+    shown("2 × Lamp");
+    shown("Notes <span class=\"count\">30</span>");
+    assert!(!page.body.contains("digest-of-a-password"));
+
+    let (mut path, mut notes) = (page.leads("/timeline?").remove(0), page.body.matches("<p>note ").count());
+    loop {
+        let older = browser.get(&path).await;
+        notes += older.body.matches("<p>note ").count();
+        match older.leads("/timeline?").first() {
+            Some(next) => path.clone_from(next),
+            None => break,
+        }
+    }
+    assert_eq!(notes, 30, "older pages go on where the first ends");
+    let orders = browser.get(&format!("/customers/{ann}?type=order")).await;
+    assert!(orders.body.contains("Order 118 for") && !orders.body.contains("<p>note "));
+    assert_eq!(browser.get(&format!("/customers/{ann}?type=x")).await.status, 400);
+}
+
+#[tokio::test]
+async fn the_choice_of_light_and_dark_is_drawn_by_the_server() {
+    let base = Base::new().await;
+    let mut browser = Browser::signed_in(&base, Role::Viewer, None).await;
+    assert!(!browser.get("/customers").await.body.contains("data-theme"));
+    let chosen = browser.fill("/customers", "/theme", &[("theme", "dark"), ("next", "/customers?q=a")]).await;
+    assert_eq!(chosen.location(), "/customers?q=a");
+    assert!(browser.get("/customers").await.body.contains("<html lang=\"en\" data-theme=\"dark\">"));
+    browser.fill("/customers", "/theme", &[("theme", "system"), ("next", "//x.example")]).await;
+    assert!(!browser.get("/customers").await.body.contains("data-theme"));
+    browser.cookies.push(("c360_zone".to_owned(), "America/New_York".to_owned()));
+    browser.cookies.push(("c360_theme".to_owned(), "\"><script>".to_owned()));
+    let page = browser.get("/customers").await.body;
+    assert!(page.contains("Times in America/New_York") && !page.contains("<script>"));
+}
+
+#[tokio::test]
+async fn a_database_that_is_away_is_said_on_a_page() {
+    let server = crate::support::server_without_database().await;
+    let mut browser = Browser::new(&server);
+    let answer = browser.sign_in("c360_whatever", "/").await;
+    assert!(answer.status == 503 && answer.body.contains("<h1>The database does not answer</h1>"), "{answer:?}");
+    assert_eq!(answer.header("retry-after"), Some("1"));
+}

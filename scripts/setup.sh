@@ -2,8 +2,8 @@
 # Installs what `make demo` and `make test` need, and nothing else.
 #
 #   scripts/setup.sh demo    Postgres server binaries, a C toolchain for librdkafka; checks for Rust
-#   scripts/setup.sh test    the same, and a JDK, Maven, MariaDB, Perl, Python, promtool, systemd-analyze, and the Kafka jars
-#                            and client for the tests
+#   scripts/setup.sh test    the same, and a JDK, Maven, MariaDB, Perl, Python, promtool, systemd-analyze, Chromium, Node.js, and
+#                            the Kafka jars, the Kafka client and the browser's driver for the tests
 #   scripts/setup.sh compose the same as test, and a Docker engine, debootstrap and compose (or Go to build it with)
 #
 # Says nothing when nothing is missing. As root on a system with apt-get it installs what is missing;
@@ -12,7 +12,7 @@
 set -euo pipefail
 
 readonly here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-readonly min_postgres=15 min_java=17 min_go_minor=24
+readonly min_postgres=15 min_java=17 min_go_minor=24 min_node=18
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 have() { command -v "$1" >/dev/null 2>&1; }
@@ -45,6 +45,8 @@ has_perl() { have perl && perl -MIPC::Cmd -MFindBin -e 1 2>/dev/null; }
 has_setpriv() { have setpriv && have flock; }
 has_promtool() { have promtool; }
 has_systemd_analyze() { have systemd-analyze; }
+has_chromium() { have chromium; }
+has_node() { have npm && [ "$(major node --version)" -ge "$min_node" ]; }
 has_docker() { have docker && (PATH=$PATH:/usr/sbin && have dockerd && have iptables); }
 has_debootstrap() { (PATH=$PATH:/usr/sbin && have debootstrap); }
 # Debian's Go is older than what compose is written for.
@@ -71,6 +73,8 @@ readonly test_parts=(
   "has_setpriv:util-linux:util-linux (setpriv, flock)"
   "has_promtool:prometheus:promtool, which comes with Prometheus"
   "has_systemd_analyze:systemd:systemd-analyze, which comes with systemd"
+  "has_chromium:chromium:Chromium (chromium)"
+  "has_node:nodejs npm:Node.js $min_node or newer with npm"
 )
 readonly compose_parts=(
   "has_docker:docker.io iptables:a Docker engine (docker, dockerd, iptables)"
@@ -184,4 +188,4 @@ status=0
 check_rust || status=1
 install_or_tell "${parts[@]}" || status=1
 [ "$status" = 0 ] || exit "$status"
-[ "$1" = demo ] || { "$here/fetch-jars.sh" && "$here/fetch-python.sh" avro && "$here/fetch-python.sh" hostile; } >/dev/null
+[ "$1" = demo ] || { "$here/fetch-jars.sh" && "$here/fetch-python.sh" avro && "$here/fetch-python.sh" hostile && "$here/fetch-browser.sh"; } >/dev/null

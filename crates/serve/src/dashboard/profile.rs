@@ -10,6 +10,8 @@ use super::locale::{Locale, Moment};
 use super::systems::{Badge, Systems, label};
 use crate::api::customer::{Customer, Xref};
 
+const MAX_CODE_BYTES: usize = 3;
+
 /// An attribute, or some that come together.
 pub(super) struct Row {
     pub(super) label: String,
@@ -168,8 +170,19 @@ impl Of<'_> {
     }
 }
 
+/// One line for each value; a state's code stands before what follows it, as on an envelope.
 fn lines<'v>(set: &[String], value: impl Fn(&String) -> Option<&'v Value>) -> Vec<String> {
-    set.iter().filter_map(|name| value(name).filter(|value| has_value(value)).map(text)).collect()
+    let mut lines: Vec<String> = Vec::new();
+    for said in set.iter().filter_map(|name| value(name).filter(|value| has_value(value)).map(text)) {
+        match lines.last_mut().filter(|line| line.len() <= MAX_CODE_BYTES) {
+            Some(code) => {
+                code.push(' ');
+                code.push_str(&said);
+            }
+            None => lines.push(said),
+        }
+    }
+    lines
 }
 
 fn has_value(value: &Value) -> bool {

@@ -1,0 +1,22 @@
+//! The dashboard in a real Chromium: what an agent does in a day, with and without JavaScript, and what axe-core finds.
+
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+mod world;
+
+use world::World;
+
+#[tokio::test]
+async fn an_agent_finds_a_customer_and_keeps_notes_with_the_keyboard() {
+    World::new().await.travel("agent", "agent");
+}
+
+#[tokio::test]
+async fn an_agent_does_the_same_without_javascript() {
+    World::new().await.travel("agent-without-script", "agent");
+}
+
+#[tokio::test]
+async fn axe_finds_nothing_on_any_page_in_light_and_dark_on_desktop_and_phone() {
+    World::new().await.travel("look", "agent");
+}

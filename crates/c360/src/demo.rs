@@ -15,6 +15,9 @@ mod world;
 use std::io::{self, ErrorKind, IsTerminal};
 use std::net::{SocketAddr, TcpListener};
 
+use chrono::Utc;
+use serve::keys::{self, NewKey, Role};
+
 use crate::cli;
 use crate::exit::Exit;
 use crate::{daemon, stop};
@@ -38,14 +41,16 @@ pub async fn run(args: cli::Demo) -> anyhow::Result<Exit> {
         let summary = results::summary(&mut database).await?;
         unless_nobody_reads(print::text(&mut io::stdout().lock(), &reference, &orders, &summary))?;
     }
-    drop(database);
     if args.once || !io::stdout().is_terminal() {
         return Ok(exit);
     }
+    let operator = NewKey { name: "demo".to_owned(), role: Role::Operator, only: None, expires_at: None };
+    let (_, key) = keys::add(&mut database, &operator, Utc::now()).await?;
+    drop(database);
 
     let wanted = installation.config.http.listen;
     installation.config.http.listen = free(wanted);
-    world.invite(&installation);
+    world.invite(&installation, &key);
     // The world must be there as long as the daemon: it ends after it.
     Box::pin(daemon::run(installation, true, cancel)).await
 }

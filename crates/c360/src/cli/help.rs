@@ -72,7 +72,7 @@ It needs no set-up: Postgres is a throw-away cluster, the online store is a smal
 is librdkafka's mock cluster, which is good for a demo and nothing else. All of it is gone when the command ends. No \
 configuration file is read.
 
-Without --once it serves the dashboard, prints where, and runs until Ctrl-C.";
+Without --once it serves the dashboard, prints where and a key to sign in with, and runs until Ctrl-C.";
 pub(super) const DEMO_END: &str = "\
 Examples:
   c360 demo

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use chrono::{Days, NaiveDate, NaiveTime};
 use embedded_postgres::{Cluster, Options};
+use secrecy::{ExposeSecret, SecretString};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -81,16 +82,17 @@ impl World {
         said.into_iter().chain(more.into_iter().flatten().map(|(name, value)| (name.to_owned(), value))).collect()
     }
 
-    /// Says what can be tried while the daemon runs.
-    pub(super) fn invite(&self, installation: &Installation) {
+    /// Says what can be tried while the daemon runs. `key` opens the API and the dashboard.
+    pub(super) fn invite(&self, installation: &Installation, key: &SecretString) {
         tell(&format!(
             "\nThe daemon runs until Ctrl-C; then all of this is gone.\n\
-             \x20 dashboard and API  http://{}\n\
+             \x20 dashboard and API  http://{}, sign in with {}\n\
              \x20 database           psql '{}'\n\
              \x20 loyalty            drop another loyalty_members_YYYY-MM-DD.csv into {}\n\
              \x20 home_delivery      the mock Kafka listens on {}\n\
              \x20 online_store       the sample store is http://{}",
             installation.config.http.listen,
+            key.expose_secret(),
             // Only a cluster that keeps its data has a password.
             self.cluster.url_for(DATABASE),
             loyalty_directory(self.directory.path()).display(),

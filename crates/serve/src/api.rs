@@ -16,7 +16,7 @@ mod etag;
 mod fields;
 mod insights;
 mod interactions;
-mod lists;
+pub(crate) mod lists;
 mod openapi;
 pub(crate) mod page;
 pub(crate) mod params;

@@ -12,6 +12,7 @@ mod customer;
 mod customers;
 mod entries;
 mod frame;
+mod lists;
 mod locale;
 mod markdown;
 mod profile;
@@ -61,6 +62,8 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .route("/customers", get(customers::show))
         .route("/customers/{customer}", get(customer::show))
         .route("/customers/{customer}/timeline", get(customer::older))
+        .route("/customers/{customer}/lists", post(lists::put))
+        .route("/customers/{customer}/lists/remove", post(lists::take))
         .route("/customers/{customer}/{kind}", post(entries::add))
         .route("/customers/{customer}/{kind}/{entry_id}", get(entries::show).post(entries::change))
         .route("/customers/{customer}/{kind}/{entry_id}/remove", post(entries::remove))

@@ -116,7 +116,7 @@ pub(super) async fn remove(
     ),
     responses((status = 204, description = "The customer is on the list")),
 )]
-pub(super) async fn put(
+pub(crate) async fn put(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Path((name, customer)): Path<(String, String)>,
@@ -143,7 +143,7 @@ pub(super) async fn put(
     ),
     responses((status = 204, description = "The customer is not on the list")),
 )]
-pub(super) async fn take(
+pub(crate) async fn take(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Path((name, customer)): Path<(String, String)>,

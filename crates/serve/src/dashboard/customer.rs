@@ -9,7 +9,6 @@ use axum::response::Response;
 use serde_json::Value;
 use sqlx::types::{Json as FromJson, Uuid};
 
-use super::Dashboard;
 use super::entries::{Field, fields, is_kind};
 use super::frame::{Frame, page};
 use super::locale::{Locale, Moment};
@@ -18,6 +17,7 @@ use super::session::once;
 use super::systems::{Badge, label};
 use super::timeline::{Day, Drawing, Item, Order, Products, products_of, segment};
 use super::visitor::Reader;
+use super::{Dashboard, lists};
 use crate::api::customer::{self, Customer, Refusal};
 use crate::api::params::Params;
 use crate::api::timeline::{self, Happened};
@@ -41,6 +41,9 @@ struct Whole {
     disagree: usize,
     xrefs: Vec<System>,
     lists: Vec<String>,
+    keeps_lists: bool,
+    /// Those that the customer can be put on.
+    other_lists: Vec<String>,
     contacts: Vec<Item>,
     links: Vec<Item>,
     orders: Vec<Order>,
@@ -131,6 +134,7 @@ async fn whole(dashboard: &Dashboard, reader: &Reader, named: &str, mut params: 
     let counts = Counts::read(dashboard, reader, customer_id).await?;
     let shown = customer.timeline.items.iter().chain(&orders.items);
     let products = products(dashboard, reader, shown).await?;
+    let keepable = lists::keepable(dashboard, reader).await?;
 
     let drawing = Drawing { customer_id, products: &products, systems: &dashboard.systems, locale };
     let of_kind = |kind: &str| {
@@ -171,6 +175,8 @@ async fn whole(dashboard: &Dashboard, reader: &Reader, named: &str, mut params: 
         days: drawing.days(&customer.timeline.items),
         older: customer.timeline.next_cursor.as_ref().map(|cursor| older_link(customer_id, &types, cursor)),
         email: customer.email.unwrap_or_default(),
+        keeps_lists: !keepable.is_empty(),
+        other_lists: keepable.into_iter().filter(|list| !customer.lists.contains(list)).collect(),
         lists: customer.lists,
         frame,
     })
@@ -179,6 +185,9 @@ async fn whole(dashboard: &Dashboard, reader: &Reader, named: &str, mut params: 
 /// What the form that led here did.
 fn flash(dashboard: &Dashboard, named: &str, params: &mut Params) -> Result<Option<Flash>, Problem> {
     let (did, kind) = (params.one("did")?, params.one("kind")?.unwrap_or_default());
+    if did.as_deref() == Some("listed") {
+        return Ok(Some(Flash { text: "Lists changed.".to_owned(), undo: None }));
+    }
     let entry: Option<Uuid> = params.one("entry")?.and_then(|id| id.parse().ok());
     let version: Option<i64> = params.one("version")?.and_then(|version| version.parse().ok());
     let Some(done) =

@@ -19,6 +19,7 @@ mod api;
 mod dashboard;
 mod error;
 pub mod keys;
+mod metrics;
 mod probes;
 mod problem;
 mod readiness;

@@ -1,10 +1,10 @@
 //! The routes, and what holds for all of them.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::extract::Request;
+use axum::extract::{MatchedPath, Request};
 use axum::http::StatusCode;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -17,14 +17,14 @@ use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetReques
 use crate::api::{Api, Writer};
 use crate::problem::{self, Problem};
 use crate::readiness::Readiness;
-use crate::{Settings, api, dashboard, probes};
+use crate::{Settings, api, dashboard, metrics, probes};
 
 /// A request that takes longer is given up, with everything that it was doing.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 /// Nobody has more to say in one request.
 const MAX_BODY_BYTES: usize = 1 << 20;
 
-pub(crate) fn router(settings: Settings, metrics: PrometheusHandle) -> (Router, Writer) {
+pub(crate) fn router(settings: Settings, counted: PrometheusHandle) -> (Router, Writer) {
     let readiness = Readiness::new(settings.database.clone());
     let (api, writer) = Api::new(settings);
     let api = Arc::new(api);
@@ -32,16 +32,32 @@ pub(crate) fn router(settings: Settings, metrics: PrometheusHandle) -> (Router, 
         .merge(api::router(api.clone()))
         .merge(dashboard::router(api))
         .route("/readyz", get(probes::ready).with_state(Arc::new(readiness)))
-        .route("/metrics", get(probes::counts).with_state(metrics))
+        .route("/metrics", get(probes::counts).with_state(counted))
         .route("/healthz", get(probes::alive))
         .fallback(async || StatusCode::NOT_FOUND)
         .layer(middleware::from_fn(within_time))
+        .layer(middleware::from_fn(measured))
         .layer(RequestBodyLimitLayer::new(MAX_BODY_BYTES))
         .layer(CompressionLayer::new())
         .layer(PropagateRequestIdLayer::x_request_id())
         .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
         .layer(middleware::map_response(problem::from_plain));
     (router, writer)
+}
+
+/// Counts requests by route and outcome, and how long they took. Never by path: that names persons.
+async fn measured(request: Request, next: Next) -> Response {
+    let asked = Instant::now();
+    let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
+    let response = next.run(request).await;
+    let outcome = match response.status() {
+        status if status.is_server_error() => "failed",
+        status if status.is_client_error() => "refused",
+        _ => "answered",
+    };
+    ::metrics::histogram!(metrics::REQUEST_SECONDS, "route" => route.clone()).record(asked.elapsed().as_secs_f64());
+    ::metrics::counter!(metrics::REQUESTS, "route" => route, "outcome" => outcome).increment(1);
+    response
 }
 
 async fn within_time(request: Request, next: Next) -> Response {

@@ -11,5 +11,6 @@ mod insights;
 mod limits;
 mod probes;
 mod row_filters;
+mod statements;
 mod stopping;
 mod support;

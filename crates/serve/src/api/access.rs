@@ -48,9 +48,7 @@ impl Caller {
         Err(Problem::new(StatusCode::FORBIDDEN)
             .with_detail(format!("this needs a key with role {role}; yours is {}", self.key.role)))
     }
-}
 
-impl Caller {
     /// Refuses whoever may not write, or sees only some customers; says what it needs that for.
     pub(crate) fn sees_everybody(&self, because: &str) -> Result<(), Problem> {
         self.at_least(Role::Agent)?;

@@ -10,6 +10,7 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio_util::sync::CancellationToken;
 
 use super::Caller;
+use crate::metrics;
 
 /// Reads that wait to be written: with more under way, requests wait.
 const WAITING: usize = 10_000;
@@ -81,6 +82,7 @@ impl Writer {
                 tracing::warn!(%error, reads = reads.len(), "the audit log cannot be written, trying again");
                 if cut_off.run_until_cancelled(tokio::time::sleep(PAUSE)).await.is_none() {
                     tracing::error!(reads = reads.len(), "reads are missing in the audit log");
+                    ::metrics::counter!(metrics::AUDIT_LOST).increment(reads.len() as u64);
                     return;
                 }
             }

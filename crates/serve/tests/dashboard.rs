@@ -183,7 +183,7 @@ async fn a_cookie_holds_no_key_and_ends_with_the_key() {
 
     keys::revoke(&mut connection, &key.prefix, Utc::now()).await.unwrap();
     let since = std::time::Instant::now();
-    while browser.get("/customers").await.status == 200 {
+    while browser.get("/customers").await.status != 303 {
         assert!(since.elapsed() < std::time::Duration::from_secs(20), "a revoked key still shows customers");
         tokio::task::yield_now().await;
     }
@@ -577,4 +577,26 @@ async fn a_database_that_is_away_is_said_on_a_page() {
     let answer = browser.sign_in("c360_whatever", "/").await;
     assert!(answer.status == 503 && answer.body.contains("<h1>The database does not answer</h1>"), "{answer:?}");
     assert_eq!(answer.header("retry-after"), Some("1"));
+}
+
+#[tokio::test]
+async fn who_reads_and_writes_on_pages_is_in_the_audit_log() {
+    let base = Base::new().await;
+    let ann = base.customer("ann@x.example", json!({"name": "Ann"})).await;
+    let mut browser = Browser::signed_in(&base, Role::Agent, None).await;
+    let page = format!("/customers/{ann}");
+    browser.fill(&page, &format!("{page}/notes"), &[("text", "a")]).await;
+    browser.get(&format!("{page}/timeline")).await;
+    let noted = async || -> Vec<String> {
+        sqlx::query_scalar("select distinct action from customer360.audit_log where customer_id = $1 order by action")
+            .bind(ann)
+            .fetch_all(&base.pool)
+            .await
+            .unwrap()
+    };
+    let since = std::time::Instant::now();
+    while noted().await != ["add_entry", "get_customer", "list_timeline"] {
+        assert!(since.elapsed() < std::time::Duration::from_secs(20), "{:?}", noted().await);
+        tokio::task::yield_now().await;
+    }
 }

@@ -229,7 +229,7 @@ impl Asked {
         };
         let plain = |label, class| Column { label, class, sorted: None, link: None };
         let place = has_place.then(|| plain("City", "wide"));
-        let columns = [sortable("Name", "", "name", ""), sortable("Email", "wide", "email", "")];
+        let columns = [sortable("Name", "", "name", ""), sortable("Email", "wide email", "email", "")];
         columns
             .into_iter()
             .chain(place)

@@ -20,12 +20,12 @@ fn harmless(event: Event<'_>) -> Option<Event<'_>> {
         // Titles would stand above those of the page.
         Event::Start(Tag::Heading { .. } | Tag::HtmlBlock) => Event::Start(Tag::Paragraph),
         Event::End(TagEnd::Heading(_) | TagEnd::HtmlBlock) => Event::End(TagEnd::Paragraph),
-        Event::Start(Tag::Link { link_type, dest_url, title, id } | Tag::Image { link_type, dest_url, title, id }) => {
+        Event::Start(Tag::Link { link_type, dest_url, id, .. } | Tag::Image { link_type, dest_url, id, .. }) => {
             let is_known =
                 |scheme: &&str| dest_url.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme));
             let leads = link_type == LinkType::Email || SCHEMES.iter().any(is_known);
             let dest_url = if leads { dest_url } else { "".into() };
-            Event::Start(Tag::Link { link_type, dest_url, title, id })
+            Event::Start(Tag::Link { link_type, dest_url, title: "".into(), id })
         }
         Event::End(TagEnd::Image) => Event::End(TagEnd::Link),
         Event::Start(

@@ -157,8 +157,13 @@ impl Drawing<'_> {
         }
         match content.get("attribute").and_then(Value::as_str) {
             Some(attribute) => {
-                let change = Some((said("old"), said("new")));
-                Item { title: format!("{} changed", label(attribute)), change, ..plain }
+                let (old, new) = (said("old"), said("new"));
+                let did = match (old.as_str(), new.as_str()) {
+                    ("", _) => "added",
+                    (_, "") => "removed",
+                    _ => "changed",
+                };
+                Item { title: format!("{} {did}", label(attribute)), change: Some((old, new)), ..plain }
             }
             None if content.get("new").is_some_and(|new| !new.is_null()) => {
                 Item { title: "Profile begins".to_owned(), ..plain }

@@ -101,6 +101,8 @@ const journeys = {
     await page.getByText("No customer matches").waitFor();
     await search.press("Escape");
     await page.locator(".rows tbody tr").nth(10).waitFor();
+    await page.emulateMedia({ colorScheme: "dark" });
+    await picture(page, "customers");
     await page.getByRole("button", { name: "Sign out" }).click();
     await page.waitForURL("**/sign-in");
     assert.deepEqual(wrong, []);

@@ -85,7 +85,7 @@ pub enum Command {
     /// Make, list and revoke the keys of the API
     #[command(long_about = help::keys::KEYS, after_long_help = help::keys::KEYS_END)]
     Keys(Keys),
-    /// Serve the API without reading any source
+    /// Serve the API and the dashboard without reading any source
     #[command(long_about = help::SERVE, after_long_help = help::SERVE_END)]
     Serve,
     /// Drop the staged records whose time is over

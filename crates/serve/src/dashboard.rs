@@ -8,6 +8,7 @@
 //! get through all the same, the Content-Security-Policy lets no page run or load anything but our own files.
 
 mod assets;
+mod counts;
 mod customer;
 mod customers;
 mod entries;

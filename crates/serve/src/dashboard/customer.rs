@@ -7,8 +7,9 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::Value;
-use sqlx::types::{Json as FromJson, Uuid};
+use sqlx::types::Uuid;
 
+use super::counts::{Counts, FILTERS, Filter, Stat};
 use super::entries::{Field, fields, is_kind};
 use super::frame::{Frame, page};
 use super::locale::{Locale, Moment};
@@ -62,14 +63,6 @@ struct Flash {
     undo: Option<(String, i64)>,
 }
 
-/// A figure, with its label.
-struct Stat {
-    label: &'static str,
-    value: String,
-    /// Whether the value is an element that we made.
-    moment: Option<Moment>,
-}
-
 /// A cross-reference.
 struct System {
     badge: Badge,
@@ -93,14 +86,6 @@ struct Write {
     action: String,
     fields: Vec<Field>,
     once: String,
-}
-
-/// A type of what happened, and the page that shows no other.
-struct Filter {
-    label: &'static str,
-    link: String,
-    count: String,
-    is_current: bool,
 }
 
 /// `GET /customers/{customer}`
@@ -217,118 +202,6 @@ fn systems(dashboard: &Dashboard, customer: &Customer, locale: &Locale) -> Vec<S
         seen: locale.ago(xref.last_seen_at),
     };
     xrefs.iter().map(system).collect()
-}
-
-/// Types of what happened, as they are asked for and as they are called.
-const FILTERS: [(&str, &str); 6] = [
-    ("order", "Orders"),
-    ("interaction", "Interactions"),
-    ("note", "Notes"),
-    ("contact", "Contacts"),
-    ("link", "Links"),
-    ("change", "Changes"),
-];
-
-/// What there is of one customer.
-#[derive(sqlx::FromRow)]
-struct Counts {
-    orders: i64,
-    value: Option<String>,
-    first_order: Option<chrono::DateTime<chrono::Utc>>,
-    interactions: i64,
-    last_contact: Option<chrono::DateTime<chrono::Utc>>,
-    changes: i64,
-    /// By type.
-    entries: FromJson<std::collections::BTreeMap<String, i64>>,
-}
-
-impl Counts {
-    async fn read(dashboard: &Dashboard, reader: &Reader, customer_id: Uuid) -> Result<Self, Problem> {
-        let mut session = dashboard.api.ask(&reader.caller).await?;
-        let counts = sqlx::query_as(
-            "with once as materialized (
-                 select unnest(customer360.once_known_as($1)) as customer_id
-             ),
-             bought as materialized (
-                 select count(*) as orders, min(o.purchased_at) as first_order,
-                        trim_scale(sum(o.total) filter (where o.cancelled is not true))::text as value
-                 from customer360.orders o
-                 where o.customer_id = $1 and o.deleted_at is null
-             ),
-             talked as materialized (
-                 select count(*) as interactions, max(i.at) as last_contact
-                 from customer360.interactions i
-                 where i.deleted_at is null
-                   and (i.system, i.interaction_id) in (
-                       select p.system, p.interaction_id
-                       from customer360.interaction_participants p
-                       where p.customer_id = $1)
-             ),
-             written as materialized (
-                 select coalesce(jsonb_object_agg(w.type, w.written), '{}') as entries
-                 from (select e.type, count(*) as written
-                       from customer360.entries e
-                       where e.customer_id in (select customer_id from once) and e.deleted_at is null
-                       group by e.type) w
-             ),
-             changed as materialized (
-                 select (select count(*) from customer360.changes c where c.customer_id = $1)
-                        + (select count(*) from customer360.redirects r
-                           where r.customer_id in (select customer_id from once) and r.customer_id <> $1) as changes
-             )
-             select bought.*, talked.*, written.*, changed.* from bought, talked, written, changed",
-        )
-        .bind(customer_id)
-        .fetch_one(&mut *session)
-        .await?;
-        Ok(counts)
-    }
-
-    fn of(&self, kind: &str) -> i64 {
-        match kind {
-            "order" => self.orders,
-            "interaction" => self.interactions,
-            "change" => self.changes,
-            kind => self.entries.get(kind).copied().unwrap_or_default(),
-        }
-    }
-
-    fn stats(&self, customer: &Customer, locale: &Locale) -> Vec<Stat> {
-        let at = |label,
-                  at: Option<chrono::DateTime<chrono::Utc>>,
-                  moment: fn(&Locale, chrono::DateTime<chrono::Utc>) -> Moment| Stat {
-            label,
-            value: "–".to_owned(),
-            moment: at.map(|at| moment(locale, at)),
-        };
-        let plain = |label, value: String| Stat { label, value, moment: None };
-        vec![
-            at("Last contact", self.last_contact, Locale::ago),
-            plain("Orders", locale.count(self.orders)),
-            plain("Order value", self.value.as_ref().map_or_else(|| "–".to_owned(), |value| locale.money(value))),
-            at("First order", self.first_order, Locale::day),
-            plain("Systems", locale.count(i64::try_from(customer.xrefs.len()).unwrap_or(i64::MAX))),
-            at("Last change", Some(customer.updated_at), Locale::ago),
-        ]
-    }
-
-    fn filters(&self, customer_id: Uuid, types: &[String], locale: &Locale) -> Vec<Filter> {
-        let path = format!("/customers/{customer_id}");
-        let all: i64 = self.orders + self.interactions + self.changes + self.entries.values().sum::<i64>();
-        let first = Filter {
-            label: "All",
-            link: format!("{path}#timeline"),
-            count: locale.count(all),
-            is_current: types.is_empty(),
-        };
-        let of_kind = |(kind, label): (&str, &'static str)| Filter {
-            label,
-            link: format!("{path}?type={kind}#timeline"),
-            count: locale.count(self.of(kind)),
-            is_current: types.iter().any(|wanted| wanted == kind),
-        };
-        [first].into_iter().chain(FILTERS.map(of_kind)).collect()
-    }
 }
 
 /// What the products of these orders are called.

@@ -1,6 +1,7 @@
 //! A running server, and a client that can misbehave.
 
 pub(crate) mod base;
+pub(crate) mod browser;
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;

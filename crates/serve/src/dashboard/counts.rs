@@ -1,0 +1,138 @@
+//! What there is of one customer, counted: the figures on top of the page, and the filters of the timeline.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use sqlx::types::{Json as FromJson, Uuid};
+
+use super::Dashboard;
+use super::locale::{Locale, Moment};
+use super::visitor::Reader;
+use crate::api::customer::Customer;
+use crate::problem::Problem;
+
+/// A figure, with its label.
+pub(super) struct Stat {
+    pub(super) label: &'static str,
+    pub(super) value: String,
+    /// Whether the value is an element that we made.
+    pub(super) moment: Option<Moment>,
+}
+
+/// A type of what happened, and the page that shows no other.
+pub(super) struct Filter {
+    pub(super) label: &'static str,
+    pub(super) link: String,
+    pub(super) count: String,
+    pub(super) is_current: bool,
+}
+
+/// Types of what happened, as they are asked for and as they are called.
+pub(super) const FILTERS: [(&str, &str); 6] = [
+    ("order", "Orders"),
+    ("interaction", "Interactions"),
+    ("note", "Notes"),
+    ("contact", "Contacts"),
+    ("link", "Links"),
+    ("change", "Changes"),
+];
+
+/// What there is of one customer.
+#[derive(sqlx::FromRow)]
+pub(super) struct Counts {
+    orders: i64,
+    value: Option<String>,
+    first_order: Option<DateTime<Utc>>,
+    interactions: i64,
+    last_contact: Option<DateTime<Utc>>,
+    changes: i64,
+    /// By type.
+    entries: FromJson<BTreeMap<String, i64>>,
+}
+
+impl Counts {
+    pub(super) async fn read(dashboard: &Dashboard, reader: &Reader, customer_id: Uuid) -> Result<Self, Problem> {
+        let mut session = dashboard.api.ask(&reader.caller).await?;
+        let counts = sqlx::query_as(
+            "with once as materialized (
+                 select unnest(customer360.once_known_as($1)) as customer_id
+             ),
+             bought as materialized (
+                 select count(*) as orders, min(o.purchased_at) as first_order,
+                        trim_scale(sum(o.total) filter (where o.cancelled is not true))::text as value
+                 from customer360.orders o
+                 where o.customer_id = $1 and o.deleted_at is null
+             ),
+             talked as materialized (
+                 select count(*) as interactions, max(i.at) as last_contact
+                 from customer360.interactions i
+                 where i.deleted_at is null
+                   and (i.system, i.interaction_id) in (
+                       select p.system, p.interaction_id
+                       from customer360.interaction_participants p
+                       where p.customer_id = $1)
+             ),
+             written as materialized (
+                 select coalesce(jsonb_object_agg(w.type, w.written), '{}') as entries
+                 from (select e.type, count(*) as written
+                       from customer360.entries e
+                       where e.customer_id in (select customer_id from once) and e.deleted_at is null
+                       group by e.type) w
+             ),
+             changed as materialized (
+                 select (select count(*) from customer360.changes c where c.customer_id = $1)
+                        + (select count(*) from customer360.redirects r
+                           where r.customer_id in (select customer_id from once) and r.customer_id <> $1) as changes
+             )
+             select bought.*, talked.*, written.*, changed.* from bought, talked, written, changed",
+        )
+        .bind(customer_id)
+        .fetch_one(&mut *session)
+        .await?;
+        Ok(counts)
+    }
+
+    pub(super) fn of(&self, kind: &str) -> i64 {
+        match kind {
+            "order" => self.orders,
+            "interaction" => self.interactions,
+            "change" => self.changes,
+            kind => self.entries.get(kind).copied().unwrap_or_default(),
+        }
+    }
+
+    pub(super) fn stats(&self, customer: &Customer, locale: &Locale) -> Vec<Stat> {
+        let at = |label, at: Option<DateTime<Utc>>, moment: fn(&Locale, DateTime<Utc>) -> Moment| Stat {
+            label,
+            value: "–".to_owned(),
+            moment: at.map(|at| moment(locale, at)),
+        };
+        let plain = |label, value: String| Stat { label, value, moment: None };
+        vec![
+            at("Last contact", self.last_contact, Locale::ago),
+            plain("Orders", locale.count(self.orders)),
+            plain("Order value", self.value.as_ref().map_or_else(|| "–".to_owned(), |value| locale.money(value))),
+            at("First order", self.first_order, Locale::day),
+            plain("Systems", locale.count(i64::try_from(customer.xrefs.len()).unwrap_or(i64::MAX))),
+            at("Last change", Some(customer.updated_at), Locale::ago),
+        ]
+    }
+
+    pub(super) fn filters(&self, customer_id: Uuid, types: &[String], locale: &Locale) -> Vec<Filter> {
+        let path = format!("/customers/{customer_id}");
+        let all: i64 = self.orders + self.interactions + self.changes + self.entries.values().sum::<i64>();
+        let first = Filter {
+            label: "All",
+            link: format!("{path}#timeline"),
+            count: locale.count(all),
+            is_current: types.is_empty(),
+        };
+        let of_kind = |(kind, label): (&str, &'static str)| Filter {
+            label,
+            link: format!("{path}?type={kind}#timeline"),
+            count: locale.count(self.of(kind)),
+            is_current: types.iter().any(|wanted| wanted == kind),
+        };
+        [first].into_iter().chain(FILTERS.map(of_kind)).collect()
+    }
+}

@@ -80,6 +80,14 @@ language sql immutable parallel safe as $$
     where jsonb_typeof(v) = 'string'
 $$;
 
+-- The words of a phrase, each as what a text has to be like.
+create function customer360.patterns(phrase text) returns text[]
+language sql immutable parallel safe as $$
+    select array_agg('%' || regexp_replace(word, '([\\%_])', '\\\1', 'g') || '%')
+    from unnest(regexp_split_to_array(customer360.plain(phrase), '\s+')) as word
+    where word <> ''
+$$;
+
 -- ---------------------------------------------------------------- what people write down
 
 -- Notes, contacts, links and the types of objects that are configured. They stay with the customer on whom they were

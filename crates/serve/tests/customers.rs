@@ -172,6 +172,19 @@ async fn a_timeline_is_complete_over_pages_and_keeps_the_types_that_are_asked_fo
     assert_eq!(some.iter().collect::<Vec<_>>(), expected);
     let answer = base.server.ask(&key, &format!("{path}?type=letter")).await;
     assert_eq!((answer.status, answer.json()["errors"][0]["field"].as_str()), (400, Some("type")));
+    // And those that hold all words.
+    base.order(ann, "lamp-7", Some("2026-11-03T10:00:00Z"), "p").await;
+    base.note(ann, "Café: 100% of the lamps are broken", "2026-11-04T10:00:00Z").await;
+    let found = async |q: &str| {
+        let items = base.server.all_pages(&key, &format!("{path}?q={q}"), 1).await;
+        items.iter().map(|item| item["type"].as_str().unwrap().to_owned()).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(found("LAMP").await, "note order");
+    assert_eq!(found("lamps+cafe").await, "note");
+    assert_eq!(found("100%25").await, "note");
+    assert_eq!(found("hello&type=interaction").await, ["interaction"; 9].join(" "));
+    assert_eq!(found("lamps+hello").await, "");
+    base.run("delete from customer360.entries where content ->> 'text' like 'Caf%'; delete from customer360.orders where order_id = 'lamp-7'").await;
     // The timeline that comes with a customer goes on with its cursor.
     let customer = base.server.ask(&key, &format!("/customers/{ann}")).await.json();
     let cursor = customer["timeline"]["next_cursor"].as_str().unwrap();

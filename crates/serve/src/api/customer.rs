@@ -85,7 +85,7 @@ pub(crate) struct Xref {
     pub(crate) last_seen_at: DateTime<Utc>,
 }
 
-/// `$1` to `$6` are those of the timeline.
+/// `$1` to `$7` are those of the timeline.
 static STATEMENT: LazyLock<String> = LazyLock::new(|| {
     format!(
         "with {TIMELINE},
@@ -148,6 +148,7 @@ pub(crate) async fn read(api: &Api, caller: &Caller, named: &str, types: &[Strin
         .bind(None::<String>)
         .bind(None::<String>)
         .bind(i64::from(NEWEST) + 1)
+        .bind(None::<String>)
         .fetch_optional(&mut *session)
         .await?;
     let row = row.ok_or_else(Problem::not_found)?;

@@ -21,7 +21,6 @@ use crate::row_filter::RowFilter;
 
 /// Customers that a search looks at, best first.
 pub(crate) const MAX_FOUND: i32 = 1000;
-const MAX_QUERY_CHARS: usize = 200;
 const SORTS: [&str; 8] = ["name", "-name", "email", "-email", "updated_at", "-updated_at", "created_at", "-created_at"];
 const PARAMS: [&str; 8] = ["q", "system", "list", "sort", "limit", "cursor", "count", "fields"];
 const FIELDS: [&str; 7] = ["customer_id", "email", "profile", "systems", "created_at", "updated_at", "version"];
@@ -142,10 +141,7 @@ fn read(row: &PgRow) -> Listed {
 impl Wanted {
     fn take(api: &Api, caller: &Caller, params: &mut Params) -> Result<Self, Problem> {
         let after = api.cursors.take(params)?;
-        let q = params.one("q")?.filter(|q| !q.trim().is_empty());
-        if q.as_ref().is_some_and(|q| q.chars().count() > MAX_QUERY_CHARS) {
-            return Err(Problem::bad("q", format!("at most {MAX_QUERY_CHARS} characters")));
-        }
+        let q = params.words("q")?;
         let systems: Vec<&str> = api.settings.systems.iter().map(String::as_str).collect();
         Ok(Self {
             systems: params.any_of("system", &systems)?,

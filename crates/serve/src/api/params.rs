@@ -8,6 +8,7 @@ use crate::problem::Problem;
 
 const DEFAULT_LIMIT: u32 = 50;
 const MAX_LIMIT: u32 = 200;
+const MAX_WORDS_CHARS: usize = 200;
 /// What only says how an answer is cut, not what it is about.
 const OF_PAGING: [&str; 4] = ["cursor", "limit", "count", "fields"];
 
@@ -60,6 +61,17 @@ impl Params {
         match values.len() {
             0 | 1 => Ok(values.pop().filter(|value| !value.is_empty())),
             _ => Err(Problem::bad(name, "one value")),
+        }
+    }
+
+    /// Words to search for, if there are any.
+    pub(crate) fn words(&mut self, name: &str) -> Result<Option<String>, Problem> {
+        let words = self.one(name)?.filter(|words| !words.trim().is_empty());
+        match words.as_ref().map(|words| words.chars().count()) {
+            Some(chars) if chars > MAX_WORDS_CHARS => {
+                Err(Problem::bad(name, format!("at most {MAX_WORDS_CHARS} characters")))
+            }
+            _ => Ok(words),
         }
     }
 

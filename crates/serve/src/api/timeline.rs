@@ -18,7 +18,7 @@ use crate::problem::Problem;
 
 /// What c360 keeps by itself; further types are those of entries.
 const TYPES: [&str; 6] = ["order", "note", "contact", "link", "change", "interaction"];
-const PARAMS: [&str; 3] = ["type", "limit", "cursor"];
+const PARAMS: [&str; 4] = ["type", "q", "limit", "cursor"];
 
 /// Something on a timeline.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
@@ -48,10 +48,11 @@ impl Happened {
 /// Common tables that end in `timeline (items)`, an array of what happened, newest first, one more than is wanted.
 ///
 /// `$1` is the customer that was named, `$2` the types that are wanted (none: all), `$3` to `$5` the place to go on from,
-/// `$6` how many. Every part is cut before anything is made of it; entries are also those of whom redirects lead here from.
+/// `$6` how many, `$7` words that they have to hold. Every part is cut before anything is made of it; entries are also those of whom redirects lead here from.
 /// What redirects lead here is a change, too.
 pub(super) const TIMELINE: &str = "
     at as materialized (select customer360.resolved($1) as customer_id),
+    sought as materialized (select customer360.patterns($7::text) as words),
     once as materialized (select unnest(customer360.once_known_as((select customer_id from at))) as customer_id),
     theirs as materialized (
         select distinct p.system, p.interaction_id
@@ -65,6 +66,7 @@ pub(super) const TIMELINE: &str = "
          from customer360.orders o
          where o.customer_id = (select customer_id from at) and o.deleted_at is null
            and ($2 = '{}' or 'order' = any ($2))
+           and ($7 is null or customer360.plain(o.order_id) || customer360.texts(o.document) like all ((select words from sought)::text[]))
            and ($3::timestamptz is null
                 or (coalesce(o.purchased_at, '-infinity'), 'order', o.system || ':' || o.order_id) < ($3::timestamptz, $4, $5))
          order by 1 desc, 3 desc limit $6)
@@ -76,6 +78,8 @@ pub(super) const TIMELINE: &str = "
          from theirs t
          join customer360.interactions i on i.system = t.system and i.interaction_id = t.interaction_id
          where i.deleted_at is null
+           and ($7 is null
+                or customer360.plain(coalesce(i.subject, '')) || customer360.texts(i.attributes) like all ((select words from sought)::text[]))
            and ($3::timestamptz is null
                 or (coalesce(i.at, '-infinity'), 'interaction', i.system || ':' || i.interaction_id) < ($3::timestamptz, $4, $5))
          order by 1 desc, 3 desc limit $6)
@@ -85,6 +89,7 @@ pub(super) const TIMELINE: &str = "
          from customer360.entries e
          where e.customer_id in (select customer_id from once) and e.deleted_at is null
            and ($2 = '{}' or e.type = any ($2))
+           and ($7 is null or e.search like all ((select words from sought)::text[]))
            and ($3::timestamptz is null or (e.created_at, e.type, e.entry_id::text) < ($3::timestamptz, $4, $5))
          order by 1 desc, 2 desc, 3 desc limit $6)
         union all
@@ -94,6 +99,8 @@ pub(super) const TIMELINE: &str = "
          from customer360.changes c
          where c.customer_id = (select customer_id from at)
            and ($2 = '{}' or 'change' = any ($2))
+           and ($7 is null
+                or customer360.texts(jsonb_build_array(c.attribute, c.old, c.new)) like all ((select words from sought)::text[]))
            and ($3::timestamptz is null or (c.at, 'change', lpad(c.change_id::text, 20, '0')) < ($3::timestamptz, $4, $5))
          order by c.at desc, c.change_id desc limit $6)
         union all
@@ -101,7 +108,7 @@ pub(super) const TIMELINE: &str = "
                 jsonb_build_object('cause', 'redirect', 'from_customer_id', r.customer_id)
          from customer360.redirects r
          where r.customer_id in (select customer_id from once) and r.customer_id <> (select customer_id from at)
-           and ($2 = '{}' or 'change' = any ($2))
+           and ($2 = '{}' or 'change' = any ($2)) and $7 is null
            and ($3::timestamptz is null or (r.since, 'change', r.customer_id::text) < ($3::timestamptz, $4, $5))
          order by 1 desc, 3 desc limit $6)
     ),
@@ -148,12 +155,14 @@ static STATEMENT: LazyLock<String> = LazyLock::new(|| {
 /// A customer's timeline
 ///
 /// Orders, interactions, changes of the profile, notes, contacts, links and other entries, newest first; `type` keeps some
-/// of them. Entries on customers who have been merged into this one are among them.
+/// of them, `q` those that hold all of its words, without accents. Entries on customers who have been merged into this one
+/// are among them.
 #[utoipa::path(
     get, path = "/api/v1/customers/{customer}/timeline", tag = "customers", operation_id = "list_timeline",
     params(
         ("customer" = String, Path, description = "The id, or an email"),
-        ("type" = Option<Vec<String>>, Query, description = "order, note, contact, link, change, interaction; repeated: any"),
+        ("type" = Option<Vec<String>>, Query, description = "order, note, contact, link, change, interaction, or a type of objects.types; repeated: any"),
+        ("q" = Option<String>, Query, description = "Words to search for", max_length = 200),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 200, description = "Items on a page; 50 by default"),
         ("cursor" = Option<String>, Query, description = "next_cursor of the page before"),
     ),
@@ -182,7 +191,9 @@ pub(crate) async fn page(
 ) -> Result<(Uuid, Page<Happened>), Refusal> {
     let scope = params.scope().to_owned();
     let after = api.cursors.take(&mut params)?;
-    let types = params.any_of("type", &TYPES)?;
+    let kinds: Vec<&str> = TYPES.into_iter().chain(api.settings.object_types.iter().map(String::as_str)).collect();
+    let types = params.any_of("type", &kinds)?;
+    let q = params.words("q")?;
     let limit = params.limit()?;
     params.finish(&PARAMS)?;
     let customer_id = api.customer_id(named).await?;
@@ -194,6 +205,7 @@ pub(crate) async fn page(
         .bind(place(after.as_ref(), 1))
         .bind(place(after.as_ref(), 2))
         .bind(i64::from(limit) + 1)
+        .bind(q)
         .fetch_optional(&mut *session)
         .await?;
     let (found, FromJson(items)) = row.ok_or_else(Problem::not_found)?;

@@ -178,6 +178,9 @@ const journeys = {
         await page.keyboard.press("Escape");
         await page.goto("/customers?q=mathew+grov&state=NH&state=VT&state=ME");
         await judge("customers-filtered");
+        await page.goto("/insights");
+        await page.getByRole("heading", { level: 2, name: "New customers" }).waitFor();
+        await judge("insights");
         await page.goto("/customers?q=zzzzzzzz");
         await judge("customers-empty");
         await page.goto("/customers?q=mathew+grov");

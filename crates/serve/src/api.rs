@@ -14,7 +14,7 @@ mod edit;
 pub(crate) mod entries;
 mod etag;
 mod fields;
-mod insights;
+pub(crate) mod insights;
 mod interactions;
 pub(crate) mod lists;
 mod openapi;

@@ -13,6 +13,7 @@ mod customer;
 mod customers;
 mod entries;
 mod frame;
+mod insights;
 mod lists;
 mod locale;
 mod markdown;
@@ -69,6 +70,7 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .route("/customers/{customer}/{kind}/{entry_id}", get(entries::show).post(entries::change))
         .route("/customers/{customer}/{kind}/{entry_id}/remove", post(entries::remove))
         .route("/customers/{customer}/{kind}/{entry_id}/undo", post(entries::undo))
+        .route("/insights", get(insights::show))
         .route("/assets/{file}", get(assets::file))
         .layer(middleware::map_response(guarded))
         .with_state(dashboard)

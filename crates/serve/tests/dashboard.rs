@@ -500,3 +500,23 @@ async fn who_reads_and_writes_on_pages_is_in_the_audit_log() {
         tokio::task::yield_now().await;
     }
 }
+
+#[tokio::test]
+async fn insights_lead_to_the_customers_behind_a_number_and_count_what_the_key_shows() {
+    let base = Base::new().await;
+    for (email, state) in [("a@x.example", "N H & <b>"), ("b@x.example", "VT"), ("c@x.example", "VT")] {
+        let customer = base.customer(email, json!({"name": "N", "state": state, "loyaltyPoints": 47})).await;
+        base.order(customer, email, Some("2026-11-03T10:00:00Z"), "p").await;
+    }
+    let mut browser = Browser::signed_in(&base, Role::Viewer, None).await;
+    let page = browser.get("/insights").await;
+    assert_eq!(page.status, 200, "{page:?}");
+    assert!(page.leads("/customers?state=N+H+%26+%3Cb%3E").len() == 1 && !page.body.contains("& <b>"), "{}", page.body);
+    assert!(page.body.contains("<rect width=\"50\"") && page.body.contains("37.50"), "{}", page.body);
+    let mut limited = Browser::signed_in(&base, Role::Viewer, Some("state in ('VT')")).await;
+    let page = limited.get("/insights").await.body;
+    assert!(page.contains("25.00") && !page.contains("37.50") && !page.contains("N H"), "{page}");
+    let empty = Base::new().await;
+    let page = Browser::signed_in(&empty, Role::Viewer, None).await.get("/insights").await;
+    assert!(page.status == 200 && page.body.contains("Nothing to count yet."), "{page:?}");
+}

@@ -17,126 +17,126 @@ use crate::problem::Problem;
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Insights {
     /// When it was counted.
-    as_of: DateTime<Utc>,
-    customers: Customers,
-    orders: Orders,
+    pub(crate) as_of: DateTime<Utc>,
+    pub(crate) customers: Customers,
+    pub(crate) orders: Orders,
     /// By name.
-    systems: Vec<System>,
-    quality: Quality,
+    pub(crate) systems: Vec<System>,
+    pub(crate) quality: Quality,
     /// Customers by the month of their first order, newest first; at most twelve.
-    cohorts: Vec<Cohort>,
+    pub(crate) cohorts: Vec<Cohort>,
 }
 
 /// Customers.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Customers {
-    total: i64,
+    pub(crate) total: i64,
     /// By how many systems know them.
-    by_systems: Vec<BySystems>,
+    pub(crate) by_systems: Vec<BySystems>,
     /// By the attribute `state`, the largest first; at most sixty.
-    by_state: Vec<ByValue>,
+    pub(crate) by_state: Vec<ByValue>,
     /// By the month in which they became known, newest first; at most twelve.
-    new_by_month: Vec<ByMonth>,
+    pub(crate) new_by_month: Vec<ByMonth>,
     /// By the attribute `loyaltyPoints`, in steps of ten times as many.
-    by_loyalty: Vec<ByPoints>,
+    pub(crate) by_loyalty: Vec<ByPoints>,
 }
 
 /// Customers who are known to so many systems.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct BySystems {
-    systems: i64,
-    customers: i64,
+    pub(crate) systems: i64,
+    pub(crate) customers: i64,
 }
 
 /// Customers with a value.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct ByValue {
     /// Null for those without one.
-    value: Option<String>,
-    customers: i64,
+    pub(crate) value: Option<String>,
+    pub(crate) customers: i64,
 }
 
 /// Customers of a month.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct ByMonth {
     /// As 2026-11.
-    month: String,
-    customers: i64,
+    pub(crate) month: String,
+    pub(crate) customers: i64,
 }
 
 /// Customers with so many points.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct ByPoints {
-    from: i64,
+    pub(crate) from: i64,
     /// Less than this many.
-    below: i64,
-    customers: i64,
+    pub(crate) below: i64,
+    pub(crate) customers: i64,
 }
 
 /// Orders of customers; those that were cancelled do not count.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Orders {
-    total: i64,
+    pub(crate) total: i64,
     /// What they are worth together, exactly; as the sources write it, whatever the currency.
-    value: String,
+    pub(crate) value: String,
     /// Customers with an order.
-    buyers: i64,
+    pub(crate) buyers: i64,
     /// Customers with more than one.
-    repeat_buyers: i64,
+    pub(crate) repeat_buyers: i64,
     /// By month, newest first; at most twelve.
-    by_month: Vec<OrdersByMonth>,
+    pub(crate) by_month: Vec<OrdersByMonth>,
 }
 
 /// Orders of a month.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct OrdersByMonth {
     /// As 2026-11.
-    month: String,
-    orders: i64,
-    value: String,
+    pub(crate) month: String,
+    pub(crate) orders: i64,
+    pub(crate) value: String,
 }
 
 /// What a system contributes.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct System {
-    system: String,
+    pub(crate) system: String,
     /// Its living cross-references that have a customer.
-    xrefs: i64,
+    pub(crate) xrefs: i64,
     /// When anything of them last came.
-    last_seen_at: Option<DateTime<Utc>>,
+    pub(crate) last_seen_at: Option<DateTime<Utc>>,
 }
 
 /// What is wanting.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Quality {
     /// Cross-references without a customer, by why. A key with a row filter sees none.
-    unmatched: Vec<Unmatched>,
+    pub(crate) unmatched: Vec<Unmatched>,
     /// Customers without a value, by attribute of the configuration.
-    missing: Vec<Missing>,
+    pub(crate) missing: Vec<Missing>,
 }
 
 /// Cross-references without a customer.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Unmatched {
-    reason: String,
-    xrefs: i64,
+    pub(crate) reason: String,
+    pub(crate) xrefs: i64,
 }
 
 /// Customers without a value.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Missing {
-    attribute: String,
-    customers: i64,
+    pub(crate) attribute: String,
+    pub(crate) customers: i64,
 }
 
 /// Customers whose first order was in one month.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Cohort {
     /// As 2026-11.
-    month: String,
-    customers: i64,
+    pub(crate) month: String,
+    pub(crate) customers: i64,
     /// How many of them ordered in that month, the next one, and so on; up to twelve.
-    ordered: Vec<i64>,
+    pub(crate) ordered: Vec<i64>,
 }
 
 /// `$1` the attributes of the configuration. Customers, orders and cross-references are each gone through once.
@@ -243,9 +243,14 @@ pub(super) async fn get(
     params: Params,
 ) -> Result<Json<Insights>, Problem> {
     params.finish(&[])?;
+    Ok(Json(count(&api, &caller).await?))
+}
+
+/// Counts the base, as far as the caller sees it.
+pub(crate) async fn count(api: &Api, caller: &Caller) -> Result<Insights, Problem> {
     let attributes: Vec<&String> = api.settings.attributes.iter().collect();
-    let mut session = api.ask(&caller).await?;
+    let mut session = api.ask(caller).await?;
     let FromJson(insights): FromJson<Insights> =
         sqlx::query_scalar(STATEMENT).bind(attributes).fetch_one(&mut *session).await?;
-    Ok(Json(insights))
+    Ok(insights)
 }

@@ -145,10 +145,10 @@ document.addEventListener("keydown", (event) => {
     return move(event.key === "ArrowDown" ? 1 : -1);
   }
   if (isTyping || !switched?.checked) return;
-  const go = wasG && event.key === "c";
+  const go = wasG && { c: "/customers", i: "/insights" }[event.key];
   wasG = event.key === "g";
   const filter = /^[1-7]$/.test(event.key) && document.querySelectorAll("#timeline .tabs a")[event.key - 1];
-  const act = go ? () => location.assign("/customers") : filter ? () => filter.click() : single[event.key];
+  const act = go ? () => location.assign(go) : filter ? () => filter.click() : single[event.key];
   if (!act) return;
   event.preventDefault();
   act();

@@ -224,7 +224,7 @@ impl Times {
 fn pgbench(url: &str, statement: &str, clients: usize, time: Duration, rows: i32) -> Result<f64> {
     let mut script = format!("\\set i random(1, {rows})\n{statement};\n");
     for (parameter, value) in [
-        ("$1", "(select id from public.people where i = :i)"),
+        ("$1", "(select id from public.people where i = :i::int)"),
         ("$2", "'{}'::text[]"),
         ("$3", "null::text"),
         ("$4", "null::text"),

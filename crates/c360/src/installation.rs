@@ -1,8 +1,6 @@
 //! An installation: its configuration, its key and its database, opened together.
 
-use std::fs::OpenOptions;
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::time::Duration;
 
@@ -13,6 +11,7 @@ use model::InstallationKey;
 use rand::RngCore;
 use sqlx::postgres::PgConnectOptions;
 use staging::{Lander, Seal};
+use tempfile::NamedTempFile;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Source, SourceKind};
@@ -142,9 +141,16 @@ async fn embedded(config: &Config) -> anyhow::Result<(PgConnectOptions, Option<C
 /// Reads the key's file: 64 hex digits, for its owner only. Makes it if there is none.
 fn read_or_make_key(path: &Path) -> anyhow::Result<InstallationKey> {
     let unusable = |error: anyhow::Error| Exit::Configuration.because(error);
-    let text = match std::fs::read_to_string(path) {
+    let read = || std::fs::read_to_string(path);
+    let text = match read() {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            make_key(path).map_err(unusable)?;
+            read()
+        }
+        read => read,
+    };
+    let text = match text {
         Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return make_key(path).map_err(unusable),
         Err(error) => {
             let error =
                 anyhow::Error::new(error).context(format!("cannot read the installation key {}", path.display()));
@@ -158,17 +164,22 @@ fn read_or_make_key(path: &Path) -> anyhow::Result<InstallationKey> {
     Ok(InstallationKey::new(key))
 }
 
-fn make_key(path: &Path) -> anyhow::Result<InstallationKey> {
+/// Makes the file as a whole: whoever starts at the same moment finds all of it or makes it, and one of them wins.
+fn make_key(path: &Path) -> anyhow::Result<()> {
     let mut key = [0; 32];
     rand::rng().fill_bytes(&mut key);
     let cannot = || format!("cannot make the installation key {}", path.display());
-    if let Some(directory) = path.parent() {
-        std::fs::create_dir_all(directory).with_context(cannot)?;
+    let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    std::fs::create_dir_all(directory).with_context(cannot)?;
+    // For its owner only.
+    let mut file = NamedTempFile::new_in(directory).with_context(cannot)?;
+    file.write_all(hex::encode(key).as_bytes()).and_then(|()| file.as_file().sync_all()).with_context(cannot)?;
+    match file.persist_noclobber(path) {
+        Ok(_) => tracing::info!("made the installation key {}: keep a copy of it", path.display()),
+        Err(error) if error.error.kind() == ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(anyhow::Error::new(error.error).context(cannot())),
     }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).with_context(cannot)?;
-    file.write_all(hex::encode(key).as_bytes()).and_then(|()| file.sync_all()).with_context(cannot)?;
-    tracing::info!("made the installation key {}: keep a copy of it", path.display());
-    Ok(InstallationKey::new(key))
+    Ok(())
 }
 
 #[cfg(test)]
@@ -183,6 +194,21 @@ mod tests {
         let made = read_or_make_key(&path).unwrap();
         assert_eq!(read_or_make_key(&path).unwrap().fingerprint(), made.fingerprint());
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn of_many_who_start_at_once_all_have_the_same_key() {
+        for _ in 0..50 {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join("made/installation.key");
+            let made: Vec<String> = std::thread::scope(|scope| {
+                let makers: Vec<_> =
+                    (0..8).map(|_| scope.spawn(|| read_or_make_key(&path).unwrap().fingerprint())).collect();
+                makers.into_iter().map(|maker| maker.join().unwrap()).collect()
+            });
+            assert!(made.iter().all(|fingerprint| *fingerprint == made[0]), "{made:?}");
+            assert_eq!(std::fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "nothing else is left");
+        }
     }
 
     #[test]

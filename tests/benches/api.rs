@@ -230,6 +230,7 @@ fn pgbench(url: &str, statement: &str, clients: usize, time: Duration, rows: i32
         ("$4", "null::text"),
         ("$5", "null::text"),
         ("$6", "21"),
+        ("$7", "null::text"),
     ] {
         script = script.replace(parameter, value);
     }

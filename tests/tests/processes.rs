@@ -13,7 +13,7 @@ use serde_json::json;
 use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
 
-const PATIENCE: Duration = Duration::from_mins(1);
+const PATIENCE: Duration = Duration::from_mins(3);
 const LANDED: &str = "select coalesce(sum(next_offset), 0)::bigint from staging.kafka_offsets";
 const CUSTOMERS: &str = "select count(*) from customer360.documents";
 const PARTITIONS: i64 = 2;

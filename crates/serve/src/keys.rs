@@ -39,7 +39,7 @@ pub enum Role {
     Viewer,
     /// Writes on customers: notes, edits, lists.
     Agent,
-    /// Decides who is who.
+    /// Everything; nothing asks for it yet.
     Operator,
 }
 

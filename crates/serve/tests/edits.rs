@@ -49,6 +49,11 @@ async fn an_edit_shows_in_the_profile_when_it_is_answered() {
     let by: String =
         sqlx::query_scalar("select by from customer360.edits limit 1").fetch_one(&base.pool).await.unwrap();
     assert!(by.starts_with("agent "), "{by}");
+    let audited: i64 = sqlx::query_scalar("select count(*) from customer360.audit_log where action = 'edit_customer'")
+        .fetch_one(&base.pool)
+        .await
+        .unwrap();
+    assert_eq!(audited, 1, "it is noted with the edit, not behind it");
     let found = base.server.ask(&key, "/customers?q=annie+keene").await.json();
     assert_eq!(found["items"][0]["customer_id"], json!(ann), "and is found by it");
     let taken_back = base.server.request(&key, &patch, "", r#"{"profile": {"name": null, "city": null}}"#).await;

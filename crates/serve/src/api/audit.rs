@@ -1,5 +1,5 @@
 //! The audit log of reads and the last use of keys, written behind: whoever asks does not wait for it. Writes note themselves
-//! in their own statement.
+//! in their own transaction.
 
 use std::time::Duration;
 
@@ -40,11 +40,6 @@ impl Audit {
 
     /// Notes that a caller read something about a customer.
     pub(crate) async fn read(&self, caller: &Caller, action: &'static str, customer_id: Uuid) {
-        self.note(caller, Some(action), Some(customer_id)).await;
-    }
-
-    /// Notes that a caller has said something of a customer.
-    pub(super) async fn written(&self, caller: &Caller, action: &'static str, customer_id: Uuid) {
         self.note(caller, Some(action), Some(customer_id)).await;
     }
 
@@ -90,6 +85,28 @@ impl Writer {
             tokio::time::sleep(PAUSE).await;
         }
     }
+}
+
+/// Notes what a caller writes on a customer, in the transaction that writes it.
+pub(super) async fn written(
+    transaction: &mut PgConnection,
+    caller: &Caller,
+    action: &str,
+    customer_id: Uuid,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "insert into customer360.audit_log (at, key_id, key_name, action, customer_id, request_id)
+         values ($1, $2, $3, $4, $5, $6)",
+    )
+    .bind(Utc::now())
+    .bind(caller.key.key_id)
+    .bind(&caller.key.name)
+    .bind(action)
+    .bind(customer_id)
+    .bind(&caller.request_id)
+    .execute(transaction)
+    .await?;
+    Ok(())
 }
 
 /// Deletes what was noted before this time, and says how much it was.

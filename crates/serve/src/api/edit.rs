@@ -14,11 +14,13 @@ use chrono::Utc;
 use consolidate::edit::{self, Edited, Made, NewCustomer};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use sqlx::Connection as _;
 use sqlx::types::Uuid;
 use staging::Seal;
 use tokio::time::Instant;
 use utoipa::ToSchema;
 
+use super::audit;
 use super::customer::elsewhere;
 use super::entries::{IfMatch, idempotent, rejected};
 use super::{Api, Caller};
@@ -155,13 +157,14 @@ pub(super) async fn change(
         .collect();
     let survivorship = &api.settings.rules.survivorship;
     let mut session = api.whole().await?;
-    let edited =
-        edit::edit(&mut session, survivorship, named, &attributes, if_match.version(), &caller.key.name, Utc::now())
-            .await;
+    let mut transaction = session.begin().await.map_err(Problem::from)?;
+    let by = &caller.key.name;
+    let edited = edit::edit(&mut transaction, survivorship, named, &attributes, if_match.0, by, Utc::now()).await;
     match edited.map_err(failed)? {
         Edited::Noted(mark_id) => {
+            audit::written(&mut transaction, &caller, "edit_customer", named).await.map_err(Problem::from)?;
+            transaction.commit().await.map_err(Problem::from)?;
             drop(session);
-            api.audit.written(&caller, "edit_customer", named).await;
             Ok(api.followed(StatusCode::OK, named, mark_id).await?)
         }
         Edited::Unknown => Err(Problem::not_found().into()),
@@ -201,11 +204,13 @@ pub(super) async fn make(
     let attributes: Map<String, Value> = new.profile.into_iter().filter(|(_, value)| !value.is_null()).collect();
     let customer = NewCustomer { external_id: &external_id, email: &new.email, attributes: &attributes };
     let mut session = api.whole().await?;
-    let made = edit::make(&mut session, &api.settings.rules, &seal, customer, Utc::now()).await.map_err(failed)?;
-    drop(session);
+    let mut transaction = session.begin().await.map_err(Problem::from)?;
+    let made = edit::make(&mut transaction, &api.settings.rules, &seal, customer, Utc::now()).await.map_err(failed)?;
     let allowed = match made {
         Made::Noted { customer_id, mark_id } => {
-            api.audit.written(&caller, "make_customer", customer_id).await;
+            audit::written(&mut transaction, &caller, "make_customer", customer_id).await.map_err(Problem::from)?;
+            transaction.commit().await.map_err(Problem::from)?;
+            drop(session);
             let mut response = api.followed(StatusCode::CREATED, customer_id, mark_id).await?;
             if let Ok(location) = HeaderValue::from_str(&format!("/api/v1/customers/{customer_id}")) {
                 response.headers_mut().insert(LOCATION, location);

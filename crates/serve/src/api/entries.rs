@@ -81,13 +81,6 @@ impl Entry {
 /// The version that a change is meant for; `None`: any.
 pub(crate) struct IfMatch(pub(crate) Option<i64>);
 
-impl IfMatch {
-    /// The version; `None`: any.
-    pub(super) fn version(&self) -> Option<i64> {
-        self.0
-    }
-}
-
 impl<S: Sync> FromRequestParts<S> for IfMatch {
     type Rejection = Problem;
 

@@ -160,7 +160,7 @@ async fn forward(client: TcpStream, server: impl AsyncRead + AsyncWrite, wire: &
         }
         true
     };
-    // Whichever side ends first ends both.
+    // Whichever side ends first ends both, after what it said last.
     tokio::select! {
         ended = pump(from_client, to_server, wire, &gone, asks) => ended,
         ended = pump(from_server, to_client, wire, &gone, answers) => ended,
@@ -201,7 +201,8 @@ async fn pump(
     let writing = async {
         while let Some((arrives, bytes)) = on_the_way.recv().await {
             tokio::time::sleep_until(arrives).await;
-            to.write_all(&bytes).await?;
+            // Who takes nothing any more may have said why: the other direction hears that, and ends.
+            let _ = to.write_all(&bytes).await;
         }
         Ok(())
     };

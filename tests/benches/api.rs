@@ -1,7 +1,7 @@
 //! The API over a large base: reads of single customers beside pgbench with the statement that the server ran, search,
 //! interactions of a few customers, and insights.
 //!
-//! ROWS customers (1,000,000), each with three cross-references and two orders, and two interactions for each of them; CLIENTS
+//! ROWS customers (1,000,000), each with three cross-references, five orders and five interactions; CLIENTS
 //! (4) ask for SECONDS (10). Clients, server and Postgres share the machine, and so do pgbench and Postgres.
 
 use std::path::PathBuf;
@@ -37,8 +37,9 @@ const BASE: [&str; 9] = [
             jsonb_build_object('name', jsonb_build_object('system', 'home_delivery', 'external_id', i::text)),
             now() - make_interval(mins => i % 500000), now() - make_interval(secs => i)
      from public.people",
-    "insert into customer360.customer_search (customer_id, name, search)
-     select customer_id, customer360.search_name(profile), customer360.search_text(profile, email)
+    "insert into customer360.customer_search (customer_id, name, search, systems)
+     select customer_id, customer360.search_name(profile), customer360.search_text(profile, email),
+            '{home_delivery,loyalty,online_store}'
      from customer360.customers",
     "insert into customer360.xrefs (system, external_id, customer_id, match_key, email, external_id_json, attributes, position,
                                     observed_at, first_seen_at, last_seen_at)
@@ -46,16 +47,17 @@ const BASE: [&str; 9] = [
      from public.people cross join unnest(array['home_delivery', 'loyalty', 'online_store']) as s",
     "insert into customer360.orders (system, order_id, customer_id, customer_external_id, purchased_at, total, document, position)
      select 'online_store', i || '-' || n, id, i::text, now() - make_interval(hours => (i * 7 + n) % 9000), 12.50, '{}', ''
-     from public.people cross join generate_series(1, 2) as n",
+     from public.people cross join generate_series(1, 5) as n",
     "insert into customer360.order_lines (system, order_id, line_no, product_id, quantity, unit_price)
      select 'online_store', i || '-' || n, 1, 'p' || (i + n) % 500, 2, 6.25
-     from public.people cross join generate_series(1, 2) as n",
+     from public.people cross join generate_series(1, 5) as n",
     "insert into customer360.interactions (system, interaction_id, type, status, at, subject, attributes, position)
      select 'mail', i || '-' || n, 'email', 'sent', now() - make_interval(mins => i * 3 + n), 'Hello', '{}', ''
-     from public.people cross join generate_series(1, 2) as n",
-    "insert into customer360.interaction_participants (system, interaction_id, participant_no, email, match_key, role, customer_id)
-     select 'mail', i || '-' || n, 1, email, email, 'to', id
-     from public.people cross join generate_series(1, 2) as n",
+     from public.people cross join generate_series(1, 5) as n",
+    "insert into customer360.interaction_participants (system, interaction_id, participant_no, email, match_key, role, customer_id,
+                                                       at)
+     select 'mail', i || '-' || n, 1, email, email, 'to', id, now() - make_interval(mins => i * 3 + n)
+     from public.people cross join generate_series(1, 5) as n",
     "insert into customer360.list_members (customer_id, list, added_at)
      select id, 'team', now() from public.people where i % greatest($1 / 1000, 1) = 0",
 ];

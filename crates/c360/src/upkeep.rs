@@ -1,4 +1,5 @@
 //! What goes by itself when its time is over: staged records, settled dead letters, the history of profiles, the audit log.
+//! And what comes together is added up.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::postgres::PgConnectOptions;
@@ -39,6 +40,7 @@ pub async fn keep(
     let holder = LockHolder::connect(database, &CancellationToken::new()).await?;
     let keeping = async {
         let mut connection = holder.connection().await;
+        consolidate::add_up_counts(&mut connection).await?;
         Ok(Kept {
             records: staging::expire(&mut connection, now).await?,
             dead_letters: dead_letters::forget_settled(&mut *connection, before(retention.settled_dead_letters))

@@ -182,16 +182,16 @@ $$;
 
 -- ---------------------------------------------------------------- row filters
 
--- The row filter of this session, as the API sets it: {"profiles": [{"state": "NH"}, ...], "lists": ["team-7"]}. A customer
--- passes whose profile holds one of the profiles, and who is on all the lists.
-create function customer360.filter_profiles() returns jsonb[]
-language sql stable parallel safe as $$
-    select array(select jsonb_array_elements(nullif(current_setting('c360.row_filter', true), '')::jsonb -> 'profiles'))
-$$;
-
+-- The row filter of this session, as the API sets it: the lists on all of which a customer has to be, and the profiles one of
+-- which a customer's has to hold, null for any. A session that has not set the lists sees nobody.
 create function customer360.filter_lists() returns text[]
 language sql stable parallel safe as $$
-    select array(select jsonb_array_elements_text(nullif(current_setting('c360.row_filter', true), '')::jsonb -> 'lists'))
+    select nullif(current_setting('c360.filter_lists', true), '')::text[]
+$$;
+
+create function customer360.filter_profiles() returns jsonb[]
+language sql stable parallel safe as $$
+    select nullif(current_setting('c360.filter_profiles', true), '')::jsonb[]
 $$;
 
 -- Whoever does not own these tables sees of them what a policy lets through, and nothing without one: see limited.sql and
@@ -215,6 +215,16 @@ create index customers_created on customer360.customers (created_at, customer_id
 create index customers_by_email on customer360.customers (coalesce(email, ''), customer_id) where deleted_at is null;
 create index interactions_at on customer360.interactions (coalesce(at, '-infinity'), system, interaction_id)
     where deleted_at is null;
+
+-- The time of the interaction, `-infinity` without one: what it is in lists by.
+alter table customer360.interaction_participants add column at timestamptz not null default '-infinity';
+update customer360.interaction_participants p
+set at = i.at
+from customer360.interactions i
+where i.system = p.system and i.interaction_id = p.interaction_id and i.at is not null;
+drop index customer360.interaction_participants_customer;
+create index interaction_participants_customer
+    on customer360.interaction_participants (customer_id, at, system, interaction_id) where customer_id is not null;
 create index interactions_thread on customer360.interactions (thread_id) where thread_id is not null;
 
 -- ---------------------------------------------------------------- search
@@ -246,7 +256,9 @@ create table customer360.customer_search (
     customer_id uuid constraint customer_search_pkey primary key,
     -- The attribute `name`, for sorting; empty without one.
     name text not null,
-    search text not null
+    search text not null,
+    -- Those that know the customer, sorted.
+    systems text[] not null
 );
 create index customer_search_name on customer360.customer_search (name, customer_id);
 alter table customer360.customer_search enable row level security;
@@ -263,9 +275,16 @@ begin
 end
 $$;
 
-insert into customer360.customer_search (customer_id, name, search)
-select customer_id, customer360.search_name(profile), customer360.search_text(profile, email)
-from customer360.customers;
+insert into customer360.customer_search (customer_id, name, search, systems)
+select c.customer_id, customer360.search_name(c.profile), customer360.search_text(c.profile, c.email),
+       coalesce(x.systems, '{}')
+from customer360.customers c
+left join (
+    select customer_id, array_agg(distinct system order by system) as systems
+    from customer360.xrefs
+    where deleted_at is null and customer_id is not null
+    group by customer_id
+) x on x.customer_id = c.customer_id;
 
 -- Customers whose text holds every word of a phrase (short words only where one of theirs begins so), or, if there are none,
 -- words that are like them; best first. The first `most` that are met are looked at. It applies the row filter itself: under
@@ -289,9 +308,9 @@ begin
     if words is null then
         return;
     end if;
-    if coalesce(current_setting('c360.row_filter', true), '') <> '' then
+    if customer360.filter_lists() is not null then
         seen := 'join customer360.customers c on c.customer_id = s.customer_id
-                     and c.profile @> any (customer360.filter_profiles())
+                     and (customer360.filter_profiles() is null or c.profile @> any (customer360.filter_profiles()))
                      and cardinality(customer360.filter_lists()) = (
                              select count(*) from customer360.list_members m
                              where m.customer_id = c.customer_id and m.list = any (customer360.filter_lists()))';

@@ -18,6 +18,8 @@ pub(crate) struct Known {
     match_key: String,
     email: Option<String>,
     profile: Profile,
+    /// As lists show them.
+    systems: Vec<String>,
     deleted: bool,
 }
 
@@ -27,16 +29,24 @@ pub(crate) struct Target {
     pub(crate) match_key: String,
     pub(crate) email: Option<String>,
     pub(crate) profile: Profile,
-    /// Whether there is a living cross-reference; without one the row stays, empty.
-    pub(crate) living: bool,
+    /// Those of the living cross-references; without one the row stays, empty.
+    pub(crate) systems: BTreeSet<String>,
     pub(crate) cause: String,
+}
+
+impl Target {
+    pub(crate) fn living(&self) -> bool {
+        !self.systems.is_empty()
+    }
 }
 
 /// Reads customers by id.
 pub(crate) async fn read(connection: &mut PgConnection, ids: &[Uuid]) -> Result<HashMap<Uuid, Known>, Error> {
     let rows = sqlx::query(
-        "select customer_id, email, profile::text, provenance::text, deleted_at is not null, match_key
-         from customer360.customers where customer_id = any ($1)",
+        "select c.customer_id, c.email, c.profile::text, c.provenance::text, c.deleted_at is not null, c.match_key, s.systems
+         from customer360.customers c
+         left join customer360.customer_search s on s.customer_id = c.customer_id
+         where c.customer_id = any ($1)",
     )
     .bind(ids)
     .fetch_all(connection)
@@ -51,6 +61,7 @@ pub(crate) async fn read(connection: &mut PgConnection, ids: &[Uuid]) -> Result<
         },
         deleted: row.get(4),
         match_key: row.get(5),
+        systems: row.get::<Option<_>, _>(6).unwrap_or_default(),
     };
     Ok(rows.iter().map(|row| (row.get(0), known(row))).collect())
 }
@@ -63,24 +74,32 @@ pub(crate) async fn write(
     now: DateTime<Utc>,
 ) -> Result<usize, Error> {
     let mut changes = Rows::default();
-    let (mut new, mut different, mut written) = (Rows::default(), Vec::new(), Vec::new());
+    let (mut new, mut different, mut listed, mut systems) = (Rows::default(), Vec::new(), Vec::new(), Vec::new());
+    let mut written = 0;
     for target in targets {
         match known.get(&target.customer_id) {
-            None if target.living => {
+            None if target.living() => {
                 push_new(&mut new, target, now);
                 push_change(&mut changes, target, Change::begins(target), now);
-                written.push(target.customer_id);
+                written += 1;
             }
-            None => {}
-            Some(known) if known.is(target) => {}
+            None => continue,
+            Some(known) if known.is(target) => {
+                if known.systems.iter().eq(&target.systems) {
+                    continue;
+                }
+            }
             Some(known) => {
                 for change in known.changes(target) {
                     push_change(&mut changes, target, change, now);
                 }
                 different.push(target);
-                written.push(target.customer_id);
+                written += 1;
             }
         }
+        listed.push(target.customer_id);
+        systems.push((target.customer_id, None));
+        systems.extend(target.systems.iter().map(|system| (target.customer_id, Some(system.as_str()))));
     }
     new.copy(
         connection,
@@ -89,7 +108,7 @@ pub(crate) async fn write(
     )
     .await?;
     update(connection, &different, now).await?;
-    search::keep(connection, &written).await?;
+    search::keep(connection, &listed, &systems).await?;
     changes
         .copy(
             connection,
@@ -97,22 +116,22 @@ pub(crate) async fn write(
              from stdin (format binary)",
         )
         .await?;
-    Ok(written.len())
+    Ok(written)
 }
 
 /// Those that had nobody and have somebody again.
 pub(crate) fn revived(targets: &[Target], known: &HashMap<Uuid, Known>) -> Vec<Uuid> {
     let had_nobody = |target: &&Target| known.get(&target.customer_id).is_some_and(|known| known.deleted);
-    targets.iter().filter(|target| target.living).filter(had_nobody).map(|target| target.customer_id).collect()
+    targets.iter().filter(|target| target.living()).filter(had_nobody).map(|target| target.customer_id).collect()
 }
 
 /// What writing a customer would do to its profile, with the attributes that would change; `None` where it says the same
 /// afterwards.
 pub(crate) fn foresee(target: &Target, known: Option<&Known>) -> Option<(crate::Change, Vec<String>)> {
     let Some(known) = known else {
-        return target.living.then(|| (crate::Change::Appears, Vec::new()));
+        return target.living().then(|| (crate::Change::Appears, Vec::new()));
     };
-    match (known.deleted, target.living) {
+    match (known.deleted, target.living()) {
         (true, true) => Some((crate::Change::Appears, Vec::new())),
         (false, false) => Some((crate::Change::Vanishes, Vec::new())),
         _ => {
@@ -141,7 +160,7 @@ async fn update(connection: &mut PgConnection, changed: &[&Target], now: DateTim
     .bind(changed.iter().map(|target| target.email.as_deref()).collect::<Vec<_>>())
     .bind(changed.iter().map(|target| json(&target.profile.attributes)).collect::<Vec<_>>())
     .bind(changed.iter().map(|target| json(&target.profile.provenance)).collect::<Vec<_>>())
-    .bind(changed.iter().map(|target| target.living).collect::<Vec<_>>())
+    .bind(changed.iter().map(|target| target.living()).collect::<Vec<_>>())
     .bind(now)
     .execute(connection)
     .await
@@ -171,7 +190,7 @@ impl Known {
     }
 
     fn is(&self, target: &Target) -> bool {
-        self.deleted != target.living
+        self.deleted != target.living()
             && self.email == target.email
             && self.profile == target.profile
             && !self.has_other_key(target)
@@ -179,10 +198,10 @@ impl Known {
 
     /// What is different: attribute by attribute, or one entry for a profile that ends or begins again.
     fn changes<'a>(&'a self, target: &'a Target) -> Vec<Change<'a>> {
-        if self.deleted && target.living {
+        if self.deleted && target.living() {
             return vec![Change::begins(target)];
         }
-        if !self.deleted && !target.living {
+        if !self.deleted && !target.living() {
             let old = Value::from_iter(self.profile.attributes.clone());
             return vec![Change {
                 attribute: None,

@@ -284,7 +284,7 @@ fn targets(part: &[Marked<'_>], living: &[Living], matching: &Matching<'_>) -> V
             match_key: marked.key.as_str().to_owned(),
             email: email_of(&marked.key, xrefs, matching.rules),
             profile: if xrefs.is_empty() { Profile::default() } else { matching.rules.survivorship.fold(&folded) },
-            living: !xrefs.is_empty(),
+            systems: xrefs.iter().map(|xref| xref.system.clone()).collect(),
             cause: marked.cause.to_owned(),
         }
     };
@@ -354,7 +354,7 @@ async fn attach_participants(
     targets: &[Target],
     matching: &Matching<'_>,
 ) -> Result<(), Error> {
-    let living: BTreeSet<Uuid> = targets.iter().filter(|target| target.living).map(|t| t.customer_id).collect();
+    let living: BTreeSet<Uuid> = targets.iter().filter(|target| target.living()).map(|t| t.customer_id).collect();
     let customer = |target: &Target| {
         let customer_id = matching.customer_id(&MatchKey::from_stored(target.match_key.clone()));
         living.contains(&customer_id).then_some(customer_id)

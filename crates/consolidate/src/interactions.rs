@@ -153,19 +153,26 @@ async fn write_participants(
     let undecided = Decisions::default();
     let participants: Vec<_> = written
         .iter()
-        .flat_map(|(record, fields)| (1_i32..).zip(&fields.participants).map(move |(no, who)| (record, no, who)))
-        .map(|(record, no, who)| (record, no, who, MatchKey::of_email(&who.email, &rules.guards, &undecided).ok()))
+        .flat_map(|(record, fields)| {
+            (1_i32..).zip(&fields.participants).map(move |(no, who)| (record, fields, no, who))
+        })
+        .map(|(record, fields, no, who)| {
+            (record, no, who, fields.at, MatchKey::of_email(&who.email, &rules.guards, &undecided).ok())
+        })
         .collect();
     sqlx::query(
-        "insert into customer360.interaction_participants (system, interaction_id, participant_no, email, role, match_key)
-         select * from unnest($1::text[], $2::text[], $3::integer[], $4::text[], $5::text[], $6::text[])",
+        "insert into customer360.interaction_participants (system, interaction_id, participant_no, email, role, match_key, at)
+         select p.system, p.interaction_id, p.participant_no, p.email, p.role, p.match_key, coalesce(p.at, '-infinity')
+         from unnest($1::text[], $2::text[], $3::integer[], $4::text[], $5::text[], $6::text[], $7::timestamptz[])
+             as p (system, interaction_id, participant_no, email, role, match_key, at)",
     )
     .bind(participants.iter().map(|(record, ..)| record.source.as_str()).collect::<Vec<_>>())
     .bind(participants.iter().map(|(record, ..)| record.external_id.as_str()).collect::<Vec<_>>())
     .bind(participants.iter().map(|(_, no, ..)| *no).collect::<Vec<_>>())
-    .bind(participants.iter().map(|(_, _, who, _)| who.email.as_str()).collect::<Vec<_>>())
-    .bind(participants.iter().map(|(_, _, who, _)| who.role.as_deref()).collect::<Vec<_>>())
+    .bind(participants.iter().map(|(_, _, who, ..)| who.email.as_str()).collect::<Vec<_>>())
+    .bind(participants.iter().map(|(_, _, who, ..)| who.role.as_deref()).collect::<Vec<_>>())
     .bind(participants.iter().map(|(.., key)| key.as_ref().map(MatchKey::as_str)).collect::<Vec<_>>())
+    .bind(participants.iter().map(|(_, _, _, at, _)| *at).collect::<Vec<_>>())
     .execute(&mut *connection)
     .await
     .map_err(database("writing participants"))?;

@@ -16,6 +16,7 @@
 //! It knows nothing of where records came from beyond their source's name. Start with [`run`] and [`Consolidator`].
 
 mod consolidator;
+mod counts;
 mod customers;
 pub mod decide;
 mod decisions;
@@ -54,6 +55,7 @@ mod worker;
 mod xrefs;
 
 pub use consolidator::{Consolidator, Drained};
+pub use counts::add_up_counts;
 pub use dirty::mark;
 pub use error::Error;
 pub use find::Key;

@@ -26,6 +26,7 @@ pub(crate) mod timeline;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::http::StatusCode;
@@ -34,7 +35,7 @@ use model::{InstallationKey, MatchKey};
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::types::Uuid;
-use sqlx::{PgPool, Postgres};
+use sqlx::{Connection as _, PgPool, Postgres};
 use tokio::sync::OnceCell;
 
 pub(crate) use access::Caller;
@@ -51,6 +52,8 @@ use crate::problem::Problem;
 const STATEMENT_WITHIN: &str = "20s";
 /// Connections for keys that see everybody, and as many for keys with a row filter: they differ in their role.
 const MAX_CONNECTIONS: u32 = 16;
+/// A connection that was not used for so long may have been cut meanwhile.
+const RESTED: Duration = Duration::from_secs(1);
 
 /// What the server needs to know of the installation.
 #[derive(Clone, Debug)]
@@ -84,8 +87,9 @@ pub(crate) struct Api {
 impl Api {
     /// What handlers share, and what writes the audit log.
     pub(crate) fn new(settings: Settings) -> (Self, Writer) {
-        let session = staging::session(&settings.database).options([("statement_timeout", STATEMENT_WITHIN)]);
-        let pool = || PgPoolOptions::new().max_connections(MAX_CONNECTIONS).acquire_timeout(access::CONNECTED_WITHIN);
+        // Policies make statements look expensive, and compiling these takes longer than all of them.
+        let options = [("statement_timeout", STATEMENT_WITHIN), ("jit", "off")];
+        let session = staging::session(&settings.database).options(options);
         let all = pool().connect_lazy_with(session.clone());
         let limited = pool().connect_lazy_with(session.options([("role", "c360_limited")]));
         let (audit, writer) = Audit::new(all.clone());
@@ -105,12 +109,19 @@ impl Api {
     /// A session that sees what this caller may see, and nothing else.
     pub(crate) async fn ask(&self, caller: &Caller) -> Result<PoolConnection<Postgres>, Problem> {
         let Some(only) = &caller.key.only else { return self.whole().await };
-        let setting = only.setting().map_err(|error| {
+        let (lists, profiles) = only.settings().map_err(|error| {
             Problem::new(StatusCode::FORBIDDEN)
                 .with_detail(format!("the row filter of this key cannot be used: {error}"))
         })?;
         let mut connection = self.limited.acquire().await?;
-        sqlx::query("select set_config('c360.row_filter', $1, false)").bind(setting).execute(&mut *connection).await?;
+        sqlx::query(
+            "select set_config('c360.filter_lists', $1::text[]::text, false),
+                    set_config('c360.filter_profiles', coalesce($2::jsonb[]::text, ''), false)",
+        )
+        .bind(lists)
+        .bind(profiles)
+        .execute(&mut *connection)
+        .await?;
         Ok(connection)
     }
 
@@ -135,6 +146,22 @@ impl Api {
             .await?;
         Ok(key.customer_id(*namespace))
     }
+}
+
+/// Connections that are tried when they come back, and again before they are used only if they have rested since.
+fn pool() -> PgPoolOptions {
+    PgPoolOptions::new()
+        .max_connections(MAX_CONNECTIONS)
+        .acquire_timeout(access::CONNECTED_WITHIN)
+        .test_before_acquire(false)
+        .before_acquire(|connection, usage| {
+            Box::pin(async move {
+                if usage.idle_for > RESTED {
+                    connection.ping().await?;
+                }
+                Ok(true)
+            })
+        })
 }
 
 /// The routes with the document that describes them.

@@ -5,7 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use sqlx::{Postgres, QueryBuilder};
 
 /// Combinations of values that a filter may ask for: each is compared with every profile.
@@ -70,9 +70,11 @@ impl RowFilter {
         Ok(profiles.into_iter().map(Value::Object).collect())
     }
 
-    /// The value of the setting `c360.row_filter`.
-    pub(crate) fn setting(&self) -> Result<String, NoRowFilter> {
-        Ok(json!({"profiles": self.profiles()?, "lists": self.lists}).to_string())
+    /// The values of the settings that the policies of role `c360_limited` read: `c360.filter_lists`, and
+    /// `c360.filter_profiles`, which is null without conditions on attributes.
+    pub(crate) fn settings(&self) -> Result<(Vec<&str>, Option<Vec<Value>>), NoRowFilter> {
+        let profiles = if self.attributes.is_empty() { None } else { Some(self.profiles()?) };
+        Ok((self.lists().collect(), profiles))
     }
 }
 
@@ -200,6 +202,8 @@ impl<'a> Words<'a> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn filter(text: &str) -> RowFilter {
@@ -222,8 +226,8 @@ mod tests {
             json!({"points": 47, "state": "NH"}),
             json!({"points": 47, "state": "VT"}),
         ];
-        assert_eq!(read.profiles().unwrap(), profiles);
-        assert_eq!(filter("list a").setting().unwrap(), r#"{"lists":["a"],"profiles":[{}]}"#);
+        assert_eq!(read.settings().unwrap(), (vec![], Some(profiles.to_vec())));
+        assert_eq!(filter("list a").settings().unwrap(), (vec!["a"], None));
     }
 
     #[test]

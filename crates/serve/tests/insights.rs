@@ -55,7 +55,7 @@ async fn the_base_is_counted_as_it_is_and_as_far_as_the_key_sees_it() {
     assert_eq!(some["customers"]["by_state"], json!([{"value": "VT", "customers": 1}]));
     assert_eq!((&some["customers"]["total"], &some["orders"]["total"]), (&json!(1), &json!(2)));
     assert_eq!(some["quality"]["unmatched"], json!([]));
-    assert_eq!(some["systems"][0]["xrefs"], 1);
+    assert_eq!(some["systems"][0]["customers"], 1);
 }
 
 #[tokio::test]

@@ -125,17 +125,23 @@ async fn the_role_of_row_filters_sees_nothing_without_one_and_never_a_credential
         "changes",
         "redirects",
         "entries",
+        "customer_search",
+        "buyers",
+        "measured",
     ];
-    for filter in ["", r#"{"profiles": [], "lists": []}"#, r#"{"profiles": [{"state": "XX"}], "lists": []}"#] {
-        sqlx::query("select set_config('c360.row_filter', $1, false)")
-            .bind(filter)
+    for (lists, profiles) in
+        [("", ""), ("", "{}"), ("{}", "{}"), ("{nobody}", ""), ("{}", r#"{"{\"state\": \"XX\"}"}"#)]
+    {
+        sqlx::query("select set_config('c360.filter_lists', $1, false), set_config('c360.filter_profiles', $2, false)")
+            .bind(lists)
+            .bind(profiles)
             .execute(&mut connection)
             .await
             .unwrap();
         for table in tables {
             let sql = format!("select count(*) from customer360.{table}");
             let count: i64 = sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_one(&mut connection).await.unwrap();
-            assert_eq!(count, 0, "{table} under {filter:?}");
+            assert_eq!(count, 0, "{table} under {lists:?}, {profiles:?}");
         }
     }
     for refused in [

@@ -167,8 +167,8 @@ async fn buy_and_talk(pool: &PgPool) {
                 case n % 4 when 0 then null else 'About order ' || n end, '{}', ''
          from generate_series(1, 24) n;
          insert into customer360.interaction_participants
-             (system, interaction_id, participant_no, email, match_key, role, customer_id)
-         select 'support_mail', n::text, 1, c.email, c.email, 'from', c.customer_id
+             (system, interaction_id, participant_no, email, match_key, role, customer_id, at)
+         select 'support_mail', n::text, 1, c.email, c.email, 'from', c.customer_id, now() - interval '7 hours' * n * n
          from generate_series(1, 24) n, customer360.customers c where c.email = 'matthew.groves@couchbase.com'",
     )
     .execute(pool)

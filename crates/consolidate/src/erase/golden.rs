@@ -264,7 +264,7 @@ async fn redact(
             customers.extend(serde_json::from_str::<Vec<Uuid>>(&key).unwrap_or_default());
         }
     }
-    search::keep(transaction, &customers).await
+    search::keep(transaction, &customers, &[]).await
 }
 
 /// Decisions on one of the keys or cross-references, undone ones too.

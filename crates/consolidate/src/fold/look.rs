@@ -41,7 +41,7 @@ pub(crate) async fn look(
         Some(ProfileChange { customer_id: target.customer_id, change, attributes })
     };
     let is_misnamed = |target: &&Target| {
-        target.living && known.get(&target.customer_id).is_some_and(|known| known.has_other_key(target))
+        target.living() && known.get(&target.customer_id).is_some_and(|known| known.has_other_key(target))
     };
     Ok(Looked {
         changes: targets.iter().filter_map(change).collect(),

@@ -225,7 +225,7 @@ async fn customers(transaction: &mut PgConnection, after: &[String], now: DateTi
             email: (!key.is_split()).then(|| key.as_str().to_owned()),
             match_key: row.get(1),
             profile: Profile::default(),
-            living: false,
+            systems: BTreeSet::new(),
             cause: CAUSE.to_owned(),
         }
     };

@@ -146,6 +146,7 @@ async fn invariant_8_erased_stays_erased_in_every_table_and_under_whatever_comes
 
     let receipt = receipt(erase(&world, &email("ann.canary@X.EXAMPLE"), Orders::Delete).await);
     assert_eq!(left(&world).await, [""; 0]);
+    world.assert_counts_are_right("erased").await;
     assert_eq!(receipt.digests.len(), 5, "two emails, three ids");
     let removed = |table: &str| receipt.removed.get(table).copied().unwrap_or_default();
     let tables = ["customer360.xrefs", "customer360.customers", "customer360.orders", "customer360.order_lines"];
@@ -188,6 +189,7 @@ async fn invariant_8_erased_stays_erased_in_every_table_and_under_whatever_comes
 
     rebuild(&world).await;
     assert_eq!(left(&world).await, [""; 0]);
+    world.assert_counts_are_right("rebuilt").await;
     assert_eq!(erase(&world, &email("Ann.Canary@x.example"), Orders::Delete).await, Outcome::Already);
     assert_eq!(erase(&world, &Key::Xref("loyalty".into(), "c-27x".into()), Orders::Delete).await, Outcome::Already);
     assert_eq!(erase(&world, &email("nobody@x.example"), Orders::Delete).await, Outcome::Unknown);
@@ -294,6 +296,7 @@ async fn orders_stay_without_the_person_where_that_is_wanted() {
     let kept = world.order("online_store", "700").await;
     assert_eq!((kept["total"].to_string().as_str(), &kept["document"]), ("3.00", &Value::Null));
     assert_eq!((&kept["customer_id"], &kept["customer_external_id"]), (&Value::Null, &Value::Null));
+    world.assert_counts_are_right("anonymised").await;
     world.land("online_store", &everything_of_store()).await;
     world.consolidate().await;
     assert_eq!(left(&world).await, [""; 0]);

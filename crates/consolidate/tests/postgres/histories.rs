@@ -121,6 +121,7 @@ async fn live_through(seed: u64, size: Size, world: &mut World) -> Seen {
         history.decided(&world.rows("select kind, subject from customer360.decisions where undone_at is null").await);
         let when = format!("{} positions, seed {seed}, delivery {delivery}", size.positions);
         assert_same(&history.living(), &world.living().await, &when);
+        world.assert_counts_are_right(&when).await;
         found.redirects += assert_redirects_follow(&history, world, &when).await;
         let count = world.value("select array[count(*), count(undone_at)] from customer360.decisions").await;
         found.decisions += count[0].as_i64().unwrap();

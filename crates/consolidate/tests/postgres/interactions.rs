@@ -75,6 +75,7 @@ async fn a_newer_record_replaces_the_participants_an_older_one_does_not_and_a_de
     world.land("crm", &[mail(3, &["bob@x.example"])]).await;
     world.consolidate().await;
     assert_eq!(participants(&world).await, [json!({"email": "bob@x.example", "customer": null})]);
+    world.assert_counts_are_right("replaced").await;
     world.land("crm", &[event("m", 4, Says::Interaction(None))]).await;
     world.consolidate().await;
     assert!(participants(&world).await.is_empty());

@@ -156,7 +156,7 @@ impl Wanted {
         })
     }
 
-    /// One statement: the page, the systems of those on it, and how many there are on all pages.
+    /// One statement: the page, and how many there are on all pages.
     fn statement(&self) -> QueryBuilder<Postgres> {
         let Sort { key, of_type, descending } = self.sort;
         let (direction, beyond) = if descending { ("desc", "<") } else { ("asc", ">") };
@@ -167,7 +167,7 @@ impl Wanted {
         }
         sql.push(format!(
             "page as materialized (
-                 select c.customer_id, c.email, c.profile, c.created_at, c.updated_at, c.version, {key} as key "
+                 select c.customer_id, c.email, c.profile, s.systems, c.created_at, c.updated_at, c.version, {key} as key "
         ));
         self.push_from(&mut sql);
         if let Some(after) = &self.after {
@@ -176,38 +176,23 @@ impl Wanted {
         }
         sql.push(format!(" order by {key} {direction}, c.customer_id {direction} limit "));
         sql.push_bind(i64::from(self.limit) + 1);
-        sql.push(
-            "), known as materialized (
-                 select x.customer_id, array_agg(distinct x.system) as systems
-                 from customer360.xrefs x
-                 where x.customer_id in (select customer_id from page) and x.deleted_at is null
-                 group by x.customer_id
-             )",
-        );
+        sql.push(")");
         if self.count {
             sql.push(", counted as materialized (select count(*) as total ");
             self.push_from(&mut sql);
-            sql.push(
-                ")
-                 select counted.total, page.*, page.key::text as place, coalesce(known.systems, '{}') as systems
-                 from counted left join page on true",
-            );
+            sql.push(") select counted.total, page.*, page.key::text as place from counted left join page on true");
         } else {
-            sql.push(" select page.*, page.key::text as place, coalesce(known.systems, '{}') as systems from page");
+            sql.push(" select page.*, page.key::text as place from page");
         }
-        sql.push(" left join known on known.customer_id = page.customer_id");
         sql.push(format!(" order by page.key {direction}, page.customer_id {direction}"));
         sql
     }
 
     /// Those who are wanted, on all pages.
     fn push_from(&self, sql: &mut QueryBuilder<Postgres>) {
-        sql.push("from customer360.customers c ");
+        sql.push("from customer360.customers c join customer360.customer_search s on s.customer_id = c.customer_id ");
         if self.q.is_some() {
             sql.push("join f on f.customer_id = c.customer_id ");
-        }
-        if self.sort.key.starts_with("s.") {
-            sql.push("join customer360.customer_search s on s.customer_id = c.customer_id ");
         }
         sql.push("where c.deleted_at is null");
         if let Some(only) = &self.only {
@@ -217,11 +202,7 @@ impl Wanted {
             sql.push(" and c.profile @> any (").push_bind(profiles.clone()).push(")");
         }
         if !self.systems.is_empty() {
-            sql.push(
-                " and c.customer_id in (
-                      select x.customer_id from customer360.xrefs x where x.deleted_at is null and x.system = any (",
-            );
-            sql.push_bind(self.systems.clone()).push("))");
+            sql.push(" and s.systems && ").push_bind(self.systems.clone());
         }
         if !self.lists.is_empty() {
             sql.push(

@@ -1,20 +1,24 @@
 //! `GET /insights`: the whole base in aggregate, as it is now.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
-use sqlx::types::Json as FromJson;
+use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::params::Params;
 use super::{Api, Caller};
 use crate::problem::Problem;
 
+/// Months and states that are told apart.
+const MONTHS: u8 = 12;
+const STATES: usize = 60;
+
 /// What the base is made of, as far as the key sees it.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Insights {
     /// When it was counted.
     pub(crate) as_of: DateTime<Utc>,
@@ -28,7 +32,7 @@ pub(crate) struct Insights {
 }
 
 /// Customers.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Customers {
     pub(crate) total: i64,
     /// By how many systems know them.
@@ -42,14 +46,14 @@ pub(crate) struct Customers {
 }
 
 /// Customers who are known to so many systems.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct BySystems {
     pub(crate) systems: i64,
     pub(crate) customers: i64,
 }
 
 /// Customers with a value.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ByValue {
     /// Null for those without one.
     pub(crate) value: Option<String>,
@@ -57,7 +61,7 @@ pub(crate) struct ByValue {
 }
 
 /// Customers of a month.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ByMonth {
     /// As 2026-11.
     pub(crate) month: String,
@@ -65,7 +69,7 @@ pub(crate) struct ByMonth {
 }
 
 /// Customers with so many points.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ByPoints {
     pub(crate) from: i64,
     /// Less than this many.
@@ -74,7 +78,7 @@ pub(crate) struct ByPoints {
 }
 
 /// Orders of customers; those that were cancelled do not count.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Orders {
     pub(crate) total: i64,
     /// What they are worth together, exactly; as the sources write it, whatever the currency.
@@ -88,7 +92,7 @@ pub(crate) struct Orders {
 }
 
 /// Orders of a month.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct OrdersByMonth {
     /// As 2026-11.
     pub(crate) month: String,
@@ -97,17 +101,17 @@ pub(crate) struct OrdersByMonth {
 }
 
 /// What a system contributes.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct System {
     pub(crate) system: String,
-    /// Its living cross-references that have a customer.
-    pub(crate) xrefs: i64,
-    /// When anything of them last came.
-    pub(crate) last_seen_at: Option<DateTime<Utc>>,
+    /// Customers whom it knows.
+    pub(crate) customers: i64,
+    /// The time of its newest record.
+    pub(crate) newest_observed_at: Option<DateTime<Utc>>,
 }
 
 /// What is wanting.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Quality {
     /// Cross-references without a customer, by why. A key with a row filter sees none.
     pub(crate) unmatched: Vec<Unmatched>,
@@ -116,21 +120,21 @@ pub(crate) struct Quality {
 }
 
 /// Cross-references without a customer.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Unmatched {
     pub(crate) reason: String,
     pub(crate) xrefs: i64,
 }
 
 /// Customers without a value.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Missing {
     pub(crate) attribute: String,
     pub(crate) customers: i64,
 }
 
 /// Customers whose first order was in one month.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Cohort {
     /// As 2026-11.
     pub(crate) month: String,
@@ -139,96 +143,25 @@ pub(crate) struct Cohort {
     pub(crate) ordered: Vec<i64>,
 }
 
-/// `$1` the attributes of the configuration. Customers, orders and cross-references are each gone through once.
-const STATEMENT: &str = "
-with people as materialized (
-    select c.profile, date_trunc('month', c.created_at at time zone 'UTC') as month
-    from customer360.customers c
-    where c.deleted_at is null
-),
-known as materialized (
-    select x.customer_id, x.system, max(x.last_seen_at) as last_seen_at, count(*) as xrefs
-    from customer360.xrefs x
-    where x.deleted_at is null and x.customer_id is not null
-    group by x.customer_id, x.system
-),
-bought as materialized (
-    select o.customer_id, date_trunc('month', o.purchased_at at time zone 'UTC') as month, count(*) as orders,
-           sum(o.total) as value
-    from customer360.orders o
-    where o.deleted_at is null and not o.cancelled and o.customer_id is not null
-    group by 1, 2
-),
-buyers as materialized (
-    select customer_id, sum(orders) as orders, min(month) as first_month from bought group by customer_id
-),
-cohorts as materialized (
-    select b.first_month, (extract(year from age(o.month, b.first_month)) * 12
-                           + extract(month from age(o.month, b.first_month)))::int as later, count(*) as customers
-    from buyers b
-    join bought o on o.customer_id = b.customer_id and o.month is not null
-    where b.first_month >= date_trunc('month', now() at time zone 'UTC') - interval '11 months'
-    group by 1, 2
-),
-points as materialized (
-    select case when p < 1 then 0 else (10 ^ floor(log(p)))::bigint end as from, count(*) as customers
-    from (select case when profile ->> 'loyaltyPoints' ~ '^[0-9]{1,15}$'
-                      then (profile ->> 'loyaltyPoints')::numeric end as p
-          from people) l
-    where p is not null
-    group by 1
-)
-select jsonb_build_object(
-    'as_of', now(),
-    'customers', jsonb_build_object(
-        'total', (select count(*) from people),
-        'by_systems', (select coalesce(jsonb_agg(jsonb_build_object('systems', systems, 'customers', customers)
-                                                 order by systems), '[]')
-                       from (select systems, count(*) as customers
-                             from (select count(*) as systems from known group by customer_id) k group by systems) s),
-        'by_state', (select coalesce(jsonb_agg(jsonb_build_object('value', value, 'customers', customers)
-                                               order by customers desc, value), '[]')
-                     from (select profile ->> 'state' as value, count(*) as customers from people
-                           group by 1 order by 2 desc, 1 limit 60) s),
-        'new_by_month', (select coalesce(jsonb_agg(jsonb_build_object('month', to_char(month, 'YYYY-MM'),
-                                                                      'customers', customers) order by month desc), '[]')
-                         from (select month, count(*) as customers from people
-                               group by 1 order by 1 desc limit 12) m),
-        'by_loyalty', (select coalesce(jsonb_agg(jsonb_build_object(
-                                  'from', p.from, 'below', greatest(p.from * 10, 1), 'customers', customers)
-                                  order by p.from), '[]')
-                       from points p)),
-    'orders', jsonb_build_object(
-        'total', (select coalesce(sum(orders), 0)::bigint from bought),
-        'value', (select coalesce(trim_scale(sum(value)), 0)::text from bought),
-        'buyers', (select count(*) from buyers),
-        'repeat_buyers', (select count(*) from buyers where orders > 1),
-        'by_month', (select coalesce(jsonb_agg(jsonb_build_object('month', to_char(month, 'YYYY-MM'), 'orders', orders,
-                                                                  'value', value::text) order by month desc), '[]')
-                     from (select month, sum(orders)::bigint as orders, coalesce(trim_scale(sum(value)), 0) as value
-                           from bought where month is not null group by 1 order by 1 desc limit 12) m)),
-    'systems', (select coalesce(jsonb_agg(jsonb_build_object('system', system, 'xrefs', xrefs,
-                                                             'last_seen_at', last_seen_at) order by system), '[]')
-                from (select system, sum(xrefs)::bigint as xrefs, max(last_seen_at) as last_seen_at
-                      from known group by system) s),
-    'quality', jsonb_build_object(
-        'unmatched', (select coalesce(jsonb_agg(jsonb_build_object('reason', reason, 'xrefs', xrefs)
-                                                order by reason), '[]')
-                      from (select unmatched_reason as reason, count(*) as xrefs from customer360.xrefs
-                            where unmatched_reason is not null and deleted_at is null group by 1) u),
-        'missing', (select coalesce(jsonb_agg(jsonb_build_object('attribute', attribute, 'customers', customers)
-                                              order by customers desc, attribute), '[]')
-                    from (select a.attribute, count(*) filter (where not profile ? a.attribute) as customers
-                          from unnest($1::text[]) as a (attribute) cross join people group by 1) m)),
-    'cohorts', (select coalesce(jsonb_agg(jsonb_build_object('month', to_char(first_month, 'YYYY-MM'),
-                                                             'customers', ordered[1], 'ordered', ordered)
-                                          order by first_month desc), '[]')
-                from (select f.first_month, array_agg(coalesce(c.customers, 0) order by l.later) as ordered
-                      from (select distinct first_month from cohorts) f
-                      cross join generate_series(0, 11) as l (later)
-                      left join cohorts c on c.first_month = f.first_month and c.later = l.later
-                      where f.first_month + make_interval(months => l.later) <= now() at time zone 'UTC'
-                      group by f.first_month) r))";
+/// The whole base, from the counts that are kept.
+const KEPT: &str = "
+    select measure, key, count, value from customer360.counts
+    union all
+    select 'unmatched', unmatched_reason, count(*), 0 from customer360.xrefs
+    where unmatched_reason is not null and deleted_at is null group by unmatched_reason";
+const KEPT_TIMES: &str = "select source as system, newest_observed_at from customer360.source_times";
+
+/// The customers whom the session sees, counted one by one; of those on list `$1` only, which the row filter asks for anyway.
+const SEEN: &str = "
+    select measure, key, count, value from customer360.measured
+    where $1::text is null
+       or customer_id in (select m.customer_id from customer360.list_members m where m.list = $1)";
+const SEEN_TIMES: &str = "
+    select system, max(observed_at) as newest_observed_at from customer360.xrefs
+    where deleted_at is null
+      and ($1::text is null
+           or customer_id in (select m.customer_id from customer360.list_members m where m.list = $1))
+    group by system";
 
 /// The whole base in aggregate
 ///
@@ -248,9 +181,163 @@ pub(super) async fn get(
 
 /// Counts the base, as far as the caller sees it.
 pub(crate) async fn count(api: &Api, caller: &Caller) -> Result<Insights, Problem> {
-    let attributes: Vec<&String> = api.settings.attributes.iter().collect();
-    let mut session = api.ask(caller).await?;
-    let FromJson(insights): FromJson<Insights> =
-        sqlx::query_scalar(STATEMENT).bind(attributes).fetch_one(&mut *session).await?;
-    Ok(insights)
+    let only = caller.key.only.as_ref();
+    let (counts, times) = if only.is_some() { (SEEN, SEEN_TIMES) } else { (KEPT, KEPT_TIMES) };
+    let statement = format!(
+        "select measure, key, grouping(key) = 1 as is_total, sum(count)::bigint as count,
+                trim_scale(sum(value))::text as value, null as at
+         from ({counts}) m group by grouping sets ((measure, key), (measure))
+         having sum(count) <> 0
+         union all
+         select 'newest', system, false, 0, '0', newest_observed_at from ({times}) t
+         union all
+         select 'now', null, true, 0, '0', now()"
+    );
+    let query = sqlx::query_as::<_, Counted>(sqlx::AssertSqlSafe(statement));
+    let query = if let Some(only) = only { query.bind(only.lists().next()) } else { query };
+    let rows = query.fetch_all(&mut *api.ask(caller).await?).await?;
+    Ok(Counts::from(rows).insights(&api.settings.attributes))
+}
+
+/// A count: of one key of a measure, or of all of them.
+#[derive(sqlx::FromRow)]
+struct Counted {
+    measure: String,
+    key: Option<String>,
+    is_total: bool,
+    count: i64,
+    value: String,
+    at: Option<DateTime<Utc>>,
+}
+
+/// The counts of each measure; the words are those of `migrations/0013_counts.sql`.
+#[derive(Default)]
+struct Counts {
+    totals: BTreeMap<String, Counted>,
+    by_key: BTreeMap<String, Vec<Counted>>,
+}
+
+impl From<Vec<Counted>> for Counts {
+    fn from(rows: Vec<Counted>) -> Self {
+        let mut counts = Self::default();
+        for row in rows {
+            if row.is_total {
+                counts.totals.insert(row.measure.clone(), row);
+            } else {
+                counts.by_key.entry(row.measure.clone()).or_default().push(row);
+            }
+        }
+        counts
+    }
+}
+
+impl Counts {
+    fn total(&self, measure: &str) -> i64 {
+        self.totals.get(measure).map_or(0, |row| row.count)
+    }
+
+    /// By key; what has none is left out.
+    fn of(&self, measure: &str) -> BTreeMap<&str, &Counted> {
+        let rows = self.by_key.get(measure).map(Vec::as_slice).unwrap_or_default();
+        rows.iter().filter_map(|row| Some((row.key.as_deref()?, row))).collect()
+    }
+
+    /// By a key that is a number.
+    fn of_numbers(&self, measure: &str) -> BTreeMap<i64, i64> {
+        self.of(measure).into_iter().filter_map(|(key, row)| Some((key.parse().ok()?, row.count))).collect()
+    }
+
+    fn insights(&self, attributes: &BTreeSet<String>) -> Insights {
+        let now = self.totals.get("now").and_then(|row| row.at).unwrap_or_default();
+        Insights {
+            as_of: now,
+            customers: self.customers(),
+            orders: self.orders(),
+            systems: self.systems(),
+            quality: self.quality(attributes),
+            cohorts: self.cohorts(now),
+        }
+    }
+
+    fn customers(&self) -> Customers {
+        let states = self.by_key.get("state").map(Vec::as_slice).unwrap_or_default().iter();
+        let mut by_state: Vec<ByValue> =
+            states.map(|row| ByValue { value: row.key.clone(), customers: row.count }).collect();
+        by_state.sort_by(|a, b| (b.customers, &a.value).cmp(&(a.customers, &b.value)));
+        by_state.truncate(STATES);
+        let by_systems = self.of_numbers("systems").into_iter();
+        let by_points = self.of_numbers("points").into_iter();
+        let by_month = self.of("created").into_iter().rev().take(MONTHS.into());
+        Customers {
+            total: self.total("customers"),
+            by_systems: by_systems.map(|(systems, customers)| BySystems { systems, customers }).collect(),
+            by_state,
+            new_by_month: by_month
+                .map(|(month, row)| ByMonth { month: month.to_owned(), customers: row.count })
+                .collect(),
+            by_loyalty: by_points
+                .map(|(from, customers)| ByPoints { from, below: (from * 10).max(1), customers })
+                .collect(),
+        }
+    }
+
+    fn orders(&self) -> Orders {
+        let by_month = self.of("orders").into_iter().rev().take(MONTHS.into());
+        Orders {
+            total: self.total("orders"),
+            value: self.totals.get("orders").map_or_else(|| "0".to_owned(), |row| row.value.clone()),
+            buyers: self.total("buyers"),
+            repeat_buyers: self.total("repeat_buyers"),
+            by_month: by_month
+                .map(|(month, row)| OrdersByMonth {
+                    month: month.to_owned(),
+                    orders: row.count,
+                    value: row.value.clone(),
+                })
+                .collect(),
+        }
+    }
+
+    fn systems(&self) -> Vec<System> {
+        let newest = self.of("newest");
+        let systems = self.of("system").into_iter();
+        systems
+            .map(|(system, row)| System {
+                system: system.to_owned(),
+                customers: row.count,
+                newest_observed_at: newest.get(system).and_then(|row| row.at),
+            })
+            .collect()
+    }
+
+    fn quality(&self, attributes: &BTreeSet<String>) -> Quality {
+        let (total, known) = (self.total("customers"), self.of("attribute"));
+        let known = |attribute: &str| known.get(attribute).map_or(0, |row| row.count);
+        let mut missing: Vec<Missing> = attributes
+            .iter()
+            .map(|attribute| Missing { attribute: attribute.clone(), customers: total - known(attribute) })
+            .collect();
+        missing.sort_by(|a, b| (b.customers, &a.attribute).cmp(&(a.customers, &b.attribute)));
+        let unmatched = self.of("unmatched").into_iter();
+        Quality {
+            unmatched: unmatched
+                .map(|(reason, row)| Unmatched { reason: reason.to_owned(), xrefs: row.count })
+                .collect(),
+            missing,
+        }
+    }
+
+    /// A cohort has a number for each month up to now.
+    fn cohorts(&self, now: DateTime<Utc>) -> Vec<Cohort> {
+        let later = self.of("cohort");
+        let cohort = |ago: u32| {
+            let first = now.checked_sub_months(chrono::Months::new(ago))?.format("%Y-%m").to_string();
+            let ordered: Vec<i64> = (0..=ago)
+                .map(|later_by| later.get(format!("{first}+{later_by}").as_str()).map_or(0, |row| row.count))
+                .collect();
+            let customers = *ordered.first().filter(|customers| **customers > 0)?;
+            Some(Cohort { month: first, customers, ordered })
+        };
+        (0..MONTHS.into()).filter_map(cohort).collect()
+    }
 }

@@ -59,7 +59,6 @@ struct Wanted {
     after: Option<Place>,
     limit: u32,
     count: bool,
-    /// If the caller sees only some customers, those are where to begin.
     only: Option<RowFilter>,
 }
 
@@ -138,34 +137,23 @@ fn read(row: &PgRow) -> Interaction {
 impl Wanted {
     /// One statement: the page, who took part, and how many there are on all pages.
     fn statement(&self) -> QueryBuilder<Postgres> {
-        let (direction, beyond) = if self.descending { ("desc", "<") } else { ("asc", ">") };
+        let direction = if self.descending { "desc" } else { "asc" };
         let mut sql = QueryBuilder::new("with ");
-        if self.by_customer() {
-            sql.push(
-                "theirs as materialized (
-                     select distinct p.system, p.interaction_id from customer360.customers c
-                     join customer360.interaction_participants p on p.customer_id = c.customer_id
-                     where c.deleted_at is null",
-            );
-            if let Some(only) = &self.only {
-                only.push_lists(&mut sql);
-            }
-            if let Some(customer) = self.customer {
-                sql.push(" and c.customer_id = customer360.resolved(").push_bind(customer).push(")");
-            }
+        let place = if self.by_customer() {
+            sql.push("theirs as (");
+            self.push_theirs(&mut sql);
             sql.push("), ");
+            ["t.at", "t.system", "t.interaction_id"]
+        } else {
+            ["coalesce(i.at, '-infinity')", "i.system", "i.interaction_id"]
+        };
+        sql.push(format!("page as materialized (select i.*, {} as key from customer360.interactions i ", place[0]));
+        if self.by_customer() {
+            sql.push("join theirs t on t.system = i.system and t.interaction_id = i.interaction_id ");
         }
-        sql.push("page as materialized (select i.*, coalesce(i.at, '-infinity') as key ");
-        self.push_from(&mut sql);
-        if let Some([at, system, id]) = self.after.as_deref() {
-            sql.push(format!(" and (coalesce(i.at, '-infinity'), i.system, i.interaction_id) {beyond} ("));
-            sql.push_bind(at.clone()).push("::text::timestamptz, ").push_bind(system.clone()).push("::text, ");
-            sql.push_bind(id.clone()).push("::text)");
-        }
-        sql.push(format!(
-            " order by coalesce(i.at, '-infinity') {direction}, i.system {direction}, i.interaction_id {direction} limit "
-        ));
-        sql.push_bind(i64::from(self.limit) + 1);
+        self.push_conditions(&mut sql);
+        self.push_after(&mut sql, &place.join(", "));
+        self.push_limit(&mut sql, &place);
         sql.push(
             "), present as materialized (
                  select p.system, p.interaction_id,
@@ -178,8 +166,14 @@ impl Wanted {
         );
         let columns = "page.*, page.key::text as place, coalesce(present.participants, '[]') as participants";
         if self.count {
-            sql.push(", counted as materialized (select count(*) as total ");
-            self.push_from(&mut sql);
+            sql.push(", counted as materialized (select count(*) as total from customer360.interactions i ");
+            self.push_conditions(&mut sql);
+            if self.by_customer() {
+                sql.push(" and (i.system, i.interaction_id) in (");
+                sql.push("select p.system, p.interaction_id from customer360.interaction_participants p where ");
+                self.push_is_theirs(&mut sql);
+                sql.push(")");
+            }
             sql.push(format!(") select counted.total, {columns} from counted left join page on true"));
         } else {
             sql.push(format!(" select {columns} from page"));
@@ -189,29 +183,87 @@ impl Wanted {
         sql
     }
 
+    /// Whether few customers are where to begin: an index leads from each of them to what is newest.
     fn by_customer(&self) -> bool {
-        self.only.is_some() || self.customer.is_some()
+        self.customer.is_some() || self.list().is_some()
     }
 
-    /// Those that are wanted, on all pages.
-    fn push_from(&self, sql: &mut QueryBuilder<Postgres>) {
-        sql.push("from customer360.interactions i ");
-        if self.by_customer() {
-            sql.push("join theirs t on t.system = i.system and t.interaction_id = i.interaction_id ");
+    fn list(&self) -> Option<&str> {
+        self.only.as_ref()?.lists().next()
+    }
+
+    /// Interactions of the customers to begin with, in the order of the page; of each customer on a list no more than the page
+    /// needs, unless more is asked of them than these rows tell.
+    fn push_theirs(&self, sql: &mut QueryBuilder<Postgres>) {
+        let direction = if self.descending { "desc" } else { "asc" };
+        let place = ["p.at", "p.system", "p.interaction_id"];
+        sql.push("select distinct p.at, p.system, p.interaction_id from ");
+        if self.customer.is_some() {
+            sql.push("customer360.interaction_participants p where ");
+            self.push_is_theirs(sql);
+            self.push_times(sql, "p");
+        } else {
+            sql.push("customer360.list_members m cross join lateral (");
+            sql.push("select p.at, p.system, p.interaction_id from customer360.interaction_participants p");
+            sql.push(" where p.customer_id = m.customer_id");
+            self.push_times(sql, "p");
+            self.push_after(sql, &place.join(", "));
+            if self.is_told_by_participants() {
+                self.push_limit(sql, &place);
+            }
+            sql.push(") p where m.list = ").push_bind(self.list().map(str::to_owned));
         }
+        sql.push(format!(" order by p.at {direction}, p.system {direction}, p.interaction_id {direction}"));
+    }
+
+    /// That a participant is one of the customers to begin with; the policies see to it that the caller may see what is theirs.
+    fn push_is_theirs(&self, sql: &mut QueryBuilder<Postgres>) {
+        if let Some(customer) = self.customer {
+            sql.push("p.customer_id = customer360.resolved(").push_bind(customer).push(")");
+        } else {
+            sql.push("p.customer_id in (select m.customer_id from customer360.list_members m where m.list = ");
+            sql.push_bind(self.list().map(str::to_owned)).push(")");
+        }
+    }
+
+    /// What is deleted has no participants.
+    fn is_told_by_participants(&self) -> bool {
+        self.types.is_empty() && self.statuses.is_empty() && self.thread.is_none() && self.to.is_none()
+    }
+
+    fn push_conditions(&self, sql: &mut QueryBuilder<Postgres>) {
         sql.push("where i.deleted_at is null");
         for (column, values) in [("type", &self.types), ("status", &self.statuses)] {
             if !values.is_empty() {
                 sql.push(format!(" and i.{column} = any (")).push_bind(values.clone()).push(")");
             }
         }
-        for (beyond, time) in [(">=", self.from), ("<", self.to)] {
-            if let Some(time) = time {
-                sql.push(format!(" and i.at {beyond} ")).push_bind(time);
-            }
-        }
+        self.push_times(sql, "i");
         if let Some(thread) = &self.thread {
             sql.push(" and i.thread_id = ").push_bind(thread.clone());
         }
+    }
+
+    fn push_times(&self, sql: &mut QueryBuilder<Postgres>, table: &str) {
+        for (beyond, time) in [(">=", self.from), ("<", self.to)] {
+            if let Some(time) = time {
+                sql.push(format!(" and {table}.at {beyond} ")).push_bind(time);
+            }
+        }
+    }
+
+    fn push_after(&self, sql: &mut QueryBuilder<Postgres>, place: &str) {
+        if let Some([at, system, id]) = self.after.as_deref() {
+            sql.push(format!(" and ({place}) {} (", if self.descending { "<" } else { ">" }));
+            sql.push_bind(at.clone()).push("::text::timestamptz, ").push_bind(system.clone()).push("::text, ");
+            sql.push_bind(id.clone()).push("::text)");
+        }
+    }
+
+    fn push_limit(&self, sql: &mut QueryBuilder<Postgres>, place: &[&str; 3]) {
+        let direction = if self.descending { "desc" } else { "asc" };
+        let [at, system, id] = place;
+        sql.push(format!(" order by {at} {direction}, {system} {direction}, {id} {direction} limit "));
+        sql.push_bind(i64::from(self.limit) + 1);
     }
 }

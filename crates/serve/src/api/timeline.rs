@@ -55,10 +55,13 @@ pub(super) const TIMELINE: &str = "
     sought as materialized (select customer360.patterns($7::text) as words),
     once as materialized (select unnest(customer360.once_known_as((select customer_id from at))) as customer_id),
     theirs as materialized (
-        select distinct p.system, p.interaction_id
+        select distinct p.at, p.system || ':' || p.interaction_id as id, p.system, p.interaction_id
         from customer360.interaction_participants p
         where p.customer_id = (select customer_id from at)
           and ($2 = '{}' or 'interaction' = any ($2))
+          and ($3::timestamptz is null
+               or (p.at, 'interaction', p.system || ':' || p.interaction_id) < ($3::timestamptz, $4, $5))
+        order by 1 desc, 2 desc limit case when $7 is null then $6 end
     ),
     happened as materialized (
         (select coalesce(o.purchased_at, '-infinity') as at, 'order' as type, o.system || ':' || o.order_id as id,
@@ -71,7 +74,7 @@ pub(super) const TIMELINE: &str = "
                 or (coalesce(o.purchased_at, '-infinity'), 'order', o.system || ':' || o.order_id) < ($3::timestamptz, $4, $5))
          order by 1 desc, 3 desc limit $6)
         union all
-        (select coalesce(i.at, '-infinity'), 'interaction', i.system || ':' || i.interaction_id,
+        (select t.at, 'interaction', t.id,
                 i.system, i.interaction_id, null,
                 jsonb_build_object('system', i.system, 'interaction_id', i.interaction_id, 'thread_id', i.thread_id,
                                    'type', i.type, 'status', i.status, 'subject', i.subject)
@@ -80,8 +83,6 @@ pub(super) const TIMELINE: &str = "
          where i.deleted_at is null
            and ($7 is null
                 or customer360.plain(coalesce(i.subject, '')) || customer360.texts(i.attributes) like all ((select words from sought)::text[]))
-           and ($3::timestamptz is null
-                or (coalesce(i.at, '-infinity'), 'interaction', i.system || ':' || i.interaction_id) < ($3::timestamptz, $4, $5))
          order by 1 desc, 3 desc limit $6)
         union all
         (select e.created_at, e.type, e.entry_id::text, null, null, null,

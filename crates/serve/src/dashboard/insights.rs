@@ -113,7 +113,7 @@ fn tables(locale: &Locale, insights: &insights::Insights) -> Vec<Table> {
     let sources = insights
         .systems
         .iter()
-        .map(|system| (system.system.clone(), Some(customers_with("system", &system.system)), system.xrefs));
+        .map(|system| (system.system.clone(), Some(customers_with("system", &system.system)), system.customers));
     let missing = insights.quality.missing.iter().map(|by| (label(&by.attribute), None, by.customers));
     let unmatched = insights.quality.unmatched.iter().map(|by| (by.reason.clone(), None, by.xrefs));
     let table = |id, title, remark, heads, rows| Table { id, title, remark, heads, rows };
@@ -127,13 +127,7 @@ fn tables(locale: &Locale, insights: &insights::Insights) -> Vec<Table> {
             rows(locale, ordered),
         ),
         table("known", "Known to", "How many systems know a customer", ["Systems", "Customers"], rows(locale, systems)),
-        table(
-            "sources",
-            "Systems",
-            "Cross-references with a customer",
-            ["System", "Cross-references"],
-            rows(locale, sources),
-        ),
+        table("sources", "Systems", "Customers whom they know", ["System", "Customers"], rows(locale, sources)),
         table("states", "States", "The largest sixty", ["State", "Customers"], rows(locale, states)),
         table(
             "points",

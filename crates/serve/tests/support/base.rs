@@ -76,8 +76,8 @@ impl Base {
         .await
         .unwrap();
         sqlx::query(
-            "insert into customer360.customer_search (customer_id, name, search)
-             values ($1, customer360.search_name($2), customer360.search_text($2, $3))",
+            "insert into customer360.customer_search (customer_id, name, search, systems)
+             values ($1, customer360.search_name($2), customer360.search_text($2, $3), '{home_delivery}')",
         )
         .bind(id)
         .bind(&profile)
@@ -136,13 +136,14 @@ impl Base {
         for (number, (email, customer)) in (1..).zip(people) {
             sqlx::query(
                 "insert into customer360.interaction_participants
-                     (system, interaction_id, participant_no, email, match_key, role, customer_id)
-                 values ('mail', $1, $2, $3, $3, 'to', $4)",
+                     (system, interaction_id, participant_no, email, match_key, role, customer_id, at)
+                 values ('mail', $1, $2, $3, $3, 'to', $4, $5::text::timestamptz)",
             )
             .bind(id)
             .bind::<i32>(number)
             .bind(email)
             .bind(customer)
+            .bind(at)
             .execute(&self.pool)
             .await
             .unwrap();

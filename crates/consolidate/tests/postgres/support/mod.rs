@@ -265,6 +265,34 @@ impl World {
         sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_all(&self.pool).await.unwrap()
     }
 
+    /// What is kept beside golden records, so that it need not be counted, is what counting finds.
+    pub(crate) async fn assert_counts_are_right(&self, when: &str) {
+        for (what, kept, counted) in [
+            (
+                "counts",
+                "select measure, key, sum(count) as count, sum(value) as value from customer360.counts
+                 group by 1, 2 having (sum(count), sum(value)) <> (0, 0)",
+                "select measure, key, sum(count) as count, sum(value) as value from customer360.measured group by 1, 2",
+            ),
+            ("buyers", "table customer360.buyers", "select * from customer360.bought(null)"),
+            (
+                "systems",
+                "select customer_id, systems from customer360.customer_search where systems <> '{}'",
+                "select customer_id, array_agg(distinct system order by system) from customer360.xrefs
+                 where deleted_at is null and customer_id is not null group by 1",
+            ),
+            (
+                "times of interactions",
+                "select system, interaction_id, at from customer360.interaction_participants",
+                "select i.system, i.interaction_id, coalesce(i.at, '-infinity')
+                 from customer360.interaction_participants p join customer360.interactions i using (system, interaction_id)",
+            ),
+        ] {
+            let difference = format!("(({kept}) except all ({counted})) union all (({counted}) except all ({kept}))");
+            assert_eq!(self.rows(&difference).await, [Value::Null; 0], "{what}, {when}");
+        }
+    }
+
     /// `documents` by email.
     pub(crate) async fn document(&self, email: &str) -> Option<Value> {
         sqlx::query_scalar("select document from customer360.documents where email = $1")

@@ -33,7 +33,7 @@ const BASE: [&str; 9] = [
             jsonb_build_object('name', name, 'phone', '+1 603 ' || (100 + i % 900) || ' ' || (1000 + i * 7 % 9000),
                                'address1', (i % 300) || ' ' || initcap(md5((i % 5000)::text)::varchar(6)) || ' Street',
                                'city', initcap(md5((i % 2000)::text)::varchar(6)),
-                               'state', (array['NH', 'VT', 'ME', 'MA', 'NY'])[1 + i % 5], 'loyaltyPoints', i % 5000),
+                               'state', (array['NH', 'VT', 'ME', 'MA', 'NY'])[1 + i / 10 % 5], 'loyaltyPoints', i % 5000),
             jsonb_build_object('name', jsonb_build_object('system', 'home_delivery', 'external_id', i::text)),
             now() - make_interval(mins => i % 500000), now() - make_interval(secs => i)
      from public.people",

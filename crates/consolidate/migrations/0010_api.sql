@@ -297,6 +297,7 @@ declare
                    where e.extname = 'pg_trgm');
     sought text := trim(regexp_replace(customer360.plain(phrase), '\s+', ' ', 'g'));
     words text[];
+    profiles jsonb[] := customer360.filter_profiles();
     seen text := '';
     statement text;
 begin
@@ -308,16 +309,16 @@ begin
     if words is null then
         return;
     end if;
-    if customer360.filter_lists() is not null then
-        seen := 'join customer360.customers c on c.customer_id = s.customer_id
-                     and (customer360.filter_profiles() is null or c.profile @> any (customer360.filter_profiles()))
-                     and cardinality(customer360.filter_lists()) = (
-                             select count(*) from customer360.list_members m
-                             where m.customer_id = c.customer_id and m.list = any (customer360.filter_lists()))';
+    -- A scalar subquery stays one: as a join it would be made for the whole base before the first row.
+    if profiles is not null then
+        seen := ' and (select c.profile @> any ($3) from customer360.customers c where c.customer_id = s.customer_id)';
     end if;
     statement := 'select f.customer_id, ' || coalesce(place || '.word_similarity($1, f.search)', '1::real') || '
-                  from (select s.customer_id, s.search from customer360.customer_search s ' || seen || '
-                        where %s limit $2) f
+                  from (select s.customer_id, s.search from customer360.customer_search s ' || coalesce(
+                            (select string_agg(format('join customer360.list_members %1$s on %1$s.customer_id = s.customer_id
+                                                           and %1$s.list = %2$L', 'm' || number, list), ' ')
+                             from unnest(customer360.filter_lists()) with ordinality as l (list, number)), '') || '
+                        where %s' || seen || ' limit $2) f
                   order by 2 desc, f.customer_id';
     return query execute format(statement, (
         select string_agg(
@@ -326,7 +327,7 @@ begin
                           || regexp_replace(word, '([\\%_])', '\\\1', 'g') || '%'),
                    ' and ')
         from unnest(words) as word))
-    using sought, most;
+    using sought, most, profiles;
     if found or place is null then
         return;
     end if;
@@ -334,7 +335,7 @@ begin
     return query execute format(statement, (
         select string_agg(format('%L operator(%s.<%%) s.search', word, place), ' and ')
         from unnest(words) as word))
-    using sought, most;
+    using sought, most, profiles;
 end
 $$;
 

@@ -169,7 +169,7 @@ impl Wanted {
             "page as materialized (
                  select c.customer_id, c.email, c.profile, s.systems, c.created_at, c.updated_at, c.version, {key} as key "
         ));
-        self.push_from(&mut sql);
+        self.push_from(&mut sql, true);
         if let Some(after) = &self.after {
             sql.push(format!(" and ({key}, c.customer_id) {beyond} (")).push_bind(after.first().cloned());
             sql.push(format!("::text::{of_type}, ")).push_bind(after.get(1).cloned()).push("::text::uuid)");
@@ -179,7 +179,7 @@ impl Wanted {
         sql.push(")");
         if self.count {
             sql.push(", counted as materialized (select count(*) as total ");
-            self.push_from(&mut sql);
+            self.push_from(&mut sql, !self.systems.is_empty());
             sql.push(") select counted.total, page.*, page.key::text as place from counted left join page on true");
         } else {
             sql.push(" select page.*, page.key::text as place from page");
@@ -188,9 +188,12 @@ impl Wanted {
         sql
     }
 
-    /// Those who are wanted, on all pages.
-    fn push_from(&self, sql: &mut QueryBuilder<Postgres>) {
-        sql.push("from customer360.customers c join customer360.customer_search s on s.customer_id = c.customer_id ");
+    /// Those who are wanted, on all pages; with `s`, or without it where nothing of it is wanted.
+    fn push_from(&self, sql: &mut QueryBuilder<Postgres>, with_s: bool) {
+        sql.push("from customer360.customers c ");
+        if with_s {
+            sql.push("join customer360.customer_search s on s.customer_id = c.customer_id ");
+        }
         if self.q.is_some() {
             sql.push("join f on f.customer_id = c.customer_id ");
         }

@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use serde_json::value::RawValue;
 use sqlx::Row as _;
 use sqlx::types::{Json as FromJson, Uuid};
 use utoipa::ToSchema;
@@ -130,7 +131,7 @@ pub(super) async fn get(
     caller: Caller,
     Path(named): Path<String>,
     mut params: Params,
-) -> Result<Json<Value>, Refusal> {
+) -> Result<Json<Box<RawValue>>, Refusal> {
     let fields = Fields::take(&mut params, &FIELDS)?;
     params.finish(&["fields"])?;
     let customer = read(&api, &caller, &named, &[]).await?;

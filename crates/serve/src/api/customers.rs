@@ -7,6 +7,7 @@ use axum::extract::State;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 use sqlx::postgres::PgRow;
 use sqlx::types::Uuid;
 use sqlx::{Postgres, QueryBuilder, Row as _};
@@ -103,7 +104,7 @@ pub(super) async fn list(
     State(api): State<Arc<Api>>,
     caller: Caller,
     mut params: Params,
-) -> Result<Json<Page<Value>>, Problem> {
+) -> Result<Json<Page<Box<RawValue>>>, Problem> {
     let fields = Fields::take(&mut params, &FIELDS)?;
     let Page { items, next_cursor, total } = page(&api, &caller, params).await?;
     let items = items.iter().map(|listed| fields.of(listed)).collect::<Result<_, _>>()?;

@@ -1,7 +1,8 @@
 //! `fields=`: only some members of what is answered.
 
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
+use serde_json::value::{RawValue, to_raw_value};
 
 use super::params::Params;
 use crate::problem::Problem;
@@ -20,15 +21,18 @@ impl Fields {
         Err(Problem::bad("fields", format!("some of {}, with commas between", allowed.join(", "))))
     }
 
-    /// Leaves what was asked for.
-    pub(crate) fn of(&self, item: &impl Serialize) -> Result<Value, Problem> {
-        let value = serde_json::to_value(item).map_err(|error| sqlx::Error::Encode(error.into()))?;
-        Ok(match (&self.0, value) {
-            (Some(fields), Value::Object(members)) => {
-                let kept: Map<String, Value> = members.into_iter().filter(|(name, _)| fields.contains(name)).collect();
-                Value::Object(kept)
+    /// Leaves what was asked for, as JSON.
+    pub(crate) fn of(&self, item: &impl Serialize) -> Result<Box<RawValue>, Problem> {
+        let kept = || match &self.0 {
+            None => to_raw_value(item),
+            Some(fields) => {
+                let mut item = serde_json::to_value(item)?;
+                if let Value::Object(members) = &mut item {
+                    members.retain(|name, _| fields.contains(name));
+                }
+                to_raw_value(&item)
             }
-            (_, value) => value,
-        })
+        };
+        kept().map_err(|error| sqlx::Error::Encode(error.into()).into())
     }
 }

@@ -57,6 +57,10 @@ async fn note(connection: &mut PgConnection, moved: &[Moved<'_>], now: DateTime<
              select * from unnest($1::uuid[], $2::text[], $3::text[], $4::uuid[])
                  as d (customer_id, system, external_id, to_customer_id)
          ),
+         -- customers that were ever there: a cross-reference may come to one and leave again before anything is folded
+         there as materialized (
+             select customer_id from customer360.customers where customer_id = any ($1)
+         ),
          -- customers that still have somebody
          living as materialized (
              select distinct customer_id from customer360.xrefs
@@ -65,6 +69,7 @@ async fn note(connection: &mut PgConnection, moved: &[Moved<'_>], now: DateTime<
          insert into customer360.redirects as r (customer_id, system, external_id, to_customer_id, since)
          select d.customer_id, d.system, d.external_id, d.to_customer_id, $5
          from departures d
+         join there t on t.customer_id = d.customer_id
          left join living l on l.customer_id = d.customer_id
          where l.customer_id is null
          on conflict on constraint redirects_pkey do update set

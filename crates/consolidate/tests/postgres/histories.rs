@@ -48,6 +48,9 @@ struct Size {
 const SMALL: Size = Size { positions: 24, ids: 4, people: 0 };
 const LARGE: Size = Size { positions: 1_500, ids: 150, people: 200 };
 
+/// Seeds of small histories that have found something: a redirect from a customer who never was.
+const FOUND_BY: [u64; 1] = [100_044];
+
 /// `C360_HISTORIES` and `C360_LARGE_HISTORIES` say how many, `C360_HISTORIES_FROM` the first seed, `C360_HISTORIES_AT_ONCE` how
 /// many are lived through at the same time, each in a world of its own.
 #[tokio::test]
@@ -55,6 +58,10 @@ async fn invariant_3_a_profile_is_a_pure_function_of_cross_references_decisions_
     let number = |name: &str, default: u64| std::env::var(name).map_or(default, |text| text.parse().unwrap());
     let (from, at_once) = (number("C360_HISTORIES_FROM", 0), number("C360_HISTORIES_AT_ONCE", 4));
     let mut seen = Seen::default();
+    let mut world = World::with(rules_of_histories()).await;
+    for seed in FOUND_BY {
+        seen.add(&live_through(seed, SMALL, &mut world).await);
+    }
     let small = (SMALL, number("C360_HISTORIES", 10), at_once);
     // To think of a large one and to compare it keeps the others waiting for longer than a connection does.
     let large = (LARGE, number("C360_LARGE_HISTORIES", 0), 1);

@@ -40,6 +40,8 @@ pub struct DeadLetters {
     pub parked: i64,
     /// How many of them came at or after the time that was asked about.
     pub recent: i64,
+    /// When the first of these came.
+    pub first_recent: Option<DateTime<Utc>>,
 }
 
 /// What became of a file.
@@ -136,7 +138,7 @@ pub async fn dead_letters(
     recent_since: DateTime<Utc>,
 ) -> Result<Vec<DeadLetters>, Error> {
     let rows = sqlx::query(
-        "select source, reason, count(*), count(*) filter (where landed_at >= $1)
+        "select source, reason, count(*), count(*) filter (where landed_at >= $1), min(landed_at) filter (where landed_at >= $1)
          from staging.dead_letters
          where state = 'parked'
          group by source, reason
@@ -146,8 +148,13 @@ pub async fn dead_letters(
     .fetch_all(executor)
     .await
     .map_err(Error::database("counting dead letters"))?;
-    let letters =
-        |row: &PgRow| DeadLetters { source: row.get(0), reason: row.get(1), parked: row.get(2), recent: row.get(3) };
+    let letters = |row: &PgRow| DeadLetters {
+        source: row.get(0),
+        reason: row.get(1),
+        parked: row.get(2),
+        recent: row.get(3),
+        first_recent: row.get(4),
+    };
     Ok(rows.iter().map(letters).collect())
 }
 

@@ -79,6 +79,7 @@ async fn parked_dead_letters_are_counted_by_source_and_reason_and_the_recent_one
         reason: reason.to_owned(),
         parked,
         recent,
+        first_recent: Some(noon() + HOUR),
     };
     let letters = overview::dead_letters(&staged.pool, noon() + HOUR).await.unwrap();
     assert_eq!(letters, [expected("no_external_id", 2, 1), expected("not_json", 3, 2)]);

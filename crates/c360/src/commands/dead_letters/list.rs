@@ -11,7 +11,7 @@ use super::{Database, with_exit};
 use crate::cli;
 use crate::config::Config;
 use crate::exit::Exit;
-use crate::status::words::{age, printable, thousands};
+use status::words::{age, printable, thousands};
 
 /// What fits on a screen or two.
 const DEFAULT_LIMIT: u32 = 50;

@@ -16,8 +16,8 @@ use crate::config::{Config, Source};
 use crate::exit::Exit;
 use crate::installation::Installation;
 use crate::sources::{Ingester, ingester};
-use crate::status::words::{count, printable, thousands};
 use crate::stop;
+use status::words::{count, printable, thousands};
 
 /// Letters that are landed together, at most so many...
 const LETTERS: i64 = 500;

@@ -17,7 +17,7 @@ use crate::config::{Config, Source};
 use crate::exit::Exit;
 use crate::installation::Installation;
 use crate::sources::{Ingester, ingester};
-use crate::status::words::{age, printable};
+use status::words::{age, printable};
 
 const UNREADABLE: &str = "these bytes cannot be read, so a password in them cannot be told from the rest";
 const UNKNOWN_SOURCE: &str = "its source is not configured, so nobody knows which column holds a password";

@@ -14,6 +14,7 @@ pub mod exit;
 pub mod gauges;
 pub mod installation;
 pub mod members;
+pub mod retry;
 pub mod sample_store;
 pub mod sources;
 pub mod stop;

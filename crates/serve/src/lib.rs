@@ -23,11 +23,14 @@ mod metrics;
 mod probes;
 mod problem;
 mod readiness;
+mod retry;
 mod routes;
 mod row_filter;
 mod server;
+mod watch;
 
 pub use api::{Settings, forget_audit};
 pub use error::Error;
+pub use retry::Retry;
 pub use row_filter::{NoRowFilter, RowFilter};
 pub use server::{listen, serve};

@@ -49,6 +49,7 @@ async fn the_backlog_is_what_is_landed_and_neither_consolidated_nor_abandoned_by
             oldest,
             newest,
             oldest_claimable,
+            first_expires_at: oldest + TTL,
             last_error: last_error.map(str::to_owned),
         };
     let (one, two, three) = (noon() + minute, noon() + minute * 2, noon() + minute * 3);

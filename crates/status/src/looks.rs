@@ -70,6 +70,15 @@ impl Look {
         }
     }
 
+    /// What is wrong, with the source that it is about.
+    pub fn sentence(&self) -> String {
+        if let Some(source) = &self.source {
+            return format!("{source}: {}", self.problem);
+        }
+        let mut rest = self.problem.chars();
+        rest.next().map(|first| first.to_uppercase().chain(rest).collect()).unwrap_or_default()
+    }
+
     fn failed(mut self) -> Self {
         self.severity = Severity::Failed;
         self

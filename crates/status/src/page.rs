@@ -64,9 +64,7 @@ fn write(page: &mut String, report: &Report, now: DateTime<Utc>, paint: Paint) -
     };
     writeln!(page, "{headline}")?;
     for (index, look) in report.looks.iter().enumerate() {
-        let about = look.source.as_ref().map(|source| format!("{source}: ")).unwrap_or_default();
-        let problem = if about.is_empty() { capitalised(&look.problem) } else { look.problem.clone() };
-        let problem = paint.doubtful(&format!("{}{}", printable(&about), printable(&problem)));
+        let problem = paint.doubtful(&printable(&look.sentence()));
         writeln!(page, "\n{:>2}. {problem}", index + 1)?;
         writeln!(page, "    {}", printable(&look.effect))?;
         writeln!(page, "      $ {}", printable(&look.command))?;
@@ -77,11 +75,6 @@ fn write(page: &mut String, report: &Report, now: DateTime<Utc>, paint: Paint) -
     }
     page.push('\n');
     totals(page, report)
-}
-
-fn capitalised(sentence: &str) -> String {
-    let mut rest = sentence.chars();
-    rest.next().map(|first| first.to_uppercase().chain(rest).collect()).unwrap_or_default()
 }
 
 /// The column of the table that has a colour.

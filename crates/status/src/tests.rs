@@ -65,6 +65,7 @@ fn waits(source: &str, seconds: i64) -> overview::Backlog {
         oldest: ago(seconds),
         newest: ago(seconds),
         oldest_claimable: Some(ago(seconds)),
+        first_expires_at: ago(seconds) + TimeDelta::hours(25),
         last_error: None,
     }
 }
@@ -81,6 +82,7 @@ fn refused() -> LedgerFile {
         skipped: 0,
         reason: Some("212 of 400 rows are bad".to_owned()),
         may_be_accepted: true,
+        started_at: ago(3_004),
         finished_at: Some(ago(3_000)),
     }
 }

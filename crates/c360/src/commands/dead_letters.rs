@@ -16,6 +16,7 @@ use crate::cli::{DeadLettersCommand, Which};
 use crate::config::Config;
 use crate::database;
 use crate::exit::Exit;
+use crate::retry::with_exit;
 
 pub(super) async fn run(command: DeadLettersCommand, config: Config) -> anyhow::Result<Exit> {
     let ended = match command {
@@ -97,12 +98,3 @@ impl Database {
 
 pub(super) use list::table;
 pub(super) use mask::{Mask, as_json};
-
-fn with_exit(error: staging::Error) -> anyhow::Error {
-    match error {
-        staging::Error::WrongKey => Exit::Configuration.because(error),
-        staging::Error::Importing => Exit::Locked.because(error),
-        error if error.is_transient() => Exit::OutOfReach.because(error),
-        error => error.into(),
-    }
-}

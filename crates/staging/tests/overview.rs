@@ -89,6 +89,21 @@ async fn parked_dead_letters_are_counted_by_source_and_reason_and_the_recent_one
 }
 
 #[tokio::test]
+async fn of_each_source_the_latest_five_files_are_recent() {
+    let staged = staged().await;
+    let mut connection = staged.connection().await;
+    for night in 0..7 {
+        let import_id = begun(&staged, &format!("members-{night}.csv"), night).await;
+        let refusal = refusal("too many bad rows");
+        assert!(imports::refuse(&mut connection, import_id, &refusal, noon() + HOUR).await.unwrap());
+    }
+    let files = overview::recent_files(&staged.pool).await.unwrap();
+    let names: Vec<&str> = files.iter().map(|file| file.file_name.as_str()).collect();
+    assert_eq!(names, [6, 5, 4, 3, 2].map(|night| format!("members-{night}.csv")));
+    assert_eq!(files[0].finished_at, Some(noon() + HOUR));
+}
+
+#[tokio::test]
 async fn a_refused_file_counts_until_one_of_its_night_or_of_a_newer_one_is_imported() {
     let staged = staged().await;
     let names = async || {

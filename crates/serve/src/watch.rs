@@ -14,12 +14,12 @@ use tokio_util::sync::CancellationToken;
 
 /// How often the database is asked at most...
 const EVERY: Duration = Duration::from_secs(2);
-/// ... unless it takes long: asking is to be at most this part of the time.
-const SHARE: u32 = 20;
+/// ... unless it takes long: the pause is so many times as long.
+const PAUSE: u32 = 4;
 /// A database that takes longer has other worries.
 const ASK_WITHIN: Duration = Duration::from_mins(1);
 /// Whoever waits for an answer has an older one after this time, if there is one.
-const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+const ANSWER_WITHIN: Duration = Duration::from_secs(15);
 /// What is older than this says nothing of now.
 const STALE_AFTER: Duration = Duration::from_mins(1);
 
@@ -60,7 +60,7 @@ impl Watch {
                 Some(Err(_)) => self.ask_again(),
                 None => return,
             }
-            cancel.run_until_cancelled(tokio::time::sleep(EVERY.max(since.elapsed() * SHARE))).await;
+            cancel.run_until_cancelled(tokio::time::sleep(EVERY.max(since.elapsed() * PAUSE))).await;
         }
     }
 

@@ -11,7 +11,7 @@ use axum::response::{IntoResponse as _, Redirect, Response};
 use chrono::Utc;
 use sqlx::Acquire as _;
 use staging::dead_letters::{self, Selection};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::letters::{PAGE, Row, rows};
 use super::may_operate;
@@ -23,6 +23,8 @@ use crate::problem::Problem;
 
 /// A retry that takes longer goes on, and whoever asked for it is told so; well below the time for a request.
 const RETRY_WITHIN: Duration = Duration::from_secs(20);
+/// Until then the page that follows may be waited for.
+const SEEN_WITHIN: Duration = Duration::from_secs(25);
 
 /// What became of a retry.
 #[derive(Template)]
@@ -90,6 +92,7 @@ async fn retried(dashboard: &Arc<Dashboard>, posted: &Posted) -> Result<Option<V
     let mut session = dashboard.api.whole().await?;
     audit::written(&mut session, &posted.reader.caller, &action("retry_dead_letters", &ids), None).await?;
     drop(session);
+    let begun = Instant::now();
     let retrying = dashboard.api.settings.retry.run(ids);
     // On a task of its own: a request that is given up does not stop it halfway.
     let task = tokio::spawn(async move {
@@ -104,7 +107,7 @@ async fn retried(dashboard: &Arc<Dashboard>, posted: &Posted) -> Result<Option<V
     };
     let lines = ended.map_err(|error| unfinished(error.to_string()))?.map_err(|error| unfinished(error.to_string()))?;
     // Whoever goes back to the page sees what has changed.
-    dashboard.watch.since(Instant::now()).await;
+    let _ = timeout_at(begun + SEEN_WITHIN, dashboard.watch.since(Instant::now())).await;
     Ok(Some(lines))
 }
 

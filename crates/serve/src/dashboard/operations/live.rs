@@ -118,8 +118,7 @@ impl Listener {
             let drawn = self.drawn(&snapshot).await;
             let news: Vec<_> = drawn.into_iter().filter(|(id, html)| self.sent.get(id) != Some(html)).collect();
             if !news.is_empty() {
-                // A carriage return would end a line of the event.
-                let html: String = news.iter().map(|(_, html)| html.replace('\r', "")).collect();
+                let html: String = news.iter().map(|(_, html)| html.as_str()).collect();
                 self.sent.extend(news);
                 return Some(Event::default().event("parts").data(html));
             }

@@ -180,7 +180,8 @@ const journeys = {
 
     // In another window the short row is discarded; this page follows, and keeps what is selected.
     const letter = (which, reason) => which.locator("#letters tbody tr", { hasText: reason }).getByRole("checkbox");
-    await letter(page, "not_utf8").check();
+    for (const key of ["j", "j", "x"]) await page.keyboard.press(key);
+    assert.equal(await letter(page, "not_utf8").isChecked(), true);
     const other = await page.context().newPage();
     await other.goto("/operations");
     await letter(other, "ragged_row").check();
@@ -196,7 +197,8 @@ const journeys = {
     // Who has paused reads on undisturbed, while the configuration is mended and the letter is retried.
     await page.getByRole("button", { name: "Pause updates" }).click();
     await letter(other, "not_utf8").check();
-    await other.getByRole("button", { name: "Retry 1 selected" }).click();
+    await other.getByRole("button", { name: "Retry 1 selected" }).waitFor();
+    await other.keyboard.press("Shift+R");
     await other.getByRole("heading", { name: "Retried" }).waitFor();
     await other.getByText("1 landed, as 1 record").waitFor();
     await other.getByRole("link", { name: "Operations", exact: true }).last().click();

@@ -186,7 +186,7 @@ if (keys) {
 }
 
 function move(step) {
-  const rows = [...document.querySelectorAll(".rows tbody th a")];
+  const rows = [...document.querySelectorAll(".rows tbody th a, #letters tbody input")];
   const at = rows.indexOf(document.activeElement);
   if (at + step < 0) return field?.focus();
   rows[Math.min(at + step, rows.length - 1)]?.focus();
@@ -197,6 +197,8 @@ const single = {
   "?": () => keys?.showModal(),
   j: () => move(1),
   k: () => move(-1),
+  x: () => document.activeElement.matches("#letters tbody input") && document.activeElement.click(),
+  R: () => one('#letters [data-verb="Retry"]:enabled')?.click(),
   n: () => one("#write textarea, #write input:not([type=hidden])")?.focus(),
 };
 
@@ -211,7 +213,7 @@ document.addEventListener("keydown", (event) => {
     if (isField && field.value) { field.value = ""; field.dispatchEvent(new Event("input")); return event.preventDefault(); }
     return target.blur?.();
   }
-  const isTyping = target.matches("input, textarea, select");
+  const isTyping = target.matches("input:not([type=checkbox]), textarea, select");
   if ((event.key === "ArrowDown" || event.key === "ArrowUp") && (isField || target.closest(".rows"))) {
     event.preventDefault();
     return move(event.key === "ArrowDown" ? 1 : -1);

@@ -156,6 +156,12 @@ impl World {
             systems: ["home_delivery", "loyalty", "online_store"].map(str::to_owned).into(),
             object_types: Vec::new(),
             rules: Rules { survivorship: Survivorship::default(), guards: Guards::none(), polled_sources: Vec::new() },
+            setup: status::Setup {
+                sources: std::collections::BTreeMap::new(),
+                rules: String::new(),
+                listen: ([127, 0, 0, 1], 0).into(),
+            },
+            retry: serve::Retry::new(async |_| Ok(Vec::new())),
         };
         let metrics = PrometheusBuilder::new().build_recorder().handle();
         tokio::spawn(serve::serve(listener, settings, metrics, CancellationToken::new()));

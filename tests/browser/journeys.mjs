@@ -40,6 +40,20 @@ async function signIn(page) {
 
 const picture = (page, name, fullPage = false) => page.screenshot({ path: `${pictures}/${name}.png`, fullPage });
 
+// What axe-core finds on a page, and whether it scrolls sideways; leaves a picture.
+const judgeOf = (page, colorScheme, size, viewport) => async (name) => {
+  await page.evaluate(axeSource);
+  const { violations } = await page.evaluate(() => axe.run());
+  const found = violations.map(({ id, help, nodes }) => `${id}: ${help}\n${nodes.map(({ html }) => html).join("\n")}`);
+  assert.deepEqual(found, [], `${name} in ${colorScheme} on a ${size}`);
+  for (const width of [320, viewport.width]) {
+    await page.setViewportSize({ width, height: viewport.height });
+    const over = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+    assert(over <= 0, `${name} scrolls sideways by ${over} px at ${width} px`);
+  }
+  await picture(page, `${name}-${size}-${colorScheme}`, true);
+};
+
 async function notes(page, submit) {
   await submit("Note", "Order 3 arrived broken. **Wants a new one** by Tuesday.");
   await page.getByRole("status").filter({ hasText: "Note added." }).waitFor();
@@ -144,22 +158,114 @@ const journeys = {
     assert.deepEqual(wrong, []);
   },
 
+  async operator() {
+    const { page, wrong } = await open();
+    await signIn(page);
+    await page.keyboard.press("Escape");
+    await page.locator("main").press("?");
+    await page.getByRole("dialog").getByText("Operations").waitFor();
+    await page.keyboard.press("Escape");
+    await page.keyboard.press("g");
+    await page.keyboard.press("o");
+    await page.waitForURL("**/operations");
+    const attention = page.locator("#attention");
+    await attention.getByText("members_2026-03-02.csv was refused").waitFor();
+    await attention.getByText("partition 2 of support.mail is stopped").waitFor();
+    await attention.getByText("2 dead letters within a day").waitFor();
+    assert.match(await page.locator(".bar nav [aria-current]").textContent(), /Operations\s+\d+ need attention/);
+    await page.getByText("Live", { exact: true }).waitFor();
+    await picture(page, "operations", true);
+    assert.equal(await page.getByRole("button", { name: "Retry selected" }).isDisabled(), true);
+    await page.evaluate(() => { window.stays = true; });
+
+    // In another window the short row is discarded; this page follows, and keeps what is selected.
+    const letter = (which, reason) => which.locator("#letters tbody tr", { hasText: reason }).getByRole("checkbox");
+    for (const key of ["j", "j", "x"]) await page.keyboard.press(key);
+    assert.equal(await letter(page, "not_utf8").isChecked(), true);
+    const other = await page.context().newPage();
+    await other.goto("/operations");
+    await letter(other, "ragged_row").check();
+    await other.getByRole("button", { name: "Discard 1 selected…" }).click();
+    await other.getByRole("heading", { name: "Discard 1 dead letter" }).waitFor();
+    await other.getByRole("button", { name: "Discard 1 dead letter" }).click();
+    await other.getByText("1 dead letter discarded.").waitFor();
+    await page.locator("#letters h2", { hasText: "1 parked" }).waitFor();
+    await attention.getByText("1 dead letter within a day").waitFor();
+    assert.equal(await letter(page, "not_utf8").isChecked(), true);
+    await page.getByRole("button", { name: "Retry 1 selected" }).waitFor();
+
+    // Who has paused reads on undisturbed, while the configuration is mended and the letter is retried.
+    await page.getByRole("button", { name: "Pause updates" }).click();
+    await letter(other, "not_utf8").check();
+    await other.getByRole("button", { name: "Retry 1 selected" }).waitFor();
+    await other.keyboard.press("Shift+R");
+    await other.getByRole("heading", { name: "Retried" }).waitFor();
+    await other.getByText("1 landed, as 1 record").waitFor();
+    await other.getByRole("link", { name: "Operations", exact: true }).last().click();
+    await other.getByText("No dead letter is parked").waitFor();
+    await page.locator("#letters h2", { hasText: "1 parked" }).waitFor();
+    await page.getByRole("button", { name: "Resume updates" }).click();
+    await page.getByText("No dead letter is parked").waitFor();
+    assert.equal(await attention.getByText("within a day").count(), 0);
+    assert.equal(await page.evaluate(() => window.stays), true, "it was never loaded again");
+    await other.getByRole("link", { name: "Retried" }).click();
+    await other.locator("#letters tbody tr", { hasText: "not_utf8" }).waitFor();
+    await page.goto("/customers?q=renee.cote@x.example");
+    await page.locator(".rows tbody a", { hasText: "Renée Côté" }).waitFor();
+    assert.deepEqual(wrong, []);
+  },
+
+  async "operator-without-script"() {
+    const { page, wrong } = await open({ javaScriptEnabled: false });
+    await signIn(page);
+    await page.getByRole("link", { name: "Operations" }).click();
+    await page.getByRole("heading", { name: "Needs attention" }).waitFor();
+    assert.equal(await page.getByRole("button", { name: "Pause updates" }).isVisible(), false);
+    await page.getByRole("link", { name: "Review" }).click();
+    for (const box of await page.locator("#letters tbody").getByRole("checkbox").all()) await box.check();
+    await page.getByRole("button", { name: "Retry selected" }).click();
+    await page.getByText("1 landed, as 1 record").waitFor();
+    await page.getByText("1 still bad: ragged_row").waitFor();
+    await page.getByRole("main").getByRole("link", { name: "Operations" }).click();
+    await page.getByText("Tried in vain").waitFor();
+    await page.locator("#letters tbody").getByRole("checkbox").check();
+    await page.getByRole("button", { name: "Discard selected…" }).click();
+    await page.getByRole("link", { name: "Cancel" }).click();
+    await page.locator("#letters tbody").getByRole("checkbox").check();
+    await page.getByRole("button", { name: "Discard selected…" }).click();
+    await page.getByRole("button", { name: "Discard 1 dead letter" }).click();
+    await page.getByText("No dead letter is parked").waitFor();
+    assert.deepEqual(wrong, []);
+  },
+
+  async "look-of-operations"() {
+    for (const colorScheme of ["light", "dark"]) {
+      for (const [size, viewport] of Object.entries(SIZES)) {
+        const { page, wrong } = await open({ colorScheme, viewport });
+        const judge = judgeOf(page, colorScheme, size, viewport);
+        await signIn(page);
+        await page.goto("/operations");
+        await page.getByText("Live", { exact: true }).waitFor();
+        await judge("operations");
+        await page.locator("#letters tbody").getByRole("checkbox").first().check();
+        await page.getByRole("button", { name: "Discard 1 selected…" }).click();
+        await page.getByRole("heading", { name: "Discard 1 dead letter" }).waitFor();
+        await judge("operations-discard");
+        await page.getByRole("link", { name: "Cancel" }).click();
+        await page.goto("/operations?state=discarded");
+        await page.getByText("There are none.").waitFor();
+        await judge("operations-discarded");
+        await page.context().close();
+        assert.deepEqual(wrong, []);
+      }
+    }
+  },
+
   async look() {
     for (const colorScheme of ["light", "dark"]) {
       for (const [size, viewport] of Object.entries(SIZES)) {
         const { page, wrong } = await open({ colorScheme, viewport });
-        const judge = async (name) => {
-          await page.evaluate(axeSource);
-          const { violations } = await page.evaluate(() => axe.run());
-          const found = violations.map(({ id, help, nodes }) => `${id}: ${help}\n${nodes.map(({ html }) => html).join("\n")}`);
-          assert.deepEqual(found, [], `${name} in ${colorScheme} on a ${size}`);
-          for (const width of [320, viewport.width]) {
-            await page.setViewportSize({ width, height: viewport.height });
-            const over = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
-            assert(over <= 0, `${name} scrolls sideways by ${over} px at ${width} px`);
-          }
-          await picture(page, `${name}-${size}-${colorScheme}`, true);
-        };
+        const judge = judgeOf(page, colorScheme, size, viewport);
         await page.goto("/sign-in");
         await judge("sign-in");
         await page.getByLabel("Access key").fill("c360_wrong");

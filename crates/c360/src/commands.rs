@@ -16,6 +16,7 @@ mod run;
 mod sample_store;
 mod serve;
 mod source;
+mod status;
 
 use crate::cli::{Cli, Command, Global};
 use crate::config::{Config, Environment};
@@ -34,7 +35,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Import(args) => import::run(args, configured(&cli.global)?).await,
         Command::Replay(args) => replay::run(args, configured(&cli.global)?).await,
         Command::Refresh(args) => refresh::run(args, configured(&cli.global)?).await,
-        Command::Status(args) => crate::status::run(args, configured(&cli.global)?).await,
+        Command::Status(args) => status::run(args, configured(&cli.global)?).await,
         Command::DeadLetters(args) => dead_letters::run(args.command, configured(&cli.global)?).await,
         Command::Customer(args) => customer::run(args.command, configured(&cli.global)?).await,
         Command::Source(args) => source::run(args.command, configured(&cli.global)?).await,

@@ -119,12 +119,16 @@ impl Config {
         self.data_dir.join("postgres")
     }
 
-    /// The fingerprint of the rules that decide what profiles are.
+    /// What the status is told of it.
     ///
     /// # Errors
     /// As [`Matching::guards`].
-    pub fn rules_fingerprint(&self) -> anyhow::Result<String> {
-        Ok(model::fingerprint(&self.survivorship.rules(), &self.matching.guards()?))
+    pub fn setup(&self) -> anyhow::Result<status::Setup> {
+        Ok(status::Setup {
+            sources: self.sources.iter().map(|(name, source)| (name.clone(), source.expected())).collect(),
+            rules: model::fingerprint(&self.survivorship.rules(), &self.matching.guards()?),
+            listen: self.http.listen,
+        })
     }
 
     /// Where processes note which member of their Kafka groups each is.

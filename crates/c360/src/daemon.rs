@@ -52,7 +52,7 @@ pub async fn run(mut installation: Installation, http: bool, cancel: Cancellatio
     spawn_gauges(&mut parts, installation.database.clone(), cancel.clone());
     if http {
         let listener = listen(&installation.config).await?;
-        let (settings, handle, stopping) = (installation.serving()?, metrics.clone(), cancel.clone());
+        let (settings, handle, stopping) = (installation.serving(&cancel)?, metrics.clone(), cancel.clone());
         parts.spawn(async move {
             serve::serve(listener, settings, handle, stopping).await.map_err(|error| Hopeless(error.into()))
         });

@@ -142,7 +142,7 @@ impl Gauges {
         let expiry = overview::expiry(connection, now).await?;
         gauges.set(EXPIRY_HELD_BACK_SECONDS, &[], expiry.held_back_since.map_or(0.0, seconds));
         gauges.set(STAGING_BYTES, &[], overview::bytes(&mut *connection).await? as f64);
-        for (table, bytes) in crate::status::storage(connection).await? {
+        for (table, bytes) in status::storage(connection).await? {
             gauges.set(STORAGE_BYTES, &[("table", table)], bytes as f64);
         }
         for (system, orders) in consolidate::overview::orders_total_differs(&mut *connection).await? {

@@ -2,6 +2,7 @@
 
 use std::io::{ErrorKind, Write};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -16,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Source, SourceKind};
 use crate::exit::Exit;
+use crate::retry;
 
 /// The embedded cluster's database.
 const EMBEDDED_DATABASE: &str = "c360";
@@ -79,6 +81,12 @@ impl Installation {
         prepared.context("the database cannot be used")
     }
 
+    /// The same, for what works beside whoever holds this one up: it does not keep an embedded cluster.
+    #[must_use]
+    pub fn beside(&self) -> Self {
+        Self { config: self.config.clone(), key: self.key.clone(), database: self.database.clone(), cluster: None }
+    }
+
     /// Whether this process runs the embedded cluster and it has ended by itself.
     pub fn database_has_ended(&mut self) -> bool {
         self.cluster.as_mut().is_some_and(Cluster::has_ended)
@@ -94,11 +102,16 @@ impl Installation {
         Seal::new(&self.key)
     }
 
-    /// What the server needs to know.
+    /// What the server needs to know. What it has begun ends with `cancel`.
     ///
     /// # Errors
     /// As [`Installation::rules`].
-    pub fn serving(&self) -> anyhow::Result<serve::Settings> {
+    pub fn serving(&self, cancel: &CancellationToken) -> anyhow::Result<serve::Settings> {
+        let (installation, cancel) = (Arc::new(self.beside()), cancel.clone());
+        let retry = serve::Retry::new(move |ids| {
+            let (installation, cancel) = (installation.clone(), cancel.clone());
+            async move { retry::some(&installation, ids, &cancel).await.map_err(Into::into) }
+        });
         let customers = self.config.sources.values().filter_map(|source| source.settings.customer.as_ref());
         Ok(serve::Settings {
             rules: self.rules()?,
@@ -107,6 +120,8 @@ impl Installation {
             attributes: customers.flat_map(|customer| customer.attributes.keys().cloned()).collect(),
             systems: self.config.sources.keys().cloned().collect(),
             object_types: self.config.objects.types.clone(),
+            setup: self.config.setup()?,
+            retry,
         })
     }
 

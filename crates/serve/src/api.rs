@@ -47,6 +47,7 @@ use page::Cursors;
 
 use crate::keys::Keyring;
 use crate::problem::Problem;
+use crate::retry::Retry;
 
 /// A statement that takes longer is given up; well below the time for a request.
 const STATEMENT_WITHIN: &str = "20s";
@@ -70,6 +71,10 @@ pub struct Settings {
     pub object_types: Vec<String>,
     /// The rules by which profiles are made.
     pub rules: Rules,
+    /// What the status is told of the configuration.
+    pub setup: status::Setup,
+    /// Retries dead letters.
+    pub retry: Retry,
 }
 
 /// What handlers share.
@@ -126,7 +131,7 @@ impl Api {
     }
 
     /// A session that sees everything: for what no row filter is about.
-    async fn whole(&self) -> Result<PoolConnection<Postgres>, Problem> {
+    pub(crate) async fn whole(&self) -> Result<PoolConnection<Postgres>, Problem> {
         Ok(self.all.acquire().await?)
     }
 

@@ -2,7 +2,8 @@
 //!
 //! A page asks for what it shows through the functions of the API, in the name of the [`Caller`](crate::api::Caller) that the
 //! cookie of whoever signed in leads to: it shows what that key may see, and writes what it may write. Everything can be
-//! read and every form sent without JavaScript; `assets/dashboard.js` adds results while typing, keys and longer timelines.
+//! read and every form sent without JavaScript; `assets/dashboard.js` adds results while typing, keys, longer timelines, and parts
+//! of the page for operators as they change.
 //!
 //! Whatever comes from a source or a form is escaped by the templates; Markdown is drawn by `markdown.rs`. Should something
 //! get through all the same, the Content-Security-Policy lets no page run or load anything but our own files.
@@ -17,6 +18,7 @@ mod insights;
 mod lists;
 mod locale;
 mod markdown;
+mod operations;
 mod profile;
 mod session;
 mod sign_in;
@@ -34,11 +36,14 @@ use axum::http::header::{
 use axum::middleware;
 use axum::response::{Redirect, Response};
 use axum::routing::{get, post};
+use tokio_util::sync::CancellationToken;
 
+use self::operations::Operations;
 use self::session::Sessions;
 use self::sign_in::Failures;
 use self::systems::Systems;
 use crate::api::Api;
+use crate::watch::Watch;
 
 /// What the pages share.
 struct Dashboard {
@@ -46,14 +51,18 @@ struct Dashboard {
     sessions: Sessions,
     failures: Failures,
     systems: Systems,
+    watch: Arc<Watch>,
+    operations: Operations,
 }
 
 /// The routes of the pages.
-pub(crate) fn router(api: Arc<Api>) -> Router {
+pub(crate) fn router(api: Arc<Api>, watch: Arc<Watch>, cancel: CancellationToken) -> Router {
     let dashboard = Arc::new(Dashboard {
         sessions: Sessions::new(&api.settings.key),
         failures: Failures::new(),
         systems: Systems::new(&api.settings.systems),
+        watch,
+        operations: Operations::new(cancel),
         api,
     });
     Router::new()
@@ -71,6 +80,10 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .route("/customers/{customer}/{kind}/{entry_id}/remove", post(entries::remove))
         .route("/customers/{customer}/{kind}/{entry_id}/undo", post(entries::undo))
         .route("/insights", get(insights::show))
+        .route("/operations", get(operations::show))
+        .route("/operations/live", get(operations::live::stream))
+        .route("/operations/dead-letters/retry", post(operations::handling::retry))
+        .route("/operations/dead-letters/discard", post(operations::handling::discard))
         .route("/assets/{file}", get(assets::file))
         .layer(middleware::map_response(guarded))
         .with_state(dashboard)

@@ -7,6 +7,7 @@
 //! | `/metrics` | what the process counts, as Prometheus reads it |
 //! | `/api/v1/...` | golden records, for whoever has an API key; see `/openapi.json` |
 //! | `/`, `/customers`, ... | the dashboard: the same as pages, for whoever has signed in with an API key |
+//! | `/operations` | how all sources are, and dead letters, for operators |
 //!
 //! Every other answer with an error is a problem of RFC 9457, or a page. No answer and no log line holds personal data.
 //!
@@ -23,11 +24,14 @@ mod metrics;
 mod probes;
 mod problem;
 mod readiness;
+mod retry;
 mod routes;
 mod row_filter;
 mod server;
+mod watch;
 
 pub use api::{Settings, forget_audit};
 pub use error::Error;
+pub use retry::Retry;
 pub use row_filter::{NoRowFilter, RowFilter};
 pub use server::{listen, serve};

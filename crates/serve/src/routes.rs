@@ -10,6 +10,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use metrics_exporter_prometheus::PrometheusHandle;
+use tokio_util::sync::CancellationToken;
 use tower_http::CompressionLevel;
 use tower_http::compression::CompressionLayer;
 use tower_http::limit::RequestBodyLimitLayer;
@@ -18,6 +19,7 @@ use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetReques
 use crate::api::{Api, Writer};
 use crate::problem::{self, Problem};
 use crate::readiness::Readiness;
+use crate::watch::Watch;
 use crate::{Settings, api, dashboard, metrics, probes};
 
 /// A request that takes longer is given up, with everything that it was doing.
@@ -25,13 +27,18 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 /// Nobody has more to say in one request.
 const MAX_BODY_BYTES: usize = 1 << 20;
 
-pub(crate) fn router(settings: Settings, counted: PrometheusHandle) -> (Router, Writer) {
+pub(crate) fn router(
+    settings: Settings,
+    counted: PrometheusHandle,
+    watch: Arc<Watch>,
+    cancel: CancellationToken,
+) -> (Router, Writer) {
     let readiness = Readiness::new(settings.database.clone());
     let (api, writer) = Api::new(settings);
     let api = Arc::new(api);
     let router = Router::new()
         .merge(api::router(api.clone()))
-        .merge(dashboard::router(api))
+        .merge(dashboard::router(api, watch, cancel))
         .route("/readyz", get(probes::ready).with_state(Arc::new(readiness)))
         .route("/metrics", get(probes::counts).with_state(counted))
         .route("/healthz", get(probes::alive))

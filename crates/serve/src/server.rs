@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::routes::router;
+use crate::watch::Watch;
 use crate::{Error, Settings};
 
 /// Whoever needs longer for the headers of a request, or keeps a connection without a request, is cut off.
@@ -46,7 +47,12 @@ pub async fn serve(
     metrics: PrometheusHandle,
     cancel: CancellationToken,
 ) -> Result<(), Error> {
-    let (router, audit) = router(settings, metrics);
+    let watch = Arc::new(Watch::new(settings.database.clone(), settings.setup.clone()));
+    let watching = tokio::spawn({
+        let (watch, cancel) = (watch.clone(), cancel.clone());
+        async move { watch.run(cancel).await }
+    });
+    let (router, audit) = router(settings, metrics, watch, cancel.clone());
     let cut_off = CancellationToken::new();
     let audit = tokio::spawn(audit.run(cut_off.clone()));
     let graceful = GracefulShutdown::new();
@@ -64,6 +70,7 @@ pub async fn serve(
     });
     // It panics no more than it is aborted: it ends.
     let _ = audit.await;
+    watching.abort();
     stopping.abort();
     accepted
 }

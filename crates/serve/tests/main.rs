@@ -9,6 +9,7 @@ mod edits;
 mod entries;
 mod insights;
 mod limits;
+mod operations;
 mod probes;
 mod row_filters;
 mod statements;

@@ -122,6 +122,27 @@ const LETTER: &str = "d.dead_letter_id, d.source, d.origin, d.reason, d.detail, 
                       d.external_id, d.landed_at, d.state, d.handled_at, d.landed_batch_id";
 
 impl Letter {
+    /// Where it came from, in one phrase.
+    pub fn place(&self) -> String {
+        let text = |key: &str| {
+            let value = self.origin.get(key)?;
+            Some(value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+        };
+        let place = if let Some(topic) = text("topic") {
+            let offset = text("offset").or_else(|| Some(format!("{}-{}", text("first_offset")?, text("last_offset")?)));
+            format!("{topic}/{} offset {}", text("partition").unwrap_or_default(), offset.unwrap_or_default())
+        } else if let Some(file) = text("file") {
+            let line = text("line").or_else(|| Some(format!("{}-{}", text("first_line")?, text("last_line")?)));
+            format!("{file} line {}", line.unwrap_or_default())
+        } else {
+            text("request").unwrap_or_else(|| self.origin.to_string())
+        };
+        match text("ordinal") {
+            Some(ordinal) => format!("{place}, record {ordinal} of its batch"),
+            None => place,
+        }
+    }
+
     /// Of a row that begins with the columns of [`LETTER`].
     fn of(row: &PgRow) -> Self {
         Self {

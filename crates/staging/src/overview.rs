@@ -25,6 +25,8 @@ pub struct Backlog {
     pub newest: DateTime<Utc>,
     /// When the oldest was published that consolidation could take: a file that is still being imported is not its fault.
     pub oldest_claimable: Option<DateTime<Utc>>,
+    /// When the time of the first of them is over; may be past, and holds its partition back then.
+    pub first_expires_at: DateTime<Utc>,
     /// What consolidation said when it last failed on one of them.
     pub last_error: Option<String>,
 }
@@ -40,6 +42,8 @@ pub struct DeadLetters {
     pub parked: i64,
     /// How many of them came at or after the time that was asked about.
     pub recent: i64,
+    /// When the first of these came.
+    pub first_recent: Option<DateTime<Utc>>,
 }
 
 /// What became of a file.
@@ -65,6 +69,8 @@ pub struct LedgerFile {
     pub reason: Option<String>,
     /// Whether there is something to import if it was refused and an operator accepts it, as far as that is known.
     pub may_be_accepted: bool,
+    /// When it was taken up.
+    pub started_at: DateTime<Utc>,
     /// When it was finished; `None` while it is being imported.
     pub finished_at: Option<DateTime<Utc>>,
 }
@@ -108,7 +114,7 @@ pub struct Expiry {
 pub async fn backlog(executor: impl PgExecutor<'_>) -> Result<Vec<Backlog>, Error> {
     let rows = sqlx::query(
         "select source, count(*), coalesce(sum(record_count), 0)::bigint, min(landed_at), max(landed_at),
-                min(published_at),
+                min(published_at), min(expires_at),
                 (array_agg(last_error order by attempts desc, batch_id) filter (where last_error is not null))[1]
          from staging.batches
          where consolidated_at is null and abandoned_at is null
@@ -125,7 +131,8 @@ pub async fn backlog(executor: impl PgExecutor<'_>) -> Result<Vec<Backlog>, Erro
         oldest: row.get(3),
         newest: row.get(4),
         oldest_claimable: row.get(5),
-        last_error: row.get(6),
+        first_expires_at: row.get(6),
+        last_error: row.get(7),
     };
     Ok(rows.iter().map(backlog).collect())
 }
@@ -136,7 +143,7 @@ pub async fn dead_letters(
     recent_since: DateTime<Utc>,
 ) -> Result<Vec<DeadLetters>, Error> {
     let rows = sqlx::query(
-        "select source, reason, count(*), count(*) filter (where landed_at >= $1)
+        "select source, reason, count(*), count(*) filter (where landed_at >= $1), min(landed_at) filter (where landed_at >= $1)
          from staging.dead_letters
          where state = 'parked'
          group by source, reason
@@ -146,8 +153,13 @@ pub async fn dead_letters(
     .fetch_all(executor)
     .await
     .map_err(Error::database("counting dead letters"))?;
-    let letters =
-        |row: &PgRow| DeadLetters { source: row.get(0), reason: row.get(1), parked: row.get(2), recent: row.get(3) };
+    let letters = |row: &PgRow| DeadLetters {
+        source: row.get(0),
+        reason: row.get(1),
+        parked: row.get(2),
+        recent: row.get(3),
+        first_recent: row.get(4),
+    };
     Ok(rows.iter().map(letters).collect())
 }
 
@@ -165,6 +177,16 @@ pub async fn parked(executor: impl PgExecutor<'_>) -> Result<BTreeMap<(String, S
 /// The file that each CSV source took up last.
 pub async fn last_files(executor: impl PgExecutor<'_>) -> Result<Vec<LedgerFile>, Error> {
     files(executor, "select distinct on (source) * from staging.csv_imports order by source, import_id desc").await
+}
+
+/// The five files that each CSV source took up last, the latest first.
+pub async fn recent_files(executor: impl PgExecutor<'_>) -> Result<Vec<LedgerFile>, Error> {
+    let recent = "select * from (
+                      select *, row_number() over (partition by source order by import_id desc) as nth
+                      from staging.csv_imports
+                  ) as numbered
+                  where nth <= 5";
+    files(executor, recent).await
 }
 
 /// Files that were refused, each content of each night once, the latest first: until a file of the same night or of a newer
@@ -195,7 +217,7 @@ pub async fn newest_nights(executor: impl PgExecutor<'_>) -> Result<BTreeMap<Str
 async fn files(executor: impl PgExecutor<'_>, which: &'static str) -> Result<Vec<LedgerFile>, Error> {
     let sql = format!(
         "select source, directory, file_name, as_of, state, row_count, dead_letter_count, skipped_count, reason,
-                coalesce(may_be_accepted, true), finished_at
+                coalesce(may_be_accepted, true), started_at, finished_at
          from ({which}) as files
          order by source, import_id desc"
     );
@@ -215,7 +237,8 @@ async fn files(executor: impl PgExecutor<'_>, which: &'static str) -> Result<Vec
         skipped: row.get(7),
         reason: row.get(8),
         may_be_accepted: row.get(9),
-        finished_at: row.get(10),
+        started_at: row.get(10),
+        finished_at: row.get(11),
     };
     Ok(rows.iter().map(file).collect())
 }

@@ -49,6 +49,7 @@ async fn the_backlog_is_what_is_landed_and_neither_consolidated_nor_abandoned_by
             oldest,
             newest,
             oldest_claimable,
+            first_expires_at: oldest + TTL,
             last_error: last_error.map(str::to_owned),
         };
     let (one, two, three) = (noon() + minute, noon() + minute * 2, noon() + minute * 3);
@@ -79,11 +80,27 @@ async fn parked_dead_letters_are_counted_by_source_and_reason_and_the_recent_one
         reason: reason.to_owned(),
         parked,
         recent,
+        first_recent: Some(noon() + HOUR),
     };
     let letters = overview::dead_letters(&staged.pool, noon() + HOUR).await.unwrap();
     assert_eq!(letters, [expected("no_external_id", 2, 1), expected("not_json", 3, 2)]);
     let parked = overview::parked(&staged.pool).await.unwrap();
     assert_eq!(parked[&(SOURCE.to_owned(), "not_json".to_owned())], 3);
+}
+
+#[tokio::test]
+async fn of_each_source_the_latest_five_files_are_recent() {
+    let staged = staged().await;
+    let mut connection = staged.connection().await;
+    for night in 0..7 {
+        let import_id = begun(&staged, &format!("members-{night}.csv"), night).await;
+        let refusal = refusal("too many bad rows");
+        assert!(imports::refuse(&mut connection, import_id, &refusal, noon() + HOUR).await.unwrap());
+    }
+    let files = overview::recent_files(&staged.pool).await.unwrap();
+    let names: Vec<&str> = files.iter().map(|file| file.file_name.as_str()).collect();
+    assert_eq!(names, [6, 5, 4, 3, 2].map(|night| format!("members-{night}.csv")));
+    assert_eq!(files[0].finished_at, Some(noon() + HOUR));
 }
 
 #[tokio::test]

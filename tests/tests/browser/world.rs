@@ -50,8 +50,40 @@ pub(crate) struct World {
     _served: Running,
 }
 
+/// Two more systems, for those who look at how all of them are.
+const MORE: &str = r#"
+[sources.support_mail]
+kind = "kafka"
+brokers = "127.0.0.1:1"
+topics = ["support.mail"]
+[sources.support_mail.interaction]
+interaction_id = "id"
+type = "type"
+status = "status"
+at = "at"
+email = "from"
+
+[sources.web_shop]
+kind = "rest"
+base_url = "http://127.0.0.1:1"
+[sources.web_shop.customer]
+request = "/customers?email={email}"
+external_id = "id"
+email = "email"
+attributes = { name = "name" }
+"#;
+
 impl World {
     pub(crate) async fn new() -> Self {
+        Self::after(async |_, _| {}).await
+    }
+
+    /// One after a night in which files were bad and sources failed; by now somebody has mended the configuration of one.
+    pub(crate) async fn after_a_bad_night() -> Self {
+        Self::after(bad_night).await
+    }
+
+    async fn after(happens: impl AsyncFnOnce(&Installation, &PgPool)) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let database = embedded_postgres::test::database().await;
         let listen = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
@@ -62,7 +94,9 @@ impl World {
         drop_files(installation.path());
         let caught_up = installation.run(&["run", "--once", "--no-http"]).unwrap();
         assert!(caught_up.status.success(), "{}", String::from_utf8_lossy(&caught_up.stderr));
-        buy_and_talk(&database.pool().await).await;
+        let pool = database.pool().await;
+        buy_and_talk(&pool).await;
+        happens(&installation, &pool).await;
         let served = installation.start(&["serve"], "c360.log").unwrap();
         let url = format!("http://{listen}");
         let deadline = Instant::now() + PATIENCE;
@@ -102,6 +136,36 @@ fn pictures() -> PathBuf {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("pictures");
     fs::create_dir_all(&directory).unwrap();
     directory
+}
+
+/// A file in another encoding with a row that is short, a file that is empty, and what two ingesters said last.
+async fn bad_night(installation: &Installation, pool: &PgPool) {
+    let drop = installation.path().join("loyalty");
+    let rows = b"id,email,firstName,lastName,points\n9001,renee.cote@x.example,Ren\xe9e,C\xf4t\xe9,12\n\
+        9002,noor.haddad@x.example,Noor,Haddad,40\n9003,short.row@x.example,Short\n";
+    fs::write(drop.join("members_2026-03-01.csv"), rows).unwrap();
+    let imported = installation.run(&["import", "loyalty"]).unwrap();
+    assert_eq!(imported.status.code(), Some(4), "{}", String::from_utf8_lossy(&imported.stderr));
+    fs::write(drop.join("members_2026-03-02.csv"), "").unwrap();
+    let refused = installation.run(&["import", "loyalty"]).unwrap();
+    assert_eq!(refused.status.code(), Some(65), "{}", String::from_utf8_lossy(&refused.stderr));
+    let mended = CONFIG.replace("directory = \"loyalty\"", "directory = \"loyalty\"\nencoding = \"windows-1252\"");
+    fs::write(installation.path().join("c360.toml"), mended + MORE).unwrap();
+    sqlx::raw_sql(
+        r#"insert into staging.sources (source, health, health_at) values
+               ('support_mail', '{"lag": 1204, "lag_seconds": 41, "oldest_unlanded_seconds": 44, "stopped":
+                   [{"topic": "support.mail", "partition": 2, "reason": "the broker no longer has offset 71,930"}]}', now()),
+               ('web_shop', '{"breaker": "open", "stopped": []}', now());
+           insert into staging.polls (source, match_key, email, next_at)
+           select 'web_shop', 'a' || n, 'a' || n, now() - interval '1 minute' * n from generate_series(1, 41) n;
+           -- Where this test runs is in no picture.
+           update staging.csv_imports set directory = 'loyalty' where source = 'loyalty';
+           update customer360.xrefs set customer_id = null, unmatched_reason = 'crowded'
+           where system = 'online_store' and external_id::bigint % 9 = 0"#,
+    )
+    .execute(pool)
+    .await
+    .unwrap();
 }
 
 fn quoted(text: &str) -> String {

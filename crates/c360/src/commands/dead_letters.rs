@@ -14,8 +14,9 @@ use staging::dead_letters::{self, Selection, State};
 
 use crate::cli::{DeadLettersCommand, Which};
 use crate::config::Config;
+use crate::database;
 use crate::exit::Exit;
-use crate::status;
+use crate::retry::with_exit;
 
 pub(super) async fn run(command: DeadLettersCommand, config: Config) -> anyhow::Result<Exit> {
     let ended = match command {
@@ -78,7 +79,7 @@ fn not_found(ids: &[i64]) -> anyhow::Error {
 /// The database for what needs no key: it is found and looked at, and neither made nor migrated.
 struct Database {
     connection: PgConnection,
-    _opened: status::Opened,
+    _opened: database::Opened,
 }
 
 impl Database {
@@ -86,7 +87,7 @@ impl Database {
         let not_migrated = || {
             Exit::Configuration.because(anyhow!("the database is not migrated yet: run `c360 run` or `c360 migrate`"))
         };
-        let opened = status::open(config).await?.ok_or_else(not_migrated)?;
+        let opened = database::open(config).await?.ok_or_else(not_migrated)?;
         let mut connection = staging::connect(&opened.database).await.map_err(with_exit)?;
         if staging::missing_migrations(&mut connection).await.map_err(with_exit)? > 0 {
             return Err(not_migrated());
@@ -97,12 +98,3 @@ impl Database {
 
 pub(super) use list::table;
 pub(super) use mask::{Mask, as_json};
-
-fn with_exit(error: staging::Error) -> anyhow::Error {
-    match error {
-        staging::Error::WrongKey => Exit::Configuration.because(error),
-        staging::Error::Importing => Exit::Locked.because(error),
-        error if error.is_transient() => Exit::OutOfReach.because(error),
-        error => error.into(),
-    }
-}

@@ -12,7 +12,7 @@ use crate::cli::{AddKey, KeysCommand, ListKeys, RevokeKey};
 use crate::config::Config;
 use crate::exit::Exit;
 use crate::installation::Installation;
-use crate::status::words::printable;
+use status::words::printable;
 
 pub(super) async fn run(command: KeysCommand, config: Config) -> anyhow::Result<Exit> {
     let installation = Installation::open(config).await?;

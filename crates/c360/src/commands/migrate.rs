@@ -6,9 +6,9 @@ use staging::Pending;
 
 use crate::cli;
 use crate::config::Config;
+use crate::database;
 use crate::exit::Exit;
 use crate::installation::Installation;
-use crate::status;
 
 /// What is printed with `--json`.
 #[derive(Debug, Serialize)]
@@ -52,7 +52,7 @@ pub(super) async fn run(args: cli::Migrate, config: Config) -> anyhow::Result<Ex
 
 /// What the database lacks. One that is embedded and not made yet lacks everything.
 async fn pending(config: &Config) -> anyhow::Result<Vec<Migration>> {
-    let Some(opened) = status::open(config).await? else {
+    let Some(opened) = database::open(config).await? else {
         return Ok(named(staging::all_migrations(), consolidate::all_migrations()));
     };
     let mut connection = staging::connect(&opened.database)

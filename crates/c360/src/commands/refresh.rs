@@ -13,8 +13,8 @@ use crate::config::{Config, Rest, SourceKind};
 use crate::exit::Exit;
 use crate::installation::Installation;
 use crate::sources::{Ingester, ingester};
-use crate::status::words::{age, count};
 use crate::stop;
+use status::words::{age, count};
 
 /// Asks a REST source now.
 pub(super) async fn run(args: cli::Refresh, config: Config) -> anyhow::Result<Exit> {

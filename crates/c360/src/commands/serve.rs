@@ -15,7 +15,8 @@ pub(super) async fn run(config: Config) -> anyhow::Result<Exit> {
     installation.prepare_soon().await?;
     let listener = daemon::listen(&installation.config).await?;
     let upkeep = tokio::spawn(telemetry::upkeep(metrics.clone()));
-    let served = serve::serve(listener, installation.serving()?, metrics, CancellationToken::clone(&cancel)).await;
+    let served =
+        serve::serve(listener, installation.serving(&cancel)?, metrics, CancellationToken::clone(&cancel)).await;
     upkeep.abort();
     served?;
     Ok(Exit::Done)

@@ -12,8 +12,8 @@ use crate::cli::{self, SourceCommand};
 use crate::config::Config;
 use crate::exit::Exit;
 use crate::installation::Installation;
-use crate::status::words::{count, printable};
 use crate::stop;
+use status::words::{count, printable};
 
 /// How many cross-references are named.
 const SAMPLES: i64 = 10;

@@ -97,6 +97,16 @@ impl Source {
         self.settings.ttl.unwrap_or(self.kind.default_ttl(Duration::from_hours(25)))
     }
 
+    /// What the status is told of it.
+    pub fn expected(&self) -> status::Expected {
+        let kind = match &self.kind {
+            SourceKind::Kafka(_) => status::Kind::Kafka,
+            SourceKind::Csv(csv) => status::Kind::Csv { directory: csv.directory.clone(), scan_every: csv.scan_every },
+            SourceKind::Rest(_) => status::Kind::Rest,
+        };
+        status::Expected { kind, late_after: self.settings.late_after, ttl: self.ttl() }
+    }
+
     /// Its mappings.
     pub fn mappings(&self) -> Vec<Mapping> {
         let settings = self.settings.clone();

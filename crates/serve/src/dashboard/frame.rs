@@ -7,6 +7,7 @@ use axum::response::{Html, IntoResponse as _, Redirect, Response};
 
 use super::Dashboard;
 use super::assets::{MARK, SCRIPT, STYLE};
+use super::operations::may_operate;
 use super::visitor::{Reader, Visitor};
 use crate::api::customer::Refusal;
 use crate::keys::Role;
@@ -24,6 +25,8 @@ pub(super) struct Frame {
     pub(super) version: &'static str,
     pub(super) request_id: String,
     pub(super) signed_in: Option<SignedIn>,
+    /// For who may see operations: how much needs attention, as far as that is known at the moment.
+    pub(super) operations: Option<usize>,
 }
 
 /// The key of whoever reads.
@@ -50,6 +53,7 @@ impl Frame {
             version: env!("CARGO_PKG_VERSION"),
             request_id: visitor.request_id.clone(),
             signed_in: None,
+            operations: None,
         }
     }
 
@@ -65,7 +69,9 @@ impl Frame {
             sees,
             token: dashboard.sessions.token(&reader.session),
         };
-        Self { signed_in: Some(signed_in), ..Self::visiting(&reader.visitor) }
+        let attention = || dashboard.watch.glance().map_or(0, |known| known.report.looks.len());
+        let operations = may_operate(&reader.caller).is_ok().then(attention);
+        Self { signed_in: Some(signed_in), operations, ..Self::visiting(&reader.visitor) }
     }
 
     /// What forms carry; nothing where nobody signed in.

@@ -103,6 +103,17 @@ impl Locale {
         self.moment(at, self.clock_text(at))
     }
 
+    /// The time of day, to the second.
+    pub(super) fn second(&self, at: DateTime<Utc>) -> Moment {
+        let form = if self.is_american { "%-I:%M:%S %P" } else { "%H:%M:%S" };
+        self.moment(at, at.with_timezone(&self.zone).format(form).to_string())
+    }
+
+    /// The same reader, at another time.
+    pub(super) fn at(&self, now: DateTime<Utc>) -> Self {
+        Self { now, ..*self }
+    }
+
     /// What a group of a timeline is called: Today, Yesterday, the weekday within a week, and the date.
     pub(super) fn day_title(&self, at: DateTime<Utc>) -> String {
         let date = self.day_text(at);

@@ -12,6 +12,7 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 use model::{Guards, InstallationKey, Survivorship};
 use serde_json::Value;
 use sqlx::postgres::PgConnectOptions;
+use status::{Expected, Kind, Setup};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
@@ -52,6 +53,22 @@ fn settings(database: PgConnectOptions) -> serve::Settings {
             guards: Guards::none(),
             polled_sources: Vec::new(),
         },
+        setup: setup(),
+        // The readers of sources are not here; that the right letters are handed over is.
+        retry: serve::Retry::new(async |ids| Ok(vec![format!("retried {ids:?}")])),
+    }
+}
+
+/// What the status expects of it.
+pub(crate) fn setup() -> Setup {
+    let source = |kind| Expected { kind, late_after: None, ttl: Duration::from_hours(25) };
+    let files = Kind::Csv { directory: "drop".into(), scan_every: Duration::from_secs(30) };
+    let sources =
+        [("home_delivery", source(Kind::Kafka)), ("loyalty", source(files)), ("online_store", source(Kind::Rest))];
+    Setup {
+        sources: sources.map(|(name, source)| (name.to_owned(), source)).into(),
+        rules: model::fingerprint(&Survivorship::default(), &Guards::none()),
+        listen: ([127, 0, 0, 1], 8360).into(),
     }
 }
 

@@ -17,8 +17,8 @@ use crate::cli::customer::Deciding;
 use crate::config::Config;
 use crate::exit::Exit;
 use crate::installation::Installation;
-use crate::status::words::printable;
 use crate::stop;
+use status::words::printable;
 
 /// Decides what nobody has to be asked about.
 pub(super) async fn run(request: Request, how: Deciding, config: Config) -> anyhow::Result<Exit> {

@@ -11,7 +11,7 @@ use super::{Opened, with_exit};
 use crate::cli::customer::{Erase, Readmit};
 use crate::config::{Config, ErasureOrders};
 use crate::exit::Exit;
-use crate::status::words::count;
+use status::words::count;
 
 pub(super) async fn run(args: &Erase, config: Config) -> anyhow::Result<Exit> {
     if !args.yes && !args.dry_run && !std::io::stdin().is_terminal() {

@@ -13,7 +13,7 @@ use crate::cli::customer::Explain;
 use crate::commands::dead_letters::table;
 use crate::config::Config;
 use crate::exit::Exit;
-use crate::status::words::printable;
+use status::words::printable;
 
 pub(super) async fn run(args: &Explain, config: Config) -> anyhow::Result<Exit> {
     let mut opened = Opened::open(config).await?;

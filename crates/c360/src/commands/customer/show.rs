@@ -13,7 +13,7 @@ use crate::cli::customer::Show;
 use crate::commands::dead_letters::table;
 use crate::config::Config;
 use crate::exit::Exit;
-use crate::status::words::{count, printable};
+use status::words::{count, printable};
 
 pub(super) async fn run(args: &Show, config: Config) -> anyhow::Result<Exit> {
     let mut opened = Opened::open(config).await?;

@@ -10,7 +10,7 @@ use crate::cli::customer;
 use crate::commands::dead_letters::table;
 use crate::config::Config;
 use crate::exit::Exit;
-use crate::status::words::{count, thousands};
+use status::words::{count, thousands};
 
 /// What fits on a screen or two.
 const DEFAULT_LIMIT: u32 = 50;

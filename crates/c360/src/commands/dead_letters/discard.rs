@@ -11,7 +11,7 @@ use super::{Database, with_exit};
 use crate::cli;
 use crate::config::Config;
 use crate::exit::Exit;
-use crate::status::words::{count, thousands};
+use status::words::{count, thousands};
 
 /// So many are given up in one transaction.
 const PAGE: i64 = 5_000;

@@ -11,7 +11,7 @@ use super::{Database, with_exit};
 use crate::cli;
 use crate::config::Config;
 use crate::exit::Exit;
-use crate::status::words::{age, printable, thousands};
+use status::words::{age, printable, thousands};
 
 /// What fits on a screen or two.
 const DEFAULT_LIMIT: u32 = 50;
@@ -114,34 +114,13 @@ fn page(counts: &[Count], letters: &[Letter], state: Option<State>, now: DateTim
             letter.landed_at.format("%Y-%m-%d %H:%M:%SZ").to_string(),
             letter.source.clone(),
             reason,
-            place(&letter.origin),
+            letter.place(),
             letter.detail.clone(),
         ]
     };
     page.push('\n');
     page += &table(std::iter::once(heading).chain(letters.iter().map(line)).collect());
     page
-}
-
-/// Where a letter came from, in one phrase.
-pub(super) fn place(origin: &Value) -> String {
-    let text = |key: &str| {
-        let value = origin.get(key)?;
-        Some(value.as_str().map_or_else(|| value.to_string(), str::to_owned))
-    };
-    let place = if let Some(topic) = text("topic") {
-        let offset = text("offset").or_else(|| Some(format!("{}-{}", text("first_offset")?, text("last_offset")?)));
-        format!("{topic}/{} offset {}", text("partition").unwrap_or_default(), offset.unwrap_or_default())
-    } else if let Some(file) = text("file") {
-        let line = text("line").or_else(|| Some(format!("{}-{}", text("first_line")?, text("last_line")?)));
-        format!("{file} line {}", line.unwrap_or_default())
-    } else {
-        text("request").unwrap_or_else(|| origin.to_string())
-    };
-    match text("ordinal") {
-        Some(ordinal) => format!("{place}, record {ordinal} of its batch"),
-        None => place,
-    }
 }
 
 /// Lines of cells, columns as wide as they have to be. What other systems named has no control characters.

@@ -9,7 +9,7 @@ use ingest_csv::{NamedCell, ReadRow};
 use serde_json::{Value, json};
 use staging::dead_letters::{self, Closed, Contents, Context, Opened, State};
 
-use super::list::{document, place};
+use super::list::document;
 use super::mask::{CREDENTIAL, Mask, as_json, indented};
 use super::{missing, not_found, with_exit};
 use crate::cli;
@@ -17,7 +17,7 @@ use crate::config::{Config, Source};
 use crate::exit::Exit;
 use crate::installation::Installation;
 use crate::sources::{Ingester, ingester};
-use crate::status::words::{age, printable};
+use status::words::{age, printable};
 
 const UNREADABLE: &str = "these bytes cannot be read, so a password in them cannot be told from the rest";
 const UNKNOWN_SOURCE: &str = "its source is not configured, so nobody knows which column holds a password";
@@ -169,7 +169,7 @@ impl View<'_> {
         let kept = self.opened.contents.as_ref().ok().filter(|_| letter.truncated);
         let lines = [
             ("source", Some(letter.source.clone())),
-            ("place", Some(place(&letter.origin))),
+            ("place", Some(letter.place())),
             ("parked", Some(time(letter.landed_at))),
             ("reason", Some(format!("{}: {}", letter.reason, letter.detail))),
             (what, letter.handled_at.map(time)),

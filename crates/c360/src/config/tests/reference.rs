@@ -44,6 +44,20 @@ fn the_shipped_file_is_the_reference_scenario() {
 }
 
 #[test]
+fn the_status_expects_of_each_source_what_is_configured() {
+    let late = |text: &str| {
+        let setup = parse(text).setup().unwrap();
+        setup.sources.values().map(|source| source.late_after.map(|after| after.as_secs())).collect::<Vec<_>>()
+    };
+    assert_eq!(late(SHIPPED), [Some(300), Some(30 * 3_600), Some(24 * 3_600)]);
+    let deltas = SHIPPED.replace("full_export = true", "full_export = false");
+    assert_eq!(late(&deltas), [Some(300), None, Some(24 * 3_600)], "such files come when there is news");
+    let setup = parse(SHIPPED).setup().unwrap();
+    let days: Vec<_> = setup.sources.values().map(|source| source.ttl.as_secs() / 3_600).collect();
+    assert_eq!(days, [7 * 24, 25, 25]);
+}
+
+#[test]
 fn every_key_of_the_shipped_file_is_accepted() {
     // Of the three ways to authenticate one may stay.
     let text: Vec<_> = uncommented()

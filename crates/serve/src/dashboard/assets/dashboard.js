@@ -12,7 +12,7 @@ document.cookie = `c360_zone=${zone}; path=/; max-age=31536000; samesite=strict`
 // What a form did is said once.
 const here = new URL(location);
 if (here.searchParams.has("did")) {
-  ["did", "kind", "entry", "version"].forEach((name) => here.searchParams.delete(name));
+  ["did", "kind", "entry", "version", "count"].forEach((name) => here.searchParams.delete(name));
   history.replaceState(null, "", here);
 }
 
@@ -101,6 +101,78 @@ function lengthen() {
 }
 lengthen();
 
+// Operations: parts of the page as they change, until somebody pauses that.
+const live = one("#live");
+const pause = one("#pause");
+let streaming = null;
+let spokenAt = 0;
+
+const checked = () => [...document.querySelectorAll("#letters tbody input:checked")];
+
+// What is selected is said on the buttons.
+function countSelected() {
+  const count = checked().length;
+  for (const button of document.querySelectorAll("#letters [data-verb]")) {
+    const end = button.dataset.verb === "Discard" ? "…" : "";
+    button.textContent = `${button.dataset.verb} ${count || ""} selected${end}`.replace("  ", " ");
+    button.disabled = count === 0;
+  }
+  const all = one("#all-letters");
+  if (all) {
+    all.hidden = false;
+    all.checked = count > 0 && count === document.querySelectorAll("#letters tbody input").length;
+  }
+}
+
+// Replaces a part, and keeps what is selected and where the focus is.
+function replacePart(fresh) {
+  const old = document.getElementById(fresh.id);
+  if (!old || old.outerHTML === fresh.outerHTML) return;
+  const focused = old.contains(document.activeElement) && document.activeElement;
+  const same = (element) => element.id ? element.id === focused.id : element.href && element.href === focused.href;
+  const selected = fresh.id === "letters" ? checked().map(({ id }) => id) : [];
+  const before = fresh.id === "attention" && old.querySelector("h2").textContent;
+  old.replaceWith(fresh);
+  selected.forEach((id) => { const box = document.getElementById(id); if (box) box.checked = true; });
+  if (fresh.id === "letters") countSelected();
+  if (focused) [...fresh.querySelectorAll("a, input, button")].find(same)?.focus();
+  const now = before && fresh.querySelector("h2").textContent;
+  if (now && now !== before && Date.now() - spokenAt > 10_000) {
+    spokenAt = Date.now();
+    one("#news").textContent = now;
+  }
+}
+
+function listen() {
+  const said = one("#liveness");
+  streaming = new EventSource(live.dataset.live);
+  streaming.addEventListener("parts", (event) => {
+    said.textContent = "Live";
+    const { body } = new DOMParser().parseFromString(event.data, "text/html");
+    [...body.children].forEach(replacePart);
+  });
+  streaming.addEventListener("error", () => {
+    said.textContent = streaming.readyState === EventSource.CLOSED ? "Not live: load the page again" : "Not live: trying again";
+  });
+}
+
+if (live) {
+  pause.hidden = false;
+  listen();
+  pause.addEventListener("click", () => {
+    const isPaused = streaming.readyState === EventSource.CLOSED;
+    if (isPaused) listen();
+    else streaming.close();
+    one("#liveness").textContent = isPaused ? "" : "Paused";
+    pause.textContent = isPaused ? "Pause updates" : "Resume updates";
+  });
+  countSelected();
+  document.addEventListener("change", ({ target }) => {
+    if (target.id === "all-letters") document.querySelectorAll("#letters tbody input").forEach((box) => { box.checked = target.checked; });
+    if (target.closest("#letters")) countSelected();
+  });
+}
+
 // Keys
 const keys = one("#keys");
 const switched = one("#single-keys");
@@ -114,7 +186,7 @@ if (keys) {
 }
 
 function move(step) {
-  const rows = [...document.querySelectorAll(".rows tbody th a")];
+  const rows = [...document.querySelectorAll(".rows tbody th a, #letters tbody input")];
   const at = rows.indexOf(document.activeElement);
   if (at + step < 0) return field?.focus();
   rows[Math.min(at + step, rows.length - 1)]?.focus();
@@ -125,6 +197,8 @@ const single = {
   "?": () => keys?.showModal(),
   j: () => move(1),
   k: () => move(-1),
+  x: () => document.activeElement.matches("#letters tbody input") && document.activeElement.click(),
+  R: () => one('#letters [data-verb="Retry"]:enabled')?.click(),
   n: () => one("#write textarea, #write input:not([type=hidden])")?.focus(),
 };
 
@@ -139,13 +213,13 @@ document.addEventListener("keydown", (event) => {
     if (isField && field.value) { field.value = ""; field.dispatchEvent(new Event("input")); return event.preventDefault(); }
     return target.blur?.();
   }
-  const isTyping = target.matches("input, textarea, select");
+  const isTyping = target.matches("input:not([type=checkbox]), textarea, select");
   if ((event.key === "ArrowDown" || event.key === "ArrowUp") && (isField || target.closest(".rows"))) {
     event.preventDefault();
     return move(event.key === "ArrowDown" ? 1 : -1);
   }
   if (isTyping || !switched?.checked) return;
-  const go = wasG && { c: "/customers", i: "/insights" }[event.key];
+  const go = wasG && one(`.bar nav a[href="${{ c: "/customers", i: "/insights", o: "/operations" }[event.key]}"]`)?.href;
   wasG = event.key === "g";
   const filter = /^[1-7]$/.test(event.key) && document.querySelectorAll("#timeline .tabs a")[event.key - 1];
   const act = go ? () => location.assign(go) : filter ? () => filter.click() : single[event.key];

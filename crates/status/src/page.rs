@@ -5,19 +5,21 @@ use std::fmt::Write;
 
 use chrono::{DateTime, Utc};
 
-use super::report::{List, Report, Source, seconds_since};
+use super::report::{List, Report, Source, State, seconds_since};
 use super::words::{age, bytes, count, printable, thousands};
 
 /// Whether what is good and bad has a colour, or only words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Paint {
+pub enum Paint {
+    /// Colours.
     Colours,
+    /// Only words.
     Plain,
 }
 
 impl Paint {
     /// Colours are for terminals whose user has not said otherwise; see <https://no-color.org>.
-    pub(super) fn of(is_terminal: bool, no_color: Option<&OsStr>) -> Self {
+    pub fn of(is_terminal: bool, no_color: Option<&OsStr>) -> Self {
         let is_refused = no_color.is_some_and(|value| !value.is_empty());
         if is_terminal && !is_refused { Self::Colours } else { Self::Plain }
     }
@@ -47,7 +49,7 @@ impl Paint {
 }
 
 /// The page.
-pub(super) fn page(report: &Report, now: DateTime<Utc>, paint: Paint) -> String {
+pub fn page(report: &Report, now: DateTime<Utc>, paint: Paint) -> String {
     let mut page = String::new();
     // Writing to a string does not fail.
     let _ = write(&mut page, report, now, paint);
@@ -62,9 +64,7 @@ fn write(page: &mut String, report: &Report, now: DateTime<Utc>, paint: Paint) -
     };
     writeln!(page, "{headline}")?;
     for (index, look) in report.looks.iter().enumerate() {
-        let about = look.source.as_ref().map(|source| format!("{source}: ")).unwrap_or_default();
-        let problem = if about.is_empty() { capitalised(&look.problem) } else { look.problem.clone() };
-        let problem = paint.doubtful(&format!("{}{}", printable(&about), printable(&problem)));
+        let problem = paint.doubtful(&printable(&look.sentence()));
         writeln!(page, "\n{:>2}. {problem}", index + 1)?;
         writeln!(page, "    {}", printable(&look.effect))?;
         writeln!(page, "      $ {}", printable(&look.command))?;
@@ -75,11 +75,6 @@ fn write(page: &mut String, report: &Report, now: DateTime<Utc>, paint: Paint) -
     }
     page.push('\n');
     totals(page, report)
-}
-
-fn capitalised(sentence: &str) -> String {
-    let mut rest = sentence.chars();
-    rest.next().map(|first| first.to_uppercase().chain(rest).collect()).unwrap_or_default()
 }
 
 /// The column of the table that has a colour.
@@ -125,38 +120,18 @@ fn table(page: &mut String, report: &Report, now: DateTime<Utc>, paint: Paint) -
 }
 
 fn painted_state(source: &Source, cell: &str, paint: Paint) -> String {
-    let has_open_breaker = source.breaker.as_deref().is_some_and(|state| state != "closed");
-    if !source.stopped.is_empty() {
-        paint.bad(cell)
-    } else if is_in_trouble(source) || has_open_breaker {
-        paint.doubtful(cell)
-    } else if source.running {
-        paint.good(cell)
-    } else {
-        cell.to_owned()
+    match source.state() {
+        State::Stopped => paint.bad(cell),
+        State::InTrouble | State::BreakerOpen | State::BreakerHalfOpen => paint.doubtful(cell),
+        State::Running => paint.good(cell),
+        State::NotConfigured | State::Silent => cell.to_owned(),
     }
-}
-
-fn is_in_trouble(source: &Source) -> bool {
-    source.trouble.is_some() || !source.absent_topics.is_empty()
 }
 
 fn state(source: &Source) -> String {
-    if source.kind.is_none() {
-        return "not configured".to_owned();
-    }
-    if !source.stopped.is_empty() {
-        return "stopped".to_owned();
-    }
-    if is_in_trouble(source) {
-        return "in trouble".to_owned();
-    }
-    match (source.breaker.as_deref(), source.running, source.reported_seconds_ago) {
-        (Some("open"), ..) => "breaker open".to_owned(),
-        (Some("half_open"), ..) => "breaker half open".to_owned(),
-        (_, true, _) => "running".to_owned(),
-        (_, false, Some(seconds)) => format!("heard {} ago", age(seconds)),
-        (_, false, None) => "not running".to_owned(),
+    match (source.state(), source.reported_seconds_ago) {
+        (State::Silent, Some(seconds)) => format!("heard {} ago", age(seconds)),
+        (state, _) => state.as_str().to_owned(),
     }
 }
 

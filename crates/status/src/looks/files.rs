@@ -7,16 +7,16 @@ use serde_json::Value;
 use staging::overview::LedgerFile;
 
 use super::{Eyes, LATE, Look};
-use crate::config::SourceKind;
-use crate::status::report::{Source, seconds_since};
-use crate::status::words::{age, count, shell_word};
+use crate::Kind;
+use crate::report::{Source, seconds_since};
+use crate::words::{age, count, shell_word};
 
 /// So many refused files of a source are named.
 const SHOWN: usize = 3;
 
 impl Eyes<'_> {
     /// The next file of a source that sends one every night does not come. One that has come and is not taken is said so.
-    pub(super) fn missing_file(&self, name: &str, source: &Source) -> Option<Look> {
+    pub(crate) fn missing_file(&self, name: &str, source: &Source) -> Option<Look> {
         let newest = *self.facts.newest_nights.get(name).filter(|_| source.kind == Some("csv"))?;
         let has_come = source.oldest_unlanded_seconds.is_some_and(|seconds| seconds > 0)
             || self.facts.refused_files.get(name).is_some_and(|files| files.iter().any(|file| file.as_of > newest));
@@ -34,7 +34,7 @@ impl Eyes<'_> {
     }
 
     /// The latest ones by name, and how many more there are.
-    pub(super) fn refused_files(&self, name: &str) -> Vec<Look> {
+    pub(crate) fn refused_files(&self, name: &str) -> Vec<Look> {
         let files = self.facts.refused_files.get(name).map_or(&[][..], Vec::as_slice);
         let mut looks: Vec<Look> = files.iter().take(SHOWN).map(|file| self.refused_file(name, file)).collect();
         if files.len() > SHOWN {
@@ -51,8 +51,8 @@ impl Eyes<'_> {
     fn refused_file(&self, name: &str, file: &LedgerFile) -> Look {
         let reason = file.reason.as_deref().unwrap_or("nobody said why");
         let known = file.directory.as_deref().map(Path::new);
-        let directory = known.or(match self.config.sources.get(name).map(|source| &source.kind) {
-            Some(SourceKind::Csv(csv)) => Some(csv.directory.as_path()),
+        let directory = known.or(match self.setup.sources.get(name).map(|source| &source.kind) {
+            Some(Kind::Csv { directory, .. }) => Some(directory.as_path()),
             _ => None,
         });
         let path = directory.unwrap_or(Path::new("")).join(&file.file_name);
@@ -61,15 +61,15 @@ impl Eyes<'_> {
         if !file.may_be_accepted {
             let effect = "Nothing of it is published, and there is nothing in it to accept: it has to be sent again, or read by \
                           another configuration. Then:";
-            return Look::new(problem, effect, command);
+            return Look::new(problem, effect, command).failed().since(file.finished_at);
         }
         let effect =
             "Nothing of it is published: its records stay as the file before left them. If it is right after all:";
-        Look::new(problem, effect, format!("{command} --accept"))
+        Look::new(problem, effect, format!("{command} --accept")).failed().since(file.finished_at)
     }
 
     /// The ledger has no row for a file that could not be read.
-    pub(super) fn unreadable_file(&self, name: &str, source: &Source) -> Option<Look> {
+    pub(crate) fn unreadable_file(&self, name: &str, source: &Source) -> Option<Look> {
         let file = self.facts.health.get(name)?.health.get("last_file").filter(|_| source.running)?;
         let state = file.get("state")?.as_str().filter(|state| ["unreadable", "changing"].contains(state))?;
         let file_name = file.get("file")?.as_str()?;
@@ -83,19 +83,20 @@ impl Eyes<'_> {
     }
 
     /// A file whose marker does not come.
-    pub(super) fn unmarked_file(&self, name: &str, source: &Source) -> Option<Look> {
+    pub(crate) fn unmarked_file(&self, name: &str, source: &Source) -> Option<Look> {
         let file = self.facts.health.get(name)?.health.get("waiting").filter(|_| source.running)?;
         let word = |key: &str| file.get(key).and_then(Value::as_str);
         let (file_name, reason) = (word("file")?, word("reason")?);
         let waits = source.oldest_unlanded_seconds.filter(|seconds| *seconds > LATE.num_seconds())?;
-        let path = match self.config.sources.get(name).map(|source| &source.kind) {
-            Some(SourceKind::Csv(csv)) => csv.directory.join(file_name).to_string_lossy().into_owned(),
+        let path = match self.setup.sources.get(name).map(|source| &source.kind) {
+            Some(Kind::Csv { directory, .. }) => directory.join(file_name).to_string_lossy().into_owned(),
             _ => file_name.to_owned(),
         };
-        Some(Look::new(
+        let look = Look::new(
             format!("the file {file_name} is not taken: {reason}, for {}.", age(waits)),
             "Nothing of it is imported. If it is whole all the same:",
             format!("c360 import {} {}", shell_word(name), shell_word(&path)),
-        ))
+        );
+        Some(look.since(self.ago(waits)))
     }
 }

@@ -5,7 +5,7 @@ use staging::imports::State;
 use staging::overview::{LedgerFile, PollsDue};
 
 use super::{ago, calm, letters, now, refused, report, say, waits};
-use crate::status::human::{self, Paint};
+use crate::{Paint, page};
 
 #[test]
 fn the_page_of_a_calm_night() {
@@ -15,7 +15,7 @@ fn the_page_of_a_calm_night() {
         .map(|(table, bytes)| (table.to_owned(), bytes))
         .into();
     facts.unmatched = [("no_email".to_owned(), 1_200), ("blocked".to_owned(), 3)].into();
-    insta::assert_snapshot!(human::page(&report(&facts), now(), Paint::Plain), @r#"
+    insta::assert_snapshot!(page(&report(&facts), now(), Paint::Plain), @r#"
     Nothing needs attention.
 
     SOURCE         KIND   STATE    TO LAND  TO CONSOLIDATE  DEAD LETTERS  LAST FILE
@@ -48,7 +48,7 @@ fn colours_are_for_terminals_whose_user_has_not_refused_them_and_change_no_word(
     let stopped = json!([{"topic": "t", "partition": 3, "reason": "gone"}]);
     say(&mut facts, "home_delivery", 2, json!({ "stopped": stopped }));
     let report = report(&facts);
-    let (plain, colours) = (human::page(&report, now(), Paint::Plain), human::page(&report, now(), Paint::Colours));
+    let (plain, colours) = (page(&report, now(), Paint::Plain), page(&report, now(), Paint::Colours));
     for painted in ["\u{1b}[1;31mstopped ", "\u{1b}[33mbreaker open", "\u{1b}[32mrunning"] {
         assert!(colours.contains(painted), "{painted:?}\n{colours}");
     }
@@ -77,7 +77,7 @@ fn the_page_of_a_bad_night() {
     facts.orders_total_differs = [("online_store".to_owned(), 17)].into();
     facts.expiry.held_back_since = Some(ago(8_000));
     facts.expiry.overdue_since = Some(ago(8_000));
-    insta::assert_snapshot!(human::page(&report(&facts), now(), Paint::Plain), @r#"
+    insta::assert_snapshot!(page(&report(&facts), now(), Paint::Plain), @r#"
     6 things need a look:
 
      1. home_delivery: partition 3 of dbserver1.inventory.customers is stopped: the topic now begins at offset 900, behind the stored progress 120: retention has passed it.

@@ -6,14 +6,15 @@ use chrono::{DateTime, Utc};
 use consolidate::overview::LogRestart;
 use serde::Serialize;
 use serde_json::Value;
-use staging::imports::State;
 use staging::overview::LedgerFile;
 
 use super::facts::Facts;
-use super::lag::Lags;
 use super::looks::{self, Look};
 use super::words::count;
-use crate::config::{Config, SourceKind};
+use crate::{Kind, Setup};
+
+/// By Kafka source that nobody reads at the moment: messages that are not landed, or why nobody knows. Only brokers say so.
+pub type Lags = BTreeMap<String, Result<i64, String>>;
 
 /// How things are.
 #[derive(Debug, Clone, Serialize)]
@@ -103,6 +104,55 @@ pub struct Source {
     pub reported_seconds_ago: Option<i64>,
     /// Whether its ingester runs, by its last word.
     pub running: bool,
+}
+
+/// In what state a source is; the worst of what can be said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// The database knows it, and the configuration does not.
+    NotConfigured,
+    /// Something of it waits for an operator.
+    Stopped,
+    /// Something keeps it from going on, and it tries again by itself.
+    InTrouble,
+    /// It keeps failing, and rests before it is tried again.
+    BreakerOpen,
+    /// It failed, and is being tried again.
+    BreakerHalfOpen,
+    /// Its ingester runs.
+    Running,
+    /// Nobody runs its ingester.
+    Silent,
+}
+
+impl State {
+    /// In words.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NotConfigured => "not configured",
+            Self::Stopped => "stopped",
+            Self::InTrouble => "in trouble",
+            Self::BreakerOpen => "breaker open",
+            Self::BreakerHalfOpen => "breaker half open",
+            Self::Running => "running",
+            Self::Silent => "not running",
+        }
+    }
+}
+
+impl Source {
+    /// In what state it is.
+    pub fn state(&self) -> State {
+        match self.breaker.as_deref() {
+            _ if self.kind.is_none() => State::NotConfigured,
+            _ if !self.stopped.is_empty() => State::Stopped,
+            _ if self.trouble.is_some() || !self.absent_topics.is_empty() => State::InTrouble,
+            Some("open") => State::BreakerOpen,
+            Some("half_open") => State::BreakerHalfOpen,
+            _ if self.running => State::Running,
+            _ => State::Silent,
+        }
+    }
 }
 
 /// What is landed and not consolidated.
@@ -203,13 +253,14 @@ pub struct Daemon {
 }
 
 impl Report {
-    pub(super) fn new(config: &Config, facts: &Facts, lags: &Lags, now: DateTime<Utc>) -> Self {
+    /// By what the database and brokers say.
+    pub fn new(setup: &Setup, facts: &Facts, lags: &Lags, now: DateTime<Utc>) -> Self {
         let known = facts.health.keys().chain(facts.backlog.keys()).chain(facts.last_files.keys());
         let known = known.chain(facts.polls_due.keys()).chain(facts.dead_letters.iter().map(|letters| &letters.source));
         let known = known.chain(facts.log_restarts.keys());
-        let names: BTreeSet<&String> = config.sources.keys().chain(known).collect();
+        let names: BTreeSet<&String> = setup.sources.keys().chain(known).collect();
         let sources: BTreeMap<String, Source> =
-            names.into_iter().map(|name| (name.clone(), source(name, config, facts, lags, now))).collect();
+            names.into_iter().map(|name| (name.clone(), source(name, setup, facts, lags, now))).collect();
         let daemon = Daemon {
             running: facts.consolidator_since.is_some() || sources.values().any(|source| source.running),
             consolidating: facts.consolidator_since.is_some(),
@@ -237,26 +288,26 @@ impl Report {
             orders_total_differs: Some(facts.orders_total_differs.clone()),
             safe_to_stop: Some(safe_to_stop(&sources)),
             daemon: Some(daemon),
-            looks: looks::looks(config, facts, &sources, daemon, now),
+            looks: looks::looks(setup, facts, &sources, daemon, now),
             ready: sources.values().all(|source| source.stopped.is_empty()),
             sources,
         }
     }
 
     /// Of a database that c360 has not used yet.
-    pub(super) fn not_migrated(config: &Config) -> Self {
-        Self::unread(config, looks::not_migrated())
+    pub fn not_migrated(setup: &Setup) -> Self {
+        Self::unread(setup, looks::not_migrated())
     }
 
     /// Of a database that does not answer.
-    pub(super) fn out_of_reach(config: &Config) -> Self {
-        Self::unread(config, looks::out_of_reach())
+    pub fn out_of_reach(setup: &Setup) -> Self {
+        Self::unread(setup, looks::out_of_reach())
     }
 
-    fn unread(config: &Config, look: Look) -> Self {
-        let source = |kind: &SourceKind| Source { kind: Some(kind.name()), ..Source::default() };
+    fn unread(setup: &Setup, look: Look) -> Self {
+        let source = |kind: &Kind| Source { kind: Some(kind.name()), ..Source::default() };
         Self {
-            sources: config.sources.iter().map(|(name, known)| (name.clone(), source(&known.kind))).collect(),
+            sources: setup.sources.iter().map(|(name, known)| (name.clone(), source(&known.kind))).collect(),
             backlog: None,
             unmatched: None,
             expiry: None,
@@ -276,7 +327,7 @@ fn safe_to_stop(sources: &BTreeMap<String, Source>) -> SafeToStop {
     let mut reasons =
         vec!["progress is stored with the data; open batches are finished or rolled back, and read again".to_owned()];
     for (name, source) in sources {
-        if let Some(file) = source.last_file.as_ref().filter(|file| file.state == State::Importing) {
+        if let Some(file) = source.last_file.as_ref().filter(|file| file.state == staging::imports::State::Importing) {
             reasons.push(format!("{name} starts the file {} again", file.file));
         }
     }
@@ -287,8 +338,8 @@ fn safe_to_stop(sources: &BTreeMap<String, Source>) -> SafeToStop {
     SafeToStop { safe: true, reason: reasons.join("; ") }
 }
 
-fn source(name: &str, config: &Config, facts: &Facts, lags: &Lags, now: DateTime<Utc>) -> Source {
-    let configured = config.sources.get(name);
+fn source(name: &str, setup: &Setup, facts: &Facts, lags: &Lags, now: DateTime<Utc>) -> Source {
+    let configured = setup.sources.get(name);
     let running = facts.is_heard(name, configured, now);
     let said = |key: &str| facts.health.get(name).and_then(|health| health.health.get(key));
     // Counts and ages are good for as long as somebody keeps saying them; what is stopped stays so until somebody looks.
@@ -315,7 +366,7 @@ fn source(name: &str, config: &Config, facts: &Facts, lags: &Lags, now: DateTime
         ..Source::default()
     };
     match configured.map(|source| &source.kind) {
-        Some(SourceKind::Kafka(_)) => {
+        Some(Kind::Kafka) => {
             // Where no broker answers, the last numbers are of before.
             let current = |key: &str| fresh(key).filter(|_| source.trouble.is_none());
             (source.lag, source.lag_seconds) = (current("lag"), current("lag_seconds"));
@@ -330,7 +381,7 @@ fn source(name: &str, config: &Config, facts: &Facts, lags: &Lags, now: DateTime
                 None => {}
             }
         }
-        Some(SourceKind::Rest(_)) => {
+        Some(Kind::Rest) => {
             let due = facts.polls_due.get(name);
             source.breaker = said("breaker").and_then(Value::as_str).map(str::to_owned);
             source.polls_due = Some(due.map_or(0, |due| due.due));
@@ -338,7 +389,7 @@ fn source(name: &str, config: &Config, facts: &Facts, lags: &Lags, now: DateTime
             let oldest_list = source.lists.values().map(|list| list.due_seconds).max().unwrap_or(0);
             source.oldest_unlanded_seconds = Some(due.map_or(0, |due| seconds_since(due.oldest, now)).max(oldest_list));
         }
-        Some(SourceKind::Csv(_)) | None => {}
+        Some(Kind::Csv { .. }) | None => {}
     }
     source.last_file = facts.last_files.get(name).map(last_file);
     source
@@ -369,7 +420,7 @@ fn last_file(file: &LedgerFile) -> LastFile {
     }
 }
 
-pub(super) fn seconds_since(since: DateTime<Utc>, now: DateTime<Utc>) -> i64 {
+pub(crate) fn seconds_since(since: DateTime<Utc>, now: DateTime<Utc>) -> i64 {
     (now - since).num_seconds().max(0)
 }
 

@@ -20,10 +20,20 @@ use serde::Serialize;
 use super::facts::Facts;
 use super::report::{Daemon, Source, seconds_since};
 use super::words::{age, count};
-use crate::config::Config;
+use crate::Setup;
 
 /// Nothing waits this long where everything works.
 const LATE: TimeDelta = TimeDelta::minutes(5);
+
+/// How bad it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// Something does not happen that should.
+    Failed,
+    /// Something is late, or left for somebody to decide.
+    Attention,
+}
 
 /// Something that needs a look.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -31,17 +41,52 @@ pub struct Look {
     /// The source that it is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
+    /// How bad it is.
+    pub severity: Severity,
+    /// Since when it is so, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<DateTime<Utc>>,
     /// What is wrong: one sentence.
     pub problem: String,
     /// What that does.
     pub effect: String,
     /// What to type.
     pub command: String,
+    /// Whether it is about the source's dead letters.
+    #[serde(skip)]
+    pub of_dead_letters: bool,
 }
 
 impl Look {
     fn new(problem: impl Into<String>, effect: impl Into<String>, command: impl Into<String>) -> Self {
-        Self { source: None, problem: problem.into(), effect: effect.into(), command: command.into() }
+        Self {
+            source: None,
+            severity: Severity::Attention,
+            since: None,
+            problem: problem.into(),
+            effect: effect.into(),
+            command: command.into(),
+            of_dead_letters: false,
+        }
+    }
+
+    /// What is wrong, with the source that it is about.
+    pub fn sentence(&self) -> String {
+        if let Some(source) = &self.source {
+            return format!("{source}: {}", self.problem);
+        }
+        let mut rest = self.problem.chars();
+        rest.next().map(|first| first.to_uppercase().chain(rest).collect()).unwrap_or_default()
+    }
+
+    fn failed(mut self) -> Self {
+        self.severity = Severity::Failed;
+        self
+    }
+
+    fn since(mut self, since: impl Into<Option<DateTime<Utc>>>) -> Self {
+        self.since = since.into();
+        self
     }
 
     fn of(mut self, source: &str) -> Self {
@@ -50,31 +95,33 @@ impl Look {
     }
 }
 
-pub(super) fn not_migrated() -> Look {
+pub(crate) fn not_migrated() -> Look {
     Look::new(
         "the database is not migrated yet: run `c360 run` or `c360 migrate`.",
         "There is nothing to show; `run` migrates by itself.",
         "c360 migrate",
     )
+    .failed()
 }
 
-pub(super) fn out_of_reach() -> Look {
+pub(crate) fn out_of_reach() -> Look {
     Look::new(
         "the database cannot be reached.",
         "Nothing is landed, consolidated or served; sources keep what they have until it is back.",
         "c360 config print",
     )
+    .failed()
 }
 
 /// Everything that needs a look, the worst first.
-pub(super) fn looks(
-    config: &Config,
+pub(crate) fn looks(
+    setup: &Setup,
     facts: &Facts,
     sources: &BTreeMap<String, Source>,
     daemon: Daemon,
     now: DateTime<Utc>,
 ) -> Vec<Look> {
-    let eyes = Eyes { config, facts, sources, daemon, now };
+    let eyes = Eyes { setup, facts, sources, daemon, now };
     let mut looks = Vec::new();
     looks.extend(eyes.nobody_works());
     for (name, source) in sources {
@@ -84,11 +131,12 @@ pub(super) fn looks(
     looks.extend(eyes.backlog());
     looks.extend(eyes.expiry());
     looks.extend(sources.keys().filter_map(|name| eyes.dead_letters(name).map(|look| look.of(name))));
+    looks.sort_by_key(|look| look.severity);
     looks
 }
 
 struct Eyes<'a> {
-    config: &'a Config,
+    setup: &'a Setup,
     facts: &'a Facts,
     sources: &'a BTreeMap<String, Source>,
     daemon: Daemon,
@@ -98,6 +146,10 @@ struct Eyes<'a> {
 impl Eyes<'_> {
     fn is_late(&self, since: DateTime<Utc>) -> bool {
         self.now - since > LATE
+    }
+
+    fn ago(&self, seconds: i64) -> DateTime<Utc> {
+        self.now - TimeDelta::seconds(seconds)
     }
 
     /// How long the oldest batch waits that consolidation could take, if that is late.
@@ -112,7 +164,7 @@ impl Eyes<'_> {
             return None;
         }
         let mut waits = Vec::new();
-        for (name, source) in self.sources.iter().filter(|(name, _)| self.config.sources.contains_key(*name)) {
+        for (name, source) in self.sources.iter().filter(|(name, _)| self.setup.sources.contains_key(*name)) {
             if let Some(lag) = source.lag.filter(|lag| *lag > 0)
                 && self.facts.kafka_progress.get(name).is_none_or(|at| self.is_late(*at))
             {
@@ -142,11 +194,12 @@ impl Eyes<'_> {
             Some(seconds) => format!("no c360 has run for {}", age(seconds)),
             None => "no c360 runs".to_owned(),
         };
-        Some(Look::new(
+        let look = Look::new(
             format!("{since}, and this waits for one: {}.", waits.join("; ")),
             "Profiles stay as they are. `c360 run` works on; `c360 run --once` catches up and exits.",
             "c360 run",
-        ))
+        );
+        Some(look.failed().since(self.daemon.reported_seconds_ago.map(|seconds| self.ago(seconds))))
     }
 
     /// The rules have changed, and not every profile has.
@@ -195,28 +248,31 @@ impl Eyes<'_> {
                 "c360 run --once",
             ),
         };
-        Some(Look::new(problem, effect, command))
+        let look = Look::new(problem, effect, command).since(self.ago(seconds));
+        Some(if self.daemon.consolidating && error.is_none() { look } else { look.failed() })
     }
 
     fn expiry(&self) -> Option<Look> {
         if let Some(since) = self.facts.expiry.held_back_since.filter(|since| self.is_late(*since)) {
-            return Some(Look::new(
+            let look = Look::new(
                 format!(
                     "expiry has been held back for {} by records that are not consolidated.",
                     age(seconds_since(since, self.now))
                 ),
                 "Nothing is lost, but personal data stays longer than its time to live, and staging grows.",
                 "c360 run --once",
-            ));
+            );
+            return Some(look.since(since));
         }
         let overdue = self.facts.expiry.overdue_since.filter(|since| self.is_late(*since))?;
-        Some(Look::new(
+        let look = Look::new(
             format!(
                 "records whose time is over are still there, the oldest for {}.",
                 age(seconds_since(overdue, self.now))
             ),
             "Nobody drops them, or somebody reads them in a long transaction. Personal data stays longer than it may.",
             "c360 expire",
-        ))
+        );
+        Some(look.since(overdue))
     }
 }

@@ -4,13 +4,13 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::Value;
 
 use super::{Eyes, Look};
-use crate::status::facts::{FRESH, RECENT};
-use crate::status::report::Source;
-use crate::status::words::{age, count, shell_word};
+use crate::facts::{FRESH, RECENT};
+use crate::report::Source;
+use crate::words::{age, count, shell_word};
 
 impl Eyes<'_> {
     /// All of it but its dead letters, the worst first.
-    pub(super) fn of_source(&self, name: &str, source: &Source) -> Vec<Look> {
+    pub(crate) fn of_source(&self, name: &str, source: &Source) -> Vec<Look> {
         let mut looks = Vec::new();
         looks.extend(source.stopped.iter().map(|stopped| self::stopped(name, source, stopped)));
         looks.extend(source.trouble.as_deref().map(trouble));
@@ -39,8 +39,9 @@ impl Eyes<'_> {
         };
         let due = count(source.polls_due.unwrap_or(0), "poll");
         let effect = format!("{due} due; c360 tries again by itself. Failures are counted by kind.");
-        let listen = self.config.http.listen;
-        Some(Look::new(problem, effect, format!("curl -s http://{listen}/metrics | grep c360_rest_requests_total")))
+        let listen = self.setup.listen;
+        let command = format!("curl -s http://{listen}/metrics | grep c360_rest_requests_total");
+        Some(Look::new(problem, effect, command).failed())
     }
 
     /// A daemon runs, and nothing is heard of this source: it cannot be started, or hangs.
@@ -57,11 +58,12 @@ impl Eyes<'_> {
             Some(seconds) => format!("nothing has been heard of it for {}", age(seconds)),
             None => "nothing was ever heard of it".to_owned(),
         };
-        Some(Look::new(
+        let look = Look::new(
             format!("{since}, although c360 runs."),
             "Its news are missing. It is not in that daemon's configuration, or does not start: the daemon's log says why.",
             "c360 config check",
-        ))
+        );
+        Some(look.failed().since(source.reported_seconds_ago.map(|seconds| self.ago(seconds))))
     }
 
     /// Somebody is at it, nothing is known to be wrong, and it waits all the same.
@@ -74,7 +76,7 @@ impl Eyes<'_> {
         let after = self.late_after(name)?;
         let waits = source.oldest_unlanded_seconds.filter(|seconds| *seconds > after)?;
         let oldest = age(waits);
-        match source.kind {
+        let look = match source.kind {
             Some("kafka") => Some(Look::new(
                 format!("{} wait to be landed, the oldest for {oldest}.", count(source.lag.unwrap_or(0), "message")),
                 "Profiles are late by that. See whether the number falls; if not, the daemon's log says what holds it up.",
@@ -93,11 +95,12 @@ impl Eyes<'_> {
                 ))
             }
             _ => None,
-        }
+        };
+        look.map(|look| look.since(self.ago(waits)))
     }
 
-    pub(super) fn late_after(&self, name: &str) -> Option<i64> {
-        let after = self.config.sources.get(name)?.settings.late_after?;
+    pub(crate) fn late_after(&self, name: &str) -> Option<i64> {
+        let after = self.setup.sources.get(name)?.late_after?;
         i64::try_from(after.as_secs()).ok()
     }
 
@@ -134,7 +137,7 @@ impl Eyes<'_> {
         };
         let effect = "Such records change nothing: what they say is missing in the profiles. If the source was restored, failed \
                       over or had its log reset, begin with the first message of its new log, at this place or shortly before:";
-        Some(Look::new(problem, effect, command))
+        Some(Look::new(problem, effect, command).failed().since(since))
     }
 
     /// Tables behind Kafka topics that were emptied, for a day, unless what they held is retired.
@@ -143,30 +146,34 @@ impl Eyes<'_> {
         let look = |emptied: &Value| {
             let (topic, at) = (emptied.get("topic")?.as_str()?, emptied.get("at")?.as_str()?);
             let is_retired = |at| self.facts.retired.get(name).is_some_and(|before| *before >= at);
-            let needs_a_look = |at| self.now - at <= RECENT && !is_retired(at);
-            at.parse::<DateTime<Utc>>().is_ok_and(needs_a_look).then(|| {
+            let needs_a_look = |at: &DateTime<Utc>| self.now - *at <= RECENT && !is_retired(*at);
+            at.parse::<DateTime<Utc>>().ok().filter(needs_a_look).map(|since| {
                 Look::new(
                     format!("the table behind {topic} was emptied at {at}."),
                     "What it held lives on in the profiles, because a table is emptied by mistake, too. If it was meant:",
                     format!("c360 source retire {} --before {}", shell_word(name), shell_word(at)),
                 )
+                .since(since)
             })
         };
         emptied.into_iter().flatten().filter_map(look).collect()
     }
 
-    pub(super) fn dead_letters(&self, name: &str) -> Option<Look> {
+    pub(crate) fn dead_letters(&self, name: &str) -> Option<Look> {
         let letters = self.facts.dead_letters.iter().filter(|letters| letters.source == name && letters.recent > 0);
         let letters: Vec<_> = letters.collect();
         let recent = letters.iter().map(|letters| letters.recent).sum();
         let reasons: Vec<String> =
             letters.iter().map(|letters| format!("{} {}", letters.reason, letters.recent)).collect();
-        (!letters.is_empty()).then(|| {
-            Look::new(
+        let since = letters.iter().filter_map(|letters| letters.first_recent).min()?;
+        Some(Look {
+            of_dead_letters: true,
+            ..Look::new(
                 format!("{} within a day: {}.", count(recent, "dead letter"), reasons.join(", ")),
                 "These records are kept, and are in no profile, until somebody retries or discards them.",
                 format!("c360 dead-letters list --source {}", shell_word(name)),
             )
+            .since(since)
         })
     }
 }
@@ -177,6 +184,7 @@ fn trouble(trouble: &str) -> Look {
         "Nothing new of it is landed meanwhile; it tries again by itself.",
         "c360 config print",
     )
+    .failed()
 }
 
 fn absent_topic(topic: &str) -> Look {
@@ -206,7 +214,7 @@ fn stopped(name: &str, source: &Source, stopped: &Value) -> Look {
             ),
             _ => ("Nothing of it is landed.", "c360 config print"),
         };
-        return Look::new(format!("{reason}{said}."), effect, command);
+        return Look::new(format!("{reason}{said}."), effect, command).failed();
     };
     let place = |key: &str| stopped.get(key).map(|value| value.as_str().map_or(value.to_string(), str::to_owned));
     let (topic, partition) = (place("topic").unwrap_or_default(), place("partition").unwrap_or_default());
@@ -216,4 +224,5 @@ fn stopped(name: &str, source: &Source, stopped: &Value) -> Look {
          the source's log has begun again.",
         format!("c360 replay {name} --partition {partition} --from-offset OFFSET"),
     )
+    .failed()
 }

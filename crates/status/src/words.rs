@@ -1,7 +1,7 @@
 //! Numbers, ages and names as people read them at night.
 
 /// `1,204 records`, `1 record`.
-pub(crate) fn count(number: i64, noun: &str) -> String {
+pub fn count(number: i64, noun: &str) -> String {
     let plural = match number {
         1 => "",
         _ if noun.ends_with("ch") => "es",
@@ -11,7 +11,7 @@ pub(crate) fn count(number: i64, noun: &str) -> String {
 }
 
 /// `1,204`
-pub(crate) fn thousands(number: i64) -> String {
+pub fn thousands(number: i64) -> String {
     let digits = number.unsigned_abs().to_string();
     let mut grouped = if number < 0 { "-".to_owned() } else { String::new() };
     for (index, digit) in digits.chars().enumerate() {
@@ -24,7 +24,7 @@ pub(crate) fn thousands(number: i64) -> String {
 }
 
 /// `12 s`, `5 min`, `3 h 20 min`, `2 days`
-pub(crate) fn age(seconds: i64) -> String {
+pub fn age(seconds: i64) -> String {
     let (minutes, hours) = (seconds / 60, seconds / 3_600);
     match seconds {
         ..120 => format!("{} s", seconds.max(0)),
@@ -36,7 +36,7 @@ pub(crate) fn age(seconds: i64) -> String {
 }
 
 /// `1.2 GiB`
-pub(crate) fn bytes(number: i64) -> String {
+pub fn bytes(number: i64) -> String {
     #[expect(clippy::cast_precision_loss, reason = "one digit behind the point is shown")]
     let mut size = number as f64;
     let mut unit = "B";
@@ -51,12 +51,12 @@ pub(crate) fn bytes(number: i64) -> String {
 }
 
 /// What other systems named goes to a terminal: control characters do not.
-pub(crate) fn printable(text: &str) -> String {
+pub fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 /// One word of a shell's command.
-pub(crate) fn shell_word(text: &str) -> String {
+pub fn shell_word(text: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-./:=@%+,".contains(c);
     if !text.is_empty() && text.chars().all(is_plain) {
         return text.to_owned();

@@ -3,31 +3,28 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::Context;
 use chrono::{DateTime, TimeDelta, Utc};
 use consolidate::overview::LogRestart;
-use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection};
 use staging::health::Health;
 use staging::lists;
 use staging::overview::{self, LedgerFile, PollsDue};
 
-use crate::config::{Config, Source, SourceKind};
-use crate::exit::Exit;
-use crate::installation::Installation;
+use crate::{Expected, Kind};
 
 /// A word older than this is from a process that is gone: ingesters speak every ten seconds at least, CSV sources
 /// whenever they look at their directory.
-pub(super) const FRESH: Duration = Duration::from_mins(1);
+pub(crate) const FRESH: Duration = Duration::from_mins(1);
 /// Dead letters that came within this time need a look; older ones are shown, and somebody has left them there.
-pub(super) const RECENT: TimeDelta = TimeDelta::days(1);
+pub(crate) const RECENT: TimeDelta = TimeDelta::days(1);
 /// Somebody waits for the answer.
 const STATEMENT_TIMEOUT: &str = "set statement_timeout = '30s'";
 /// All answers are of one moment.
 const SNAPSHOT: &str = "begin isolation level repeatable read read only";
 
 /// What came back.
-pub(super) enum Asked {
+pub enum Asked {
+    /// All of it.
     Facts(Box<Facts>),
     /// The database has not been used by c360, or by an older version only.
     NotMigrated,
@@ -35,76 +32,53 @@ pub(super) enum Asked {
 
 /// Everything that the database knows of how things are.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Facts {
+pub struct Facts {
     /// What ingesters said last, by source.
-    pub(super) health: BTreeMap<String, Health>,
-    pub(super) backlog: BTreeMap<String, overview::Backlog>,
-    pub(super) dead_letters: Vec<overview::DeadLetters>,
-    pub(super) last_files: BTreeMap<String, LedgerFile>,
+    pub health: BTreeMap<String, Health>,
+    /// What is landed and not consolidated, by source.
+    pub backlog: BTreeMap<String, overview::Backlog>,
+    /// Parked dead letters.
+    pub dead_letters: Vec<overview::DeadLetters>,
+    /// The file that each CSV source took up last.
+    pub last_files: BTreeMap<String, LedgerFile>,
     /// Files that were refused, by source, the latest first.
-    pub(super) refused_files: BTreeMap<String, Vec<LedgerFile>>,
+    pub refused_files: BTreeMap<String, Vec<LedgerFile>>,
     /// The newest time that each CSV source has given files of.
-    pub(super) newest_nights: BTreeMap<String, DateTime<Utc>>,
-    pub(super) polls_due: BTreeMap<String, PollsDue>,
+    pub newest_nights: BTreeMap<String, DateTime<Utc>>,
+    /// Polls that are due, by source.
+    pub polls_due: BTreeMap<String, PollsDue>,
     /// How far the lists of REST sources are read.
-    pub(super) lists: BTreeMap<String, Vec<lists::Overview>>,
+    pub lists: BTreeMap<String, Vec<lists::Overview>>,
     /// When each Kafka source landed anything.
-    pub(super) kafka_progress: BTreeMap<String, DateTime<Utc>>,
-    pub(super) expiry: overview::Expiry,
-    pub(super) staging_bytes: i64,
+    pub kafka_progress: BTreeMap<String, DateTime<Utc>>,
+    /// Where expiry stands.
+    pub expiry: overview::Expiry,
+    /// What schema staging takes on the database's disk.
+    pub staging_bytes: i64,
     /// What each table takes on the database's disk, by its name with the schema.
-    pub(super) storage: BTreeMap<String, i64>,
+    pub storage: BTreeMap<String, i64>,
     /// Orders whose total is not that of their lines, by system.
-    pub(super) orders_total_differs: BTreeMap<String, i64>,
-    pub(super) unmatched: BTreeMap<String, i64>,
+    pub orders_total_differs: BTreeMap<String, i64>,
+    /// Living cross-references that belong to nobody, by reason.
+    pub unmatched: BTreeMap<String, i64>,
     /// What is stored of each source.
-    pub(super) stored: BTreeMap<String, overview::Stored>,
+    pub stored: BTreeMap<String, overview::Stored>,
     /// Logs that have begun again, by source.
-    pub(super) log_restarts: BTreeMap<String, Vec<LogRestart>>,
+    pub log_restarts: BTreeMap<String, Vec<LogRestart>>,
     /// Up to when sources are retired.
-    pub(super) retired: BTreeMap<String, DateTime<Utc>>,
+    pub retired: BTreeMap<String, DateTime<Utc>>,
     /// Sources whose retirement is not carried out yet, and since when.
-    pub(super) retiring: BTreeMap<String, DateTime<Utc>>,
+    pub retiring: BTreeMap<String, DateTime<Utc>>,
     /// Whether profiles were made under other rules than those of the configuration.
-    pub(super) rebuild_is_due: bool,
+    pub rebuild_is_due: bool,
     /// Whether whoever consolidates, or did so last, does so under other rules than those of the configuration.
-    pub(super) other_rules_are_at_work: bool,
+    pub other_rules_are_at_work: bool,
     /// Since when somebody consolidates.
-    pub(super) consolidator_since: Option<DateTime<Utc>>,
+    pub consolidator_since: Option<DateTime<Utc>>,
 }
 
-/// Where the database is.
-pub(crate) struct Opened {
-    pub(crate) database: PgConnectOptions,
-    /// Holds an embedded cluster up that this process runs.
-    _installation: Option<Installation>,
-}
-
-/// Finds the database that is configured. An embedded one is started for it, unless a daemon runs it, and not made:
-/// `None`.
-pub(crate) async fn open(config: &Config) -> anyhow::Result<Option<Opened>> {
-    if let Some(database) = config.database.connect_options()? {
-        return Ok(Some(Opened { database, _installation: None }));
-    }
-    if !config.embedded_directory().exists() {
-        return Ok(None);
-    }
-    let installation = Installation::open(config.clone()).await?;
-    Ok(Some(Opened { database: installation.database.clone(), _installation: Some(installation) }))
-}
-
-/// Asks it; `rules` is the fingerprint of those that are configured.
-pub(super) async fn ask(database: &PgConnectOptions, rules: &str) -> anyhow::Result<Asked> {
-    let mut connection = staging::connect(database)
-        .await
-        .map_err(|error| Exit::OutOfReach.because(error))
-        .context("the database cannot be reached")?;
-    read(&mut connection, rules)
-        .await
-        .map_err(|error| if error.is_transient() { Exit::OutOfReach.because(error) } else { error.into() })
-}
-
-async fn read(connection: &mut PgConnection, rules: &str) -> Result<Asked, consolidate::Error> {
+/// Asks the database, which is left as it was; `rules` is the fingerprint of those that are configured.
+pub async fn ask(connection: &mut PgConnection, rules: &str) -> Result<Asked, consolidate::Error> {
     let database = staging::Error::database;
     sqlx::query(STATEMENT_TIMEOUT).execute(&mut *connection).await.map_err(database("limiting statements"))?;
     if staging::missing_migrations(connection).await? + consolidate::missing_migrations(connection).await? > 0 {
@@ -138,7 +112,7 @@ async fn read(connection: &mut PgConnection, rules: &str) -> Result<Asked, conso
 }
 
 /// What each table of both schemas takes on the database's disk, by its name with the schema.
-pub(crate) async fn storage(connection: &mut PgConnection) -> Result<BTreeMap<String, i64>, staging::Error> {
+pub async fn storage(connection: &mut PgConnection) -> Result<BTreeMap<String, i64>, staging::Error> {
     let mut storage = BTreeMap::new();
     for schema in ["staging", "customer360"] {
         let tables = overview::bytes_by_table(&mut *connection, schema).await?;
@@ -161,15 +135,15 @@ fn all_by_source(files: Vec<LedgerFile>) -> BTreeMap<String, Vec<LedgerFile>> {
 
 impl Facts {
     /// How long ago a source's ingester spoke.
-    pub(super) fn heard(&self, name: &str, now: DateTime<Utc>) -> Option<TimeDelta> {
+    pub(crate) fn heard(&self, name: &str, now: DateTime<Utc>) -> Option<TimeDelta> {
         let said_at = self.health.get(name)?.said_at?;
         Some((now - said_at).max(TimeDelta::zero()))
     }
 
     /// Whether a source's ingester runs, by its last word.
-    pub(super) fn is_heard(&self, name: &str, source: Option<&Source>, now: DateTime<Utc>) -> bool {
-        let limit = match source.map(|source| &source.kind) {
-            Some(SourceKind::Csv(csv)) => FRESH.max(csv.scan_every * 2),
+    pub fn is_heard(&self, name: &str, expected: Option<&Expected>, now: DateTime<Utc>) -> bool {
+        let limit = match expected.map(|expected| &expected.kind) {
+            Some(Kind::Csv { scan_every, .. }) => FRESH.max(*scan_every * 2),
             _ => FRESH,
         };
         self.heard(name, now).is_some_and(|ago| ago.to_std().is_ok_and(|ago| ago <= limit))

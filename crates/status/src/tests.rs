@@ -2,7 +2,7 @@
 
 mod pages;
 
-use std::path::Path;
+use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use consolidate::overview::LogRestart;
@@ -11,16 +11,22 @@ use staging::health::Health;
 use staging::imports::State;
 use staging::overview::{self, DeadLetters, LedgerFile, PollsDue};
 
-use super::facts::Facts;
-use super::human::Paint;
-use super::lag::Lags;
-use super::{Report, human};
-use crate::config::{Config, Environment};
+use super::{Expected, Facts, Kind, Lags, Paint, Report, Setup, Severity, page};
 
-const SHIPPED: &str = include_str!("../../../../c360.toml");
-
-fn config() -> Config {
-    Config::parse(SHIPPED, Some(Path::new("c360.toml")), &Environment::default()).unwrap()
+/// That of the reference scenario.
+fn setup() -> Setup {
+    let source = |kind, late_after| Expected { kind, late_after: Some(late_after), ttl: Duration::from_hours(25) };
+    let files = Kind::Csv { directory: "drop/loyalty".into(), scan_every: Duration::from_secs(30) };
+    let sources = [
+        ("home_delivery", source(Kind::Kafka, Duration::from_mins(5))),
+        ("loyalty", source(files, Duration::from_hours(30))),
+        ("online_store", source(Kind::Rest, Duration::from_hours(24))),
+    ];
+    Setup {
+        sources: sources.map(|(name, source)| (name.to_owned(), source)).into(),
+        rules: "fingerprint".to_owned(),
+        listen: ([127, 0, 0, 1], 8360).into(),
+    }
 }
 
 fn now() -> DateTime<Utc> {
@@ -59,6 +65,7 @@ fn waits(source: &str, seconds: i64) -> overview::Backlog {
         oldest: ago(seconds),
         newest: ago(seconds),
         oldest_claimable: Some(ago(seconds)),
+        first_expires_at: ago(seconds) + TimeDelta::hours(25),
         last_error: None,
     }
 }
@@ -75,16 +82,18 @@ fn refused() -> LedgerFile {
         skipped: 0,
         reason: Some("212 of 400 rows are bad".to_owned()),
         may_be_accepted: true,
+        started_at: ago(3_004),
         finished_at: Some(ago(3_000)),
     }
 }
 
 fn letters(reason: &str, parked: i64, recent: i64) -> DeadLetters {
-    DeadLetters { source: "home_delivery".to_owned(), reason: reason.to_owned(), parked, recent }
+    let first_recent = (recent > 0).then(|| ago(600));
+    DeadLetters { source: "home_delivery".to_owned(), reason: reason.to_owned(), parked, recent, first_recent }
 }
 
 fn report(facts: &Facts) -> Report {
-    Report::new(&config(), facts, &Lags::new(), now())
+    Report::new(&setup(), facts, &Lags::new(), now())
 }
 
 /// What needs a look, each as `source: problem $ command`.
@@ -93,7 +102,7 @@ fn looks(facts: &Facts) -> Vec<String> {
 }
 
 fn looks_with(facts: &Facts, lags: &Lags) -> Vec<String> {
-    let report = Report::new(&config(), facts, lags, now());
+    let report = Report::new(&setup(), facts, lags, now());
     let look =
         |look: &super::Look| format!("{}: {} $ {}", look.source.as_deref().unwrap_or("-"), look.problem, look.command);
     report.looks.iter().map(look).collect()
@@ -170,7 +179,7 @@ fn a_list_shows_how_far_it_is_read_and_for_how_long_it_waits() {
         "complete_until": ago(4_000), "finished_at": ago(3_900), "due_seconds": 400, "pages": 12, "records": 1_200, "failures": 0
     });
     assert_eq!(rest["lists"], json!({ "customer": shown }));
-    let page = human::page(&report(&facts), now(), Paint::Plain);
+    let page = page(&report(&facts), now(), Paint::Plain);
     assert!(page.contains("list of customers from page 13, 6 min"), "{page}");
     assert_eq!(looks(&facts), [""; 0], "it is being read");
 
@@ -278,7 +287,7 @@ fn a_topic_that_is_not_there_needs_a_look_and_hides_nothing_of_the_others() {
     let document = serde_json::to_value(report(&facts)).unwrap();
     let source = &document["sources"]["home_delivery"];
     assert_eq!((&source["absent_topics"], &source["lag"]), (&json!(["dbserver1.customer"]), &json!(3)));
-    let page = human::page(&report(&facts), now(), Paint::Plain);
+    let page = page(&report(&facts), now(), Paint::Plain);
     assert!(page.contains("home_delivery  kafka  in trouble  3 messages"), "{page}");
 }
 
@@ -290,11 +299,35 @@ fn trouble_that_an_ingester_speaks_of_needs_a_look_while_it_speaks() {
     assert_eq!(only(&looks(&facts)), "home_delivery: no broker answers. $ c360 config print");
     let report = report(&facts);
     assert_eq!((report.ready, report.sources["home_delivery"].lag), (true, None), "what was the lag is not known now");
-    let page = human::page(&report, now(), Paint::Plain);
+    let page = page(&report, now(), Paint::Plain);
     assert!(page.contains("home_delivery  kafka  in trouble  unknown"), "{page}");
     facts.consolidator_since = None;
     say(&mut facts, "home_delivery", 100, word);
     assert_eq!(looks(&facts), [""; 0]);
+}
+
+#[test]
+fn what_has_failed_comes_before_what_needs_attention_and_says_since_when() {
+    let mut facts = calm();
+    facts.dead_letters = vec![letters("nul", 3, 2)];
+    say(
+        &mut facts,
+        "home_delivery",
+        2,
+        json!({"lag": 9, "lag_seconds": 400, "oldest_unlanded_seconds": 400, "stopped": []}),
+    );
+    facts.refused_files.insert("loyalty".to_owned(), vec![refused()]);
+    let looks = report(&facts).looks;
+    let order: Vec<_> = looks.iter().map(|look| (look.severity, look.source.as_deref(), look.since)).collect();
+    assert_eq!(
+        order,
+        [
+            (Severity::Failed, Some("loyalty"), Some(ago(3_000))),
+            (Severity::Attention, Some("home_delivery"), Some(ago(400))),
+            (Severity::Attention, Some("home_delivery"), Some(ago(600))),
+        ]
+    );
+    assert_eq!(looks.iter().map(|look| look.of_dead_letters).collect::<Vec<_>>(), [false, false, true]);
 }
 
 #[test]
@@ -309,8 +342,8 @@ fn messages_that_wait_need_a_look_although_a_daemon_runs() {
         only(&looks(&facts)),
         "home_delivery: 1,500 messages wait to be landed, the oldest for 2 h 13 min. $ watch c360 status"
     );
-    let patient = SHIPPED.replace("# late_after = \"5m\"", "late_after = \"3h\"");
-    let patient = Config::parse(&patient, Some(Path::new("c360.toml")), &Environment::default()).unwrap();
+    let mut patient = setup();
+    patient.sources.get_mut("home_delivery").unwrap().late_after = Some(Duration::from_hours(3));
     assert_eq!(Report::new(&patient, &facts, &Lags::new(), now()).looks.len(), 0);
     let mut stopped = word(8_000);
     stopped["stopped"] = json!([{"topic": "t", "partition": 1, "reason": "gone"}]);
@@ -364,8 +397,8 @@ fn a_night_whose_file_does_not_come_needs_a_look() {
     facts.health.clear();
     assert!(only(&looks(&facts)).contains("no file has come"), "also where files are imported from cron");
 
-    let deltas = SHIPPED.replace("full_export = true", "full_export = false");
-    let deltas = Config::parse(&deltas, Some(Path::new("c360.toml")), &Environment::default()).unwrap();
+    let mut deltas = setup();
+    deltas.sources.get_mut("loyalty").unwrap().late_after = None;
     assert_eq!(Report::new(&deltas, &facts, &Lags::new(), now()).looks.len(), 0, "such files come when there is news");
 }
 
@@ -469,10 +502,9 @@ fn dead_letters_need_a_look_for_a_day_and_show_for_ever() {
     facts.dead_letters = vec![letters("not_json", 40, 0), letters("too_deep", 2, 0)];
     assert_eq!(looks(&facts), [""; 0]);
     assert!(
-        human::page(&report(&facts), now(), Paint::Plain)
-            .contains("Dead letters  home_delivery: not_json 40, too_deep 2\n")
+        page(&report(&facts), now(), Paint::Plain).contains("Dead letters  home_delivery: not_json 40, too_deep 2\n")
     );
-    facts.dead_letters[0].recent = 1;
+    facts.dead_letters[0] = letters("not_json", 40, 1);
     assert_eq!(
         only(&looks(&facts)),
         "home_delivery: 1 dead letter within a day: not_json 1. $ c360 dead-letters list --source home_delivery"
@@ -585,7 +617,7 @@ fn sources_that_are_configured_no_more_are_shown_with_what_they_left() {
     let report = report(&facts);
     assert_eq!(report.sources["old_shop"].kind, None);
     assert_eq!(report.looks.len(), 0, "{:#?}", report.looks);
-    assert!(human::page(&report, now(), Paint::Plain).contains("not configured"));
+    assert!(page(&report, now(), Paint::Plain).contains("not configured"));
 }
 
 #[test]
@@ -594,17 +626,17 @@ fn names_of_others_do_not_reach_the_terminal_raw() {
     facts
         .refused_files
         .insert("loyalty".to_owned(), vec![LedgerFile { file_name: "a\u{1b}[2J\n.csv".to_owned(), ..refused() }]);
-    assert!(!human::page(&report(&facts), now(), Paint::Plain).contains('\u{1b}'));
+    assert!(!page(&report(&facts), now(), Paint::Plain).contains('\u{1b}'));
 }
 
 #[test]
 fn a_database_that_cannot_be_read_is_not_ready_and_keeps_the_shape() {
-    for report in [Report::not_migrated(&config()), Report::out_of_reach(&config())] {
+    for report in [Report::not_migrated(&setup()), Report::out_of_reach(&setup())] {
         let document = serde_json::to_value(&report).unwrap();
         assert_eq!((&document["ready"], &document["sources"]["loyalty"]["kind"]), (&json!(false), &json!("csv")));
         assert!(document.get("backlog").is_none() && report.looks.len() == 1);
     }
-    let page = human::page(&Report::not_migrated(&config()), now(), Paint::Plain);
+    let page = page(&Report::not_migrated(&setup()), now(), Paint::Plain);
     assert!(page.contains("The database is not migrated yet: run `c360 run` or `c360 migrate`."), "{page}");
 }
 
@@ -623,7 +655,7 @@ fn what_stopping_does_and_what_would_expire_is_answered() {
     let reason = busy["safe_to_stop"]["reason"].as_str().unwrap();
     assert!(reason.contains("loyalty starts the file loyalty_members_2026-03-01.csv again"), "{reason}");
     assert!(reason.contains("1,204 records wait to be consolidated"), "{reason}");
-    let page = human::page(&report(&facts), now(), Paint::Plain);
+    let page = page(&report(&facts), now(), Paint::Plain);
     assert!(page.contains("what waits is over in 5 h, and stays until it is consolidated"), "{page}");
     assert!(page.contains("Stopping      safe: "), "{page}");
 

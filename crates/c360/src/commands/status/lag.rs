@@ -1,25 +1,27 @@
 //! The lag of Kafka sources that nobody reads at the moment, asked of their brokers.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use model::InstallationKey;
 use sqlx::postgres::PgConnectOptions;
+use status::{Facts, Lags, Setup};
 
-use super::facts::Facts;
 use crate::config::Config;
 use crate::sources::{Ingester, ingester};
 
 /// Somebody waits for the page.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// By source: messages that are not landed, or why nobody knows.
-pub(super) type Lags = BTreeMap<String, Result<i64, String>>;
-
 /// Asks for all sources at once.
-pub(super) async fn ask(config: &Config, database: &PgConnectOptions, facts: &Facts, now: DateTime<Utc>) -> Lags {
-    let silent = config.sources.iter().filter(|(name, source)| !facts.is_heard(name, Some(source), now));
+pub(super) async fn ask(
+    config: &Config,
+    setup: &Setup,
+    database: &PgConnectOptions,
+    facts: &Facts,
+    now: DateTime<Utc>,
+) -> Lags {
+    let silent = config.sources.iter().filter(|(name, _)| !facts.is_heard(name, setup.sources.get(*name), now));
     let asking = silent.filter_map(|(name, source)| {
         // Nothing is decoded here, so that any key does.
         match ingester(name, source, &InstallationKey::new([0; 32])) {

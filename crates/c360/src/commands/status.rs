@@ -1,0 +1,61 @@
+//! `c360 status`: how far every source is and what needs a look.
+//!
+//! Crate `status` reads it from the database and decides what needs a look. Only the lag of Kafka sources that nobody reads at
+//! the moment is asked of the brokers, here. Nothing is written, nothing migrated, no installation key needed.
+
+mod lag;
+
+use std::io::{IsTerminal, Write};
+
+use anyhow::Context;
+use chrono::Utc;
+use status::{Asked, Paint, Report};
+
+use crate::config::Config;
+use crate::exit::Exit;
+use crate::{cli, database};
+
+/// Prints the status. With `--check`, whatever needs a look makes it [`Exit::Unexpected`]; a database out of reach is
+/// [`Exit::OutOfReach`] in any case, and the document says so too.
+pub(super) async fn run(args: cli::Status, config: Config) -> anyhow::Result<Exit> {
+    let (report, out_of_reach) = match report(&config).await {
+        Ok(report) => (report, None),
+        Err(error) if Exit::of(&error) == Exit::OutOfReach => (Report::out_of_reach(&config.setup()?), Some(error)),
+        Err(error) => return Err(error),
+    };
+    let mut output = std::io::stdout().lock();
+    let paint = Paint::of(output.is_terminal(), std::env::var_os("NO_COLOR").as_deref());
+    let page = if args.json {
+        format!("{}\n", serde_json::to_string(&report)?)
+    } else {
+        status::page(&report, Utc::now(), paint)
+    };
+    // The message of the error says it all to whoever reads; whoever parses gets the document.
+    if args.json || out_of_reach.is_none() {
+        output.write_all(page.as_bytes())?;
+    }
+    match out_of_reach {
+        Some(error) => Err(error),
+        None if args.check && !report.looks.is_empty() => Ok(Exit::Unexpected),
+        None => Ok(Exit::Done),
+    }
+}
+
+async fn report(config: &Config) -> anyhow::Result<Report> {
+    let setup = config.setup()?;
+    let Some(opened) = database::open(config).await? else { return Ok(Report::not_migrated(&setup)) };
+    let mut connection = staging::connect(&opened.database)
+        .await
+        .map_err(|error| Exit::OutOfReach.because(error))
+        .context("the database cannot be reached")?;
+    let asked = status::ask(&mut connection, &setup.rules)
+        .await
+        .map_err(|error| if error.is_transient() { Exit::OutOfReach.because(error) } else { error.into() })?;
+    match asked {
+        Asked::Facts(facts) => {
+            let lags = lag::ask(config, &setup, &opened.database, &facts, Utc::now()).await;
+            Ok(Report::new(&setup, &facts, &lags, Utc::now()))
+        }
+        Asked::NotMigrated => Ok(Report::not_migrated(&setup)),
+    }
+}

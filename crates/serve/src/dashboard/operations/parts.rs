@@ -1,0 +1,354 @@
+//! The parts of the page that come from the snapshot, each drawn by itself and known by its id.
+
+use std::collections::BTreeMap;
+
+use askama::Template;
+use axum::http::StatusCode;
+use staging::imports;
+use staging::overview::LedgerFile;
+use status::words::{age, bytes};
+use status::{Look, Severity, Source, State};
+
+use crate::dashboard::Dashboard;
+use crate::dashboard::locale::{Locale, Moment};
+use crate::dashboard::systems::{Badge, counted};
+use crate::problem::Problem;
+use crate::watch::Snapshot;
+
+/// What a state is drawn as; a class of the style.
+const OK: &str = "ok";
+const ATTENTION: &str = "attention";
+const FAILED: &str = "failed";
+const IDLE: &str = "idle";
+
+#[derive(Template)]
+#[template(path = "operations/needs.html")]
+struct Needs {
+    attention: usize,
+}
+
+#[derive(Template)]
+#[template(path = "operations/as_of.html")]
+struct AsOf {
+    as_of: Moment,
+}
+
+#[derive(Template)]
+#[template(path = "operations/attention.html")]
+struct Attention {
+    looks: Vec<Item>,
+}
+
+/// Something that needs a look.
+struct Item {
+    mark: &'static str,
+    sentence: String,
+    effect: String,
+    command: String,
+    age: String,
+    /// Where on the page it can be done.
+    link: Option<String>,
+}
+
+#[derive(Template)]
+#[template(path = "operations/sources.html")]
+struct Sources {
+    backlog: String,
+    rows: Vec<SourceRow>,
+}
+
+struct SourceRow {
+    badge: Badge,
+    kind: &'static str,
+    mark: &'static str,
+    state: String,
+    to_land: String,
+    oldest: String,
+    to_consolidate: String,
+    dead_letters: String,
+    /// The source's dead letters, if it has some.
+    link: Option<String>,
+}
+
+#[derive(Template)]
+#[template(path = "operations/files.html")]
+struct Files {
+    rows: Vec<FileRow>,
+}
+
+struct FileRow {
+    badge: Badge,
+    night: Moment,
+    file: String,
+    arrived: Moment,
+    took: String,
+    rows: String,
+    skipped: String,
+    dead_letters: String,
+    mark: &'static str,
+    state: &'static str,
+    reason: String,
+}
+
+#[derive(Template)]
+#[template(path = "operations/polls.html")]
+struct Polls {
+    rows: Vec<PollRow>,
+}
+
+struct PollRow {
+    badge: Badge,
+    mark: &'static str,
+    breaker: &'static str,
+    due: String,
+    oldest: String,
+    lists: Vec<String>,
+}
+
+#[derive(Template)]
+#[template(path = "operations/unmatched.html")]
+struct Unmatched {
+    total: String,
+    rows: Vec<UnmatchedRow>,
+}
+
+struct UnmatchedRow {
+    reason: String,
+    label: &'static str,
+    count: String,
+    /// How long its bar is, in hundredths.
+    share: i64,
+}
+
+#[derive(Template)]
+#[template(path = "operations/expiry.html")]
+struct Expiry {
+    mark: &'static str,
+    held_back: String,
+    size: String,
+    rows: Vec<ExpiryRow>,
+}
+
+struct ExpiryRow {
+    badge: Badge,
+    kept_for: String,
+    waiting: String,
+    over_in: String,
+}
+
+/// All of them, by their ids.
+pub(super) fn drawn(
+    dashboard: &Dashboard,
+    locale: &Locale,
+    snapshot: &Snapshot,
+) -> Result<BTreeMap<&'static str, String>, Problem> {
+    let mut parts = BTreeMap::from([
+        ("needs", render(&Needs { attention: snapshot.report.looks.len() })?),
+        ("as-of", render(&AsOf { as_of: locale.second(snapshot.as_of) })?),
+        ("attention", render(&attention(locale, snapshot))?),
+        ("sources", render(&sources(dashboard, locale, snapshot))?),
+        ("files", render(&files(dashboard, locale, snapshot))?),
+        ("polls", render(&polls(dashboard, locale, snapshot))?),
+        ("unmatched", render(&unmatched(locale, snapshot))?),
+    ]);
+    parts.insert("expiry", render(&expiry(dashboard, locale, snapshot))?);
+    Ok(parts)
+}
+
+pub(super) fn render(template: &impl Template) -> Result<String, Problem> {
+    template.render().map_err(|error| {
+        tracing::error!(%error, "a part of a page cannot be drawn");
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR)
+    })
+}
+
+fn attention(locale: &Locale, snapshot: &Snapshot) -> Attention {
+    let item = |look: &Look| Item {
+        mark: if look.severity == Severity::Failed { FAILED } else { ATTENTION },
+        sentence: look.sentence(),
+        effect: look.effect.clone(),
+        command: look.command.clone(),
+        age: look.since.map(|since| age((locale.now - since).num_seconds())).unwrap_or_default(),
+        link: look.source.as_deref().filter(|_| look.of_dead_letters).map(letters_of),
+    };
+    Attention { looks: snapshot.report.looks.iter().map(item).collect() }
+}
+
+fn letters_of(source: &str) -> String {
+    let query = form_urlencoded::Serializer::new(String::new()).append_pair("source", source).finish();
+    format!("/operations?{query}#letters")
+}
+
+fn sources(dashboard: &Dashboard, locale: &Locale, snapshot: &Snapshot) -> Sources {
+    let report = &snapshot.report;
+    let backlog = report.backlog.unwrap_or_default();
+    let waits = match backlog.records {
+        0 => "Nothing waits to be consolidated".to_owned(),
+        records => {
+            let records = counted(locale, records, "record waits", "records wait");
+            format!("{records} to be consolidated, the oldest for {}", age(backlog.oldest_seconds))
+        }
+    };
+    let row = |(name, source): (&String, &Source)| {
+        let letters: i64 = source.dead_letters.values().sum();
+        SourceRow {
+            badge: dashboard.systems.badge(name),
+            kind: kind(source),
+            mark: mark(source.state()),
+            state: state(source),
+            to_land: to_land(locale, source),
+            oldest: source.oldest_unlanded_seconds.filter(|seconds| *seconds > 0).map_or_else(nothing, age),
+            to_consolidate: locale.count(source.backlog.records),
+            dead_letters: locale.count(letters),
+            link: (letters > 0).then(|| letters_of(name)),
+        }
+    };
+    Sources { backlog: waits, rows: report.sources.iter().map(row).collect() }
+}
+
+fn nothing() -> String {
+    "–".to_owned()
+}
+
+fn kind(source: &Source) -> &'static str {
+    match source.kind {
+        Some("kafka") => "Kafka",
+        Some("csv") => "CSV",
+        Some("rest") => "REST",
+        _ => "–",
+    }
+}
+
+fn mark(state: State) -> &'static str {
+    match state {
+        State::Running => OK,
+        State::Stopped | State::BreakerOpen | State::InTrouble => FAILED,
+        State::BreakerHalfOpen => ATTENTION,
+        State::Silent | State::NotConfigured => IDLE,
+    }
+}
+
+/// With how many things are stopped, or for how long nobody runs it.
+fn state(source: &Source) -> String {
+    let mut words = source.state().as_str().to_owned();
+    words[..1].make_ascii_uppercase();
+    match (source.state(), source.reported_seconds_ago) {
+        (State::Stopped, _) if source.kind == Some("kafka") => match source.stopped.len() {
+            1 => format!("{words}: 1 partition"),
+            several => format!("{words}: {several} partitions"),
+        },
+        (State::Silent, Some(seconds)) => format!("{words}, heard {} ago", age(seconds)),
+        _ => words,
+    }
+}
+
+fn to_land(locale: &Locale, source: &Source) -> String {
+    match (source.kind, source.lag, source.polls_due) {
+        (Some("kafka"), None, _) => "unknown".to_owned(),
+        (_, Some(lag), _) => counted(locale, lag, "message", "messages"),
+        (_, _, Some(polls)) => counted(locale, polls, "poll", "polls"),
+        _ => nothing(),
+    }
+}
+
+fn files(dashboard: &Dashboard, locale: &Locale, snapshot: &Snapshot) -> Files {
+    let row = |file: &LedgerFile| {
+        let took = file.finished_at.map(|at| (at - file.started_at).num_milliseconds());
+        let (mark, state) = match file.state {
+            imports::State::Importing => (IDLE, "importing"),
+            imports::State::Imported => (OK, "imported"),
+            imports::State::Copy => (OK, "a copy"),
+            imports::State::Superseded => (OK, "superseded"),
+            imports::State::Refused => (FAILED, "refused"),
+        };
+        FileRow {
+            badge: dashboard.systems.badge(&file.source),
+            night: locale.day(file.as_of),
+            file: file.file_name.clone(),
+            arrived: locale.ago(file.started_at),
+            #[expect(clippy::cast_precision_loss, reason = "a tenth of a second is shown")]
+            took: took
+                .map_or_else(nothing, |took| locale.number(&format!("{:.1}", took.max(0) as f64 / 1000.0)) + " s"),
+            rows: locale.count(file.rows),
+            skipped: locale.count(file.skipped),
+            dead_letters: locale.count(file.dead_letters),
+            mark,
+            state,
+            reason: file.reason.clone().unwrap_or_default(),
+        }
+    };
+    Files { rows: snapshot.files.iter().map(row).collect() }
+}
+
+fn polls(dashboard: &Dashboard, locale: &Locale, snapshot: &Snapshot) -> Polls {
+    let row = |(name, source): (&String, &Source)| {
+        let (mark, breaker) = match source.breaker.as_deref() {
+            Some("open") => (FAILED, "Open"),
+            Some("half_open") => (ATTENTION, "Half open"),
+            Some(_) => (OK, "Closed"),
+            None => (IDLE, "Never heard of"),
+        };
+        let list = |(entity, list): (&String, &status::List)| match (list.due_seconds, list.pages) {
+            (0, _) => format!("{entity}s: read to the end"),
+            (due, 0) => format!("{entity}s: due for {}", age(due)),
+            (_, pages) => format!("{entity}s: page {} is next", locale.count(i64::from(pages) + 1)),
+        };
+        PollRow {
+            badge: dashboard.systems.badge(name),
+            mark,
+            breaker,
+            due: locale.count(source.polls_due.unwrap_or_default()),
+            oldest: source.oldest_unlanded_seconds.filter(|seconds| *seconds > 0).map_or_else(nothing, age),
+            lists: source.lists.iter().map(list).collect(),
+        }
+    };
+    let polled = snapshot.report.sources.iter().filter(|(_, source)| source.kind == Some("rest"));
+    Polls { rows: polled.map(row).collect() }
+}
+
+fn unmatched(locale: &Locale, snapshot: &Snapshot) -> Unmatched {
+    let mut counts: Vec<(&String, i64)> =
+        snapshot.report.unmatched.iter().flatten().map(|(reason, count)| (reason, *count)).collect();
+    counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    let most = counts.first().map_or(1, |(_, count)| (*count).max(1));
+    let row = |(reason, count): &(&String, i64)| UnmatchedRow {
+        reason: (*reason).clone(),
+        label: match reason.as_str() {
+            "no_email" => "No email",
+            "invalid_email" => "Email cannot be used",
+            "blocked" => "Email is blocked",
+            "crowded" => "Too many share one email",
+            _ => "",
+        },
+        count: locale.count(*count),
+        share: count * 100 / most,
+    };
+    let total = counts.iter().map(|(_, count)| *count).sum();
+    Unmatched { total: locale.count(total), rows: counts.iter().map(row).collect() }
+}
+
+fn expiry(dashboard: &Dashboard, locale: &Locale, snapshot: &Snapshot) -> Expiry {
+    let expiry = &snapshot.facts.expiry;
+    let held_for = expiry.held_back_since.map(|since| age((locale.now - since).num_seconds()));
+    let row = |(name, expected): (&String, &status::Expected)| {
+        let backlog = snapshot.facts.backlog.get(name);
+        let left = backlog.map(|backlog| (backlog.first_expires_at - locale.now).num_seconds());
+        ExpiryRow {
+            badge: dashboard.systems.badge(name),
+            kept_for: age(i64::try_from(expected.ttl.as_secs()).unwrap_or(i64::MAX)),
+            waiting: locale.count(backlog.map_or(0, |backlog| backlog.records)),
+            over_in: left.map_or_else(nothing, |left| if left > 0 { age(left) } else { "held back".to_owned() }),
+        }
+    };
+    let partitions = i64::try_from(expiry.partitions).unwrap_or(i64::MAX);
+    Expiry {
+        mark: if held_for.is_some() { ATTENTION } else { OK },
+        held_back: held_for.map_or_else(|| "Nothing held back".to_owned(), |age| format!("Held back for {age}")),
+        size: format!(
+            "{}, {}",
+            counted(locale, partitions, "partition", "partitions"),
+            bytes(snapshot.facts.staging_bytes)
+        ),
+        rows: dashboard.watch.setup.sources.iter().map(row).collect(),
+    }
+}

@@ -180,7 +180,9 @@ async fn who_read_and_wrote_is_in_the_audit_log_and_keys_say_when_they_were_used
     let key = base.key(Role::Agent, None).await;
     base.server.ask(&key, &format!("/customers/{ann}")).await;
     base.server.ask(&key, &format!("/customers/{ann}/timeline")).await;
+    base.server.ask(&key, &format!("/interactions?customer={ann}")).await;
     base.server.ask(&key, "/customers").await;
+    base.server.ask(&key, "/interactions").await;
     base.server
         .request(&key, &format!("POST /customers/{ann}/notes"), "x-request-id: mine\r\n", r#"{"text": "a"}"#)
         .await;
@@ -195,13 +197,14 @@ async fn who_read_and_wrote_is_in_the_audit_log_and_keys_say_when_they_were_used
         .unwrap()
     };
     let since = std::time::Instant::now();
-    while actions().await.len() < 4 {
+    while actions().await.len() < 5 {
         assert!(since.elapsed() < std::time::Duration::from_secs(20), "{:?}", actions().await);
         tokio::task::yield_now().await;
     }
     let noted = actions().await;
     let names: Vec<(&str, bool)> = noted.iter().map(|(action, on, _)| (action.as_str(), *on)).collect();
-    assert_eq!(names, [("add_entry", true), ("get_customer", true), ("list_timeline", true), ("make_list", false)]);
+    let of_ann = [("add_entry", true), ("get_customer", true), ("list_interactions", true), ("list_timeline", true)];
+    assert_eq!(names, [of_ann.as_slice(), &[("make_list", false)]].concat());
     assert_eq!(noted[0].2, "mine");
 }
 

@@ -108,6 +108,9 @@ pub(super) async fn list(
     };
     params.finish(&PARAMS)?;
     let rows = wanted.statement().build().fetch_all(&mut *api.ask(&caller).await?).await?;
+    if let Some(customer) = customer {
+        api.audit.read(&caller, "list_interactions", customer).await;
+    }
     let total = if wanted.count { Some(rows.first().map_or(0, |row| row.get("total"))) } else { None };
     // Of an empty page with a total there is one row, all of it null.
     let listed = rows.iter().filter(|row| row.get::<Option<&str>, _>("system").is_some());

@@ -8,6 +8,7 @@ pub(super) mod handling;
 mod letters;
 pub(super) mod live;
 mod parts;
+mod sources;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

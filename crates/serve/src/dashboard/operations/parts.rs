@@ -7,8 +7,9 @@ use axum::http::StatusCode;
 use staging::imports;
 use staging::overview::LedgerFile;
 use status::words::{age, bytes};
-use status::{Look, Severity, Source, State};
+use status::{Look, Severity};
 
+use super::sources;
 use crate::dashboard::Dashboard;
 use crate::dashboard::locale::{Locale, Moment};
 use crate::dashboard::systems::{Badge, counted};
@@ -16,10 +17,10 @@ use crate::problem::Problem;
 use crate::watch::Snapshot;
 
 /// What a state is drawn as; a class of the style.
-const OK: &str = "ok";
-const ATTENTION: &str = "attention";
-const FAILED: &str = "failed";
-const IDLE: &str = "idle";
+pub(super) const OK: &str = "ok";
+pub(super) const ATTENTION: &str = "attention";
+pub(super) const FAILED: &str = "failed";
+pub(super) const IDLE: &str = "idle";
 
 #[derive(Template)]
 #[template(path = "operations/needs.html")]
@@ -51,26 +52,6 @@ struct Item {
 }
 
 #[derive(Template)]
-#[template(path = "operations/sources.html")]
-struct Sources {
-    backlog: String,
-    rows: Vec<SourceRow>,
-}
-
-struct SourceRow {
-    badge: Badge,
-    kind: &'static str,
-    mark: &'static str,
-    state: String,
-    to_land: String,
-    oldest: String,
-    to_consolidate: String,
-    dead_letters: String,
-    /// The source's dead letters, if it has some.
-    link: Option<String>,
-}
-
-#[derive(Template)]
 #[template(path = "operations/files.html")]
 struct Files {
     rows: Vec<FileRow>,
@@ -88,21 +69,6 @@ struct FileRow {
     mark: &'static str,
     state: &'static str,
     reason: String,
-}
-
-#[derive(Template)]
-#[template(path = "operations/polls.html")]
-struct Polls {
-    rows: Vec<PollRow>,
-}
-
-struct PollRow {
-    badge: Badge,
-    mark: &'static str,
-    breaker: &'static str,
-    due: String,
-    oldest: String,
-    lists: Vec<String>,
 }
 
 #[derive(Template)]
@@ -146,9 +112,9 @@ pub(super) fn drawn(
         ("needs", render(&Needs { attention: snapshot.report.looks.len() })?),
         ("as-of", render(&AsOf { as_of: locale.second(snapshot.as_of) })?),
         ("attention", render(&attention(locale, snapshot))?),
-        ("sources", render(&sources(dashboard, locale, snapshot))?),
+        ("sources", render(&sources::sources(dashboard, locale, snapshot))?),
         ("files", render(&files(dashboard, locale, snapshot))?),
-        ("polls", render(&polls(dashboard, locale, snapshot))?),
+        ("polls", render(&sources::polls(dashboard, locale, snapshot))?),
         ("unmatched", render(&unmatched(locale, snapshot))?),
     ]);
     parts.insert("expiry", render(&expiry(dashboard, locale, snapshot))?);
@@ -174,81 +140,13 @@ fn attention(locale: &Locale, snapshot: &Snapshot) -> Attention {
     Attention { looks: snapshot.report.looks.iter().map(item).collect() }
 }
 
-fn letters_of(source: &str) -> String {
+pub(super) fn letters_of(source: &str) -> String {
     let query = form_urlencoded::Serializer::new(String::new()).append_pair("source", source).finish();
     format!("/operations?{query}#letters")
 }
 
-fn sources(dashboard: &Dashboard, locale: &Locale, snapshot: &Snapshot) -> Sources {
-    let report = &snapshot.report;
-    let backlog = report.backlog.unwrap_or_default();
-    let waits = match backlog.records {
-        0 => "Nothing waits to be consolidated".to_owned(),
-        records => {
-            let records = counted(locale, records, "record waits", "records wait");
-            format!("{records} to be consolidated, the oldest for {}", age(backlog.oldest_seconds))
-        }
-    };
-    let row = |(name, source): (&String, &Source)| {
-        let letters: i64 = source.dead_letters.values().sum();
-        SourceRow {
-            badge: dashboard.systems.badge(name),
-            kind: kind(source),
-            mark: mark(source.state()),
-            state: state(source),
-            to_land: to_land(locale, source),
-            oldest: source.oldest_unlanded_seconds.filter(|seconds| *seconds > 0).map_or_else(nothing, age),
-            to_consolidate: locale.count(source.backlog.records),
-            dead_letters: locale.count(letters),
-            link: (letters > 0).then(|| letters_of(name)),
-        }
-    };
-    Sources { backlog: waits, rows: report.sources.iter().map(row).collect() }
-}
-
-fn nothing() -> String {
+pub(super) fn nothing() -> String {
     "–".to_owned()
-}
-
-fn kind(source: &Source) -> &'static str {
-    match source.kind {
-        Some("kafka") => "Kafka",
-        Some("csv") => "CSV",
-        Some("rest") => "REST",
-        _ => "–",
-    }
-}
-
-fn mark(state: State) -> &'static str {
-    match state {
-        State::Running => OK,
-        State::Stopped | State::BreakerOpen | State::InTrouble => FAILED,
-        State::BreakerHalfOpen => ATTENTION,
-        State::Silent | State::NotConfigured => IDLE,
-    }
-}
-
-/// With how many things are stopped, or for how long nobody runs it.
-fn state(source: &Source) -> String {
-    let mut words = source.state().as_str().to_owned();
-    words[..1].make_ascii_uppercase();
-    match (source.state(), source.reported_seconds_ago) {
-        (State::Stopped, _) if source.kind == Some("kafka") => match source.stopped.len() {
-            1 => format!("{words}: 1 partition"),
-            several => format!("{words}: {several} partitions"),
-        },
-        (State::Silent, Some(seconds)) => format!("{words}, heard {} ago", age(seconds)),
-        _ => words,
-    }
-}
-
-fn to_land(locale: &Locale, source: &Source) -> String {
-    match (source.kind, source.lag, source.polls_due) {
-        (Some("kafka"), None, _) => "unknown".to_owned(),
-        (_, Some(lag), _) => counted(locale, lag, "message", "messages"),
-        (_, _, Some(polls)) => counted(locale, polls, "poll", "polls"),
-        _ => nothing(),
-    }
 }
 
 fn files(dashboard: &Dashboard, locale: &Locale, snapshot: &Snapshot) -> Files {
@@ -278,32 +176,6 @@ fn files(dashboard: &Dashboard, locale: &Locale, snapshot: &Snapshot) -> Files {
         }
     };
     Files { rows: snapshot.files.iter().map(row).collect() }
-}
-
-fn polls(dashboard: &Dashboard, locale: &Locale, snapshot: &Snapshot) -> Polls {
-    let row = |(name, source): (&String, &Source)| {
-        let (mark, breaker) = match source.breaker.as_deref() {
-            Some("open") => (FAILED, "Open"),
-            Some("half_open") => (ATTENTION, "Half open"),
-            Some(_) => (OK, "Closed"),
-            None => (IDLE, "Never heard of"),
-        };
-        let list = |(entity, list): (&String, &status::List)| match (list.due_seconds, list.pages) {
-            (0, _) => format!("{entity}s: read to the end"),
-            (due, 0) => format!("{entity}s: due for {}", age(due)),
-            (_, pages) => format!("{entity}s: page {} is next", locale.count(i64::from(pages) + 1)),
-        };
-        PollRow {
-            badge: dashboard.systems.badge(name),
-            mark,
-            breaker,
-            due: locale.count(source.polls_due.unwrap_or_default()),
-            oldest: source.oldest_unlanded_seconds.filter(|seconds| *seconds > 0).map_or_else(nothing, age),
-            lists: source.lists.iter().map(list).collect(),
-        }
-    };
-    let polled = snapshot.report.sources.iter().filter(|(_, source)| source.kind == Some("rest"));
-    Polls { rows: polled.map(row).collect() }
 }
 
 fn unmatched(locale: &Locale, snapshot: &Snapshot) -> Unmatched {

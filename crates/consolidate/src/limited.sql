@@ -3,7 +3,7 @@
 do $$
 declare
     tables text[] := array['customers', 'orders', 'order_lines', 'products', 'interactions', 'interaction_participants',
-                           'changes', 'redirects', 'entries', 'lists', 'list_members', 'product_pairs'];
+                           'changes', 'redirects', 'entries', 'edits', 'lists', 'list_members', 'product_pairs'];
     name text;
     predicate text;
 begin
@@ -56,6 +56,9 @@ begin
         ('customer_search',
          'exists (select from customer360.customers c where c.customer_id = customer_search.customer_id)'),
         ('xrefs', 'exists (select from customer360.customers c where c.customer_id = xrefs.customer_id)'),
+        ('edits',
+         'exists (select from customer360.xrefs x
+                  where x.system = edits.system and x.external_id = edits.external_id)'),
         ('orders', 'exists (select from customer360.customers c where c.customer_id = orders.customer_id)'),
         ('order_lines',
          'exists (select from customer360.orders o

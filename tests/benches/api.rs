@@ -154,6 +154,7 @@ impl World {
             systems: ["home_delivery", "loyalty", "online_store"].map(str::to_owned).into(),
             object_types: Vec::new(),
             rules: Rules { survivorship: Survivorship::default(), guards: Guards::none(), polled_sources: Vec::new() },
+            erased_orders: consolidate::erase::Orders::default(),
         };
         let metrics = PrometheusBuilder::new().build_recorder().handle();
         tokio::spawn(serve::serve(listener, settings, metrics, CancellationToken::new()));

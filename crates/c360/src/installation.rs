@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use consolidate::Rules;
+use consolidate::erase::Orders;
 use embedded_postgres::{Cluster, Options};
 use model::InstallationKey;
 use rand::RngCore;
@@ -14,7 +15,7 @@ use staging::{Lander, Seal};
 use tempfile::NamedTempFile;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, Source, SourceKind};
+use crate::config::{Config, ErasureOrders, Source, SourceKind};
 use crate::exit::Exit;
 
 /// The embedded cluster's database.
@@ -107,7 +108,16 @@ impl Installation {
             attributes: customers.flat_map(|customer| customer.attributes.keys().cloned()).collect(),
             systems: self.config.sources.keys().cloned().collect(),
             object_types: self.config.objects.types.clone(),
+            erased_orders: self.erased_orders(),
         })
+    }
+
+    /// What becomes of the orders of a person who is erased.
+    pub fn erased_orders(&self) -> Orders {
+        match self.config.erasure.orders {
+            ErasureOrders::Delete => Orders::Delete,
+            ErasureOrders::Anonymise => Orders::Anonymise,
+        }
     }
 
     /// The rules by which profiles are made.

@@ -10,7 +10,8 @@ pub(crate) mod access;
 pub(crate) mod audit;
 pub(crate) mod customer;
 pub(crate) mod customers;
-mod edit;
+pub(crate) mod decide;
+pub(crate) mod edit;
 pub(crate) mod entries;
 mod etag;
 mod fields;
@@ -21,8 +22,9 @@ mod openapi;
 pub(crate) mod page;
 pub(crate) mod params;
 mod products;
-mod recommendations;
+pub(crate) mod recommendations;
 pub(crate) mod timeline;
+pub(crate) mod views;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -30,6 +32,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::http::StatusCode;
 use consolidate::Rules;
+use consolidate::erase::Orders;
 use model::{InstallationKey, MatchKey};
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
@@ -67,6 +70,8 @@ pub struct Settings {
     pub object_types: Vec<String>,
     /// The rules by which profiles are made.
     pub rules: Rules,
+    /// What becomes of the orders of a person who is erased.
+    pub erased_orders: Orders,
 }
 
 /// What handlers share.
@@ -127,13 +132,13 @@ impl Api {
         let unblocked = model::Guards::none();
         let key = MatchKey::of_email(named, &unblocked, &model::Decisions::default())
             .map_err(|_| Problem::bad("customer", "a customer's id, or an email with one @, like name@example.com"))?;
-        let namespace = self
-            .namespace
-            .get_or_try_init(|| {
-                sqlx::query_scalar("select namespace from customer360.installation").fetch_one(&self.all)
-            })
-            .await?;
-        Ok(key.customer_id(*namespace))
+        Ok(key.customer_id(self.namespace().await?))
+    }
+
+    /// Under this, match keys make the ids of customers.
+    pub(crate) async fn namespace(&self) -> Result<Uuid, Problem> {
+        let ask = || sqlx::query_scalar("select namespace from customer360.installation").fetch_one(&self.all);
+        Ok(*self.namespace.get_or_try_init(ask).await?)
     }
 }
 

@@ -11,17 +11,23 @@ mod assets;
 mod counts;
 mod customer;
 mod customers;
+mod decide;
+mod edit;
 mod entries;
+mod erase;
+mod foreseen;
 mod frame;
 mod insights;
 mod lists;
 mod locale;
 mod markdown;
+mod operator;
 mod profile;
 mod session;
 mod sign_in;
 mod systems;
 mod timeline;
+mod views;
 mod visitor;
 
 use std::sync::Arc;
@@ -64,12 +70,17 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .route("/customers", get(customers::show))
         .route("/customers/{customer}", get(customer::show))
         .route("/customers/{customer}/timeline", get(customer::older))
+        .route("/customers/{customer}/decide/{what}", get(decide::show).post(decide::make))
+        .route("/customers/{customer}/decide/erase", get(erase::show).post(erase::erase))
+        .route("/customers/{customer}/profile/edit", get(edit::show).post(edit::change))
         .route("/customers/{customer}/lists", post(lists::put))
         .route("/customers/{customer}/lists/remove", post(lists::take))
         .route("/customers/{customer}/{kind}", post(entries::add))
         .route("/customers/{customer}/{kind}/{entry_id}", get(entries::show).post(entries::change))
         .route("/customers/{customer}/{kind}/{entry_id}/remove", post(entries::remove))
         .route("/customers/{customer}/{kind}/{entry_id}/undo", post(entries::undo))
+        .route("/views", post(views::save))
+        .route("/views/remove", post(views::remove))
         .route("/insights", get(insights::show))
         .route("/assets/{file}", get(assets::file))
         .layer(middleware::map_response(guarded))

@@ -39,7 +39,7 @@ pub enum Role {
     Viewer,
     /// Writes on customers: notes, edits, lists.
     Agent,
-    /// Everything; nothing asks for it yet.
+    /// Everything: decides who is who, and erases.
     Operator,
 }
 

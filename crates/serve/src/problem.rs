@@ -106,6 +106,25 @@ impl From<staging::Error> for Problem {
     }
 }
 
+impl From<consolidate::Error> for Problem {
+    fn from(error: consolidate::Error) -> Self {
+        match error {
+            consolidate::Error::Database(error) => error.into(),
+            // It names no personal value.
+            consolidate::Error::Refused(refusal) => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY).with_detail(refusal.to_string())
+            }
+            error if error.is_transient() => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE).with_detail(error.to_string()).after(1)
+            }
+            error => {
+                tracing::error!(%error, "a request failed");
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR).with_detail("this is a bug: the log of c360 says more")
+            }
+        }
+    }
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

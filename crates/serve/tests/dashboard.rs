@@ -408,6 +408,74 @@ async fn customers_are_searched_filtered_sorted_and_paged_by_links() {
 }
 
 #[tokio::test]
+async fn a_view_keeps_filters_for_whoever_saved_it_and_is_removed() {
+    let base = Base::new().await;
+    base.customer("nh@x.example", json!({"name": "Nan", "state": "NH & <b>"})).await;
+    base.customer("vt@x.example", json!({"name": "Val", "state": "VT"})).await;
+    let mut browser = Browser::signed_in(&base, Role::Agent, Some("state in ('NH & <b>')")).await;
+    assert!(!browser.get("/customers").await.body.contains("Save as view"), "there is nothing to save");
+    let filtered = browser.get("/customers?state=NH+%26+%3Cb%3E&sort=name&q=&cursor=").await;
+    let fields = [("query", filtered.field("query")), ("token", filtered.token())];
+    let save = async |browser: &mut Browser<'_>, name: &str| {
+        let fields = fields.iter().map(|(name, value)| (*name, value.replace("&#38;", "&"))).collect::<Vec<_>>();
+        let fields: Vec<_> =
+            fields.iter().map(|(name, value)| (*name, value.as_str())).chain([("name", name)]).collect();
+        browser.post("/views", &fields).await
+    };
+    let saved = save(&mut browser, " Mine & <i> ").await;
+    assert_eq!((saved.status, saved.location()), (303, "/customers?state=NH+%26+%3Cb%3E&sort=name"), "{saved:?}");
+    let view = browser.get(saved.location()).await;
+    assert!(view.body.contains("aria-current=\"true\">Mine &#38; &#60;i&#62;</a>"), "{view:?}");
+    assert!(view.body.contains("Nan</a>") && !view.body.contains("Save as view") && view.body.contains("Remove view"));
+    assert_eq!(browser.get("/customers").await.leads("sort=name").len(), 2, "the view, and the head of a column");
+    for name in ["", " ", "ann@x.example", &"x".repeat(61)] {
+        assert_eq!(save(&mut browser, name).await.status, 422, "{name}");
+    }
+    assert_eq!(browser.fill("/customers", "/views", &[("name", "a"), ("query", "cursor=1")]).await.status, 422);
+    for number in 1..30 {
+        assert_eq!(save(&mut browser, &number.to_string()).await.status, 303);
+    }
+    assert_eq!(save(&mut browser, "31").await.status, 422, "thirty are enough");
+    assert_eq!(save(&mut browser, "1").await.status, 303, "one of this name becomes another one");
+
+    let mut other = Browser::signed_in(&base, Role::Operator, None).await;
+    assert!(!other.get("/customers").await.body.contains("Mine"), "it is nobody else's");
+    let mut viewer = Browser::signed_in(&base, Role::Viewer, None).await;
+    assert!(!viewer.get("/customers?state=VT").await.body.contains("Save as view"));
+    assert_eq!(viewer.fill("/customers", "/views", &[("name", "a"), ("query", "state=VT")]).await.status, 403);
+    assert_eq!(browser.post("/views/remove", &[("name", "1")]).await.status, 403, "a form without its token");
+    let removed = browser.fill("/customers", "/views/remove", &[("name", "Mine & <i>")]).await;
+    assert_eq!(removed.location(), "/customers");
+    assert!(!browser.get("/customers").await.body.contains("Mine"));
+    assert_eq!(browser.fill("/customers", "/views/remove", &[("name", "Mine & <i>")]).await.status, 404);
+    let audited: i64 = sqlx::query_scalar("select count(*) from customer360.audit_log where action like '%_view'")
+        .fetch_one(&base.pool)
+        .await
+        .unwrap();
+    assert_eq!(audited, 32, "thirty, one of them once more, and one removed");
+}
+
+#[tokio::test]
+async fn what_people_bought_who_bought_the_same_is_recommended_with_the_reason() {
+    let base = Base::new().await;
+    let ann = base.customer("ann@x.example", json!({"name": "Ann"})).await;
+    base.order(ann, "7", Some("2026-11-03T10:00:00Z"), "p1").await;
+    let page = format!("/customers/{ann}");
+    let mut browser = Browser::signed_in(&base, Role::Viewer, None).await;
+    assert!(browser.get(&page).await.body.contains("Nothing that enough people bought"));
+    base.run(
+        "insert into customer360.products (system, product_id, name, attributes, position)
+         values ('online_store', 'p1', 'Lamp', '{}', ''), ('online_store', 'p2', 'Shade <b>', '{}', '');
+         insert into customer360.product_pairs values ('online_store', 'p1', 'online_store', 'p2', 5, 4.16)",
+    )
+    .await;
+    let shown = browser.get(&page).await;
+    for part in ["<span>Shade &#60;b&#62;</span>", "4.2× lift", "Because they bought Lamp"] {
+        assert!(shown.body.contains(part), "{part}: {shown:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_customer_is_shown_with_what_systems_disagree_about() {
     let base = Base::new().await;
     let ann = base.customer("ann@x.example", json!({"name": "Ann Hill", "city": "Keene", "state": "NH"})).await;

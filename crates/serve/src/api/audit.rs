@@ -87,12 +87,12 @@ impl Writer {
     }
 }
 
-/// Notes what a caller writes on a customer, in the transaction that writes it.
+/// Notes what a caller writes, and on which customer if on one, in the transaction that writes it.
 pub(super) async fn written(
     transaction: &mut PgConnection,
     caller: &Caller,
     action: &str,
-    customer_id: Uuid,
+    customer_id: impl Into<Option<Uuid>>,
 ) -> Result<(), sqlx::Error> {
     sqlx::query(
         "insert into customer360.audit_log (at, key_id, key_name, action, customer_id, request_id)
@@ -102,7 +102,7 @@ pub(super) async fn written(
     .bind(caller.key.key_id)
     .bind(&caller.key.name)
     .bind(action)
-    .bind(customer_id)
+    .bind(customer_id.into())
     .bind(&caller.request_id)
     .execute(transaction)
     .await?;

@@ -34,6 +34,7 @@ use axum::http::StatusCode;
 use consolidate::Rules;
 use consolidate::erase::Orders;
 use model::{InstallationKey, MatchKey};
+use serde_json::Value;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::types::Uuid;
@@ -142,8 +143,8 @@ impl Api {
     }
 }
 
-/// The routes with the document that describes them.
-pub(crate) fn router(api: Arc<Api>) -> Router {
+/// The routes, and the document that describes them.
+pub(crate) fn router(api: Arc<Api>) -> (Router, Value) {
     let (router, document) = openapi::documented()
         .routes(utoipa_axum::routes!(customers::list, edit::make))
         .routes(utoipa_axum::routes!(customer::get, edit::change))
@@ -160,5 +161,6 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .routes(utoipa_axum::routes!(lists::put, lists::take))
         .layer(axum::middleware::from_fn(etag::tagged))
         .split_for_parts();
-    router.merge(openapi::route(document)).with_state(api)
+    let document = openapi::finished(document);
+    (router.merge(openapi::route(&document)).with_state(api), document)
 }

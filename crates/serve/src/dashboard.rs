@@ -12,6 +12,7 @@ mod counts;
 mod customer;
 mod customers;
 mod decide;
+mod docs;
 mod edit;
 mod entries;
 mod erase;
@@ -22,6 +23,7 @@ mod lists;
 mod locale;
 mod markdown;
 mod operator;
+mod outside;
 mod profile;
 mod session;
 mod sign_in;
@@ -40,7 +42,10 @@ use axum::http::header::{
 use axum::middleware;
 use axum::response::{Redirect, Response};
 use axum::routing::{get, post};
+use serde_json::Value;
 
+use self::docs::Docs;
+pub(crate) use self::outside::drawn as errors_as_pages;
 use self::session::Sessions;
 use self::sign_in::Failures;
 use self::systems::Systems;
@@ -52,14 +57,16 @@ struct Dashboard {
     sessions: Sessions,
     failures: Failures,
     systems: Systems,
+    docs: Docs,
 }
 
-/// The routes of the pages.
-pub(crate) fn router(api: Arc<Api>) -> Router {
+/// The routes of the pages; one of them shows the document that describes the API.
+pub(crate) fn router(api: Arc<Api>, document: &Value) -> Router {
     let dashboard = Arc::new(Dashboard {
         sessions: Sessions::new(&api.settings.key),
         failures: Failures::new(),
         systems: Systems::new(&api.settings.systems),
+        docs: Docs::new(document),
         api,
     });
     Router::new()
@@ -82,6 +89,7 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .route("/views", post(views::save))
         .route("/views/remove", post(views::remove))
         .route("/insights", get(insights::show))
+        .route("/docs", get(docs::show))
         .route("/assets/{file}", get(assets::file))
         .layer(middleware::map_response(guarded))
         .with_state(dashboard)

@@ -543,8 +543,78 @@ async fn a_database_that_is_away_is_said_on_a_page() {
     let server = crate::support::server_without_database().await;
     let mut browser = Browser::new(&server);
     let answer = browser.sign_in("c360_whatever", "/").await;
-    assert!(answer.status == 503 && answer.body.contains("<h1>The database does not answer</h1>"), "{answer:?}");
+    assert!(answer.status == 503 && answer.body.contains("<h1>No answer at the moment</h1>"), "{answer:?}");
     assert_eq!(answer.header("retry-after"), Some("1"));
+}
+
+#[tokio::test]
+async fn what_layers_refuse_is_a_page_for_a_browser_and_a_problem_for_everybody_else() {
+    let server = crate::support::server_without_database().await;
+    let html = "accept: text/html,application/xhtml+xml;q=0.9,*/*;q=0.8\r\n";
+    let ask = async |what: &str, headers: &str, length: usize| {
+        let head = format!("{what} HTTP/1.1\r\nhost: c360\r\nconnection: close\r\n{headers}content-length: {length}\r\n");
+        server.send(format!("{head}content-type: application/x-www-form-urlencoded\r\n\r\n").as_bytes()).await
+    };
+    let nul = "GET /sign-in?a=%00";
+    for (what, length, status, title) in [
+        ("POST /sign-in", 2 << 20, 413, "Too much at once"),
+        ("GET /nowhere", 0, 404, "Not found"),
+        ("DELETE /sign-in", 0, 405, "Method Not Allowed"),
+        (nul, 0, 400, "Bad Request"),
+    ] {
+        let page = ask(what, html, length).await;
+        assert!(page.status == status && page.body.contains(&format!("<h1>{title}</h1>")), "{what}: {page:?}");
+        assert!(page.header("content-security-policy").is_some() && page.header("x-request-id").is_some(), "{page:?}");
+        let problem = ask(what, "accept: */*\r\n", length).await;
+        assert_eq!((problem.status, &problem.json()["status"]), (status, &json!(status)), "{what}");
+    }
+    for what in ["GET /api/v1/nowhere", "GET /api/v1/customers", "GET /readyz"] {
+        let answer = ask(what, html, 0).await;
+        assert!(answer.status >= 400 && answer.json().is_object(), "{what}: {answer:?}");
+    }
+    assert_eq!(ask("POST /api/v1/customers", html, 2 << 20).await.json()["status"], json!(413));
+    tokio::time::pause();
+    // Of ten bytes none comes.
+    let late = ask("POST /sign-in", html, 10).await;
+    assert!(late.status == 503 && late.body.contains("The request took too long and was given up."), "{late:?}");
+    assert_eq!(late.header("retry-after"), Some("1"));
+}
+
+#[tokio::test]
+async fn the_page_of_the_api_has_every_operation_of_its_document() {
+    let server = crate::support::server_without_database().await;
+    let document = server.get("/openapi.json").await.json();
+    let page = server.get("/docs").await;
+    assert!(page.status == 200 && page.body.len() < 100_000, "{} bytes", page.body.len());
+    let mut operations = 0;
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for operation in item.as_object().unwrap().values() {
+            operations += 1;
+            let id = operation["operationId"].as_str().unwrap();
+            let (_, shown) = page.body.split_once(&format!("<h3 id=\"{id}\">")).unwrap_or_else(|| panic!("{id}"));
+            let shown = shown.split("</article>").next().unwrap();
+            assert!(shown.contains(&format!("<code>{path}</code>")) && shown.contains("<code>curl "), "{id}: {shown}");
+            for parameter in operation["parameters"].as_array().into_iter().flatten() {
+                let name = parameter["name"].as_str().unwrap();
+                assert!(shown.contains(&format!("<dt><code>{name}</code></dt>")), "{id} lacks {name}");
+            }
+            for status in operation["responses"].as_object().unwrap().keys().filter(|status| *status != "default") {
+                assert!(shown.contains(&format!("<dt>{status}</dt>")), "{id} lacks {status}");
+            }
+        }
+    }
+    assert!(operations > 15, "{operations}");
+    for anchor in page.leads("#").iter().filter(|link| link.starts_with('#')) {
+        assert!(page.body.contains(&format!("id=\"{}\"", &anchor[1..])), "{anchor} leads nowhere");
+    }
+    for part in ["--json &#39;{&#34;email&#34;:&#34;ann@x.example&#34;}&#39;", "<code>429</code>", "If-Match"] {
+        assert!(page.body.contains(part), "{part}");
+    }
+    assert!(page.header("content-security-policy").is_some());
+    let base = Base::new().await;
+    let mut browser = Browser::signed_in(&base, Role::Viewer, None).await;
+    let link = browser.get("/customers").await.leads("/docs").remove(0);
+    assert!(browser.get(&link).await.body.contains("Sign out"), "whoever has signed in stays so");
 }
 
 #[tokio::test]

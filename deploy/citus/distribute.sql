@@ -60,6 +60,7 @@ select create_reference_table('customer360.rebuilds');
 select create_reference_table('customer360.api_keys');
 select create_reference_table('customer360.audit_log');
 select create_reference_table('customer360.lists');
+select create_reference_table('customer360.views');
 select create_reference_table('customer360.product_pairs');
 
 -- What grows with records.

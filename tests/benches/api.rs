@@ -162,6 +162,7 @@ impl World {
                 listen: ([127, 0, 0, 1], 0).into(),
             },
             retry: serve::Retry::new(async |_| Ok(Vec::new())),
+            erased_orders: consolidate::erase::Orders::default(),
         };
         let metrics = PrometheusBuilder::new().build_recorder().handle();
         tokio::spawn(serve::serve(listener, settings, metrics, CancellationToken::new()));

@@ -56,7 +56,7 @@ const NO_TABLES_OF: [(&str, &[&str]); 9] = [
 ];
 
 /// What people write through the API: of the tables of golden records, those that crate serve writes. All others it reads.
-const WRITTEN_BY_SERVE: [&str; 5] = ["api_keys", "audit_log", "entries", "lists", "list_members"];
+const WRITTEN_BY_SERVE: [&str; 6] = ["api_keys", "audit_log", "entries", "lists", "list_members", "views"];
 
 /// Files that documents may name although a clone lacks them: c360 or `make secrets` makes them, or the user does.
 const MADE_LATER: [&str; 3] = ["data/", "deploy/secrets/", "drop/"];

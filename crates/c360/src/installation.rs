@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use consolidate::Rules;
+use consolidate::erase::Orders;
 use embedded_postgres::{Cluster, Options};
 use model::InstallationKey;
 use rand::RngCore;
@@ -15,7 +16,7 @@ use staging::{Lander, Seal};
 use tempfile::NamedTempFile;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, Source, SourceKind};
+use crate::config::{Config, ErasureOrders, Source, SourceKind};
 use crate::exit::Exit;
 use crate::retry;
 
@@ -122,7 +123,16 @@ impl Installation {
             object_types: self.config.objects.types.clone(),
             setup: self.config.setup()?,
             retry,
+            erased_orders: self.erased_orders(),
         })
+    }
+
+    /// What becomes of the orders of a person who is erased.
+    pub fn erased_orders(&self) -> Orders {
+        match self.config.erasure.orders {
+            ErasureOrders::Delete => Orders::Delete,
+            ErasureOrders::Anonymise => Orders::Anonymise,
+        }
     }
 
     /// The rules by which profiles are made.

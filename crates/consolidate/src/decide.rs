@@ -8,7 +8,9 @@ mod effects;
 mod plan;
 
 use chrono::{DateTime, Utc};
+use model::MatchKey;
 use sqlx::postgres::PgConnectOptions;
+use sqlx::types::Uuid;
 use sqlx::{Connection, PgConnection, Row};
 use tokio_util::sync::CancellationToken;
 
@@ -95,7 +97,7 @@ pub async fn foresee(
     let mut connection = staging::connect(options).await?;
     migrate::ensure_change_partition(&mut connection, now).await?;
     let mut transaction = connection.begin().await.map_err(database("deciding"))?;
-    let recorded = Recorded::of(&mut transaction, rules, request, by, now).await?;
+    let recorded = Draft::of(&mut transaction, rules, request, by, now).await?;
     let matching = Matching::read(&mut transaction, rules).await?;
     preview::fold_within(&mut transaction, &matching, &recorded.plan.keys, now).await?;
     let customers = recorded.before.effects(&mut transaction, &matching).await?;
@@ -113,37 +115,55 @@ pub async fn carry_out(
     cancel: &CancellationToken,
 ) -> Result<Outcome, Error> {
     let mut connection = staging::connect(options).await?;
-    let recorded = record_with_snapshot(&mut connection, rules, request, by, Utc::now()).await?;
+    let recorded = draft(&mut connection, rules, request, by, Utc::now()).await?;
     let folded = recorded.plan.keys.is_empty() || worker::settle(rules, options, cancel).await?;
     let matching = Matching::read(&mut connection, rules).await?;
     let customers = recorded.before.effects(&mut connection, &matching).await?;
     Ok(Outcome { done: recorded.plan.done(), decision: recorded.decision, customers, folded })
 }
 
-/// Carries a request out and leaves profiles to whoever consolidates; returns what was done.
+/// A request that was carried out, and that profiles are to follow.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recorded {
+    /// What was done.
+    pub done: Done,
+    /// The decision that was made or undone, or that says so already.
+    pub decision: Option<Decision>,
+    /// The customers concerned, before and after; also one who is still to appear.
+    pub customers: Vec<Uuid>,
+    keys: Vec<MatchKey>,
+}
+
+/// Carries a request out and leaves profiles to whoever consolidates, see [`has_followed`]. In a transaction of the
+/// caller's it is a part of that.
 pub async fn record(
     connection: &mut PgConnection,
     rules: &Rules,
     request: &Request,
     by: &str,
     now: DateTime<Utc>,
-) -> Result<(Done, Option<Decision>), Error> {
-    let recorded = record_with_snapshot(connection, rules, request, by, now).await?;
-    Ok((recorded.plan.done(), recorded.decision))
+) -> Result<Recorded, Error> {
+    let Draft { plan, decision, before } = draft(connection, rules, request, by, now).await?;
+    Ok(Recorded { done: plan.done(), decision, customers: before.concerned(), keys: plan.keys })
 }
 
-async fn record_with_snapshot(
+/// Whether profiles have followed a request.
+pub async fn has_followed(connection: &mut PgConnection, recorded: &Recorded) -> Result<bool, Error> {
+    Ok(!dirty::is_marked(connection, &recorded.keys).await?)
+}
+
+async fn draft(
     connection: &mut PgConnection,
     rules: &Rules,
     request: &Request,
     by: &str,
     now: DateTime<Utc>,
-) -> Result<Recorded, Error> {
+) -> Result<Draft, Error> {
     let mut transaction = connection.begin().await.map_err(database("deciding"))?;
     // A decision names emails: none of somebody who is being erased.
     staging::erased::hold(&mut transaction).await?;
-    let recorded = Recorded::of(&mut transaction, rules, request, by, now).await?;
-    let keys: Vec<&str> = recorded.plan.keys.iter().map(model::MatchKey::as_str).collect();
+    let recorded = Draft::of(&mut transaction, rules, request, by, now).await?;
+    let keys: Vec<&str> = recorded.plan.keys.iter().map(MatchKey::as_str).collect();
     dirty::mark(&mut transaction, &keys, CAUSE, now).await?;
     sqlx::query("select pg_notify($1, '')")
         .bind(staging::LANDED_CHANNEL)
@@ -155,13 +175,13 @@ async fn record_with_snapshot(
 }
 
 /// A request that is written down in the caller's transaction, and what there was before.
-struct Recorded {
+struct Draft {
     plan: Plan,
     decision: Option<Decision>,
     before: effects::Before,
 }
 
-impl Recorded {
+impl Draft {
     async fn of(
         connection: &mut PgConnection,
         rules: &Rules,

@@ -61,6 +61,15 @@ pub(crate) async fn is_left(connection: &mut PgConnection, up_to: i64) -> Result
         .map_err(database("looking for marked match keys"))
 }
 
+/// Whether one of these keys is marked.
+pub(crate) async fn is_marked(connection: &mut PgConnection, match_keys: &[MatchKey]) -> Result<bool, Error> {
+    sqlx::query_scalar("select exists (select from customer360.dirty_marks where match_keys && $1)")
+        .bind(match_keys.iter().map(MatchKey::as_str).collect::<Vec<_>>())
+        .fetch_one(connection)
+        .await
+        .map_err(database("looking for marked match keys"))
+}
+
 impl Marks {
     /// Takes the oldest marks.
     pub(crate) async fn take(connection: &mut PgConnection) -> Result<Self, Error> {

@@ -15,7 +15,7 @@ use crate::find::Key;
 use crate::fold::{Living, Marked, read_living, settled};
 use crate::matching::Matching;
 use crate::show::{self, Customer};
-use crate::{Error, Rules};
+use crate::{Error, Rules, dirty};
 
 /// Entries of the history that are read; the newest.
 const MAX_CHANGES: i64 = 200;
@@ -96,7 +96,7 @@ pub async fn explain(connection: &mut PgConnection, rules: &Rules, key: &Key) ->
         max_xrefs_per_system: rules.guards.max_xrefs_per_system,
         decisions: decisions(connection, &matching, &keys).await?,
         changes: changes(connection, customer.customer_id).await?,
-        pending: is_pending(connection, &keys).await?,
+        pending: dirty::is_marked(connection, &keys).await?,
         follows_rules,
         match_keys: keys.iter().map(ToString::to_string).collect(),
         customer,
@@ -172,12 +172,4 @@ async fn changes(connection: &mut PgConnection, customer_id: Uuid) -> Result<Vec
         cause: row.get(6),
     };
     Ok(rows.iter().map(entry).collect())
-}
-
-async fn is_pending(connection: &mut PgConnection, keys: &[MatchKey]) -> Result<bool, Error> {
-    sqlx::query_scalar("select exists (select from customer360.dirty_marks where match_keys && $1)")
-        .bind(keys.iter().map(MatchKey::as_str).collect::<Vec<_>>())
-        .fetch_one(connection)
-        .await
-        .map_err(database("looking for marked match keys"))
 }

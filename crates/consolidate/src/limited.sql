@@ -3,7 +3,7 @@
 do $$
 declare
     tables text[] := array['customers', 'orders', 'order_lines', 'products', 'interactions', 'interaction_participants',
-                           'changes', 'redirects', 'entries', 'lists', 'list_members', 'product_pairs', 'buyers',
+                           'changes', 'redirects', 'entries', 'edits', 'lists', 'list_members', 'product_pairs', 'buyers',
                            'measured'];
     name text;
     predicate text;
@@ -64,6 +64,9 @@ begin
         from unnest(array['customer_search', 'xrefs', 'orders', 'buyers', 'changes', 'interaction_participants']) as t
         union all values
         ('customers', format(seen, 'customers', 'profile @> any ((select customer360.filter_profiles())::jsonb[])')),
+        ('edits',
+         'exists (select from customer360.xrefs x
+                  where x.system = edits.system and x.external_id = edits.external_id)'),
         ('order_lines',
          'exists (select from customer360.orders o
                   where o.system = order_lines.system and o.order_id = order_lines.order_id)'),

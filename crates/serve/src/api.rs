@@ -10,7 +10,8 @@ pub(crate) mod access;
 pub(crate) mod audit;
 pub(crate) mod customer;
 pub(crate) mod customers;
-mod edit;
+pub(crate) mod decide;
+pub(crate) mod edit;
 pub(crate) mod entries;
 mod etag;
 mod fields;
@@ -21,8 +22,9 @@ mod openapi;
 pub(crate) mod page;
 pub(crate) mod params;
 mod products;
-mod recommendations;
+pub(crate) mod recommendations;
 pub(crate) mod timeline;
+pub(crate) mod views;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -31,7 +33,9 @@ use std::time::Duration;
 use axum::Router;
 use axum::http::StatusCode;
 use consolidate::Rules;
+use consolidate::erase::Orders;
 use model::{InstallationKey, MatchKey};
+use serde_json::Value;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::types::Uuid;
@@ -75,6 +79,8 @@ pub struct Settings {
     pub setup: status::Setup,
     /// Retries dead letters.
     pub retry: Retry,
+    /// What becomes of the orders of a person who is erased.
+    pub erased_orders: Orders,
 }
 
 /// What handlers share.
@@ -143,13 +149,13 @@ impl Api {
         let unblocked = model::Guards::none();
         let key = MatchKey::of_email(named, &unblocked, &model::Decisions::default())
             .map_err(|_| Problem::bad("customer", "a customer's id, or an email with one @, like name@example.com"))?;
-        let namespace = self
-            .namespace
-            .get_or_try_init(|| {
-                sqlx::query_scalar("select namespace from customer360.installation").fetch_one(&self.all)
-            })
-            .await?;
-        Ok(key.customer_id(*namespace))
+        Ok(key.customer_id(self.namespace().await?))
+    }
+
+    /// Under this, match keys make the ids of customers.
+    pub(crate) async fn namespace(&self) -> Result<Uuid, Problem> {
+        let ask = || sqlx::query_scalar("select namespace from customer360.installation").fetch_one(&self.all);
+        Ok(*self.namespace.get_or_try_init(ask).await?)
     }
 }
 
@@ -169,8 +175,8 @@ fn pool() -> PgPoolOptions {
         })
 }
 
-/// The routes with the document that describes them.
-pub(crate) fn router(api: Arc<Api>) -> Router {
+/// The routes, and the document that describes them.
+pub(crate) fn router(api: Arc<Api>) -> (Router, Value) {
     let (router, document) = openapi::documented()
         .routes(utoipa_axum::routes!(customers::list, edit::make))
         .routes(utoipa_axum::routes!(customer::get, edit::change))
@@ -187,5 +193,6 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .routes(utoipa_axum::routes!(lists::put, lists::take))
         .layer(axum::middleware::from_fn(etag::tagged))
         .split_for_parts();
-    router.merge(openapi::route(document)).with_state(api)
+    let document = openapi::finished(document);
+    (router.merge(openapi::route(&document)).with_state(api), document)
 }

@@ -12,18 +12,26 @@ mod assets;
 mod counts;
 mod customer;
 mod customers;
+mod decide;
+mod docs;
+mod edit;
 mod entries;
+mod erase;
+mod foreseen;
 mod frame;
 mod insights;
 mod lists;
 mod locale;
 mod markdown;
 mod operations;
+mod operator;
+mod outside;
 mod profile;
 mod session;
 mod sign_in;
 mod systems;
 mod timeline;
+mod views;
 mod visitor;
 
 use std::sync::Arc;
@@ -36,9 +44,12 @@ use axum::http::header::{
 use axum::middleware;
 use axum::response::{Redirect, Response};
 use axum::routing::{get, post};
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
+use self::docs::Docs;
 use self::operations::Operations;
+pub(crate) use self::outside::drawn as errors_as_pages;
 use self::session::Sessions;
 use self::sign_in::Failures;
 use self::systems::Systems;
@@ -51,16 +62,18 @@ struct Dashboard {
     sessions: Sessions,
     failures: Failures,
     systems: Systems,
+    docs: Docs,
     watch: Arc<Watch>,
     operations: Operations,
 }
 
-/// The routes of the pages.
-pub(crate) fn router(api: Arc<Api>, watch: Arc<Watch>, cancel: CancellationToken) -> Router {
+/// The routes of the pages; one of them shows the document that describes the API.
+pub(crate) fn router(api: Arc<Api>, document: &Value, watch: Arc<Watch>, cancel: CancellationToken) -> Router {
     let dashboard = Arc::new(Dashboard {
         sessions: Sessions::new(&api.settings.key),
         failures: Failures::new(),
         systems: Systems::new(&api.settings.systems),
+        docs: Docs::new(document),
         watch,
         operations: Operations::new(cancel),
         api,
@@ -73,17 +86,23 @@ pub(crate) fn router(api: Arc<Api>, watch: Arc<Watch>, cancel: CancellationToken
         .route("/customers", get(customers::show))
         .route("/customers/{customer}", get(customer::show))
         .route("/customers/{customer}/timeline", get(customer::older))
+        .route("/customers/{customer}/decide/{what}", get(decide::show).post(decide::make))
+        .route("/customers/{customer}/decide/erase", get(erase::show).post(erase::erase))
+        .route("/customers/{customer}/profile/edit", get(edit::show).post(edit::change))
         .route("/customers/{customer}/lists", post(lists::put))
         .route("/customers/{customer}/lists/remove", post(lists::take))
         .route("/customers/{customer}/{kind}", post(entries::add))
         .route("/customers/{customer}/{kind}/{entry_id}", get(entries::show).post(entries::change))
         .route("/customers/{customer}/{kind}/{entry_id}/remove", post(entries::remove))
         .route("/customers/{customer}/{kind}/{entry_id}/undo", post(entries::undo))
+        .route("/views", post(views::save))
+        .route("/views/remove", post(views::remove))
         .route("/insights", get(insights::show))
         .route("/operations", get(operations::show))
         .route("/operations/live", get(operations::live::stream))
         .route("/operations/dead-letters/retry", post(operations::handling::retry))
         .route("/operations/dead-letters/discard", post(operations::handling::discard))
+        .route("/docs", get(docs::show))
         .route("/assets/{file}", get(assets::file))
         .layer(middleware::map_response(guarded))
         .with_state(dashboard)

@@ -39,7 +39,7 @@ pub enum Role {
     Viewer,
     /// Writes on customers: notes, edits, lists.
     Agent,
-    /// Everything: what is about sources and dead letters, too.
+    /// Everything: decides who is who, erases, and what is about sources and dead letters.
     Operator,
 }
 

@@ -10,7 +10,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 /// The body of every answer with an error.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct Problem {
     /// Always `about:blank`: the status says which problem it is.
     #[serde(rename = "type")]
@@ -32,7 +32,7 @@ pub(crate) struct Problem {
 }
 
 /// What is wrong with one part of a request.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct FieldError {
     /// The name of the parameter, header or member.
     pub(crate) field: String,
@@ -106,19 +106,39 @@ impl From<staging::Error> for Problem {
     }
 }
 
+impl From<consolidate::Error> for Problem {
+    fn from(error: consolidate::Error) -> Self {
+        match error {
+            consolidate::Error::Database(error) => error.into(),
+            // It names no personal value.
+            consolidate::Error::Refused(refusal) => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY).with_detail(refusal.to_string())
+            }
+            error if error.is_transient() => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE).with_detail(error.to_string()).after(1)
+            }
+            error => {
+                tracing::error!(%error, "a request failed");
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR).with_detail("this is a bug: the log of c360 says more")
+            }
+        }
+    }
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let retry_after = self.retry_after;
-        let mut response = (status, Json(self)).into_response();
+        let mut response = (status, Json(&self)).into_response();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        if let Some(seconds) = retry_after {
+        if let Some(seconds) = self.retry_after {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
+        // For whoever draws it.
+        response.extensions_mut().insert(self);
         response
     }
 }

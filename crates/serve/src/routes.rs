@@ -36,9 +36,10 @@ pub(crate) fn router(
     let readiness = Readiness::new(settings.database.clone());
     let (api, writer) = Api::new(settings);
     let api = Arc::new(api);
+    let (asked, document) = api::router(api.clone());
     let router = Router::new()
-        .merge(api::router(api.clone()))
-        .merge(dashboard::router(api, watch, cancel))
+        .merge(asked)
+        .merge(dashboard::router(api, &document, watch, cancel))
         .route("/readyz", get(probes::ready).with_state(Arc::new(readiness)))
         .route("/metrics", get(probes::counts).with_state(counted))
         .route("/healthz", get(probes::alive))
@@ -46,6 +47,7 @@ pub(crate) fn router(
         .layer(middleware::from_fn(within_time))
         .layer(middleware::from_fn(measured))
         .layer(RequestBodyLimitLayer::new(MAX_BODY_BYTES))
+        .layer(middleware::from_fn(dashboard::errors_as_pages))
         .layer(CompressionLayer::new().quality(CompressionLevel::Fastest))
         .layer(PropagateRequestIdLayer::x_request_id())
         .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))

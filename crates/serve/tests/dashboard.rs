@@ -408,6 +408,74 @@ async fn customers_are_searched_filtered_sorted_and_paged_by_links() {
 }
 
 #[tokio::test]
+async fn a_view_keeps_filters_for_whoever_saved_it_and_is_removed() {
+    let base = Base::new().await;
+    base.customer("nh@x.example", json!({"name": "Nan", "state": "NH & <b>"})).await;
+    base.customer("vt@x.example", json!({"name": "Val", "state": "VT"})).await;
+    let mut browser = Browser::signed_in(&base, Role::Agent, Some("state in ('NH & <b>')")).await;
+    assert!(!browser.get("/customers").await.body.contains("Save as view"), "there is nothing to save");
+    let filtered = browser.get("/customers?state=NH+%26+%3Cb%3E&sort=name&q=&cursor=").await;
+    let fields = [("query", filtered.field("query")), ("token", filtered.token())];
+    let save = async |browser: &mut Browser<'_>, name: &str| {
+        let fields = fields.iter().map(|(name, value)| (*name, value.replace("&#38;", "&"))).collect::<Vec<_>>();
+        let fields: Vec<_> =
+            fields.iter().map(|(name, value)| (*name, value.as_str())).chain([("name", name)]).collect();
+        browser.post("/views", &fields).await
+    };
+    let saved = save(&mut browser, " Mine & <i> ").await;
+    assert_eq!((saved.status, saved.location()), (303, "/customers?state=NH+%26+%3Cb%3E&sort=name"), "{saved:?}");
+    let view = browser.get(saved.location()).await;
+    assert!(view.body.contains("aria-current=\"true\">Mine &#38; &#60;i&#62;</a>"), "{view:?}");
+    assert!(view.body.contains("Nan</a>") && !view.body.contains("Save as view") && view.body.contains("Remove view"));
+    assert_eq!(browser.get("/customers").await.leads("sort=name").len(), 2, "the view, and the head of a column");
+    for name in ["", " ", "ann@x.example", &"x".repeat(61)] {
+        assert_eq!(save(&mut browser, name).await.status, 422, "{name}");
+    }
+    assert_eq!(browser.fill("/customers", "/views", &[("name", "a"), ("query", "cursor=1")]).await.status, 422);
+    for number in 1..30 {
+        assert_eq!(save(&mut browser, &number.to_string()).await.status, 303);
+    }
+    assert_eq!(save(&mut browser, "31").await.status, 422, "thirty are enough");
+    assert_eq!(save(&mut browser, "1").await.status, 303, "one of this name becomes another one");
+
+    let mut other = Browser::signed_in(&base, Role::Operator, None).await;
+    assert!(!other.get("/customers").await.body.contains("Mine"), "it is nobody else's");
+    let mut viewer = Browser::signed_in(&base, Role::Viewer, None).await;
+    assert!(!viewer.get("/customers?state=VT").await.body.contains("Save as view"));
+    assert_eq!(viewer.fill("/customers", "/views", &[("name", "a"), ("query", "state=VT")]).await.status, 403);
+    assert_eq!(browser.post("/views/remove", &[("name", "1")]).await.status, 403, "a form without its token");
+    let removed = browser.fill("/customers", "/views/remove", &[("name", "Mine & <i>")]).await;
+    assert_eq!(removed.location(), "/customers");
+    assert!(!browser.get("/customers").await.body.contains("Mine"));
+    assert_eq!(browser.fill("/customers", "/views/remove", &[("name", "Mine & <i>")]).await.status, 404);
+    let audited: i64 = sqlx::query_scalar("select count(*) from customer360.audit_log where action like '%_view'")
+        .fetch_one(&base.pool)
+        .await
+        .unwrap();
+    assert_eq!(audited, 32, "thirty, one of them once more, and one removed");
+}
+
+#[tokio::test]
+async fn what_people_bought_who_bought_the_same_is_recommended_with_the_reason() {
+    let base = Base::new().await;
+    let ann = base.customer("ann@x.example", json!({"name": "Ann"})).await;
+    base.order(ann, "7", Some("2026-11-03T10:00:00Z"), "p1").await;
+    let page = format!("/customers/{ann}");
+    let mut browser = Browser::signed_in(&base, Role::Viewer, None).await;
+    assert!(browser.get(&page).await.body.contains("Nothing that enough people bought"));
+    base.run(
+        "insert into customer360.products (system, product_id, name, attributes, position)
+         values ('online_store', 'p1', 'Lamp', '{}', ''), ('online_store', 'p2', 'Shade <b>', '{}', '');
+         insert into customer360.product_pairs values ('online_store', 'p1', 'online_store', 'p2', 5, 4.16)",
+    )
+    .await;
+    let shown = browser.get(&page).await;
+    for part in ["<span>Shade &#60;b&#62;</span>", "4.2× lift", "Because they bought Lamp"] {
+        assert!(shown.body.contains(part), "{part}: {shown:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_customer_is_shown_with_what_systems_disagree_about() {
     let base = Base::new().await;
     let ann = base.customer("ann@x.example", json!({"name": "Ann Hill", "city": "Keene", "state": "NH"})).await;
@@ -475,8 +543,79 @@ async fn a_database_that_is_away_is_said_on_a_page() {
     let server = crate::support::server_without_database().await;
     let mut browser = Browser::new(&server);
     let answer = browser.sign_in("c360_whatever", "/").await;
-    assert!(answer.status == 503 && answer.body.contains("<h1>The database does not answer</h1>"), "{answer:?}");
+    assert!(answer.status == 503 && answer.body.contains("<h1>No answer at the moment</h1>"), "{answer:?}");
     assert_eq!(answer.header("retry-after"), Some("1"));
+}
+
+#[tokio::test]
+async fn what_layers_refuse_is_a_page_for_a_browser_and_a_problem_for_everybody_else() {
+    let server = crate::support::server_without_database().await;
+    let html = "accept: text/html,application/xhtml+xml;q=0.9,*/*;q=0.8\r\n";
+    let ask = async |what: &str, headers: &str, length: usize| {
+        let head =
+            format!("{what} HTTP/1.1\r\nhost: c360\r\nconnection: close\r\n{headers}content-length: {length}\r\n");
+        server.send(format!("{head}content-type: application/x-www-form-urlencoded\r\n\r\n").as_bytes()).await
+    };
+    let nul = "GET /sign-in?a=%00";
+    for (what, length, status, title) in [
+        ("POST /sign-in", 2 << 20, 413, "Too much at once"),
+        ("GET /nowhere", 0, 404, "Not found"),
+        ("DELETE /sign-in", 0, 405, "Method Not Allowed"),
+        (nul, 0, 400, "Bad Request"),
+    ] {
+        let page = ask(what, html, length).await;
+        assert!(page.status == status && page.body.contains(&format!("<h1>{title}</h1>")), "{what}: {page:?}");
+        assert!(page.header("content-security-policy").is_some() && page.header("x-request-id").is_some(), "{page:?}");
+        let problem = ask(what, "accept: */*\r\n", length).await;
+        assert_eq!((problem.status, &problem.json()["status"]), (status, &json!(status)), "{what}");
+    }
+    for what in ["GET /api/v1/nowhere", "GET /api/v1/customers", "GET /readyz"] {
+        let answer = ask(what, html, 0).await;
+        assert!(answer.status >= 400 && answer.json().is_object(), "{what}: {answer:?}");
+    }
+    assert_eq!(ask("POST /api/v1/customers", html, 2 << 20).await.json()["status"], json!(413));
+    tokio::time::pause();
+    // Of ten bytes none comes.
+    let late = ask("POST /sign-in", html, 10).await;
+    assert!(late.status == 503 && late.body.contains("The request took too long and was given up."), "{late:?}");
+    assert_eq!(late.header("retry-after"), Some("1"));
+}
+
+#[tokio::test]
+async fn the_page_of_the_api_has_every_operation_of_its_document() {
+    let server = crate::support::server_without_database().await;
+    let document = server.get("/openapi.json").await.json();
+    let page = server.get("/docs").await;
+    assert!(page.status == 200 && page.body.len() < 100_000, "{} bytes", page.body.len());
+    let mut operations = 0;
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for operation in item.as_object().unwrap().values() {
+            operations += 1;
+            let id = operation["operationId"].as_str().unwrap();
+            let (_, shown) = page.body.split_once(&format!("<h3 id=\"{id}\">")).unwrap_or_else(|| panic!("{id}"));
+            let shown = shown.split("</article>").next().unwrap();
+            assert!(shown.contains(&format!("<code>{path}</code>")) && shown.contains("<code>curl "), "{id}: {shown}");
+            for parameter in operation["parameters"].as_array().into_iter().flatten() {
+                let name = parameter["name"].as_str().unwrap();
+                assert!(shown.contains(&format!("<dt><code>{name}</code></dt>")), "{id} lacks {name}");
+            }
+            for status in operation["responses"].as_object().unwrap().keys().filter(|status| *status != "default") {
+                assert!(shown.contains(&format!("<dt>{status}</dt>")), "{id} lacks {status}");
+            }
+        }
+    }
+    assert!(operations > 15, "{operations}");
+    for anchor in page.leads("#").iter().filter(|link| link.starts_with('#')) {
+        assert!(page.body.contains(&format!("id=\"{}\"", &anchor[1..])), "{anchor} leads nowhere");
+    }
+    for part in ["--json &#39;{&#34;email&#34;:&#34;ann@x.example&#34;}&#39;", "<code>429</code>", "If-Match"] {
+        assert!(page.body.contains(part), "{part}");
+    }
+    assert!(page.header("content-security-policy").is_some());
+    let base = Base::new().await;
+    let mut browser = Browser::signed_in(&base, Role::Viewer, None).await;
+    let link = browser.get("/customers").await.leads("/docs").remove(0);
+    assert!(browser.get(&link).await.body.contains("Sign out"), "whoever has signed in stays so");
 }
 
 #[tokio::test]

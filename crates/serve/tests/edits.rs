@@ -1,37 +1,10 @@
 //! Edits of attributes, and customers made by hand, beside somebody who consolidates.
 
-use consolidate::Rules;
-use model::{Guards, InstallationKey, Survivorship};
 use serde_json::json;
 use serve::keys::Role;
-use staging::Seal;
-use tokio_util::sync::CancellationToken;
 
 use crate::support::base::Base;
-
-/// Somebody who consolidates, until dropped.
-struct Consolidating(CancellationToken);
-
-impl Consolidating {
-    fn beside(base: &Base) -> Self {
-        let (options, cancel) = (base.options.clone(), CancellationToken::new());
-        let stop = cancel.clone();
-        std::thread::spawn(move || {
-            let rules =
-                Rules { survivorship: Survivorship::default(), guards: Guards::none(), polled_sources: Vec::new() };
-            let seal = Seal::new(&InstallationKey::new([7; 32]));
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(consolidate::run(&rules, &seal, &options, &stop)).unwrap();
-        });
-        Self(cancel)
-    }
-}
-
-impl Drop for Consolidating {
-    fn drop(&mut self) {
-        self.0.cancel();
-    }
-}
+use crate::support::consolidating::Consolidating;
 
 #[tokio::test]
 async fn an_edit_shows_in_the_profile_when_it_is_answered() {

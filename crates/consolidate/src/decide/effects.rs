@@ -18,6 +18,8 @@ pub struct Effect {
     pub change: Option<Change>,
     /// Attributes that are other ones than before.
     pub attributes: Vec<String>,
+    /// As it was, if it was there.
+    pub before: Option<Customer>,
     /// As it is afterwards.
     pub customer: Customer,
 }
@@ -25,6 +27,7 @@ pub struct Effect {
 /// The customers concerned, as they were.
 pub(super) struct Before {
     keys: Vec<MatchKey>,
+    /// Those to whom the keys lead by themselves, and by decisions.
     customers: BTreeMap<Uuid, Option<Customer>>,
 }
 
@@ -41,6 +44,11 @@ impl Before {
         Ok(Self { keys: keys.to_vec(), customers })
     }
 
+    /// Who that is.
+    pub(super) fn concerned(&self) -> Vec<Uuid> {
+        self.customers.keys().copied().collect()
+    }
+
     /// What has become of them, and of those to whom the keys lead now.
     pub(super) async fn effects(
         &self,
@@ -51,10 +59,10 @@ impl Before {
         concerned.extend(ids(matching, &self.keys));
         let mut effects = Vec::new();
         for id in concerned {
-            let before = self.customers.get(&id).and_then(Option::as_ref);
+            let before = self.customers.get(&id).cloned().flatten();
             if let Some(customer) = show::read(connection, id).await? {
-                let change = change(before, &customer);
-                effects.push(Effect { change, attributes: different(before, &customer), customer });
+                let change = change(before.as_ref(), &customer);
+                effects.push(Effect { change, attributes: different(before.as_ref(), &customer), before, customer });
             }
         }
         // First those that live.

@@ -62,7 +62,7 @@ const GO: [(&str, &str); 9] = [
 ];
 
 /// What others say, in which a person may be named: table, key, column and its type.
-const SAY: [(&str, &str, &str, &str); 13] = [
+const SAY: [(&str, &str, &str, &str); 14] = [
     ("customer360.xrefs", "system, external_id", "attributes", "jsonb"),
     ("customer360.customers", "customer_id", "profile", "jsonb"),
     ("customer360.changes", "customer_id, at, change_id", "old", "jsonb"),
@@ -71,6 +71,7 @@ const SAY: [(&str, &str, &str, &str); 13] = [
     ("customer360.edits", "system, external_id, attribute", "replaced", "jsonb"),
     ("customer360.entries", "customer_id, entry_id", "content", "jsonb"),
     ("customer360.entries", "customer_id, entry_id", "history", "jsonb"),
+    ("customer360.views", "owner, name", "query", "jsonb"),
     ("customer360.orders", "system, order_id", "document", "jsonb"),
     ("customer360.products", "system, product_id", "name", "text"),
     ("customer360.products", "system, product_id", "attributes", "jsonb"),

@@ -225,7 +225,9 @@ async fn whoever_is_named_by_others_is_taken_out_of_what_they_say() {
          insert into customer360.entries (customer_id, entry_id, type, content, author, created_at, updated_at, history)
          select customer_id, customer_id, 'note', '{\"text\": \"ask ann.canary@x.example\"}', 'ann', now(), now(),
                 '[{\"content\": {\"text\": \"Ann.Canary@x.example\"}}]'
-         from customer360.customers where email = 'bob@x.example'",
+         from customer360.customers where email = 'bob@x.example';
+         insert into customer360.views
+         values ('ann', 'her', '[[\"q\", \"ann.canary@x.example\"], [\"state\", \"NH\"]]', now())",
     )
     .execute(&world.pool)
     .await

@@ -1,5 +1,6 @@
 //! `GET /customers/{customer}`: everything about one customer in one answer.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
 use axum::Json;
@@ -44,10 +45,10 @@ pub(crate) struct Customer {
     pub(crate) customer_id: Uuid,
     pub(crate) email: Option<String>,
     /// Attribute to value.
-    #[schema(value_type = std::collections::BTreeMap<String, Value>)]
+    #[schema(value_type = BTreeMap<String, Value>)]
     pub(crate) profile: Value,
     /// Attribute to the system and id that it comes from.
-    #[schema(value_type = std::collections::BTreeMap<String, Origin>)]
+    #[schema(value_type = BTreeMap<String, Origin>)]
     pub(crate) provenance: Value,
     /// What the systems say, by system and id.
     pub(crate) xrefs: Vec<Xref>,
@@ -78,25 +79,52 @@ pub(crate) struct Xref {
     pub(crate) external_id: Value,
     pub(crate) email: Option<String>,
     /// Attribute to value; null for one that was cleared.
-    #[schema(value_type = std::collections::BTreeMap<String, Value>)]
+    #[schema(value_type = BTreeMap<String, Value>)]
     pub(crate) attributes: Value,
+    /// Attribute to what somebody has written in place of what the system says.
+    pub(crate) edits: BTreeMap<String, Edited>,
     /// The time of its newest record.
     pub(crate) observed_at: DateTime<Utc>,
     /// When anything of it last came.
     pub(crate) last_seen_at: DateTime<Utc>,
 }
 
+/// An attribute that somebody has edited. It stands until the system says something else than what it replaced.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub(crate) struct Edited {
+    #[schema(value_type = Value)]
+    pub(crate) value: Value,
+    /// What the system says; null for nothing.
+    #[schema(value_type = Value)]
+    pub(crate) replaced: Value,
+    /// The name of a key.
+    pub(crate) by: String,
+    pub(crate) at: DateTime<Utc>,
+}
+
 /// `$1` to `$7` are those of the timeline.
 static STATEMENT: LazyLock<String> = LazyLock::new(|| {
     format!(
         "with {TIMELINE},
+         edited as materialized (
+             select e.system, e.external_id,
+                    jsonb_object_agg(e.attribute, jsonb_build_object('value', e.value, 'replaced', e.replaced,
+                                                                     'by', e.by, 'at', e.at)) as edits
+             from customer360.edits e
+             join customer360.xrefs x on x.system = e.system and x.external_id = e.external_id
+             where x.customer_id = (select customer_id from at) and x.deleted_at is null
+               and e.replaced = coalesce(x.attributes -> e.attribute, 'null')
+             group by e.system, e.external_id
+         ),
          known as materialized (
              select coalesce(jsonb_agg(
                         jsonb_build_object('system', x.system, 'external_id', x.external_id_json, 'email', x.email,
-                                           'attributes', x.attributes, 'observed_at', x.observed_at,
+                                           'attributes', x.attributes, 'edits', coalesce(e.edits, '{{}}'),
+                                           'observed_at', x.observed_at,
                                            'last_seen_at', x.last_seen_at)
                         order by x.system collate \"C\", x.external_id collate \"C\"), '[]') as xrefs
              from customer360.xrefs x
+             left join edited e on e.system = x.system and e.external_id = x.external_id
              where x.customer_id = (select customer_id from at) and x.deleted_at is null
          ),
          listed as materialized (
@@ -183,7 +211,7 @@ pub(crate) fn path(customer_id: Uuid, rest: &str) -> String {
 }
 
 /// The answer for somebody who is known under another id by now.
-pub(super) fn elsewhere(customer_id: Uuid, rest: &str) -> Response {
+fn elsewhere(customer_id: Uuid, rest: &str) -> Response {
     (StatusCode::PERMANENT_REDIRECT, [(LOCATION, path(customer_id, rest))]).into_response()
 }
 

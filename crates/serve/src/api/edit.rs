@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use utoipa::ToSchema;
 
 use super::audit;
-use super::customer::elsewhere;
+use super::customer::Refusal;
 use super::entries::{IfMatch, idempotent, rejected};
 use super::{Api, Caller};
 use crate::keys::Role;
@@ -29,6 +29,7 @@ use crate::problem::Problem;
 
 /// Whoever consolidates needs less for one profile; without anybody who does, it follows later.
 const FOLLOWS_WITHIN: Duration = Duration::from_secs(5);
+const LOOKS_EVERY: Duration = Duration::from_millis(10);
 const MAX_VALUE_CHARS: usize = 2_000;
 
 /// Which attributes are to have which values.
@@ -58,7 +59,7 @@ pub(crate) struct New {
 pub(crate) struct Written {
     customer_id: Uuid,
     /// Whether the profile has followed. If not, nobody consolidates at the moment, and it will.
-    has_followed: bool,
+    pub(crate) has_followed: bool,
 }
 
 /// Attributes that are configured, with values that profiles may have.
@@ -83,29 +84,35 @@ fn check(api: &Api, profile: &Map<String, Value>) -> Result<(), Problem> {
     Ok(())
 }
 
-impl Api {
-    /// Waits until a profile has followed, and answers.
-    async fn followed(&self, status: StatusCode, customer_id: Uuid, mark_id: i64) -> Result<Response, Problem> {
-        let since = Instant::now();
-        let mut has_followed = false;
-        while !has_followed && since.elapsed() < FOLLOWS_WITHIN {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-            let mut session = self.whole().await?;
-            has_followed = edit::has_followed(&mut session, mark_id).await.map_err(failed)?;
-        }
-        let status = if has_followed { status } else { StatusCode::ACCEPTED };
-        Ok((status, Json(Written { customer_id, has_followed })).into_response())
+impl Written {
+    /// 202 where the profile has not followed.
+    fn answer(self, status: StatusCode) -> Response {
+        let status = if self.has_followed { status } else { StatusCode::ACCEPTED };
+        (status, Json(self)).into_response()
     }
 }
 
-fn failed(error: consolidate::Error) -> Problem {
-    match error {
-        consolidate::Error::Database(error) => error.into(),
-        error => {
-            tracing::error!(%error, "a request failed");
-            Problem::new(StatusCode::INTERNAL_SERVER_ERROR)
-        }
+impl Api {
+    /// Waits until a profile has followed a mark.
+    async fn written(&self, customer_id: Uuid, mark_id: i64) -> Result<Written, Problem> {
+        let look = || async {
+            let mut session = self.whole().await?;
+            Ok(edit::has_followed(&mut session, mark_id).await?)
+        };
+        Ok(Written { customer_id, has_followed: followed(look).await? })
     }
+}
+
+/// Waits until it is said that profiles have followed, as long as whoever consolidates needs for that; whether they have.
+pub(super) async fn followed<F: Future<Output = Result<bool, Problem>>>(look: impl Fn() -> F) -> Result<bool, Problem> {
+    let since = Instant::now();
+    while !look().await? {
+        if since.elapsed() >= FOLLOWS_WITHIN {
+            return Ok(false);
+        }
+        tokio::time::sleep(LOOKS_EVERY).await;
+    }
+    Ok(true)
 }
 
 /// Edit a customer
@@ -131,41 +138,49 @@ pub(super) async fn change(
     Path(named): Path<String>,
     if_match: IfMatch,
     body: Result<Json<Change>, JsonRejection>,
-) -> Result<Response, ErrorResponse> {
-    caller.at_least(Role::Agent)?;
+) -> Result<Response, Refusal> {
     let Json(change) = body.map_err(|rejection| rejected(&rejection))?;
-    check(&api, &change.profile)?;
-    let named = api.customer_id(&named).await?;
-    let mut session = api.ask(&caller).await?;
+    Ok(write(&api, &caller, &named, change.profile, &if_match).await?.answer(StatusCode::OK))
+}
+
+/// Edits a customer: attribute to value, null to take an edit back.
+pub(crate) async fn write(
+    api: &Api,
+    caller: &Caller,
+    named: &str,
+    profile: Map<String, Value>,
+    if_match: &IfMatch,
+) -> Result<Written, Refusal> {
+    caller.at_least(Role::Agent)?;
+    check(api, &profile)?;
+    let named = api.customer_id(named).await?;
+    let mut session = api.ask(caller).await?;
     let found: Option<Uuid> = sqlx::query_scalar(
         "select c.customer_id from customer360.customers c where c.customer_id = customer360.resolved($1)",
     )
     .bind(named)
     .fetch_optional(&mut *session)
-    .await
-    .map_err(Problem::from)?;
+    .await?;
     drop(session);
     match found {
         None => return Err(Problem::not_found().into()),
-        Some(found) if found != named => return Err(elsewhere(found, "").into()),
+        Some(found) if found != named => return Err(Refusal::Elsewhere(found, "")),
         Some(_) => {}
     }
-    let attributes: BTreeMap<String, Option<Value>> = change
-        .profile
+    let attributes: BTreeMap<String, Option<Value>> = profile
         .into_iter()
         .map(|(attribute, value)| (attribute, Some(value).filter(|value| !value.is_null())))
         .collect();
     let survivorship = &api.settings.rules.survivorship;
     let mut session = api.whole().await?;
-    let mut transaction = session.begin().await.map_err(Problem::from)?;
+    let mut transaction = session.begin().await?;
     let by = &caller.key.name;
-    let edited = edit::edit(&mut transaction, survivorship, named, &attributes, if_match.0, by, Utc::now()).await;
-    match edited.map_err(failed)? {
+    match edit::edit(&mut transaction, survivorship, named, &attributes, if_match.0, by, Utc::now()).await? {
         Edited::Noted(mark_id) => {
-            audit::written(&mut transaction, &caller, "edit_customer", named).await.map_err(Problem::from)?;
-            transaction.commit().await.map_err(Problem::from)?;
+            audit::written(&mut transaction, caller, "edit_customer", named).await?;
+            transaction.commit().await?;
             drop(session);
-            Ok(api.followed(StatusCode::OK, named, mark_id).await?)
+            Ok(api.written(named, mark_id).await?)
         }
         Edited::Unknown => Err(Problem::not_found().into()),
         Edited::Changed => Err(Problem::new(StatusCode::PRECONDITION_FAILED)
@@ -205,13 +220,14 @@ pub(super) async fn make(
     let customer = NewCustomer { external_id: &external_id, email: &new.email, attributes: &attributes };
     let mut session = api.whole().await?;
     let mut transaction = session.begin().await.map_err(Problem::from)?;
-    let made = edit::make(&mut transaction, &api.settings.rules, &seal, customer, Utc::now()).await.map_err(failed)?;
+    let made =
+        edit::make(&mut transaction, &api.settings.rules, &seal, customer, Utc::now()).await.map_err(Problem::from)?;
     let allowed = match made {
         Made::Noted { customer_id, mark_id } => {
             audit::written(&mut transaction, &caller, "make_customer", customer_id).await.map_err(Problem::from)?;
             transaction.commit().await.map_err(Problem::from)?;
             drop(session);
-            let mut response = api.followed(StatusCode::CREATED, customer_id, mark_id).await?;
+            let mut response = api.written(customer_id, mark_id).await?.answer(StatusCode::CREATED);
             if let Ok(location) = HeaderValue::from_str(&format!("/api/v1/customers/{customer_id}")) {
                 response.headers_mut().insert(LOCATION, location);
             }

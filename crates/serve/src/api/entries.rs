@@ -299,26 +299,41 @@ pub(super) async fn change(
     body: Result<Json<Map<String, Value>>, JsonRejection>,
 ) -> Result<Response, Refusal> {
     let content = Content::read(&api.settings.object_types, &of.1, body)?;
-    Ok(write_over(&api, &caller, &of, content, &if_match).await?.answer(StatusCode::OK))
+    Ok(take(&api, &caller, &of, &Step::Change(content), &if_match).await?.answer(StatusCode::OK))
 }
 
-/// Writes over an entry.
-pub(crate) async fn write_over(
+/// What becomes of an entry that is there.
+pub(crate) enum Step {
+    /// It says something else.
+    Change(Content),
+    /// It is removed.
+    Remove,
+    /// Its last change is taken back.
+    Undo,
+}
+
+/// Takes a step with an entry, if it is what the caller thinks.
+pub(crate) async fn take(
     api: &Api,
     caller: &Caller,
-    (customer, _, entry_id): &Named,
-    content: Content,
+    (customer, kind, entry_id): &Named,
+    step: &Step,
     if_match: &IfMatch,
 ) -> Result<Entry, Refusal> {
-    let write = Write {
-        customer,
-        action: "change_entry",
-        entry_id: *entry_id,
-        kind: &content.kind,
-        if_match: if_match.0,
-        content: Some(&content),
+    let kind = type_of(&api.settings.object_types, kind)?;
+    let (action, set, only) = match step {
+        Step::Change(_) => ("change_entry", "content = $10", "e.deleted_at is null"),
+        Step::Remove => ("remove_entry", "deleted_at = $2", "e.deleted_at is null"),
+        Step::Undo => (
+            "undo_entry",
+            "content = e.history -> -1 -> 'content',
+             deleted_at = case when (e.history -> -1 ->> 'deleted')::boolean then $2 end",
+            "e.history <> '[]'",
+        ),
     };
-    let done = format!("{CHANGE} content = $10 {WHICH} and e.deleted_at is null returning e.*");
+    let content = if let Step::Change(content) = step { Some(content) } else { None };
+    let write = Write { customer, action, entry_id: *entry_id, kind: &kind, if_match: if_match.0, content };
+    let done = format!("{CHANGE} {set} {WHICH} and {only} returning e.*");
     Ok(write.run(api, caller, &done).await?.ok_or_else(|| unchanged(if_match))?)
 }
 
@@ -341,28 +356,8 @@ pub(super) async fn remove(
     Path(of): OfEntry,
     if_match: IfMatch,
 ) -> Result<StatusCode, Refusal> {
-    take_away(&api, &caller, &of, &if_match).await?;
+    take(&api, &caller, &of, &Step::Remove, &if_match).await?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-/// Removes an entry.
-pub(crate) async fn take_away(
-    api: &Api,
-    caller: &Caller,
-    (customer, kind, entry_id): &Named,
-    if_match: &IfMatch,
-) -> Result<Entry, Refusal> {
-    let kind = type_of(&api.settings.object_types, kind)?;
-    let write = Write {
-        customer,
-        action: "remove_entry",
-        entry_id: *entry_id,
-        kind: &kind,
-        if_match: if_match.0,
-        content: None,
-    };
-    let done = format!("{CHANGE} deleted_at = $2 {WHICH} and e.deleted_at is null returning e.*");
-    Ok(write.run(api, caller, &done).await?.ok_or_else(|| unchanged(if_match))?)
 }
 
 /// Undo the last change of an entry
@@ -384,23 +379,5 @@ pub(super) async fn undo(
     Path(of): OfEntry,
     if_match: IfMatch,
 ) -> Result<Response, Refusal> {
-    Ok(take_back(&api, &caller, &of, &if_match).await?.answer(StatusCode::OK))
-}
-
-/// Takes the last change of an entry back.
-pub(crate) async fn take_back(
-    api: &Api,
-    caller: &Caller,
-    (customer, kind, entry_id): &Named,
-    if_match: &IfMatch,
-) -> Result<Entry, Refusal> {
-    let kind = type_of(&api.settings.object_types, kind)?;
-    let write =
-        Write { customer, action: "undo_entry", entry_id: *entry_id, kind: &kind, if_match: if_match.0, content: None };
-    let done = format!(
-        "{CHANGE} content = e.history -> -1 -> 'content',
-         deleted_at = case when (e.history -> -1 ->> 'deleted')::boolean then $2 end
-         {WHICH} and e.history <> '[]' returning e.*"
-    );
-    Ok(write.run(api, caller, &done).await?.ok_or_else(|| unchanged(if_match))?)
+    Ok(take(&api, &caller, &of, &Step::Undo, &if_match).await?.answer(StatusCode::OK))
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::http::header::CONTENT_TYPE;
 use axum::routing::get;
+use serde_json::Value;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{Components, ContentBuilder, OpenApi as Document, Ref, ResponseBuilder};
 use utoipa::{Modify, OpenApi};
@@ -13,10 +14,25 @@ use utoipa_axum::router::OpenApiRouter;
 use super::Api;
 use crate::problem::Problem;
 
+const ABOUT: &str =
+    "Golden customer records. A key goes into the header `Authorization: Bearer c360_...`; `c360 keys add` makes one.
+
+Every error is a problem of RFC 9457, `application/problem+json`, which says what is wrong and what to do:
+
+* `400` a parameter, cursor or body cannot be read; `errors` says which, and what is allowed
+* `401` no key, or one that is not valid any more
+* `403` the role of the key, or its row filter, does not allow it
+* `404` there is nothing, or nothing that the key may see
+* `412` it has changed since: `If-Match` named another version
+* `413`, `415` a body of more than a mebibyte, or one that is not JSON
+* `422` a body that can be read and cannot be accepted; `errors` says why
+* `429` more than 500 requests a second; `Retry-After` says when to try again
+* `503` the database does not answer; `Retry-After` says when to try again";
+
 /// What is the same for all operations.
 #[derive(OpenApi)]
 #[openapi(
-    info(title = "c360", description = "Golden customer records. Every error is a problem of RFC 9457."),
+    info(title = "c360", description = ABOUT),
     components(schemas(Problem)),
     security(("key" = [])),
     modifiers(&Key),
@@ -59,10 +75,15 @@ fn with_problems(document: &mut Document) {
     }
 }
 
-/// `/openapi.json`. Everybody may read how to ask.
-pub(super) fn route(mut document: Document) -> Router<Arc<Api>> {
+/// The document with what is the same for all operations.
+pub(super) fn finished(mut document: Document) -> Value {
     with_problems(&mut document);
-    let json = document.to_json().unwrap_or_else(|error| unreachable!("the document is JSON: {error}"));
+    serde_json::to_value(&document).unwrap_or_else(|error| unreachable!("the document is JSON: {error}"))
+}
+
+/// `/openapi.json`. Everybody may read how to ask.
+pub(super) fn route(document: &Value) -> Router<Arc<Api>> {
+    let json = document.to_string();
     let answer = async move || ([(CONTENT_TYPE, "application/json")], json.clone());
     Router::new().route("/openapi.json", get(answer))
 }

@@ -4,12 +4,11 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, State};
-use axum::response::ErrorResponse;
 use serde::{Deserialize, Serialize};
 use sqlx::types::{Json as FromJson, Uuid};
 use utoipa::ToSchema;
 
-use super::customer::elsewhere;
+use super::customer::Refusal;
 use super::params::Params;
 use super::{Api, Caller};
 use crate::problem::Problem;
@@ -17,29 +16,29 @@ use crate::problem::Problem;
 /// A product that the customer has not bought.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Recommendation {
-    system: String,
-    product_id: String,
-    name: Option<String>,
+    pub(crate) system: String,
+    pub(crate) product_id: String,
+    pub(crate) name: Option<String>,
     /// How many times more often than by chance it is bought with `because`.
-    lift: f64,
+    pub(crate) lift: f64,
     /// How many customers, of the whole base, bought both; at least five.
-    buyers: i64,
-    because: Bought,
+    pub(crate) buyers: i64,
+    pub(crate) because: Bought,
 }
 
 /// A product that the customer has bought.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Bought {
-    system: String,
-    product_id: String,
-    name: Option<String>,
+    pub(crate) system: String,
+    pub(crate) product_id: String,
+    pub(crate) name: Option<String>,
 }
 
 /// What somebody may like.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Recommendations {
     /// The best first.
-    items: Vec<Recommendation>,
+    pub(crate) items: Vec<Recommendation>,
 }
 
 /// Of each product only the pair with the highest lift counts: it is the reason.
@@ -99,21 +98,28 @@ pub(super) async fn list(
     caller: Caller,
     Path(named): Path<String>,
     mut params: Params,
-) -> Result<Json<Recommendations>, ErrorResponse> {
+) -> Result<Json<Recommendations>, Refusal> {
     let limit = params.limit()?;
     params.finish(&["limit"])?;
-    let customer_id = api.customer_id(&named).await?;
-    let mut session = api.ask(&caller).await?;
-    let row: Option<(Uuid, FromJson<Vec<Recommendation>>)> = sqlx::query_as(STATEMENT)
-        .bind(customer_id)
-        .bind(i64::from(limit))
-        .fetch_optional(&mut *session)
-        .await
-        .map_err(Problem::from)?;
-    let Some((found, FromJson(items))) = row else { return Err(Problem::not_found().into()) };
+    let (customer_id, recommendations) = of(&api, &caller, &named, limit).await?;
+    api.audit.read(&caller, "list_recommendations", customer_id).await;
+    Ok(Json(recommendations))
+}
+
+/// What a customer may like, at most so many, and who that is.
+pub(crate) async fn of(
+    api: &Api,
+    caller: &Caller,
+    named: &str,
+    limit: u32,
+) -> Result<(Uuid, Recommendations), Refusal> {
+    let customer_id = api.customer_id(named).await?;
+    let mut session = api.ask(caller).await?;
+    let row: Option<(Uuid, FromJson<Vec<Recommendation>>)> =
+        sqlx::query_as(STATEMENT).bind(customer_id).bind(i64::from(limit)).fetch_optional(&mut *session).await?;
+    let (found, FromJson(items)) = row.ok_or_else(Problem::not_found)?;
     if found != customer_id {
-        return Err(elsewhere(found, "/recommendations").into());
+        return Err(Refusal::Elsewhere(found, "/recommendations"));
     }
-    api.audit.read(&caller, "list_recommendations", found).await;
-    Ok(Json(Recommendations { items }))
+    Ok((found, Recommendations { items }))
 }

@@ -13,20 +13,23 @@ use super::counts::{Counts, FILTERS, Filter, Stat};
 use super::entries::{Field, fields, is_kind};
 use super::frame::{Frame, page};
 use super::locale::{Locale, Moment};
+use super::operator::{self, Operator};
 use super::profile::{self, Row, external_id};
 use super::session::once;
 use super::systems::{Badge, label};
 use super::timeline::{Day, Drawing, Item, Order, Products, products_of, segment};
 use super::visitor::Reader;
-use super::{Dashboard, lists};
+use super::{Dashboard, decide, lists};
 use crate::api::customer::{self, Customer, Refusal};
 use crate::api::params::Params;
+use crate::api::recommendations::{self, Recommendation};
 use crate::api::timeline::{self, Happened};
 use crate::problem::Problem;
 
 /// The newest orders that are shown beside the timeline, and the newest contacts and links.
 const ORDERS: u32 = 10;
 const CONTACTS_AND_LINKS: u32 = 100;
+const RECOMMENDATIONS: u32 = 5;
 
 #[derive(Template)]
 #[template(path = "customer.html")]
@@ -55,12 +58,28 @@ struct Whole {
     filters: Vec<Filter>,
     days: Vec<Day>,
     older: Option<String>,
+    recommended: Vec<Recommended>,
+    operator: Option<Operator>,
 }
 
 /// What was done, and how it is undone.
 struct Flash {
     text: String,
-    undo: Option<(String, i64)>,
+    undo: Option<Undo>,
+}
+
+/// How something is undone: an entry at once, a decision on a page of its own.
+enum Undo {
+    Entry(String, i64),
+    Decision(String),
+}
+
+/// A product that the customer may like.
+struct Recommended {
+    product: String,
+    /// How many times more often than by chance.
+    lift: String,
+    because: String,
 }
 
 /// A cross-reference.
@@ -97,7 +116,10 @@ pub(super) async fn show(
 ) -> Response {
     match whole(&dashboard, &reader, &named, params).await {
         Ok(whole) => page(StatusCode::OK, &whole),
-        Err(refusal) => Frame::of(&dashboard, &reader).refusal(&refusal, ""),
+        Err(refusal) => {
+            let rest = reader.visitor.here.find('?').map_or("", |query| &reader.visitor.here[query..]);
+            Frame::of(&dashboard, &reader).refusal(&refusal, rest)
+        }
     }
 }
 
@@ -107,7 +129,7 @@ async fn whole(dashboard: &Dashboard, reader: &Reader, named: &str, mut params: 
     let flash = flash(dashboard, named, &mut params)?;
     let object_types = &api.settings.object_types;
     let writing = params.one("write")?.filter(|kind| is_kind(object_types, kind)).unwrap_or_else(|| "note".to_owned());
-    params.finish(&["type", "write", "did", "kind", "entry", "version"])?;
+    params.finish(&["type", "write", "did", "kind", "entry", "version", "decision", "waits"])?;
 
     let customer = customer::read(api, caller, named, &types).await?;
     let customer_id = customer.customer_id;
@@ -120,8 +142,11 @@ async fn whole(dashboard: &Dashboard, reader: &Reader, named: &str, mut params: 
     let shown = customer.timeline.items.iter().chain(&orders.items);
     let products = products(dashboard, reader, shown).await?;
     let keepable = lists::keepable(dashboard, reader).await?;
+    let (_, recommended) = recommendations::of(api, caller, named, RECOMMENDATIONS).await?;
+    let known = operator::known(dashboard, reader, customer_id).await?;
+    let merges = operator::merges(dashboard, customer_id, known.as_ref()).await?;
 
-    let drawing = Drawing { customer_id, products: &products, systems: &dashboard.systems, locale };
+    let drawing = Drawing { customer_id, products: &products, merges: &merges, systems: &dashboard.systems, locale };
     let of_kind = |kind: &str| {
         let wanted: Vec<Happened> = beside.items.iter().filter(|item| item.kind == kind).cloned().collect();
         drawing.days(&wanted).into_iter().flat_map(|day| day.items).collect()
@@ -159,6 +184,8 @@ async fn whole(dashboard: &Dashboard, reader: &Reader, named: &str, mut params: 
         filters: counts.filters(customer_id, &types, locale),
         days: drawing.days(&customer.timeline.items),
         older: customer.timeline.next_cursor.as_ref().map(|cursor| older_link(customer_id, &types, cursor)),
+        recommended: recommended.items.into_iter().map(|recommended| may_like(recommended, locale)).collect(),
+        operator: known.map(|known| operator::section(&customer, &known, locale)),
         email: customer.email.unwrap_or_default(),
         keeps_lists: !keepable.is_empty(),
         other_lists: keepable.into_iter().filter(|list| !customer.lists.contains(list)).collect(),
@@ -170,23 +197,38 @@ async fn whole(dashboard: &Dashboard, reader: &Reader, named: &str, mut params: 
 /// What the form that led here did.
 fn flash(dashboard: &Dashboard, named: &str, params: &mut Params) -> Result<Option<Flash>, Problem> {
     let (did, kind) = (params.one("did")?, params.one("kind")?.unwrap_or_default());
-    if did.as_deref() == Some("listed") {
-        return Ok(Some(Flash { text: "Lists changed.".to_owned(), undo: None }));
+    let (entry, version) = (params.one("entry")?, params.one("version")?);
+    let (decision, waits) = (params.one("decision")?, params.one("waits")?.is_some());
+    let later = if waits { " The profile follows as soon as somebody consolidates." } else { "" };
+    let did = did.as_deref().unwrap_or_default();
+    let plain = |text: &str| Some(Flash { text: format!("{text}{later}"), undo: None });
+    match did {
+        "listed" => return Ok(plain("Lists changed.")),
+        "edited" => return Ok(plain("Profile edited.")),
+        _ => {}
     }
-    let entry: Option<Uuid> = params.one("entry")?.and_then(|id| id.parse().ok());
-    let version: Option<i64> = params.one("version")?.and_then(|version| version.parse().ok());
-    let Some(done) =
-        did.as_deref().and_then(|did| ["added", "changed", "deleted", "undone"].into_iter().find(|done| *done == did))
-    else {
-        return Ok(None);
-    };
-    if !is_kind(&dashboard.api.settings.object_types, &kind) {
+    if let Some((text, undo)) = decide::flash(named, did, decision.as_deref()) {
+        return Ok(Some(Flash { text: format!("{text}{later}"), undo: undo.map(Undo::Decision) }));
+    }
+    let is_known = ["added", "changed", "deleted", "undone"].contains(&did);
+    if !is_known || !is_kind(&dashboard.api.settings.object_types, &kind) {
         return Ok(None);
     }
-    let text = if done == "undone" { "Last change undone.".to_owned() } else { format!("{} {done}.", label(&kind)) };
-    let undo = entry.zip(version).filter(|_| done == "changed" || done == "deleted");
-    let undo = undo.map(|(entry, version)| (format!("/customers/{named}/{}/{entry}/undo", segment(&kind)), version));
-    Ok(Some(Flash { text, undo }))
+    let text = if did == "undone" { "Last change undone.".to_owned() } else { format!("{} {did}.", label(&kind)) };
+    let entry: Option<Uuid> = entry.and_then(|id| id.parse().ok());
+    let version: Option<i64> = version.and_then(|version| version.parse().ok());
+    let undo = entry.zip(version).filter(|_| did == "changed" || did == "deleted");
+    let path = |entry| format!("/customers/{named}/{}/{entry}/undo", segment(&kind));
+    Ok(Some(Flash { text, undo: undo.map(|(entry, version)| Undo::Entry(path(entry), version)) }))
+}
+
+fn may_like(recommended: Recommendation, locale: &Locale) -> Recommended {
+    let Recommendation { name, product_id, because, lift, .. } = recommended;
+    Recommended {
+        product: name.unwrap_or(product_id),
+        lift: locale.number(&format!("{lift:.1}")),
+        because: because.name.unwrap_or(because.product_id),
+    }
 }
 
 fn systems(dashboard: &Dashboard, customer: &Customer, locale: &Locale) -> Vec<System> {
@@ -262,8 +304,10 @@ pub(super) async fn older(
             timeline::page(&dashboard.api, &reader.caller, &named.to_string(), of_timeline(named, query)?).await?;
         dashboard.api.audit.read(&reader.caller, "list_timeline", customer_id).await;
         let products = products(&dashboard, &reader, page.items.iter()).await?;
-        let drawing =
-            Drawing { customer_id, products: &products, systems: &dashboard.systems, locale: &reader.visitor.locale };
+        let known = operator::known(&dashboard, &reader, customer_id).await?;
+        let merges = operator::merges(&dashboard, customer_id, known.as_ref()).await?;
+        let (systems, locale) = (&dashboard.systems, &reader.visitor.locale);
+        let drawing = Drawing { customer_id, products: &products, merges: &merges, systems, locale };
         Ok(Older {
             frame: Frame::of(&dashboard, &reader),
             customer_id,

@@ -13,6 +13,7 @@ use super::frame::{Frame, details, page};
 use super::locale::{Locale, Moment};
 use super::profile;
 use super::systems::{Badge, Systems, counted, label};
+use super::views::{self, Tab};
 use super::visitor::Reader;
 use crate::api::customers::{self, Listed, MAX_FOUND};
 use crate::api::page::Page;
@@ -23,6 +24,11 @@ use crate::problem::Problem;
 #[template(path = "customers.html")]
 struct Customers {
     frame: Frame,
+    views: Vec<Tab>,
+    /// What can be saved as a view; nothing where it is all customers, or a view already.
+    savable: Option<String>,
+    /// The view that is looked at.
+    view: Option<String>,
     q: String,
     systems: Vec<Choice>,
     lists: Vec<String>,
@@ -79,27 +85,32 @@ struct Row {
 pub(super) async fn show(State(dashboard): State<Arc<Dashboard>>, reader: Reader) -> Response {
     let asked = Asked::of(&reader.visitor.here);
     let frame = Frame::of(&dashboard, &reader);
+    let views = match views::tabs(&dashboard, &reader, &asked).await {
+        Ok(views) => views,
+        Err(problem) => return frame.failure(&problem),
+    };
     let found = match asked.params() {
         Ok(params) => customers::page(&dashboard.api, &reader.caller, params).await,
         Err(problem) => Err(problem),
     };
+    let around = (frame, views);
     let bad_request = |problem: &Problem| problem.status == StatusCode::BAD_REQUEST;
     match found {
-        Ok(found) => page(StatusCode::OK, &drawn(&dashboard, &reader.visitor.locale, frame, &asked, found, None)),
+        Ok(found) => page(StatusCode::OK, &drawn(&dashboard, &reader.visitor.locale, around, &asked, found, None)),
         Err(problem) if bad_request(&problem) => {
             let nobody = Page { items: Vec::new(), next_cursor: None, total: None };
             let error = Some(details(&problem));
-            let drawn = drawn(&dashboard, &reader.visitor.locale, frame, &asked, nobody, error);
+            let drawn = drawn(&dashboard, &reader.visitor.locale, around, &asked, nobody, error);
             page(StatusCode::BAD_REQUEST, &drawn)
         }
-        Err(problem) => frame.failure(&problem),
+        Err(problem) => around.0.failure(&problem),
     }
 }
 
 fn drawn(
     dashboard: &Dashboard,
     locale: &Locale,
-    frame: Frame,
+    (frame, views): (Frame, Vec<Tab>),
     asked: &Asked,
     found: Page<Listed>,
     error: Option<String>,
@@ -113,7 +124,14 @@ fn drawn(
     });
     let next =
         found.next_cursor.as_ref().map(|cursor| asked.link(|name, _| name != "cursor", Some(("cursor", cursor))));
+    let view = views.iter().find(|view| view.is_current).map(|view| view.name.clone());
+    let kept = asked.kept();
+    let is_savable = frame.may_write() && view.is_none() && !kept.is_empty() && error.is_none();
+    let query = || form_urlencoded::Serializer::new(String::new()).extend_pairs(&kept).finish();
     Customers {
+        savable: is_savable.then(query),
+        view: view.filter(|_| frame.may_write()),
+        views,
         frame,
         q: asked.one("q").to_owned(),
         systems: systems
@@ -166,10 +184,10 @@ fn summary(locale: &Locale, asked: &Asked, found: &Page<Listed>) -> String {
 }
 
 /// What the query asks for: forms also send what nobody filled in.
-struct Asked(Vec<(String, String)>);
+pub(super) struct Asked(Vec<(String, String)>);
 
 impl Asked {
-    fn of(here: &str) -> Self {
+    pub(super) fn of(here: &str) -> Self {
         let query = here.split_once('?').map_or("", |(_, query)| query);
         let pairs = form_urlencoded::parse(query.as_bytes()).into_owned();
         Self(pairs.filter(|(_, value)| !value.trim().is_empty()).collect())
@@ -179,6 +197,21 @@ impl Asked {
     fn params(&self) -> Result<Params, Problem> {
         let count = (!self.one("q").is_empty()).then_some(("count", "true"));
         Params::read("/customers", self.link(|name, _| name != "count", count).trim_start_matches("/customers?"))
+    }
+
+    /// What a view keeps: not which page of it is looked at.
+    pub(super) fn kept(&self) -> Vec<(String, String)> {
+        let is_kept = |name: &str| !["cursor", "count", "limit"].contains(&name);
+        self.0.iter().filter(|(name, _)| is_kept(name)).cloned().collect()
+    }
+
+    /// Whether a view asks for the same, in whatever order.
+    pub(super) fn is_same(&self, view: &[(String, String)]) -> bool {
+        let sorted = |mut query: Vec<(String, String)>| {
+            query.sort();
+            query
+        };
+        sorted(self.kept()) == sorted(view.to_vec())
     }
 
     fn all(&self, name: &str) -> impl Iterator<Item = &str> {

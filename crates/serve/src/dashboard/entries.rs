@@ -7,7 +7,6 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use serde_json::{Map, Value};
-use sqlx::types::Uuid;
 
 use super::Dashboard;
 use super::frame::{Frame, details, page};
@@ -16,7 +15,7 @@ use super::systems::label;
 use super::timeline::segment;
 use super::visitor::{Fields, Posted, Reader};
 use crate::api::customer::Refusal;
-use crate::api::entries::{self, Content, Entry, IfMatch, Named, type_of};
+use crate::api::entries::{self, Content, Entry, IfMatch, Named, Step, type_of};
 use crate::keys::Role;
 use crate::problem::Problem;
 
@@ -209,7 +208,7 @@ pub(super) async fn change(State(dashboard): State<Arc<Dashboard>>, Path(of): Pa
     let sent = content(&kind, &posted.fields);
     let written = async {
         let content = Content::check(kind.clone(), sent.clone())?;
-        entries::write_over(api, caller, &of, content, &version(&posted.fields)).await
+        entries::take(api, caller, &of, &Step::Change(content), &version(&posted.fields)).await
     };
     let problem = match written.await {
         Ok(entry) => return done("changed", &of.0, &entry),
@@ -240,34 +239,25 @@ fn is_about_the_form(problem: &Problem) -> bool {
 }
 
 /// `POST /customers/{customer}/{kind}/{entry_id}/remove`
-pub(super) async fn remove(
-    State(dashboard): State<Arc<Dashboard>>,
-    Path(of): Path<(String, String, Uuid)>,
-    posted: Posted,
-) -> Response {
-    let removed = entries::take_away(&dashboard.api, &posted.reader.caller, &of, &version(&posted.fields)).await;
-    after(&dashboard, &posted, &of, "remove", removed.map(|entry| ("deleted", entry)))
+pub(super) async fn remove(State(dashboard): State<Arc<Dashboard>>, Path(of): Path<Named>, posted: Posted) -> Response {
+    take(&dashboard, &of, &posted, &Step::Remove, ("remove", "deleted")).await
 }
 
 /// `POST /customers/{customer}/{kind}/{entry_id}/undo`
-pub(super) async fn undo(
-    State(dashboard): State<Arc<Dashboard>>,
-    Path(of): Path<(String, String, Uuid)>,
-    posted: Posted,
-) -> Response {
-    let undone = entries::take_back(&dashboard.api, &posted.reader.caller, &of, &version(&posted.fields)).await;
-    after(&dashboard, &posted, &of, "undo", undone.map(|entry| ("undone", entry)))
+pub(super) async fn undo(State(dashboard): State<Arc<Dashboard>>, Path(of): Path<Named>, posted: Posted) -> Response {
+    take(&dashboard, &of, &posted, &Step::Undo, ("undo", "undone")).await
 }
 
-fn after(
+async fn take(
     dashboard: &Dashboard,
+    of: &Named,
     posted: &Posted,
-    (customer, segment, entry_id): &Named,
-    action: &str,
-    outcome: Result<(&'static str, Entry), Refusal>,
+    step: &Step,
+    (action, did): (&str, &str),
 ) -> Response {
-    match outcome {
-        Ok((did, entry)) => done(did, customer, &entry),
+    let (customer, segment, entry_id) = of;
+    match entries::take(&dashboard.api, &posted.reader.caller, of, step, &version(&posted.fields)).await {
+        Ok(entry) => done(did, customer, &entry),
         Err(refusal) => {
             Frame::of(dashboard, &posted.reader).refusal(&refusal, &format!("/{segment}/{entry_id}/{action}"))
         }

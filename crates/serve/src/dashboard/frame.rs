@@ -94,6 +94,7 @@ impl Frame {
         let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let (title, detail) = match status {
             StatusCode::NOT_FOUND => ("Not found", "There is no such page, or your key does not show it.".to_owned()),
+            StatusCode::PAYLOAD_TOO_LARGE => (said(problem.title, status), "What was sent is too large.".to_owned()),
             _ => (said(problem.title, status), details(problem)),
         };
         let mut response = page(status, &Failure { frame: self, title, detail });
@@ -117,7 +118,8 @@ impl Frame {
 
 fn said(title: &'static str, status: StatusCode) -> &'static str {
     match status {
-        StatusCode::SERVICE_UNAVAILABLE => "The database does not answer",
+        StatusCode::SERVICE_UNAVAILABLE => "No answer at the moment",
+        StatusCode::PAYLOAD_TOO_LARGE => "Too much at once",
         StatusCode::INTERNAL_SERVER_ERROR => "Something went wrong",
         StatusCode::FORBIDDEN => "Not allowed",
         StatusCode::TOO_MANY_REQUESTS => "Too many requests",

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Redirect, Response};
 
 use super::Dashboard;
 use super::frame::Frame;
 use super::visitor::{Posted, Reader};
-use crate::api::lists;
+use crate::api::{Api, Caller, lists};
 use crate::keys::Role;
 use crate::problem::Problem;
 
@@ -28,10 +29,7 @@ pub(super) async fn put(
     Path(customer): Path<String>,
     posted: Posted,
 ) -> Response {
-    let frame = Frame::of(&dashboard, &posted.reader);
-    let list = posted.fields.get("list").cloned().unwrap_or_default();
-    let of = Path((list, customer.clone()));
-    kept(frame, &customer, lists::put(State(dashboard.api.clone()), posted.reader.caller, of).await.err())
+    keep(&dashboard, customer, posted, lists::put).await
 }
 
 /// `POST /customers/{customer}/lists/remove`: takes the customer off a list.
@@ -40,15 +38,21 @@ pub(super) async fn take(
     Path(customer): Path<String>,
     posted: Posted,
 ) -> Response {
-    let frame = Frame::of(&dashboard, &posted.reader);
-    let list = posted.fields.get("list").cloned().unwrap_or_default();
-    let of = Path((list, customer.clone()));
-    kept(frame, &customer, lists::take(State(dashboard.api.clone()), posted.reader.caller, of).await.err())
+    keep(&dashboard, customer, posted, lists::take).await
 }
 
-fn kept(frame: Frame, customer: &str, problem: Option<Problem>) -> Response {
-    match problem {
-        None => Redirect::to(&format!("/customers/{customer}?did=listed#lists")).into_response(),
-        Some(problem) => frame.failure(&problem),
+/// Does what the API does with a list and a customer, and goes back to the customer.
+async fn keep<Kept: Future<Output = Result<StatusCode, Problem>>>(
+    dashboard: &Dashboard,
+    customer: String,
+    posted: Posted,
+    keep: impl FnOnce(State<Arc<Api>>, Caller, Path<(String, String)>) -> Kept,
+) -> Response {
+    let frame = Frame::of(dashboard, &posted.reader);
+    let back = format!("/customers/{customer}?did=listed#lists");
+    let list = posted.fields.get("list").cloned().unwrap_or_default();
+    match keep(State(dashboard.api.clone()), posted.reader.caller, Path((list, customer))).await {
+        Ok(_) => Redirect::to(&back).into_response(),
+        Err(problem) => frame.failure(&problem),
     }
 }

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use model::{Contributor, Explanation, Survivorship, Why};
+use model::{Contributor, Edit, Explanation, Survivorship, Why};
 use serde_json::Value;
 use sqlx::types::Uuid;
 
 use super::locale::{Locale, Moment};
 use super::systems::{Badge, Systems, label};
-use crate::api::customer::{Customer, Xref};
+use crate::api::customer::{Customer, Edited, Xref};
 
 const MAX_CODE_BYTES: usize = 3;
 
@@ -18,6 +18,8 @@ pub(super) struct Row {
     pub(super) lines: Vec<String>,
     /// Whence; unknown where the cross-reference is gone since.
     pub(super) from: Option<Source>,
+    /// Who wrote it in place of what the system says, and when.
+    pub(super) edited: Option<(String, Moment)>,
     pub(super) losing: Vec<Losing>,
 }
 
@@ -40,9 +42,10 @@ impl Row {
     /// The same in one line, for whoever points at it.
     pub(super) fn title(&self) -> String {
         let source = |from: &Source| format!("{} {}, {}", from.badge.system, from.external_id, from.at.text);
+        let edited = self.edited.iter().map(|(by, at)| format!("Edited by {by}, {}", at.text));
         let from = self.from.iter().map(|from| format!("From {}", source(from)));
         let losing = self.losing.iter().map(|lost| format!("{}: {}", source(&lost.from), lost.lines.join(", ")));
-        from.chain(losing).collect::<Vec<_>>().join(" · ")
+        edited.chain(from).chain(losing).collect::<Vec<_>>().join(" · ")
     }
 }
 
@@ -57,20 +60,20 @@ pub(super) fn external_id(xref: &Xref) -> String {
     text(&xref.external_id)
 }
 
-fn text(value: &Value) -> String {
+/// A value as it is shown.
+pub(super) fn text(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
 /// The rows of a customer's profile: the name, what comes in groups, then the rest.
 pub(super) fn rows(customer: &Customer, rules: &Survivorship, systems: &Systems, locale: &Locale) -> Vec<Row> {
     let said: Vec<Said<'_>> = customer.xrefs.iter().map(Said::of).collect();
-    let nothing = BTreeMap::new();
     let contributors = said.iter().map(|said| Contributor {
         system: &said.xref.system,
         external_id: &said.external_id,
         observed_at: said.xref.observed_at,
         attributes: &said.attributes,
-        edits: &nothing,
+        edits: &said.edits,
     });
     let explained = rules.explain(&contributors.collect::<Vec<_>>());
     let of = Of { customer, said: &said, explained, systems, locale };
@@ -82,13 +85,18 @@ struct Said<'a> {
     xref: &'a Xref,
     external_id: String,
     attributes: BTreeMap<String, Value>,
+    edits: BTreeMap<String, Edit>,
 }
 
 impl<'a> Said<'a> {
     fn of(xref: &'a Xref) -> Self {
         let attributes = xref.attributes.as_object().into_iter().flatten();
         let attributes = attributes.map(|(name, value)| (name.clone(), value.clone())).collect();
-        Self { xref, external_id: external_id(xref), attributes }
+        let edit = |(name, edited): (&String, &Edited)| {
+            let (value, replaced) = (edited.value.clone(), edited.replaced.clone());
+            (name.clone(), Edit { value, replaced })
+        };
+        Self { xref, external_id: external_id(xref), attributes, edits: xref.edits.iter().map(edit).collect() }
     }
 }
 
@@ -141,6 +149,10 @@ impl Of<'_> {
         Some(Row {
             label: group_label(set),
             losing: others.collect(),
+            edited: winner.and_then(|winner| {
+                let edited = set.iter().find_map(|name| winner.xref.edits.get(name))?;
+                Some((edited.by.clone(), self.locale.day(edited.at)))
+            }),
             from: winner.map(|winner| self.source(winner)),
             lines: winning,
         })
@@ -154,7 +166,7 @@ impl Of<'_> {
         }
     }
 
-    /// What decided between two; unknown where the rules have changed since, or an edit stands.
+    /// What decided between two; unknown where the rules have changed since.
     fn why(&self, name: &str, winner: &Said<'_>, loser: &Said<'_>) -> Option<String> {
         let is = |origin: &model::Origin, said: &Said<'_>| {
             origin.system == said.xref.system && origin.external_id == said.external_id
@@ -165,6 +177,7 @@ impl Of<'_> {
             Why::AttributeList | Why::Prefer => Some(format!("{winner} comes first in the rules.")),
             Why::Older => Some(format!("What {winner} says is newer.")),
             Why::Tie => Some(format!("{winner} comes first by its name and id.")),
+            Why::EditElsewhere => Some("An edit comes first.".to_owned()),
             _ => None,
         }
     }

@@ -7,6 +7,7 @@ use sqlx::types::{BigDecimal, Uuid};
 
 use super::locale::{Locale, Moment};
 use super::markdown;
+use super::operator::{Merge, Merges};
 use super::systems::{Badge, Systems, label};
 use crate::api::timeline::Happened;
 
@@ -31,6 +32,8 @@ pub(super) struct Item {
     /// What was there before, and what is there now.
     pub(super) change: Option<(String, String)>,
     pub(super) badge: Option<Badge>,
+    /// The page that takes it back.
+    pub(super) undo: Option<String>,
     /// An entry: where it is, and its version.
     pub(super) entry: Option<(String, i64)>,
 }
@@ -62,6 +65,8 @@ pub(super) type Products = HashMap<(String, String), String>;
 pub(super) struct Drawing<'a> {
     pub(super) customer_id: Uuid,
     pub(super) products: &'a Products,
+    /// Those that the reader may undo.
+    pub(super) merges: &'a Merges,
     pub(super) systems: &'a Systems,
     pub(super) locale: &'a Locale,
 }
@@ -117,6 +122,7 @@ impl Drawing<'_> {
             html: String::new(),
             change: None,
             badge: content.get("system").and_then(Value::as_str).map(|system| self.systems.badge(system)),
+            undo: None,
             entry: None,
         };
         match happened.kind.as_str() {
@@ -140,12 +146,12 @@ impl Drawing<'_> {
                 let icon = if said("type") == "call" { "call" } else { "mail" };
                 Item { icon, detail: detail.join(", "), title, ..plain }
             }
-            "change" => Self::change(content, plain),
+            "change" => self.change(content, plain),
             kind => self.entry(kind, happened, plain),
         }
     }
 
-    fn change(content: &Value, plain: Item) -> Item {
+    fn change(&self, content: &Value, plain: Item) -> Item {
         let said = |name| member(content, name);
         let cause = match said("cause").as_str() {
             "record" | "redirect" => String::new(),
@@ -153,7 +159,12 @@ impl Drawing<'_> {
         };
         let plain = Item { icon: "change", detail: cause, ..plain };
         if let Some(from) = content.get("from_customer_id") {
-            return Item { icon: "merge", title: format!("Merged with customer {}", shown(from)), ..plain };
+            let from = shown(from);
+            let merge = from.parse().ok().and_then(|from: Uuid| self.merges.get(&from));
+            let plain = Item { icon: "merge", title: format!("Merged with customer {from}"), ..plain };
+            let Some(Merge { from, by, undo }) = merge else { return plain };
+            let (title, detail) = (format!("Merged with {from}"), format!("By {by}"));
+            return Item { title, detail, undo: Some(undo.clone()), ..plain };
         }
         match content.get("attribute").and_then(Value::as_str) {
             Some(attribute) => {

@@ -42,7 +42,7 @@ pub(super) struct Visitor {
 }
 
 impl Visitor {
-    fn of(parts: &Parts) -> Self {
+    pub(super) fn of(parts: &Parts) -> Self {
         let header = |name| parts.headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
         let cookies = header(&COOKIE).unwrap_or_default().to_owned();
         let theme = cookie(&cookies, THEME).unwrap_or_default();

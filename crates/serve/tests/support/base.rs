@@ -101,6 +101,24 @@ impl Base {
         id
     }
 
+    /// What another system says of a customer.
+    pub(crate) async fn xref(&self, customer: Uuid, system: &str, external_id: &str, attributes: Value) {
+        sqlx::query(
+            "insert into customer360.xrefs
+                 (system, external_id, customer_id, match_key, email, external_id_json, attributes, position,
+                  observed_at, first_seen_at, last_seen_at)
+             select $1, $2, c.customer_id, c.match_key, c.email, to_jsonb($2::text), $3, '', now(), now(), now()
+             from customer360.customers c where c.customer_id = $4",
+        )
+        .bind(system)
+        .bind(external_id)
+        .bind(attributes)
+        .bind(customer)
+        .execute(&self.pool)
+        .await
+        .unwrap();
+    }
+
     /// An order with one line.
     pub(crate) async fn order(&self, customer: Uuid, order_id: &str, at: Option<&str>, product: &str) {
         sqlx::query(

@@ -48,6 +48,26 @@ impl<'a> Browser<'a> {
         self.post(path, &fields).await
     }
 
+    /// Sends the last form of a page as it stands, but for these fields.
+    pub(crate) async fn submit(&mut self, page: &Answer, changed: &[(&str, &str)]) -> Answer {
+        let form = page.content().rsplit("<form").next().unwrap();
+        let attribute = |text: &str, name: &str| {
+            let (_, rest) = text.split_once(&format!("{name}=\""))?;
+            Some(rest.split('"').next().unwrap().replace("&#38;", "&").replace("&#39;", "'"))
+        };
+        let inputs = form.split("<input ").skip(1).filter(|input| !input.contains("type=\"checkbox\""));
+        let mut fields: Vec<(String, String)> = inputs
+            .map(|input| {
+                let input = input.split('>').next().unwrap();
+                (attribute(input, "name").unwrap(), attribute(input, "value").unwrap_or_default())
+            })
+            .collect();
+        fields.retain(|(name, _)| !changed.iter().any(|(changed, _)| changed == name));
+        fields.extend(changed.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        let fields: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        self.post(&attribute(form, "action").unwrap(), &fields).await
+    }
+
     pub(crate) async fn send(&mut self, method: &str, path: &str, body: &str) -> Answer {
         let cookies: Vec<String> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let request = format!(
@@ -74,6 +94,12 @@ impl<'a> Browser<'a> {
 }
 
 impl Answer {
+    /// The page between its head and its foot.
+    pub(crate) fn content(&self) -> &str {
+        let content = self.body.split("<main").nth(1).unwrap_or_else(|| panic!("{self:?} is no page"));
+        content.split("</main>").next().unwrap()
+    }
+
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
     }

@@ -2,12 +2,14 @@
 
 pub(crate) mod base;
 pub(crate) mod browser;
+pub(crate) mod consolidating;
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use consolidate::Rules;
+use consolidate::erase::Orders;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 use model::{Guards, InstallationKey, Survivorship};
 use serde_json::Value;
@@ -44,18 +46,24 @@ fn settings(database: PgConnectOptions) -> serve::Settings {
         attributes: ["name", "phone", "address1", "city", "state", "loyaltyPoints"].map(str::to_owned).into(),
         systems: ["home_delivery", "loyalty", "online_store"].map(str::to_owned).into(),
         object_types: vec!["complaint".to_owned()],
-        rules: Rules {
-            survivorship: Survivorship {
-                prefer: ["home_delivery", "online_store", "loyalty"].map(str::to_owned).into(),
-                groups: vec![["address1", "city", "state"].map(str::to_owned).into()],
-                ..Survivorship::default()
-            },
-            guards: Guards::none(),
-            polled_sources: Vec::new(),
-        },
+        rules: rules(),
+        erased_orders: Orders::Delete,
         setup: setup(),
         // The readers of sources are not here; that the right letters are handed over is.
         retry: serve::Retry::new(async |ids| Ok(vec![format!("retried {ids:?}")])),
+    }
+}
+
+/// The rules of that installation. Three cross-references of one system are too many.
+pub(crate) fn rules() -> Rules {
+    Rules {
+        survivorship: Survivorship {
+            prefer: ["home_delivery", "online_store", "loyalty"].map(str::to_owned).into(),
+            groups: vec![["address1", "city", "state"].map(str::to_owned).into()],
+            ..Survivorship::default()
+        },
+        guards: Guards::new::<&str>(&[], 2).unwrap(),
+        polled_sources: Vec::new(),
     }
 }
 

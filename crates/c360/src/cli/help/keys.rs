@@ -3,8 +3,8 @@
 pub(in crate::cli) const KEYS: &str = "\
 Makes, lists and revokes the keys with which applications and people ask the API.
 
-A key has a role: a viewer reads; an agent also writes on customers; an operator also sees how all sources are and handles dead \
-letters, on the dashboard (`c360 customer` decides who is who). It may be limited to \
+A key has a role: a viewer reads; an agent also writes on customers; an operator also decides who is who, sees how all sources \
+are, and handles dead letters, on the dashboard. It may be limited to \
 some customers; Postgres itself keeps it from all others. Only digests of keys are stored.";
 pub(in crate::cli) const KEYS_END: &str = "\
 Examples:

@@ -4,12 +4,12 @@ use std::io::{IsTerminal, Write};
 
 use anyhow::anyhow;
 use consolidate::Key;
-use consolidate::erase::{self, Orders, Outcome, Receipt};
+use consolidate::erase::{self, Outcome, Receipt};
 use serde_json::json;
 
 use super::{Opened, with_exit};
 use crate::cli::customer::{Erase, Readmit};
-use crate::config::{Config, ErasureOrders};
+use crate::config::Config;
 use crate::exit::Exit;
 use status::words::count;
 
@@ -17,14 +17,10 @@ pub(super) async fn run(args: &Erase, config: Config) -> anyhow::Result<Exit> {
     if !args.yes && !args.dry_run && !std::io::stdin().is_terminal() {
         return Err(Exit::Usage.because(anyhow!("a person would be erased, and there is no way back: say --yes")));
     }
-    let orders = match config.erasure.orders {
-        ErasureOrders::Delete => Orders::Delete,
-        ErasureOrders::Anonymise => Orders::Anonymise,
-    };
     let mut opened = Opened::open(config).await?;
     let key = Key::parse(&args.whom.key);
     if args.dry_run || !args.yes {
-        let foreseen = attempt(&mut opened, &key, orders, true).await?;
+        let foreseen = attempt(&mut opened, &key, true).await?;
         let Outcome::Erased(receipt) = &foreseen else { return ended(args, &foreseen) };
         if args.dry_run {
             return ended(args, &foreseen);
@@ -34,12 +30,13 @@ pub(super) async fn run(args: &Erase, config: Config) -> anyhow::Result<Exit> {
             return Ok(Exit::Unexpected);
         }
     }
-    let outcome = attempt(&mut opened, &key, orders, false).await?;
+    let outcome = attempt(&mut opened, &key, false).await?;
     ended(args, &outcome)
 }
 
-async fn attempt(opened: &mut Opened, key: &Key, orders: Orders, dry_run: bool) -> anyhow::Result<Outcome> {
+async fn attempt(opened: &mut Opened, key: &Key, dry_run: bool) -> anyhow::Result<Outcome> {
     let (rules, seal) = (opened.installation.rules()?, opened.installation.seal());
+    let orders = opened.installation.erased_orders();
     erase::erase(&mut opened.connection, &rules, &seal, key, orders, dry_run).await.map_err(with_exit)
 }
 

@@ -190,7 +190,8 @@ impl World {
     /// Decides as a command does, without waiting for profiles.
     pub(crate) async fn request(&self, request: &Request) -> Result<(Done, Option<Decision>), consolidate::Error> {
         let mut connection = self.pool.acquire().await.unwrap();
-        decide::record(&mut connection, &self.rules, request, "test", Utc::now()).await
+        let recorded = decide::record(&mut connection, &self.rules, request, "test", Utc::now()).await?;
+        Ok((recorded.done, recorded.decision))
     }
 
     /// Empties all tables: a new world costs more.

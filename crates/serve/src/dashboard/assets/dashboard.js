@@ -12,7 +12,7 @@ document.cookie = `c360_zone=${zone}; path=/; max-age=31536000; samesite=strict`
 // What a form did is said once.
 const here = new URL(location);
 if (here.searchParams.has("did")) {
-  ["did", "kind", "entry", "version", "count"].forEach((name) => here.searchParams.delete(name));
+  ["did", "kind", "entry", "version", "count", "decision", "waits"].forEach((name) => here.searchParams.delete(name));
   history.replaceState(null, "", here);
 }
 
@@ -50,6 +50,7 @@ async function showResults() {
     said.replaceWith(summary);
     results.replaceChildren(...page.querySelector("#results").childNodes);
     summary.textContent = text;
+    one(".views").replaceChildren(...page.querySelector(".views").childNodes);
     history.replaceState(null, "", url);
     isCurrent = true;
   } catch (error) {
@@ -199,6 +200,7 @@ const single = {
   k: () => move(-1),
   x: () => document.activeElement.matches("#letters tbody input") && document.activeElement.click(),
   R: () => one('#letters [data-verb="Retry"]:enabled')?.click(),
+  e: () => one("#edit")?.click(),
   n: () => one("#write textarea, #write input:not([type=hidden])")?.focus(),
 };
 

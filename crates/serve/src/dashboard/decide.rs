@@ -1,0 +1,239 @@
+//! Decisions of operators, from the page of a customer: what would come of one, now and then, before it is made.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Redirect, Response};
+use consolidate::Key;
+use consolidate::decide::{Done, Request};
+use serde::Deserialize;
+use sqlx::types::Uuid;
+
+use super::Dashboard;
+use super::foreseen::{Table, table};
+use super::frame::{Frame, details, page};
+use super::profile;
+use super::visitor::{Fields, Posted, Reader};
+use crate::api::customer::{self, Customer, Refusal};
+use crate::api::decide;
+use crate::api::params::Params;
+use crate::problem::Problem;
+
+/// What can be decided, as it stands in paths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum What {
+    Merge,
+    Split,
+    Block,
+    Allow,
+    Undo,
+}
+
+/// What a decision is called on its page.
+struct Words {
+    /// Ends with a question mark.
+    title: String,
+    says: &'static str,
+    button: &'static str,
+    /// What the page of the customer says when it is done.
+    done: &'static str,
+}
+
+impl What {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Merge => "merge",
+            Self::Split => "split",
+            Self::Block => "block",
+            Self::Allow => "allow",
+            Self::Undo => "undo",
+        }
+    }
+
+    /// The field that says which; none where the customer says it all.
+    fn field(self) -> Option<&'static str> {
+        match self {
+            Self::Merge => Some("with"),
+            Self::Split => Some("xref"),
+            Self::Undo => Some("decision"),
+            Self::Allow => Some("key"),
+            Self::Block => None,
+        }
+    }
+
+    fn words(self, name: &str) -> Words {
+        let words = |title, says, button, done| Words { title, says, button, done };
+        match self {
+            Self::Merge => words(
+                format!("Merge into {name}?"),
+                "The other one’s records belong to this customer, now and later.",
+                "Merge customers",
+                "Customers merged.",
+            ),
+            Self::Split => words(
+                format!("Split {name}?"),
+                "The cross-reference has a customer of its own, whatever its email becomes.",
+                "Split off",
+                "Cross-reference split off.",
+            ),
+            Self::Block => words(
+                format!("Block the email of {name}?"),
+                "Whoever has this email belongs to no customer, now and later.",
+                "Block email",
+                "Email blocked.",
+            ),
+            Self::Allow => words(
+                format!("Let all in to {name}?"),
+                "The limit of cross-references of one system does not hold for this email any more.",
+                "Let all in",
+                "All are let in.",
+            ),
+            Self::Undo => words(
+                "Undo this decision?".to_owned(),
+                "It holds no more, for what is known and for whatever comes later.",
+                "Undo decision",
+                "Decision undone.",
+            ),
+        }
+    }
+
+    /// What is asked for; `None` where it has still to be said.
+    fn request(self, customer: &Customer, fields: &Fields) -> Option<Request> {
+        let this = Key::CustomerId(customer.customer_id);
+        let said = self.field().and_then(|field| fields.get(field)).filter(|said| !said.trim().is_empty());
+        match self {
+            Self::Merge => said.map(|other| Request::Merge(Key::parse(&[other.trim().to_owned()]), this)),
+            Self::Split => said
+                .filter(|xref| xrefs(customer).any(|known| known == **xref))
+                .map(|xref| Request::Split(Key::Word(xref.clone()))),
+            Self::Block => customer.email.clone().map(Request::Block),
+            Self::Allow => Some(Request::Allow(said.map_or(this, |key| Key::Word(key.clone())))),
+            Self::Undo => said.and_then(|number| number.parse().ok()).map(Request::Undo),
+        }
+    }
+}
+
+/// The cross-references of a customer, as one word each.
+fn xrefs(customer: &Customer) -> impl Iterator<Item = String> {
+    customer.xrefs.iter().map(|xref| format!("{}:{}", xref.system, profile::external_id(xref)))
+}
+
+#[derive(Template)]
+#[template(path = "decide.html")]
+struct Preview {
+    frame: Frame,
+    what: What,
+    customer_id: Uuid,
+    words: Words,
+    /// What is asked for: the name of its field, and what it says.
+    asked: Option<(&'static str, String)>,
+    xrefs: Vec<String>,
+    /// Why it cannot be.
+    error: Option<String>,
+    /// What would come of it; `None` before it is said what is asked for.
+    foreseen: Option<Vec<Table>>,
+    /// Whether it is so already.
+    is_so: bool,
+}
+
+impl Preview {
+    fn new(frame: Frame, what: What, customer: &Customer, fields: &Fields) -> Self {
+        let name = profile::name(&customer.profile, customer.email.as_deref(), customer.customer_id);
+        Self {
+            frame,
+            what,
+            customer_id: customer.customer_id,
+            words: what.words(&name),
+            asked: what.field().map(|field| (field, fields.get(field).cloned().unwrap_or_default())),
+            xrefs: xrefs(customer).collect(),
+            error: None,
+            foreseen: None,
+            is_so: false,
+        }
+    }
+}
+
+/// The customer whom an operator decides on.
+pub(super) async fn known(dashboard: &Dashboard, reader: &Reader, customer_id: Uuid) -> Result<Customer, Refusal> {
+    reader.caller.decides()?;
+    customer::read(&dashboard.api, &reader.caller, &customer_id.to_string(), &[]).await
+}
+
+/// `GET /customers/{customer}/decide/{what}`: what would come of it.
+pub(super) async fn show(
+    State(dashboard): State<Arc<Dashboard>>,
+    reader: Reader,
+    Path((customer_id, what)): Path<(Uuid, What)>,
+    mut params: Params,
+) -> Response {
+    let frame = Frame::of(&dashboard, &reader);
+    let customer = match known(&dashboard, &reader, customer_id).await {
+        Ok(customer) => customer,
+        Err(refusal) => return frame.refusal(&refusal, &format!("/decide/{}", what.word())),
+    };
+    let fields: Fields = params.rest().into_iter().collect();
+    let mut preview = Preview::new(frame, what, &customer, &fields);
+    let Some(request) = what.request(&customer, &fields) else { return page(StatusCode::OK, &preview) };
+    match decide::foresee(&dashboard.api, &reader.caller, &request).await {
+        Ok(outcome) => {
+            preview.is_so = outcome.done == Done::Nothing;
+            let changed = outcome.customers.iter().filter_map(|effect| table(effect, &reader.visitor.locale));
+            preview.foreseen = Some(changed.collect());
+            page(StatusCode::OK, &preview)
+        }
+        Err(problem) => refused(preview, &problem),
+    }
+}
+
+/// The page again, with what stands in the way.
+fn refused(mut preview: Preview, problem: &Problem) -> Response {
+    if problem.status != StatusCode::UNPROCESSABLE_ENTITY {
+        return preview.frame.failure(problem);
+    }
+    preview.error = Some(details(problem));
+    page(StatusCode::UNPROCESSABLE_ENTITY, &preview)
+}
+
+/// `POST /customers/{customer}/decide/{what}`: decides, and goes back to the customer.
+pub(super) async fn make(
+    State(dashboard): State<Arc<Dashboard>>,
+    Path((customer_id, what)): Path<(Uuid, What)>,
+    posted: Posted,
+) -> Response {
+    let (reader, fields) = (&posted.reader, &posted.fields);
+    let frame = Frame::of(&dashboard, reader);
+    let customer = match known(&dashboard, reader, customer_id).await {
+        Ok(customer) => customer,
+        Err(refusal) => return frame.refusal(&refusal, &format!("/decide/{}", what.word())),
+    };
+    let preview = Preview::new(frame, what, &customer, fields);
+    let Some(request) = what.request(&customer, fields) else { return page(StatusCode::OK, &preview) };
+    match decide::carry_out(&dashboard.api, &reader.caller, &request).await {
+        Ok((recorded, has_followed)) => {
+            let decision = recorded.decision.map(|decision| decision.decision_id.to_string()).unwrap_or_default();
+            let query = form_urlencoded::Serializer::new(String::new())
+                .extend_pairs([("did", what.word()), ("decision", &decision)])
+                .extend_pairs((!has_followed).then_some(("waits", "1")))
+                .finish();
+            Redirect::to(&format!("/customers/{customer_id}?{query}")).into_response()
+        }
+        Err(problem) => refused(preview, &problem),
+    }
+}
+
+/// What the page of the customer says of a decision that was just made, and where it is undone.
+pub(super) fn flash(customer: &str, did: &str, decision: Option<&str>) -> Option<(&'static str, Option<String>)> {
+    let what = [What::Merge, What::Split, What::Block, What::Allow, What::Undo];
+    let what = what.into_iter().find(|what| what.word() == did)?;
+    let decision: Option<i64> = decision.and_then(|decision| decision.parse().ok());
+    let undo = decision.filter(|_| what != What::Undo).map(|decision| undo_link(customer, decision));
+    Some((what.words("").done, undo))
+}
+
+/// The page that undoes a decision.
+pub(super) fn undo_link(customer: &str, decision_id: i64) -> String {
+    format!("/customers/{customer}/decide/undo?decision={decision_id}")
+}

@@ -552,7 +552,8 @@ async fn what_layers_refuse_is_a_page_for_a_browser_and_a_problem_for_everybody_
     let server = crate::support::server_without_database().await;
     let html = "accept: text/html,application/xhtml+xml;q=0.9,*/*;q=0.8\r\n";
     let ask = async |what: &str, headers: &str, length: usize| {
-        let head = format!("{what} HTTP/1.1\r\nhost: c360\r\nconnection: close\r\n{headers}content-length: {length}\r\n");
+        let head =
+            format!("{what} HTTP/1.1\r\nhost: c360\r\nconnection: close\r\n{headers}content-length: {length}\r\n");
         server.send(format!("{head}content-type: application/x-www-form-urlencoded\r\n\r\n").as_bytes()).await
     };
     let nul = "GET /sign-in?a=%00";

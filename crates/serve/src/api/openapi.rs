@@ -14,7 +14,8 @@ use utoipa_axum::router::OpenApiRouter;
 use super::Api;
 use crate::problem::Problem;
 
-const ABOUT: &str = "Golden customer records. A key goes into the header `Authorization: Bearer c360_...`; `c360 keys add` makes one.
+const ABOUT: &str =
+    "Golden customer records. A key goes into the header `Authorization: Bearer c360_...`; `c360 keys add` makes one.
 
 Every error is a problem of RFC 9457, `application/problem+json`, which says what is wrong and what to do:
 

@@ -10,7 +10,9 @@ const { chromium } = need("playwright-core");
 const axeSource = readFileSync(need.resolve("axe-core/axe.min.js"), "utf8");
 
 const { C360_URL: url, C360_KEY: key, C360_PICTURES: pictures } = process.env;
+const people = process.env.C360_PEOPLE.split(",");
 const MATTHEW = "Matthew Groves";
+const MATTHEWS = "/customers/matthew.groves@couchbase.com";
 const SIZES = { desktop: { width: 1360, height: 900 }, phone: { width: 390, height: 844 } };
 
 const browser = await chromium.launch({
@@ -41,19 +43,6 @@ async function signIn(page) {
 const picture = (page, name, fullPage = false) => page.screenshot({ path: `${pictures}/${name}.png`, fullPage });
 
 // What axe-core finds on a page, and whether it scrolls sideways; leaves a picture.
-const judgeOf = (page, colorScheme, size, viewport) => async (name) => {
-  await page.evaluate(axeSource);
-  const { violations } = await page.evaluate(() => axe.run());
-  const found = violations.map(({ id, help, nodes }) => `${id}: ${help}\n${nodes.map(({ html }) => html).join("\n")}`);
-  assert.deepEqual(found, [], `${name} in ${colorScheme} on a ${size}`);
-  for (const width of [320, viewport.width]) {
-    await page.setViewportSize({ width, height: viewport.height });
-    const over = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
-    assert(over <= 0, `${name} scrolls sideways by ${over} px at ${width} px`);
-  }
-  await picture(page, `${name}-${size}-${colorScheme}`, true);
-};
-
 async function notes(page, submit) {
   await submit("Note", "Order 3 arrived broken. **Wants a new one** by Tuesday.");
   await page.getByRole("status").filter({ hasText: "Note added." }).waitFor();
@@ -72,6 +61,83 @@ async function notes(page, submit) {
   await page.getByText("Last change undone.").waitFor();
   await page.getByText("Sent a new one.").waitFor();
 }
+
+// An agent edits a profile and takes the edit back, and keeps a search as a view.
+async function editAndSave(page) {
+  await page.goto(MATTHEWS);
+  await page.getByRole("link", { name: "Edit profile" }).click();
+  await page.getByLabel("Phone", { exact: true }).fill("+1 603 555 0100");
+  await page.getByRole("button", { name: "Save profile" }).click();
+  await page.getByText("Profile edited.").waitFor();
+  await page.locator(".row summary", { hasText: "+1 603 555 0100" }).click();
+  await page.getByText("Edited by Dana Reyes").waitFor();
+  await page.getByText("Because they bought").first().waitFor();
+  await page.getByRole("link", { name: "Edit profile" }).click();
+  await page.getByLabel("Take the edit of Phone back").check();
+  await page.getByRole("button", { name: "Save profile" }).click();
+  await page.getByText("Profile edited.").waitFor();
+  assert.equal(await page.locator(".row", { hasText: "+1 603 555 0100" }).count(), 0);
+
+  await page.goto("/customers?state=NH");
+  await page.getByText("Save as view").click();
+  await page.getByLabel("Name of the view").fill("New Hampshire");
+  await page.getByRole("button", { name: "Save view" }).click();
+  await page.goto("/customers");
+  const views = page.getByRole("navigation", { name: "Saved views" });
+  await views.getByRole("link", { name: "New Hampshire" }).click();
+  assert.equal(new URL(page.url()).search, "?state=NH");
+  await page.getByRole("button", { name: "Remove view New Hampshire" }).click();
+  await page.waitForURL("**/customers");
+  assert.equal(await views.getByRole("link").count(), 1);
+}
+
+// Brings the preview of a merge of somebody into the reference customer.
+async function lookAtMerge(page, email) {
+  await page.goto(MATTHEWS);
+  await page.getByRole("link", { name: "Merge…" }).click();
+  await page.getByLabel("The other customer").fill(email);
+  await page.getByRole("button", { name: "Show what would come of it" }).click();
+  await page.getByRole("columnheader", { name: "Then" }).first().waitFor();
+}
+
+async function decide(page) {
+  const [merged, erased] = people;
+  await lookAtMerge(page, merged);
+  await picture(page, "merge");
+  await page.getByRole("button", { name: "Merge customers" }).click();
+  await page.getByText("Customers merged.").waitFor();
+  await page.getByText(`Merged with ${merged}`).waitFor();
+  await page.getByRole("status").getByRole("link", { name: "Undo" }).click();
+  await page.getByRole("button", { name: "Undo decision" }).click();
+  await page.getByText("Decision undone.").waitFor();
+  assert.equal(await page.getByText(`Merged with ${merged}`).count(), 0);
+
+  await page.goto(`/customers/${erased}`);
+  const whom = page.url();
+  await page.getByRole("link", { name: "Erase…" }).click();
+  await page.getByLabel("To erase, type the email").fill(merged);
+  await page.getByRole("button", { name: "Erase for good" }).click();
+  await page.getByText("Nothing is erased").waitFor();
+  await page.getByLabel("To erase, type the email").fill(erased);
+  await page.getByRole("button", { name: "Erase for good" }).click();
+  await page.getByRole("heading", { level: 1, name: "Erased" }).waitFor();
+  await page.goto(whom);
+  await page.getByRole("heading", { level: 1, name: "Not found" }).waitFor();
+}
+
+// Lets axe-core judge a page, looks whether it scrolls sideways, and takes a picture.
+const judging = (page, colorScheme, size, viewport) => async (name) => {
+  await page.evaluate(axeSource);
+  const { violations } = await page.evaluate(() => axe.run());
+  const found = violations.map(({ id, help, nodes }) => `${id}: ${help}\n${nodes.map(({ html }) => html).join("\n")}`);
+  assert.deepEqual(found, [], `${name} in ${colorScheme} on a ${size}`);
+  for (const width of [320, viewport.width]) {
+    await page.setViewportSize({ width, height: viewport.height });
+    const over = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+    assert(over <= 0, `${name} scrolls sideways by ${over} px at ${width} px`);
+  }
+  await picture(page, `${name}-${size}-${colorScheme}`, true);
+};
 
 const journeys = {
   async agent() {
@@ -105,6 +171,11 @@ const journeys = {
     await page.locator("#older").scrollIntoViewIfNeeded();
     await page.waitForFunction((count) => document.querySelectorAll(".day li").length > count, before);
 
+    await page.keyboard.press("e");
+    await page.getByRole("heading", { level: 1, name: `Edit ${MATTHEW}` }).waitFor();
+    await editAndSave(page);
+
+    await page.goto(MATTHEWS);
     await page.keyboard.press("?");
     await page.getByRole("dialog").waitFor();
     await page.keyboard.press("Escape");
@@ -147,6 +218,7 @@ const journeys = {
     }
     await page.getByRole("link", { name: "Show older" }).click();
     await page.getByRole("heading", { level: 1, name: "Timeline" }).waitFor();
+    await editAndSave(page);
     await page.goto("/customers?state=NH");
     await page.getByRole("link", { name: /^Without State/ }).click();
     await page.getByRole("link", { name: "Next 50" }).click();
@@ -156,6 +228,20 @@ const journeys = {
     await page.getByRole("button", { name: "Sign out" }).click();
     await page.waitForURL("**/sign-in");
     assert.deepEqual(wrong, []);
+  },
+
+  async decisions() {
+    const { page, wrong } = await open();
+    await signIn(page);
+    await decide(page);
+    assert.deepEqual(wrong.filter((what) => !/status of 4/.test(what)), []);
+  },
+
+  async "decisions-without-script"() {
+    const { page, wrong } = await open({ javaScriptEnabled: false });
+    await signIn(page);
+    await decide(page);
+    assert.deepEqual(wrong.filter((what) => !/status of 4/.test(what)), []);
   },
 
   async operator() {
@@ -242,7 +328,7 @@ const journeys = {
     for (const colorScheme of ["light", "dark"]) {
       for (const [size, viewport] of Object.entries(SIZES)) {
         const { page, wrong } = await open({ colorScheme, viewport });
-        const judge = judgeOf(page, colorScheme, size, viewport);
+        const judge = judging(page, colorScheme, size, viewport);
         await signIn(page);
         await page.goto("/operations");
         await page.getByText("Live", { exact: true }).waitFor();
@@ -265,7 +351,7 @@ const journeys = {
     for (const colorScheme of ["light", "dark"]) {
       for (const [size, viewport] of Object.entries(SIZES)) {
         const { page, wrong } = await open({ colorScheme, viewport });
-        const judge = judgeOf(page, colorScheme, size, viewport);
+        const judge = judging(page, colorScheme, size, viewport);
         await page.goto("/sign-in");
         await judge("sign-in");
         await page.getByLabel("Access key").fill("c360_wrong");
@@ -284,6 +370,15 @@ const journeys = {
         await page.keyboard.press("Escape");
         await page.goto("/customers?q=mathew+grov&state=NH&state=VT&state=ME");
         await judge("customers-filtered");
+        await page.getByText("Save as view").click();
+        await judge("view-saved");
+        await page.getByLabel("Name of the view").fill("New England");
+        await page.getByRole("button", { name: "Save view" }).click();
+        await judge("customers-view");
+        await page.getByRole("button", { name: "Remove view New England" }).click();
+        await page.waitForURL("**/customers");
+        await page.getByRole("link", { name: "API" }).click();
+        await judge("docs");
         await page.goto("/insights");
         await page.getByRole("heading", { level: 2, name: "New customers" }).waitFor();
         await judge("insights");
@@ -295,6 +390,18 @@ const journeys = {
         await page.locator(".row summary", { hasText: "+" }).first().click();
         await judge("customer");
         const customer = page.url();
+        await page.getByRole("link", { name: "Edit profile" }).click();
+        await page.getByLabel("Phone", { exact: true }).fill("x".repeat(2001));
+        await page.getByRole("button", { name: "Save profile" }).click();
+        await page.getByText("Write text of at most 2000 characters").waitFor();
+        await judge("edit-refused");
+        await page.getByLabel("Phone", { exact: true }).fill("+1 603 555 0100");
+        await page.getByRole("button", { name: "Save profile" }).click();
+        await page.getByText("Profile edited.").waitFor();
+        await page.getByRole("link", { name: "Edit profile" }).click();
+        await judge("edit");
+        await page.getByLabel("Take the edit of Phone back").check();
+        await page.getByRole("button", { name: "Save profile" }).click();
         await page.goto(`${customer}?write=contact&type=interaction`);
         await judge("customer-contact");
         await page.getByLabel("Contact", { exact: true }).fill("x".repeat(501));
@@ -309,6 +416,55 @@ const journeys = {
         await judge("contact-edited");
         await page.goto(`${url}/customers/00000000-0000-0000-0000-000000000000`);
         await judge("not-found");
+        await page.context().close();
+        assert.deepEqual(wrong.filter((what) => !/status of 4/.test(what)), []);
+      }
+    }
+  },
+
+  async "look-at-decisions"() {
+    let nobodyYet = 2;
+    for (const colorScheme of ["light", "dark"]) {
+      for (const [size, viewport] of Object.entries(SIZES)) {
+        const { page, wrong } = await open({ colorScheme, viewport });
+        const judge = judging(page, colorScheme, size, viewport);
+        const [merged, erased] = people.slice(nobodyYet);
+        nobodyYet += 2;
+        await signIn(page);
+        await page.goto(MATTHEWS);
+        await page.getByRole("link", { name: "Merge…" }).click();
+        await judge("merge-whom");
+        await page.getByLabel("The other customer").fill("nobody@x.example");
+        await page.getByRole("button", { name: "Show what would come of it" }).click();
+        await page.getByText("This cannot be").waitFor();
+        await judge("merge-refused");
+        await lookAtMerge(page, merged);
+        await judge("merge-preview");
+        await page.getByRole("button", { name: "Merge customers" }).click();
+        await page.getByText("Customers merged.").waitFor();
+        await judge("merged");
+        await page.getByRole("link", { name: "Split…" }).click();
+        await judge("split-which");
+        await page.getByRole("radio").last().check();
+        await page.getByRole("button", { name: "Show what would come of it" }).click();
+        await page.getByRole("button", { name: "Split off" }).waitFor();
+        await judge("split-preview");
+        await page.goto(MATTHEWS);
+        await page.getByRole("link", { name: /^Undo: .* merged into/ }).click();
+        await judge("undo-preview");
+        await page.getByRole("button", { name: "Undo decision" }).click();
+        await page.getByText("Decision undone.").waitFor();
+        await page.goto(`/customers/${erased}`);
+        await page.getByRole("link", { name: "Erase…" }).click();
+        await judge("erase");
+        await page.getByLabel("To erase, type the email").fill("nobody@x.example");
+        await page.getByRole("button", { name: "Erase for good" }).click();
+        await page.getByText("Nothing is erased").waitFor();
+        await judge("erase-refused");
+        await page.getByLabel("To erase, type the email").fill(erased);
+        await page.getByRole("button", { name: "Erase for good" }).click();
+        await page.getByRole("heading", { level: 1, name: "Erased" }).waitFor();
+        await judge("erased");
         await page.context().close();
         assert.deepEqual(wrong.filter((what) => !/status of 4/.test(what)), []);
       }

@@ -36,6 +36,11 @@ async fn a_note_is_added_changed_removed_and_each_of_it_undone() {
         entry["history"].as_array().unwrap().iter().map(|was| &was["content"]["text"]).collect();
     assert_eq!(versions, ["one", "two", "two", "two"]);
     assert_eq!(entry["version"], 5);
+    let other = base.server.request(&key, &format!("POST {notes}"), "", r#"{"text": "three"}"#).await.json();
+    let other = format!("{notes}/{}", other["entry_id"].as_str().unwrap());
+    base.server.request(&key, &format!("PUT {other}"), "", r#"{"text": "four"}"#).await;
+    let back = base.server.request(&key, &format!("POST {other}/undo"), "", "").await.json();
+    assert_eq!(back["content"], json!({"text": "three"}));
 }
 
 #[tokio::test]

@@ -1,5 +1,5 @@
-//! The dashboard in a real Chromium: what an agent does in a day and an operator in a night, with and without
-//! JavaScript, and what axe-core finds.
+//! The dashboard in a real Chromium: what agents and operators do in a day and in a night, with and without JavaScript, and
+//! what axe-core finds.
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
@@ -15,6 +15,21 @@ async fn an_agent_finds_a_customer_and_keeps_notes_with_the_keyboard() {
 #[tokio::test]
 async fn an_agent_does_the_same_without_javascript() {
     World::new().await.travel("agent-without-script", "agent");
+}
+
+#[tokio::test]
+async fn an_operator_merges_two_customers_undoes_it_and_erases_one() {
+    World::new().await.travel("decisions", "operator");
+}
+
+#[tokio::test]
+async fn an_operator_does_the_same_without_javascript() {
+    World::new().await.travel("decisions-without-script", "operator");
+}
+
+#[tokio::test]
+async fn axe_finds_nothing_on_the_pages_of_decisions() {
+    World::new().await.travel("look-at-decisions", "operator");
 }
 
 #[tokio::test]

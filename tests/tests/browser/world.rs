@@ -75,15 +75,16 @@ attributes = { name = "name" }
 
 impl World {
     pub(crate) async fn new() -> Self {
-        Self::after(async |_, _| {}).await
+        Self::after(async |_, _| {}, "run").await
     }
 
-    /// One after a night in which files were bad and sources failed; by now somebody has mended the configuration of one.
+    /// One after a night in which files were bad and sources failed; by now somebody has mended the configuration of one. Nobody
+    /// reads the sources, so what is wrong stays.
     pub(crate) async fn after_a_bad_night() -> Self {
-        Self::after(bad_night).await
+        Self::after(bad_night, "serve").await
     }
 
-    async fn after(happens: impl AsyncFnOnce(&Installation, &PgPool)) -> Self {
+    async fn after(happens: impl AsyncFnOnce(&Installation, &PgPool), command: &str) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let database = embedded_postgres::test::database().await;
         let listen = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
@@ -96,8 +97,9 @@ impl World {
         assert!(caught_up.status.success(), "{}", String::from_utf8_lossy(&caught_up.stderr));
         let pool = database.pool().await;
         buy_and_talk(&pool).await;
+        consolidate::count_pairs(&database.url.parse().unwrap()).await.unwrap();
         happens(&installation, &pool).await;
-        let served = installation.start(&["serve"], "c360.log").unwrap();
+        let served = installation.start(&[command], "c360.log").unwrap();
         let url = format!("http://{listen}");
         let deadline = Instant::now() + PATIENCE;
         while !reqwest::get(format!("{url}/readyz")).await.is_ok_and(|answer| answer.status().is_success()) {
@@ -120,6 +122,10 @@ impl World {
             .env("C360_URL", &self.url)
             .env("C360_KEY", String::from_utf8(key.stdout).unwrap().trim())
             .env("C360_MODULES", String::from_utf8(modules.stdout).unwrap().trim())
+            .env(
+                "C360_PEOPLE",
+                people::all()[1..21].iter().map(|person| person.email.as_str()).collect::<Vec<_>>().join(","),
+            )
             .env("C360_PICTURES", pictures())
             .output()
             .unwrap();
@@ -209,13 +215,14 @@ fn drop_files(home: &Path) {
     }
 }
 
-/// Orders, products and emails of the reference customer, over years.
+/// Orders, products and emails of the reference customer, over years, and what others bought.
 async fn buy_and_talk(pool: &PgPool) {
     sqlx::raw_sql(
         "insert into customer360.products (system, product_id, name, attributes, position)
          select 'online_store', n::text, name, '{}', ''
          from unnest(array['Cast-iron skillet, 26 cm', 'Salt cellar, large', 'Linen apron, slate', 'Oak serving board, 40 cm',
-                           'Stoneware ramekins, set of 4']) with ordinality as p (name, n);
+                           'Stoneware ramekins, set of 4', 'Stoneware baking dish, 30 cm', 'Skillet lid, 26 cm'])
+              with ordinality as p (name, n);
          insert into customer360.orders
              (system, order_id, customer_id, purchased_at, purchased_at_text, total, document, position)
          select 'online_store', (120 - 7 * n)::text, c.customer_id, now() - interval '1 day' * (n * n + 2), null, 5 * 21.75 + n * 12,
@@ -224,6 +231,23 @@ async fn buy_and_talk(pool: &PgPool) {
          insert into customer360.order_lines (system, order_id, line_no, product_id, quantity, unit_price)
          select 'online_store', (120 - 7 * n)::text, l, ((n + l) % 5 + 1)::text, l, 21.75 * l + 12 * n * (2 - l)
          from generate_series(1, 14) n, generate_series(1, 2) l;
+         with others as (
+             select customer_id, row_number() over (order by email) as n from customer360.customers
+             where email <> 'matthew.groves@couchbase.com' and deleted_at is null
+             limit 24
+         ),
+         orders as (
+             insert into customer360.orders
+                 (system, order_id, customer_id, purchased_at, purchased_at_text, total, document, position)
+             select 'online_store', (1000 + n)::text, customer_id, now() - interval '1 day' * n, null, 60, '{}', ''
+             from others
+         )
+         insert into customer360.order_lines (system, order_id, line_no, product_id, quantity, unit_price)
+         select 'online_store', (1000 + o.n)::text, l.line_no, l.product_id, 1, 30
+         from others o
+         cross join lateral (values (1, (o.n % 5 + 1)::text),
+                                    (2, case when o.n % 5 = 4 then '6' when o.n % 5 = 0 then '7' else '2' end))
+             as l (line_no, product_id);
          insert into customer360.interactions
              (system, interaction_id, thread_id, type, status, at, subject, attributes, position)
          select 'support_mail', n::text, 't-881' || n / 3, case n % 4 when 0 then 'call' else 'email' end,

@@ -68,8 +68,8 @@ impl What {
         let words = |title, says, button, done| Words { title, says, button, done };
         match self {
             Self::Merge => words(
-                format!("Merge into {name}?"),
-                "The other one’s records belong to this customer, now and later.",
+                format!("Merge somebody into {name}?"),
+                "Records of the other one belong to this customer, now and later. The other one’s page leads here.",
                 "Merge customers",
                 "Customers merged.",
             ),

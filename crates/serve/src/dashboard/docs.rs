@@ -57,10 +57,14 @@ struct Answer {
     kind: Option<Kind>,
 }
 
-/// A type in words, and the shapes that it names.
-struct Kind {
+/// A type in words.
+struct Kind(Vec<Word>);
+
+/// Some words, or the name of a shape.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Word {
     text: String,
-    shapes: Vec<String>,
+    is_shape: bool,
 }
 
 /// A JSON object that bodies and answers are made of.
@@ -149,41 +153,33 @@ fn shape(name: &str, schema: &Value) -> Shape {
 
 /// A schema in words.
 fn kind(schema: &Value) -> Kind {
-    let several = |schemas: &Value, joined: &str| {
-        let kinds: Vec<Kind> = schemas.as_array().into_iter().flatten().map(kind).collect();
-        let texts: Vec<String> = kinds.iter().map(|kind| kind.text.clone()).collect();
-        Kind { text: texts.join(joined), shapes: kinds.into_iter().flat_map(|kind| kind.shapes).collect() }
-    };
+    let word = |text: &str, is_shape| Word { text: text.to_owned(), is_shape };
     if let Some(reference) = schema["$ref"].as_str() {
-        let name = reference.rsplit('/').next().unwrap_or_default().to_owned();
-        return Kind { text: name.clone(), shapes: vec![name] };
+        return Kind(vec![word(reference.rsplit('/').next().unwrap_or_default(), true)]);
     }
-    for (key, joined) in [("oneOf", " or "), ("anyOf", " or "), ("allOf", " and ")] {
-        if schema.get(key).is_some() {
-            return several(&schema[key], joined);
+    let joined = |kinds: Vec<Kind>, by: &str| {
+        let kinds: Vec<Vec<Word>> = kinds.into_iter().map(|kind| kind.0).collect();
+        Kind(kinds.join(&word(by, false)))
+    };
+    for (key, by) in [("oneOf", " or "), ("anyOf", " or "), ("allOf", " and ")] {
+        if let Some(schemas) = schema[key].as_array() {
+            return joined(schemas.iter().map(kind).collect(), by);
         }
     }
-    let types = match &schema["type"] {
-        Value::Array(types) => types.iter().map(text).collect(),
-        Value::String(one) => vec![one.clone()],
-        _ => vec!["any value".to_owned()],
-    };
-    let mut shapes = Vec::new();
-    let mut inner = |schema: &Value| {
-        let Kind { text, shapes: inner } = kind(schema);
-        shapes.extend(inner);
-        text
-    };
-    let named = types.into_iter().map(|name| match (name.as_str(), schema["format"].as_str()) {
-        ("array", _) => format!("list of {}", inner(&schema["items"])),
+    let of = |what: &str, inner: &Value| Kind([word(what, false)].into_iter().chain(kind(inner).0).collect());
+    let named = |name: &Value| match (name.as_str().unwrap_or_default(), schema["format"].as_str()) {
+        ("array", _) => of("list of ", &schema["items"]),
         ("object", _) if schema["additionalProperties"].is_object() => {
-            format!("object of {}", inner(&schema["additionalProperties"]))
+            of("object of ", &schema["additionalProperties"])
         }
-        ("string", Some(format)) => format.to_owned(),
-        _ => name,
-    });
-    let text = named.collect::<Vec<_>>().join(" or ");
-    Kind { text, shapes }
+        ("string", Some(format)) => Kind(vec![word(format, false)]),
+        (name, _) => Kind(vec![word(name, false)]),
+    };
+    match &schema["type"] {
+        Value::Array(types) => joined(types.iter().map(named).collect(), " or "),
+        Value::Null => Kind(vec![word("any value", false)]),
+        one => named(one),
+    }
 }
 
 /// What a body may be: the example of the operation, or those of the members of its shape.
@@ -239,21 +235,21 @@ mod tests {
 
     #[test]
     fn schemas_are_said_in_words_with_the_shapes_that_they_name() {
-        for (schema, said, shapes) in [
-            (json!({"type": "string"}), "string", vec![]),
-            (json!({"type": "string", "format": "uuid"}), "uuid", vec![]),
-            (json!({"type": ["string", "null"], "format": "date-time"}), "date-time or null", vec![]),
-            (json!({"type": "array", "items": {"$ref": "#/components/schemas/Xref"}}), "list of Xref", vec!["Xref"]),
-            (json!({"oneOf": [{"type": "null"}, {"$ref": "#/components/schemas/Page"}]}), "null or Page", vec!["Page"]),
+        for (schema, said) in [
+            (json!({"type": "string"}), "string"),
+            (json!({"type": "string", "format": "uuid"}), "uuid"),
+            (json!({"type": ["string", "null"], "format": "date-time"}), "date-time or null"),
+            (json!({"type": "array", "items": {"$ref": "#/components/schemas/Xref"}}), "list of <Xref>"),
+            (json!({"oneOf": [{"type": "null"}, {"$ref": "#/components/schemas/Page"}]}), "null or <Page>"),
             (
                 json!({"type": "object", "additionalProperties": {"$ref": "#/components/schemas/Origin"}}),
-                "object of Origin",
-                vec!["Origin"],
+                "object of <Origin>",
             ),
-            (json!({}), "any value", vec![]),
+            (json!({}), "any value"),
         ] {
-            let kind = kind(&schema);
-            assert_eq!((kind.text.as_str(), kind.shapes), (said, shapes.into_iter().map(str::to_owned).collect()));
+            let words = kind(&schema).0.into_iter();
+            let words = words.map(|word| if word.is_shape { format!("<{}>", word.text) } else { word.text });
+            assert_eq!(words.collect::<String>(), said);
         }
     }
 

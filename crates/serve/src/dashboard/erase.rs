@@ -30,7 +30,8 @@ struct Erase {
     named_by: &'static str,
     goes: String,
     tables: Vec<Rows>,
-    error: Option<&'static str>,
+    /// Whether something else was typed.
+    is_other: bool,
 }
 
 #[derive(Template)]
@@ -86,19 +87,19 @@ pub(super) async fn show(
     Path(customer_id): Path<Uuid>,
 ) -> Response {
     match known(&dashboard, &reader, customer_id).await {
-        Ok(customer) => preview(&dashboard, &reader, &customer, None).await,
+        Ok(customer) => preview(&dashboard, &reader, &customer, false).await,
         Err(refusal) => Frame::of(&dashboard, &reader).refusal(&refusal, "/decide/erase"),
     }
 }
 
-async fn preview(dashboard: &Dashboard, reader: &Reader, customer: &Customer, error: Option<&'static str>) -> Response {
+async fn preview(dashboard: &Dashboard, reader: &Reader, customer: &Customer, is_other: bool) -> Response {
     let (frame, locale) = (Frame::of(dashboard, reader), &reader.visitor.locale);
     let receipt = match decide::erase(&dashboard.api, &reader.caller, customer.customer_id, true).await {
         Ok(Outcome::Erased(receipt)) => receipt,
         Ok(_) => return frame.failure(&Problem::not_found()),
         Err(problem) => return frame.failure(&problem),
     };
-    let status = if error.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
+    let status = if is_other { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
     let erase = Erase {
         frame,
         customer_id: customer.customer_id,
@@ -106,7 +107,7 @@ async fn preview(dashboard: &Dashboard, reader: &Reader, customer: &Customer, er
         named_by: named_by(customer).0,
         goes: goes(&receipt, locale),
         tables: rows(&receipt, locale),
-        error,
+        is_other,
     };
     page(status, &erase)
 }
@@ -124,8 +125,7 @@ pub(super) async fn erase(
     };
     let typed = posted.fields.get("typed").map(|typed| typed.trim().to_lowercase());
     if typed != Some(named_by(&customer).1) {
-        let error = "This is not what stands on the page of the customer. Nothing is erased";
-        return preview(&dashboard, reader, &customer, Some(error)).await;
+        return preview(&dashboard, reader, &customer, true).await;
     }
     let frame = Frame::of(&dashboard, reader);
     match decide::erase(&dashboard.api, &reader.caller, customer_id, false).await {

@@ -2,18 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use consolidate::Change;
-use consolidate::decide::Effect;
-use consolidate::show::Customer;
-use sqlx::types::Uuid;
-
 use super::locale::Locale;
 use super::profile;
 use super::systems::label;
+use consolidate::Change;
+use consolidate::decide::Effect;
+use consolidate::show::Customer;
 
 /// A customer that becomes another one.
 pub(super) struct Table {
-    pub(super) customer_id: Uuid,
     pub(super) name: String,
     /// What becomes of it.
     pub(super) becomes: &'static str,
@@ -38,7 +35,7 @@ pub(super) fn table(effect: &Effect, locale: &Locale) -> Option<Table> {
     let becomes = match effect.change? {
         Change::Appears => "appears",
         Change::Changes => "changes",
-        Change::Vanishes => "vanishes; the page leads to whoever has the records then",
+        Change::Vanishes => "vanishes",
     };
     let living = |customer: &Customer| customer.deleted_at.is_none();
     let now = effect.before.as_ref().filter(|customer| living(customer));
@@ -61,7 +58,6 @@ pub(super) fn table(effect: &Effect, locale: &Locale) -> Option<Table> {
         .into_iter()
         .map(|name| row(label(name), &|customer| customer.profile.get(name).map_or_else(String::new, profile::text)));
     Some(Table {
-        customer_id: named.customer_id,
         name: profile::name(&named.profile, named.email.as_deref(), named.customer_id),
         becomes,
         rows: fixed.into_iter().chain(attributes).collect(),

@@ -22,6 +22,7 @@ pub(crate) mod page;
 pub(crate) mod params;
 mod products;
 mod recommendations;
+pub(crate) mod refresh;
 pub(crate) mod timeline;
 
 use std::collections::BTreeSet;
@@ -144,6 +145,7 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .routes(utoipa_axum::routes!(customer::get, edit::change))
         .routes(utoipa_axum::routes!(timeline::list))
         .routes(utoipa_axum::routes!(recommendations::list))
+        .routes(utoipa_axum::routes!(refresh::refresh))
         .routes(utoipa_axum::routes!(interactions::list))
         .routes(utoipa_axum::routes!(insights::get))
         .routes(utoipa_axum::routes!(products::get))

@@ -10,6 +10,7 @@ mod entries;
 mod insights;
 mod limits;
 mod probes;
+mod refreshing;
 mod row_filters;
 mod statements;
 mod stopping;

@@ -17,13 +17,14 @@ use utoipa::ToSchema;
 use super::fields::Fields;
 use super::page::Page;
 use super::params::Params;
+use super::refresh::{self, Refreshed};
 use super::timeline::{Happened, TIMELINE};
 use super::{Api, Caller};
 use crate::problem::Problem;
 
 /// What happened last that comes with a customer.
 const NEWEST: u32 = 20;
-const FIELDS: [&str; 11] = [
+const FIELDS: [&str; 13] = [
     "customer_id",
     "email",
     "profile",
@@ -35,6 +36,8 @@ const FIELDS: [&str; 11] = [
     "updated_at",
     "version",
     "deleted_at",
+    "sources",
+    "has_followed",
 ];
 
 /// A customer.
@@ -113,15 +116,18 @@ static STATEMENT: LazyLock<String> = LazyLock::new(|| {
 /// A customer with everything
 ///
 /// The profile with the origin of each value, what each system says, the newest twenty of the timeline, and the lists the
-/// customer is on. An id or email of before leads to the id of now.
+/// customer is on. An id or email of before leads to the id of now. With `max_age` the REST sources are asked first whose last
+/// answer is older, and the answer says in `sources` how old each is now.
 #[utoipa::path(
     get, path = "/api/v1/customers/{customer}", tag = "customers", operation_id = "get_customer",
     params(
         ("customer" = String, Path, description = "The id, or an email"),
         ("fields" = Option<String>, Query, description = "Members to answer, with commas between"),
+        ("max_age" = Option<String>, Query, description = "Ask REST sources first whose answer is older than this: 60s, 5m",
+         example = "60s"),
     ),
     responses(
-        (status = 200, description = "The customer", body = Customer),
+        (status = 200, description = "The customer; `sources` and `has_followed` only with `max_age`", body = Refreshed),
         (status = 308, description = "The customer is known under another id by now"),
     ),
 )]
@@ -132,9 +138,14 @@ pub(super) async fn get(
     mut params: Params,
 ) -> Result<Json<Value>, Refusal> {
     let fields = Fields::take(&mut params, &FIELDS)?;
-    params.finish(&["fields"])?;
+    let max_age = params.span("max_age")?;
+    params.finish(&["fields", "max_age"])?;
+    let asked = match max_age {
+        Some(max_age) => Some(refresh::ask(&api, &caller, &named, max_age, "").await?),
+        None => None,
+    };
     let customer = read(&api, &caller, &named, &[]).await?;
-    Ok(Json(fields.of(&customer)?))
+    Ok(Json(fields.of(&Refreshed { customer, asked })?))
 }
 
 /// A customer, with the newest of these types on the timeline; none: of all.

@@ -28,7 +28,7 @@ use crate::keys::Role;
 use crate::problem::Problem;
 
 /// Whoever consolidates needs less for one profile; without anybody who does, it follows later.
-const FOLLOWS_WITHIN: Duration = Duration::from_secs(5);
+pub(super) const FOLLOWS_WITHIN: Duration = Duration::from_secs(5);
 const MAX_VALUE_CHARS: usize = 2_000;
 
 /// Which attributes are to have which values.
@@ -98,7 +98,7 @@ impl Api {
     }
 }
 
-fn failed(error: consolidate::Error) -> Problem {
+pub(super) fn failed(error: consolidate::Error) -> Problem {
     match error {
         consolidate::Error::Database(error) => error.into(),
         error => {

@@ -50,7 +50,7 @@ fn settings(database: PgConnectOptions) -> serve::Settings {
                 ..Survivorship::default()
             },
             guards: Guards::none(),
-            polled_sources: Vec::new(),
+            polled_sources: vec!["online_store".to_owned()],
         },
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use consolidate::Rules;
+use consolidate::edit::Takers;
 use embedded_postgres::{Cluster, Options};
 use model::InstallationKey;
 use rand::RngCore;
@@ -107,7 +108,23 @@ impl Installation {
             attributes: customers.flat_map(|customer| customer.attributes.keys().cloned()).collect(),
             systems: self.config.sources.keys().cloned().collect(),
             object_types: self.config.objects.types.clone(),
+            takers: self.takers(),
         })
+    }
+
+    /// The sources that are written to.
+    fn takers(&self) -> Takers {
+        let mut takers = Takers::default();
+        for (name, source) in &self.config.sources {
+            let Some(customer) = &source.settings.customer else { continue };
+            if let Some(update) = &customer.update {
+                takers.update.insert(name.clone(), update.attributes().unwrap_or_default());
+            }
+            if customer.create.is_some() {
+                takers.create.insert(name.clone());
+            }
+        }
+        takers
     }
 
     /// The rules by which profiles are made.

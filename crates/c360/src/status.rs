@@ -28,7 +28,7 @@ use human::Paint;
 
 pub(crate) use facts::{Opened, open, storage};
 pub use looks::Look;
-pub use report::{Backlog, Daemon, Expiry, LastFile, List, Report, SafeToStop, Source, Staging};
+pub use report::{Backlog, Daemon, Edits, Expiry, LastFile, List, Report, SafeToStop, Source, Staging};
 
 /// Prints the status. With `--check`, whatever needs a look makes it [`Exit::Unexpected`]; a database out of reach is
 /// [`Exit::OutOfReach`] in any case, and the document says so too.

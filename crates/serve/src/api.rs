@@ -24,6 +24,7 @@ mod products;
 mod recommendations;
 pub(crate) mod refresh;
 pub(crate) mod timeline;
+pub(crate) mod written_through;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -31,6 +32,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::http::StatusCode;
 use consolidate::Rules;
+use consolidate::edit::Takers;
 use model::{InstallationKey, MatchKey};
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
@@ -68,6 +70,8 @@ pub struct Settings {
     pub object_types: Vec<String>,
     /// The rules by which profiles are made.
     pub rules: Rules,
+    /// The sources that edits and customers made by hand are written through to.
+    pub takers: Takers,
 }
 
 /// What handlers share.

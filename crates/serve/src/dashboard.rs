@@ -18,6 +18,7 @@ mod lists;
 mod locale;
 mod markdown;
 mod profile;
+mod refresh;
 mod session;
 mod sign_in;
 mod systems;
@@ -64,6 +65,7 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .route("/customers", get(customers::show))
         .route("/customers/{customer}", get(customer::show))
         .route("/customers/{customer}/timeline", get(customer::older))
+        .route("/customers/{customer}/refresh", post(refresh::ask))
         .route("/customers/{customer}/lists", post(lists::put))
         .route("/customers/{customer}/lists/remove", post(lists::take))
         .route("/customers/{customer}/{kind}", post(entries::add))

@@ -9,8 +9,8 @@ use consolidate::overview::LogRestart;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection};
 use staging::health::Health;
-use staging::lists;
 use staging::overview::{self, LedgerFile, PollsDue};
+use staging::{lists, outbox};
 
 use crate::config::{Config, Source, SourceKind};
 use crate::exit::Exit;
@@ -46,6 +46,8 @@ pub(super) struct Facts {
     /// The newest time that each CSV source has given files of.
     pub(super) newest_nights: BTreeMap<String, DateTime<Utc>>,
     pub(super) polls_due: BTreeMap<String, PollsDue>,
+    /// Edits that wait to be sent to REST sources, and refused ones.
+    pub(super) edits: BTreeMap<String, outbox::Waiting>,
     /// How far the lists of REST sources are read.
     pub(super) lists: BTreeMap<String, Vec<lists::Overview>>,
     /// When each Kafka source landed anything.
@@ -120,6 +122,7 @@ async fn read(connection: &mut PgConnection, rules: &str) -> Result<Asked, conso
         refused_files: all_by_source(overview::refused_files(&mut *snapshot).await?),
         newest_nights: overview::newest_nights(&mut *snapshot).await?,
         polls_due: by_source(overview::polls_due(&mut *snapshot, now).await?, |polls| &polls.source),
+        edits: by_source(outbox::waiting(&mut *snapshot).await?, |edits| &edits.source),
         lists: lists::overview(&mut *snapshot, now).await?,
         kafka_progress: overview::kafka_progress(&mut *snapshot).await?,
         expiry: overview::expiry(&mut snapshot, now).await?,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use consolidate::edit::{self, Edited, Made, NewCustomer};
+use consolidate::edit::{self, Edited, Made, NewCustomer, Takers};
 use model::Unmatched;
 use serde_json::{Value, json};
 
@@ -10,6 +10,12 @@ use crate::support::World;
 use crate::support::events::customer;
 
 const ANN: &str = "ann@x.example";
+
+/// The store takes names and phones, and makes customers.
+fn takers() -> Takers {
+    let attributes = ["name", "phone"].map(str::to_owned).into();
+    Takers { update: [("online_store".to_owned(), attributes)].into(), create: ["online_store".to_owned()].into() }
+}
 
 async fn edit(world: &World, id: &str, attribute: &str, value: Value, replaced: Value) {
     sqlx::query(
@@ -72,7 +78,7 @@ async fn a_customer_made_by_hand_is_one_more_who_knows_a_person() {
     let make = async |world: &World, external_id: &str, email: &str| {
         let mut connection = staging::connect(&world.options).await.unwrap();
         let new = NewCustomer { external_id, email, attributes: &attributes };
-        edit::make(&mut connection, &world.rules, &world.seal, new, chrono::Utc::now()).await.unwrap()
+        edit::make(&mut connection, (&world.rules, &takers()), &world.seal, new, chrono::Utc::now()).await.unwrap()
     };
     let Made::Noted { customer_id, .. } = make(&world, "a", " Ann@X.example").await else { panic!("none is made") };
     assert_eq!(make(&world, "b", "noreply@x.example").await, Made::Unmatched(Unmatched::Blocked));
@@ -98,8 +104,8 @@ async fn edit_by(world: &World, attributes: Value, version: Option<i64>) -> Edit
     let id: sqlx::types::Uuid = world.customer(ANN).await.unwrap()["customer_id"].as_str().unwrap().parse().unwrap();
     let attributes: BTreeMap<String, Option<Value>> = serde_json::from_value(attributes).unwrap();
     let mut connection = staging::connect(&world.options).await.unwrap();
-    let survivorship = &world.rules.survivorship;
-    edit::edit(&mut connection, survivorship, id, &attributes, version, "ann", chrono::Utc::now()).await.unwrap()
+    let rules = (&world.rules.survivorship, &takers());
+    edit::edit(&mut connection, rules, id, &attributes, version, "ann", chrono::Utc::now()).await.unwrap()
 }
 
 /// Where each edit lies.
@@ -122,7 +128,7 @@ async fn an_edit_lies_where_the_value_came_from_and_elsewhere_on_the_best_ranked
         .await;
     world.consolidate().await;
     let edited = json!({"name": "Annie", "phone": "2", "state": "NH", "segment": "gold", "loyaltyPoints": 48});
-    let Edited::Noted(mark) = edit_by(&world, edited, Some(1)).await else { panic!("it is not noted") };
+    let Edited::Noted { mark_id: mark, .. } = edit_by(&world, edited, Some(1)).await else { panic!("it is not noted") };
     let mut connection = staging::connect(&world.options).await.unwrap();
     assert!(!edit::has_followed(&mut connection, mark).await.unwrap());
     world.consolidate().await;
@@ -166,7 +172,15 @@ async fn an_edit_is_meant_for_a_version_replaced_by_the_next_and_taken_back() {
 
     let mut connection = staging::connect(&world.options).await.unwrap();
     let (nobody, nothing) = (sqlx::types::Uuid::nil(), BTreeMap::new());
-    let edited =
-        edit::edit(&mut connection, &world.rules.survivorship, nobody, &nothing, None, "ann", chrono::Utc::now());
+    let takers = takers();
+    let edited = edit::edit(
+        &mut connection,
+        (&world.rules.survivorship, &takers),
+        nobody,
+        &nothing,
+        None,
+        "ann",
+        chrono::Utc::now(),
+    );
     assert_eq!(edited.await.unwrap(), Edited::Unknown);
 }

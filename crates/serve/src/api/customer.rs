@@ -24,7 +24,7 @@ use crate::problem::Problem;
 
 /// What happened last that comes with a customer.
 const NEWEST: u32 = 20;
-const FIELDS: [&str; 13] = [
+const FIELDS: [&str; 14] = [
     "customer_id",
     "email",
     "profile",
@@ -38,6 +38,7 @@ const FIELDS: [&str; 13] = [
     "deleted_at",
     "sources",
     "has_followed",
+    "edits",
 ];
 
 /// A customer.
@@ -127,7 +128,7 @@ static STATEMENT: LazyLock<String> = LazyLock::new(|| {
          example = "60s"),
     ),
     responses(
-        (status = 200, description = "The customer; `sources` and `has_followed` only with `max_age`", body = Refreshed),
+        (status = 200, description = "The customer; what became of asking only with `max_age`", body = Refreshed),
         (status = 308, description = "The customer is known under another id by now"),
     ),
 )]

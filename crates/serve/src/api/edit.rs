@@ -23,6 +23,7 @@ use utoipa::ToSchema;
 use super::audit;
 use super::customer::elsewhere;
 use super::entries::{IfMatch, idempotent, rejected};
+use super::written_through::WrittenThrough;
 use super::{Api, Caller};
 use crate::keys::Role;
 use crate::problem::Problem;
@@ -59,6 +60,8 @@ pub(crate) struct Written {
     customer_id: Uuid,
     /// Whether the profile has followed. If not, nobody consolidates at the moment, and it will.
     has_followed: bool,
+    /// What has become of it at the sources that take it.
+    sources: Vec<WrittenThrough>,
 }
 
 /// Attributes that are configured, with values that profiles may have.
@@ -84,17 +87,28 @@ fn check(api: &Api, profile: &Map<String, Value>) -> Result<(), Problem> {
 }
 
 impl Api {
-    /// Waits until a profile has followed, and answers.
-    async fn followed(&self, status: StatusCode, customer_id: Uuid, mark_id: i64) -> Result<Response, Problem> {
+    /// Waits until a profile has followed and sources have heard of it, and answers.
+    async fn followed(
+        &self,
+        status: StatusCode,
+        customer_id: Uuid,
+        (mark_id, outgoing): (i64, &[Uuid]),
+    ) -> Result<Response, Problem> {
         let since = Instant::now();
-        let mut has_followed = false;
-        while !has_followed && since.elapsed() < FOLLOWS_WITHIN {
+        let (mut has_followed, mut sources) = (false, Vec::new());
+        let mut is_over = false;
+        while !is_over && since.elapsed() < FOLLOWS_WITHIN {
             tokio::time::sleep(Duration::from_millis(10)).await;
             let mut session = self.whole().await?;
-            has_followed = edit::has_followed(&mut session, mark_id).await.map_err(failed)?;
+            has_followed = has_followed || edit::has_followed(&mut session, mark_id).await.map_err(failed)?;
+            if !outgoing.is_empty() {
+                sources = WrittenThrough::read(&mut session, outgoing).await?;
+            }
+            is_over = has_followed && !sources.iter().any(WrittenThrough::is_under_way);
         }
-        let status = if has_followed { status } else { StatusCode::ACCEPTED };
-        Ok((status, Json(Written { customer_id, has_followed })).into_response())
+        let is_done = has_followed && !sources.iter().any(WrittenThrough::waits);
+        let status = if is_done { status } else { StatusCode::ACCEPTED };
+        Ok((status, Json(Written { customer_id, has_followed, sources })).into_response())
     }
 }
 
@@ -111,7 +125,8 @@ pub(super) fn failed(error: consolidate::Error) -> Problem {
 /// Edit a customer
 ///
 /// Each value lies on the cross-reference that supplied the value before, stands first in rank, and yields once that system
-/// says something else. With `If-Match`, only the `version` in quotes. 202 if the profile has not followed within seconds.
+/// says something else. With `If-Match`, only the `version` in quotes. It is written through to a source that takes it, unless
+/// the source has changed the same later. 202 if the profile has not followed within seconds, or the edit waits to be sent.
 #[utoipa::path(
     patch, path = "/api/v1/customers/{customer}", tag = "customers", operation_id = "edit_customer",
     params(
@@ -121,7 +136,7 @@ pub(super) fn failed(error: consolidate::Error) -> Problem {
     request_body = Change,
     responses(
         (status = 200, description = "Edited", body = Written),
-        (status = 202, description = "Noted; the profile follows", body = Written),
+        (status = 202, description = "Noted; the profile follows, or a source hears of it later", body = Written),
         (status = 308, description = "The customer is known under another id by now"),
     ),
 )]
@@ -155,17 +170,17 @@ pub(super) async fn change(
         .into_iter()
         .map(|(attribute, value)| (attribute, Some(value).filter(|value| !value.is_null())))
         .collect();
-    let survivorship = &api.settings.rules.survivorship;
+    let rules = (&api.settings.rules.survivorship, &api.settings.takers);
     let mut session = api.whole().await?;
     let mut transaction = session.begin().await.map_err(Problem::from)?;
     let by = &caller.key.name;
-    let edited = edit::edit(&mut transaction, survivorship, named, &attributes, if_match.0, by, Utc::now()).await;
+    let edited = edit::edit(&mut transaction, rules, named, &attributes, if_match.0, by, Utc::now()).await;
     match edited.map_err(failed)? {
-        Edited::Noted(mark_id) => {
+        Edited::Noted { mark_id, outgoing } => {
             audit::written(&mut transaction, &caller, "edit_customer", named).await.map_err(Problem::from)?;
             transaction.commit().await.map_err(Problem::from)?;
             drop(session);
-            Ok(api.followed(StatusCode::OK, named, mark_id).await?)
+            Ok(api.followed(StatusCode::OK, named, (mark_id, &outgoing)).await?)
         }
         Edited::Unknown => Err(Problem::not_found().into()),
         Edited::Changed => Err(Problem::new(StatusCode::PRECONDITION_FAILED)
@@ -176,15 +191,15 @@ pub(super) async fn change(
 
 /// Make a customer by hand
 ///
-/// A cross-reference of the system `crm`, which counts as any other: whoever has the email already is the customer. The same
-/// `Idempotency-Key` again makes nothing. It needs a key without a row filter.
+/// A cross-reference of the system `crm`, which counts as any other: whoever has the email already is the customer. Sources
+/// that make customers make it too. The same `Idempotency-Key` again makes nothing. It needs a key without a row filter.
 #[utoipa::path(
     post, path = "/api/v1/customers", tag = "customers", operation_id = "make_customer",
     params(("Idempotency-Key" = Option<String>, Header, description = "Any text, one for each customer", max_length = 200)),
     request_body = New,
     responses(
         (status = 201, description = "Made", body = Written),
-        (status = 202, description = "Noted; the profile follows", body = Written),
+        (status = 202, description = "Noted; the profile follows, or a source hears of it later", body = Written),
     ),
 )]
 pub(super) async fn make(
@@ -205,13 +220,14 @@ pub(super) async fn make(
     let customer = NewCustomer { external_id: &external_id, email: &new.email, attributes: &attributes };
     let mut session = api.whole().await?;
     let mut transaction = session.begin().await.map_err(Problem::from)?;
-    let made = edit::make(&mut transaction, &api.settings.rules, &seal, customer, Utc::now()).await.map_err(failed)?;
+    let rules = (&api.settings.rules, &api.settings.takers);
+    let made = edit::make(&mut transaction, rules, &seal, customer, Utc::now()).await.map_err(failed)?;
     let allowed = match made {
-        Made::Noted { customer_id, mark_id } => {
+        Made::Noted { customer_id, mark_id, outgoing } => {
             audit::written(&mut transaction, &caller, "make_customer", customer_id).await.map_err(Problem::from)?;
             transaction.commit().await.map_err(Problem::from)?;
             drop(session);
-            let mut response = api.followed(StatusCode::CREATED, customer_id, mark_id).await?;
+            let mut response = api.followed(StatusCode::CREATED, customer_id, (mark_id, &outgoing)).await?;
             if let Ok(location) = HeaderValue::from_str(&format!("/api/v1/customers/{customer_id}")) {
                 response.headers_mut().insert(LOCATION, location);
             }

@@ -20,6 +20,7 @@ use utoipa::ToSchema;
 
 use super::customer::{self, Customer, Refusal};
 use super::edit::{FOLLOWS_WITHIN, failed};
+use super::written_through::WrittenThrough;
 use super::{Api, Caller};
 use crate::problem::Problem;
 
@@ -45,6 +46,8 @@ pub(crate) struct Asked {
     pub(crate) sources: Vec<SourceAge>,
     /// Whether the profile holds what was answered. If not, nobody consolidates at the moment, and it will.
     has_followed: bool,
+    /// Edits that wait to be sent to a source, or that one does not take.
+    edits: Vec<WrittenThrough>,
 }
 
 /// How old it is what a source has said of a customer.
@@ -106,7 +109,7 @@ pub(crate) async fn ask(
     max_age: TimeDelta,
     rest: &'static str,
 ) -> Result<Asked, Refusal> {
-    let match_keys = match_keys(api, caller, named, rest).await?;
+    let (match_keys, xrefs) = known_as(api, caller, named, rest).await?;
     let sources = &api.settings.rules.polled_sources;
     let since = Utc::now();
     polls::ask_now(&mut *api.whole().await?, sources, &match_keys, since - max_age, since).await?;
@@ -126,16 +129,26 @@ pub(crate) async fn ask(
     };
     // Where nothing new was said nobody waits for what others have landed.
     let patience = if has_waited { FOLLOWS_WITHIN } else { Duration::ZERO };
-    Ok(Asked { has_followed: has_followed(api, patience).await?, sources: asked })
+    let has_followed = has_followed(api, patience).await?;
+    Ok(Asked { sources: asked, has_followed, edits: api.unsent(&xrefs).await? })
 }
 
-/// The match keys by which sources are asked about a customer whom the caller may see.
-async fn match_keys(api: &Api, caller: &Caller, named: &str, rest: &'static str) -> Result<Vec<String>, Refusal> {
+/// The match keys by which sources are asked about a customer whom the caller may see, and the cross-references.
+async fn known_as(
+    api: &Api,
+    caller: &Caller,
+    named: &str,
+    rest: &'static str,
+) -> Result<(Vec<String>, Vec<(String, String)>), Refusal> {
     let customer_id = api.customer_id(named).await?;
-    let found: Option<(Uuid, Vec<String>)> = sqlx::query_as(
-        "select c.customer_id,
-                array(select distinct x.match_key from customer360.xrefs x
-                      where x.customer_id = c.customer_id and x.deleted_at is null and x.match_key is not null)
+    let found: Option<(Uuid, Vec<String>, Vec<String>, Vec<String>)> = sqlx::query_as(
+        "with x as materialized (
+             select x.system, x.external_id, x.match_key from customer360.xrefs x
+             where x.customer_id = customer360.resolved($1) and x.deleted_at is null
+         )
+         select c.customer_id, array(select distinct match_key from x where match_key is not null),
+                array(select system from x order by system, external_id),
+                array(select external_id from x order by system, external_id)
          from customer360.customers c
          where c.customer_id = customer360.resolved($1)",
     )
@@ -144,8 +157,8 @@ async fn match_keys(api: &Api, caller: &Caller, named: &str, rest: &'static str)
     .await?;
     match found {
         None => Err(Problem::not_found().into()),
-        Some((found, _)) if found != customer_id => Err(Refusal::Elsewhere(found, rest)),
-        Some((_, match_keys)) => Ok(match_keys),
+        Some((found, ..)) if found != customer_id => Err(Refusal::Elsewhere(found, rest)),
+        Some((_, match_keys, systems, ids)) => Ok((match_keys, systems.into_iter().zip(ids).collect())),
     }
 }
 

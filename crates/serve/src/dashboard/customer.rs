@@ -15,10 +15,10 @@ use super::frame::{Frame, page};
 use super::locale::{Locale, Moment};
 use super::profile::{self, Row, external_id};
 use super::session::once;
-use super::systems::{Badge, label};
+use super::systems::{Badge, label, unsent};
 use super::timeline::{Day, Drawing, Item, Order, Products, products_of, segment};
 use super::visitor::Reader;
-use super::{Dashboard, lists};
+use super::{Dashboard, lists, refresh};
 use crate::api::customer::{self, Customer, Refusal};
 use crate::api::params::Params;
 use crate::api::timeline::{self, Happened};
@@ -71,6 +71,8 @@ struct System {
     email: Option<String>,
     changed: Moment,
     seen: Moment,
+    /// What its source has yet to take of edits, or does not.
+    unsent: Vec<String>,
 }
 
 /// Something to write, and the page with its form.
@@ -107,7 +109,7 @@ async fn whole(dashboard: &Dashboard, reader: &Reader, named: &str, mut params: 
     let flash = flash(dashboard, named, &mut params)?;
     let object_types = &api.settings.object_types;
     let writing = params.one("write")?.filter(|kind| is_kind(object_types, kind)).unwrap_or_else(|| "note".to_owned());
-    params.finish(&["type", "write", "did", "kind", "entry", "version"])?;
+    params.finish(&["type", "write", "did", "kind", "entry", "version", "silent"])?;
 
     let customer = customer::read(api, caller, named, &types).await?;
     let customer_id = customer.customer_id;
@@ -137,7 +139,7 @@ async fn whole(dashboard: &Dashboard, reader: &Reader, named: &str, mut params: 
         stats: counts.stats(&customer, locale),
         disagree: rows.iter().filter(|row| !row.losing.is_empty()).count(),
         rows,
-        xrefs: systems(dashboard, &customer, locale),
+        xrefs: systems(dashboard, &customer, locale).await?,
         contacts: of_kind("contact"),
         links: of_kind("link"),
         orders: orders.items.iter().map(|order| drawing.order(order)).collect(),
@@ -173,6 +175,9 @@ fn flash(dashboard: &Dashboard, named: &str, params: &mut Params) -> Result<Opti
     if did.as_deref() == Some("listed") {
         return Ok(Some(Flash { text: "Lists changed.".to_owned(), undo: None }));
     }
+    if did.as_deref() == Some("asked") {
+        return Ok(Some(Flash { text: refresh::told(dashboard, params)?, undo: None }));
+    }
     let entry: Option<Uuid> = params.one("entry")?.and_then(|id| id.parse().ok());
     let version: Option<i64> = params.one("version")?.and_then(|version| version.parse().ok());
     let Some(done) =
@@ -189,7 +194,13 @@ fn flash(dashboard: &Dashboard, named: &str, params: &mut Params) -> Result<Opti
     Ok(Some(Flash { text, undo }))
 }
 
-fn systems(dashboard: &Dashboard, customer: &Customer, locale: &Locale) -> Vec<System> {
+async fn systems(dashboard: &Dashboard, customer: &Customer, locale: &Locale) -> Result<Vec<System>, Problem> {
+    let named = |xref: &customer::Xref| (xref.system.clone(), external_id(xref));
+    let edits = dashboard.api.unsent(&customer.xrefs.iter().map(named).collect::<Vec<_>>()).await?;
+    let unsent = |xref: &customer::Xref| {
+        let of_xref: Vec<_> = edits.iter().filter(|edit| edit.xref == named(xref)).collect();
+        unsent(locale, &of_xref)
+    };
     let mut xrefs: Vec<_> = customer.xrefs.iter().collect();
     let place =
         |system: &String| dashboard.systems.names().iter().position(|name| name == system).unwrap_or(usize::MAX);
@@ -200,8 +211,9 @@ fn systems(dashboard: &Dashboard, customer: &Customer, locale: &Locale) -> Vec<S
         email: xref.email.clone().filter(|email| Some(email) != customer.email.as_ref()),
         changed: locale.ago(xref.observed_at),
         seen: locale.ago(xref.last_seen_at),
+        unsent: unsent(xref),
     };
-    xrefs.iter().map(system).collect()
+    Ok(xrefs.iter().map(system).collect())
 }
 
 /// What the products of these orders are called.

@@ -43,6 +43,7 @@ fn settings(database: PgConnectOptions) -> serve::Settings {
         attributes: ["name", "phone", "address1", "city", "state", "loyaltyPoints"].map(str::to_owned).into(),
         systems: ["home_delivery", "loyalty", "online_store"].map(str::to_owned).into(),
         object_types: vec!["complaint".to_owned()],
+        takers: consolidate::edit::Takers::default(),
         rules: Rules {
             survivorship: Survivorship {
                 prefer: ["home_delivery", "online_store", "loyalty"].map(str::to_owned).into(),

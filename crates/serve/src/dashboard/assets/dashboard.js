@@ -12,7 +12,7 @@ document.cookie = `c360_zone=${zone}; path=/; max-age=31536000; samesite=strict`
 // What a form did is said once.
 const here = new URL(location);
 if (here.searchParams.has("did")) {
-  ["did", "kind", "entry", "version"].forEach((name) => here.searchParams.delete(name));
+  ["did", "kind", "entry", "version", "silent"].forEach((name) => here.searchParams.delete(name));
   history.replaceState(null, "", here);
 }
 
@@ -125,6 +125,7 @@ const single = {
   "?": () => keys?.showModal(),
   j: () => move(1),
   k: () => move(-1),
+  r: () => one("#ask")?.requestSubmit(),
   n: () => one("#write textarea, #write input:not([type=hidden])")?.focus(),
 };
 

@@ -168,7 +168,7 @@ async fn a_process_that_is_killed_between_sending_and_the_answer_leaves_the_edit
         })
         .await;
         let state = place.value("select state from staging.outbox").await;
-        daemon.kill();
+        drop(daemon);
         state
     };
     let ((), state) = tokio::join!(sent, killed);
@@ -216,7 +216,7 @@ async fn run_once_sends_what_waits() {
         (202, &json!("waiting"), &json!("status 503")),
         "{edited}"
     );
-    daemon.kill();
+    drop(daemon);
     place.execute("update staging.outbox set next_at = now(), leased_until = null").await;
     assert_eq!(place.run(&["run", "--once"]).0, Some(0));
     assert_eq!(place.in_store(MATTHEW).await.unwrap()["Name"], "Later");

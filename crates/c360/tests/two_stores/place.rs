@@ -30,13 +30,8 @@ pub(crate) struct Place {
     client: reqwest::Client,
 }
 
-/// A process that is killed with the test.
+/// A process that is killed (`kill -9`) when it is dropped.
 pub(crate) struct Running(Child);
-
-impl Running {
-    /// `kill -9`
-    pub(crate) fn kill(self) {}
-}
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -65,7 +60,7 @@ impl Place {
         place.start_store().await;
         assert_eq!(place.run(&["run", "--once"]).0, Some(0));
         let made = place.command(&["keys", "add", "ann", "--role", "agent"]).output().unwrap();
-        place.key = String::from_utf8(made.stdout).unwrap().trim_end().to_owned();
+        place.key = String::from_utf8(made.stdout).unwrap().trim_end().into();
         assert_eq!(place.name(MATTHEW).await, "Matthew Groves", "as the store says");
         place
     }

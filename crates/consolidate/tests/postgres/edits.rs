@@ -184,3 +184,82 @@ async fn an_edit_is_meant_for_a_version_replaced_by_the_next_and_taken_back() {
     );
     assert_eq!(edited.await.unwrap(), Edited::Unknown);
 }
+
+#[tokio::test]
+async fn an_edit_does_not_stand_again_when_the_source_comes_back_to_what_it_replaced() {
+    let mut world = World::new().await;
+    world.land("online_store", &[customer(1, 1).email(ANN).attribute("name", "Ann")]).await;
+    world.consolidate().await;
+    edit_by(&world, json!({"name": "Annie"}), None).await;
+    world.consolidate().await;
+    for (position, name) in [(2, "Annie"), (3, "Ann"), (4, "Annie"), (5, "Ann")] {
+        world.land("online_store", &[customer(1, position).attribute("name", name)]).await;
+        world.consolidate().await;
+        assert_eq!(world.profile(ANN).await.unwrap()["name"], name, "the last write");
+    }
+    edit_by(&world, json!({"name": "Anna"}), None).await;
+    world.consolidate().await;
+    assert_eq!(world.profile(ANN).await.unwrap()["name"], "Anna", "and another edit stands");
+}
+
+/// What is on its way, in the order of the edits.
+async fn outbox(world: &World) -> Value {
+    world
+        .value(
+            "select coalesce(jsonb_agg(jsonb_build_array(kind, system, external_id, edits) order by edited_at, edit_id), '[]')
+             from staging.outbox",
+        )
+        .await
+}
+
+#[tokio::test]
+async fn what_a_source_takes_of_an_edit_is_on_its_way_in_the_same_transaction() {
+    let mut world = World::new().await;
+    let store = customer(1, 1).email(ANN).attribute("name", "Ann").attribute("segment", "gold");
+    world.land("online_store", &[store]).await;
+    world.land("loyalty", &[customer("27", 1).email(ANN).attribute("phone", "1")]).await;
+    world.consolidate().await;
+    let Edited::Noted { outgoing, .. } =
+        edit_by(&world, json!({"name": "A", "segment": "iron", "phone": "2"}), None).await
+    else {
+        panic!("it is not noted")
+    };
+    assert_eq!(outgoing.len(), 1, "nobody takes segments, and loyalty takes nothing");
+    let sent = |value: &str, replaced: Value| json!({"name": {"value": value, "replaced": replaced}});
+    assert_eq!(outbox(&world).await, json!([["update", "online_store", "1", sent("A", json!(["Ann"]))]]));
+
+    // The last value only; what the source may have been sent meanwhile does not contradict it.
+    edit_by(&world, json!({"name": "B"}), None).await;
+    assert_eq!(outbox(&world).await, json!([["update", "online_store", "1", sent("B", json!(["Ann", "A"]))]]));
+    edit_by(&world, json!({"name": null}), None).await;
+    assert_eq!(outbox(&world).await, json!([]), "taken back");
+    edit_by(&world, json!({"name": "C"}), Some(7)).await;
+    assert_eq!(outbox(&world).await, json!([]), "of another version than was meant");
+}
+
+#[tokio::test]
+async fn a_customer_made_by_hand_is_on_the_way_to_who_makes_customers_with_the_last_values() {
+    let mut world = World::new().await;
+    let attributes = serde_json::Map::from_iter([("name".to_owned(), json!("Ann")), ("phone".to_owned(), json!("1"))]);
+    for _ in 0..2 {
+        let mut connection = staging::connect(&world.options).await.unwrap();
+        let new = NewCustomer { external_id: "a", email: "Ann@X.example", attributes: &attributes };
+        let takers = takers();
+        edit::make(&mut connection, (&world.rules, &takers), &world.seal, new, chrono::Utc::now()).await.unwrap();
+    }
+    world.consolidate().await;
+    let wanted = |value: &str| json!({"value": value, "replaced": []});
+    let made = json!([["create", "crm", "a", {"name": wanted("Ann"), "phone": wanted("1")}]]);
+    assert_eq!(outbox(&world).await, made, "once");
+    sqlx::query("update staging.outbox set state = 'refused', reason = 'status 422'")
+        .execute(&world.pool)
+        .await
+        .unwrap();
+    edit_by(&world, json!({"name": "Anna", "phone": ""}), None).await;
+    let made = json!([["create", "crm", "a", {"name": wanted("Anna"), "phone": wanted("")}]]);
+    assert_eq!(outbox(&world).await, made);
+    assert_eq!(world.value("select to_jsonb(state) from staging.outbox").await, "waiting", "it is tried again");
+    edit_by(&world, json!({"name": null}), None).await;
+    let made = json!([["create", "crm", "a", {"name": wanted("Ann"), "phone": wanted("")}]]);
+    assert_eq!(outbox(&world).await, made, "what was said first");
+}

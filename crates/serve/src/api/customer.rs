@@ -128,7 +128,7 @@ static STATEMENT: LazyLock<String> = LazyLock::new(|| {
          example = "60s"),
     ),
     responses(
-        (status = 200, description = "The customer; what became of asking only with `max_age`", body = Refreshed),
+        (status = 200, description = "The customer; with `max_age`, as `refresh` answers it", body = Customer),
         (status = 308, description = "The customer is known under another id by now"),
     ),
 )]
@@ -141,10 +141,8 @@ pub(super) async fn get(
     let fields = Fields::take(&mut params, &FIELDS)?;
     let max_age = params.span("max_age")?;
     params.finish(&["fields", "max_age"])?;
-    let asked = match max_age {
-        Some(max_age) => Some(refresh::ask(&api, &caller, &named, max_age, "").await?),
-        None => None,
-    };
+    let Some(max_age) = max_age else { return Ok(Json(fields.of(&read(&api, &caller, &named, &[]).await?)?)) };
+    let asked = refresh::ask(&api, &caller, &named, max_age, "").await?;
     let customer = read(&api, &caller, &named, &[]).await?;
     Ok(Json(fields.of(&Refreshed { customer, asked })?))
 }

@@ -12,7 +12,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use consolidate::Goal;
 use serde::Serialize;
 use serde_json::Value;
-use sqlx::types::Uuid;
+use sqlx::types::{Json as FromJson, Uuid};
 use staging::health::Health;
 use staging::polls::{self, AskedNow};
 use tokio::time::{Instant, sleep};
@@ -36,7 +36,7 @@ pub(crate) struct Refreshed {
     #[serde(flatten)]
     pub(crate) customer: Customer,
     #[serde(flatten)]
-    pub(crate) asked: Option<Asked>,
+    pub(crate) asked: Asked,
 }
 
 /// What became of asking.
@@ -95,7 +95,7 @@ pub(super) async fn refresh(
     caller: Caller,
     Path(named): Path<String>,
 ) -> Result<Json<Refreshed>, Refusal> {
-    let asked = Some(ask(&api, &caller, &named, TimeDelta::zero(), "/refresh").await?);
+    let asked = ask(&api, &caller, &named, TimeDelta::zero(), "/refresh").await?;
     let customer = customer::read(&api, &caller, &named, &[]).await?;
     Ok(Json(Refreshed { customer, asked }))
 }
@@ -141,14 +141,13 @@ async fn known_as(
     rest: &'static str,
 ) -> Result<(Vec<String>, Vec<(String, String)>), Refusal> {
     let customer_id = api.customer_id(named).await?;
-    let found: Option<(Uuid, Vec<String>, Vec<String>, Vec<String>)> = sqlx::query_as(
+    let found: Option<(Uuid, Vec<String>, FromJson<_>)> = sqlx::query_as(
         "with x as materialized (
              select x.system, x.external_id, x.match_key from customer360.xrefs x
              where x.customer_id = customer360.resolved($1) and x.deleted_at is null
          )
          select c.customer_id, array(select distinct match_key from x where match_key is not null),
-                array(select system from x order by system, external_id),
-                array(select external_id from x order by system, external_id)
+                (select coalesce(jsonb_agg(jsonb_build_array(system, external_id)), '[]') from x)
          from customer360.customers c
          where c.customer_id = customer360.resolved($1)",
     )
@@ -158,7 +157,7 @@ async fn known_as(
     match found {
         None => Err(Problem::not_found().into()),
         Some((found, ..)) if found != customer_id => Err(Refusal::Elsewhere(found, rest)),
-        Some((_, match_keys, systems, ids)) => Ok((match_keys, systems.into_iter().zip(ids).collect())),
+        Some((_, match_keys, FromJson(xrefs))) => Ok((match_keys, xrefs)),
     }
 }
 

@@ -91,9 +91,13 @@ const journeys = {
     await page.locator("#older").scrollIntoViewIfNeeded();
     await page.waitForFunction((count) => document.querySelectorAll(".day li").length > count, before);
 
+    await page.getByText("1 edit waits to be sent: name").waitFor();
+    await page.keyboard.press("r");
+    await page.getByText("Sources asked.").waitFor();
     await page.keyboard.press("?");
     await page.getByRole("dialog").waitFor();
     await page.keyboard.press("Escape");
+    await page.getByRole("dialog").waitFor({ state: "hidden" });
     await page.keyboard.press("g");
     await page.keyboard.press("c");
     await page.waitForURL("**/customers");

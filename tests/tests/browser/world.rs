@@ -43,6 +43,12 @@ email = "email"
 attributes = { name = "name" }
 "#;
 
+/// Whoever serves takes the online store for one that can be asked. Nobody asks it.
+const ASKED: (&str, &str) = (
+    "C360__SOURCES__ONLINE_STORE",
+    r#"{ kind = "rest", base_url = "http://127.0.0.1:1", customer = { request = "/?email={email}", external_id = "id", email = "email", attributes = { name = "name" } } }"#,
+);
+
 /// c360 and what it serves.
 pub(crate) struct World {
     url: String,
@@ -63,7 +69,7 @@ impl World {
         let caught_up = installation.run(&["run", "--once", "--no-http"]).unwrap();
         assert!(caught_up.status.success(), "{}", String::from_utf8_lossy(&caught_up.stderr));
         buy_and_talk(&database.pool().await).await;
-        let served = installation.start(&["serve"], "c360.log").unwrap();
+        let served = installation.start_with(&["serve"], "c360.log", &[ASKED]).unwrap();
         let url = format!("http://{listen}");
         let deadline = Instant::now() + PATIENCE;
         while !reqwest::get(format!("{url}/readyz")).await.is_ok_and(|answer| answer.status().is_success()) {
@@ -169,7 +175,11 @@ async fn buy_and_talk(pool: &PgPool) {
          insert into customer360.interaction_participants
              (system, interaction_id, participant_no, email, match_key, role, customer_id)
          select 'support_mail', n::text, 1, c.email, c.email, 'from', c.customer_id
-         from generate_series(1, 24) n, customer360.customers c where c.email = 'matthew.groves@couchbase.com'",
+         from generate_series(1, 24) n, customer360.customers c where c.email = 'matthew.groves@couchbase.com';
+         insert into staging.outbox (source, kind, system, external_id, match_key, email, edits, edited_at, next_at)
+         select x.system, 'update', x.system, x.external_id, x.match_key, x.email,
+                '{\"name\": {\"value\": \"Matt Groves\", \"replaced\": []}}', now(), 'infinity'
+         from customer360.xrefs x where x.system = 'online_store' and x.match_key = 'matthew.groves@couchbase.com'",
     )
     .execute(pool)
     .await

@@ -41,6 +41,8 @@ struct Whole {
     rows: Vec<Row>,
     disagree: usize,
     xrefs: Vec<System>,
+    /// Whether there are sources that can be asked.
+    asks: bool,
     lists: Vec<String>,
     keeps_lists: bool,
     /// Those that the customer can be put on.
@@ -140,6 +142,7 @@ async fn whole(dashboard: &Dashboard, reader: &Reader, named: &str, mut params: 
         disagree: rows.iter().filter(|row| !row.losing.is_empty()).count(),
         rows,
         xrefs: systems(dashboard, &customer, locale).await?,
+        asks: !api.settings.rules.polled_sources.is_empty(),
         contacts: of_kind("contact"),
         links: of_kind("link"),
         orders: orders.items.iter().map(|order| drawing.order(order)).collect(),

@@ -140,7 +140,8 @@ document.addEventListener("keydown", (event) => {
     if (isField && field.value) { field.value = ""; field.dispatchEvent(new Event("input")); return event.preventDefault(); }
     return target.blur?.();
   }
-  const isTyping = target.matches("input, textarea, select");
+  // Nobody types into a box to tick, such as that of the list of keys, which keeps the focus for a moment when it closes.
+  const isTyping = target.matches("input:not([type=checkbox]), textarea, select");
   if ((event.key === "ArrowDown" || event.key === "ArrowUp") && (isField || target.closest(".rows"))) {
     event.preventDefault();
     return move(event.key === "ArrowDown" ? 1 : -1);

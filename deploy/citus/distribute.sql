@@ -39,6 +39,7 @@ select create_reference_table('staging.replays');
 select create_reference_table('staging.csv_imports');
 select create_reference_table('staging.polls');
 select create_reference_table('staging.polled_products');
+select create_reference_table('staging.outbox');
 select create_reference_table('staging.lists');
 select create_reference_table('staging.listed_records');
 select create_reference_table('staging.request_rates');

@@ -155,6 +155,7 @@ impl World {
             attributes: ["name", "state", "loyaltyPoints"].map(str::to_owned).into(),
             systems: ["home_delivery", "loyalty", "online_store"].map(str::to_owned).into(),
             object_types: Vec::new(),
+            takers: consolidate::edit::Takers::default(),
             rules: Rules { survivorship: Survivorship::default(), guards: Guards::none(), polled_sources: Vec::new() },
             setup: status::Setup {
                 sources: std::collections::BTreeMap::new(),

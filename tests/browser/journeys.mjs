@@ -176,9 +176,13 @@ const journeys = {
     await editAndSave(page);
 
     await page.goto(MATTHEWS);
+    await page.getByText("1 edit waits to be sent: name").waitFor();
+    await page.keyboard.press("r");
+    await page.getByText("Sources asked.").waitFor();
     await page.keyboard.press("?");
     await page.getByRole("dialog").waitFor();
     await page.keyboard.press("Escape");
+    await page.getByRole("dialog").waitFor({ state: "hidden" });
     await page.keyboard.press("g");
     await page.keyboard.press("c");
     await page.waitForURL("**/customers");

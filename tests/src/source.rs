@@ -20,6 +20,8 @@ pub fn customer(external_id: &str, attributes: &[&str]) -> CustomerMapping {
         credential: Some("password".to_owned()),
         version: None,
         attributes: attributes.iter().map(|name| ((*name).to_owned(), column(name))).collect(),
+        update: None,
+        create: None,
     }
 }
 

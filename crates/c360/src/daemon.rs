@@ -225,6 +225,7 @@ fn spawn_upkeep(
                     changes = kept.changes.dropped,
                     dead_letters = kept.dead_letters,
                     audit = kept.audit,
+                    edits = kept.edits,
                     "dropped what is over"
                 ),
                 Ok(_) => {}

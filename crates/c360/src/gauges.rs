@@ -34,6 +34,12 @@ pub const CSV_REFUSED_FILES: &str = "c360_csv_refused_files";
 pub const CSV_NEWEST_AS_OF_SECONDS: &str = "c360_csv_newest_as_of_seconds";
 /// Customers that a REST source is to be asked about now, by `source`.
 pub const POLLS_DUE: &str = "c360_polls_due";
+/// Edits that wait to be sent to a `source`.
+pub const EDITS_WAITING: &str = "c360_edits_waiting";
+/// For how long the oldest edit has waited to be sent to a `source`; 0 when none does.
+pub const EDITS_OLDEST_SECONDS: &str = "c360_edits_oldest_seconds";
+/// Edits that a `source` does not take.
+pub const EDITS_REFUSED: &str = "c360_edits_refused";
 /// For how long a partition whose time is over has had to stay because of a batch that is not consolidated.
 pub const EXPIRY_HELD_BACK_SECONDS: &str = "c360_expiry_held_back_seconds";
 /// What schema staging takes on the database's disk.
@@ -138,6 +144,12 @@ impl Gauges {
         }
         for polls in overview::polls_due(&mut *connection, now).await? {
             gauges.set(POLLS_DUE, &[("source", polls.source)], polls.due as f64);
+        }
+        for edits in staging::outbox::waiting(&mut *connection).await? {
+            let label = [("source", edits.source)];
+            gauges.set(EDITS_WAITING, &label, edits.waiting as f64);
+            gauges.set(EDITS_OLDEST_SECONDS, &label, edits.oldest.map_or(0.0, seconds));
+            gauges.set(EDITS_REFUSED, &label, edits.refused as f64);
         }
         let expiry = overview::expiry(connection, now).await?;
         gauges.set(EXPIRY_HELD_BACK_SECONDS, &[], expiry.held_back_since.map_or(0.0, seconds));

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use consolidate::Rules;
+use consolidate::edit::Takers;
 use consolidate::erase::Orders;
 use embedded_postgres::{Cluster, Options};
 use model::InstallationKey;
@@ -124,6 +125,7 @@ impl Installation {
             setup: self.config.setup()?,
             retry,
             erased_orders: self.erased_orders(),
+            takers: self.takers(),
         })
     }
 
@@ -133,6 +135,21 @@ impl Installation {
             ErasureOrders::Delete => Orders::Delete,
             ErasureOrders::Anonymise => Orders::Anonymise,
         }
+    }
+
+    /// The sources that are written to.
+    fn takers(&self) -> Takers {
+        let mut takers = Takers::default();
+        for (name, source) in &self.config.sources {
+            let Some(customer) = &source.settings.customer else { continue };
+            if let Some(update) = &customer.update {
+                takers.update.insert(name.clone(), update.attributes().unwrap_or_default());
+            }
+            if customer.create.is_some() {
+                takers.create.insert(name.clone());
+            }
+        }
+        takers
     }
 
     /// The rules by which profiles are made.

@@ -1,12 +1,17 @@
-//! What goes by itself when its time is over: staged records, settled dead letters, the history of profiles, the audit log.
-//! And what comes together is added up.
+//! What goes by itself when its time is over: staged records, settled dead letters and edits, the history of profiles, the
+//! audit log. And what comes together is added up.
+
+use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::postgres::PgConnectOptions;
-use staging::{LockHolder, dead_letters};
+use staging::{LockHolder, dead_letters, outbox};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Retention;
+
+/// So long it can be seen that a source has taken an edit.
+const SETTLED_EDITS: Duration = Duration::from_hours(24);
 
 /// What an upkeep did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,13 +24,15 @@ pub struct Kept {
     pub dead_letters: u64,
     /// Entries of the audit log that are forgotten.
     pub audit: u64,
+    /// Edits that sources have taken, and that are forgotten.
+    pub edits: u64,
 }
 
 impl Kept {
     /// Whether there is anything to tell.
     pub fn is_news(&self) -> bool {
         let partitions = self.records.dropped + self.records.held_back + self.changes.dropped;
-        partitions > 0 || self.dead_letters > 0 || self.audit > 0
+        partitions > 0 || self.dead_letters > 0 || self.audit > 0 || self.edits > 0
     }
 }
 
@@ -45,6 +52,7 @@ pub async fn keep(
             records: staging::expire(&mut connection, now).await?,
             dead_letters: dead_letters::forget_settled(&mut *connection, before(retention.settled_dead_letters))
                 .await?,
+            edits: outbox::forget_settled(&mut *connection, before(SETTLED_EDITS)).await?,
             audit: serve::forget_audit(&mut connection, before(retention.audit)).await?,
             changes: consolidate::forget_changes(&mut connection, before(retention.changes)).await?,
         })

@@ -1,12 +1,15 @@
 //! What people say of customers: edits of attributes, which are rows of `customer360.edits` on the cross-reference that
-//! supplied the value, and customers made by hand.
+//! supplied the value, and customers made by hand. What a source takes of either is put on its way in the same transaction:
+//! see `write_through.rs`.
+
+mod write_through;
 
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use model::{Survivorship, Unmatched};
+use model::{Contributor, Survivorship, Unmatched};
 use serde_json::{Map, Value, json};
-use sqlx::types::Uuid;
+use sqlx::types::{Json, Uuid};
 use sqlx::{Connection as _, PgConnection};
 use staging::{Erased, Seal};
 
@@ -14,11 +17,19 @@ use crate::error::database;
 use crate::matching::Matching;
 use crate::{Error, Rules};
 
+use write_through::Candidate;
+pub use write_through::Takers;
+
 /// What became of an edit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Edited {
-    /// It is noted; the profile follows with this mark, see [`has_followed`].
-    Noted(i64),
+    /// It is noted.
+    Noted {
+        /// The profile follows with this mark, see [`has_followed`].
+        mark_id: i64,
+        /// What is on its way to sources, see [`staging::outbox::of_edits`].
+        outgoing: Vec<Uuid>,
+    },
     /// Nobody living has this id.
     Unknown,
     /// The customer has another version than the one that was meant.
@@ -27,10 +38,10 @@ pub enum Edited {
 
 /// Notes values for attributes of a customer, each on the cross-reference that supplied the value, or the group of which it
 /// is one, and where none did on the best-ranked one. `None` takes an edit back. An edit stands until its source says
-/// something else. Only of `version`, if one is meant.
+/// something else. Only of `version`, if one is meant. What `takers` take is put on its way to them.
 pub async fn edit(
     connection: &mut PgConnection,
-    survivorship: &Survivorship,
+    (survivorship, takers): (&Survivorship, &Takers),
     customer_id: Uuid,
     attributes: &BTreeMap<String, Option<Value>>,
     version: Option<i64>,
@@ -46,7 +57,7 @@ pub async fn edit(
         let systems: Vec<&String> = own.chain(&survivorship.prefer).collect();
         json!({"attribute": attribute, "value": value, "removed": value.is_none(), "group": group, "systems": systems})
     });
-    let (is_known, is_meant, mark_id): (bool, bool, Option<i64>) = sqlx::query_as(
+    let (is_known, is_meant, mark_id, Json(candidates)): (bool, bool, Option<i64>, Json<Vec<Candidate>>) = sqlx::query_as(
         "with c as materialized (
              select customer_id, match_key, provenance, version from customer360.customers
              where customer_id = $1 and deleted_at is null
@@ -61,8 +72,10 @@ pub async fn edit(
              from meant m cross join jsonb_array_elements($3) as w
          ),
          candidates as materialized (
-             select w.attribute, w.value, w.removed, x.system, x.external_id,
+             select w.attribute, w.value, w.removed, x.system, x.external_id, x.match_key, x.email,
                     coalesce(x.attributes -> w.attribute, 'null') as says,
+                    (select e.value from customer360.edits e
+                     where e.system = x.system and e.external_id = x.external_id and e.attribute = w.attribute) as edited,
                     row_number() over (
                         partition by w.attribute
                         order by coalesce(w.supplier = jsonb_build_object('system', x.system,
@@ -83,14 +96,15 @@ pub async fn edit(
              insert into customer360.edits as e (system, external_id, attribute, value, replaced, at, by)
              select system, external_id, attribute, value, says, $4, $5 from candidates where place = 1 and not removed
              on conflict on constraint edits_pkey do update set
-                 value = excluded.value, replaced = excluded.replaced, at = excluded.at, by = excluded.by
+                 value = excluded.value, replaced = excluded.replaced, at = excluded.at, by = excluded.by, outdated_at = null
          ),
          marked as (
              insert into customer360.dirty_marks (match_keys, cause, marked_at)
              select array[match_key], 'edit', $4 from meant
              returning mark_id
          )
-         select exists (select from c), exists (select from meant), (select mark_id from marked)",
+         select exists (select from c), exists (select from meant), (select mark_id from marked),
+                (select coalesce(jsonb_agg(a), '[]') from candidates a)",
     )
     .bind(customer_id)
     .bind(version)
@@ -100,13 +114,47 @@ pub async fn edit(
     .fetch_one(&mut *transaction)
     .await
     .map_err(database("editing a customer"))?;
+    let outgoing = write_through::update(&mut transaction, &candidates, takers, now).await?;
     wake(&mut transaction).await?;
     transaction.commit().await.map_err(database("editing a customer"))?;
     Ok(match (is_known, is_meant, mark_id) {
-        (true, true, Some(mark_id)) => Edited::Noted(mark_id),
+        (true, true, Some(mark_id)) => Edited::Noted { mark_id, outgoing },
         (true, ..) => Edited::Changed,
         _ => Edited::Unknown,
     })
+}
+
+/// Notes which edits these cross-references contradict by now: they do not stand again, whatever is said later.
+pub(crate) async fn outdate<'c>(
+    connection: &mut PgConnection,
+    contributors: impl Iterator<Item = Contributor<'c>>,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    let outdated: Vec<Value> = contributors
+        .flat_map(|xref| {
+            let (system, external_id) = (xref.system, xref.external_id);
+            let of_xref = move |(attribute, replaced): (&str, &Value)| {
+                json!({"system": system, "external_id": external_id, "attribute": attribute, "replaced": replaced})
+            };
+            xref.newly_outdated().map(of_xref).collect::<Vec<_>>()
+        })
+        .collect();
+    if outdated.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "update customer360.edits e set outdated_at = $2
+         from jsonb_to_recordset($1) as o (system text, external_id text, attribute text, replaced jsonb)
+         where e.system = o.system and e.external_id = o.external_id and e.attribute = o.attribute
+           -- It may have been edited meanwhile.
+           and e.replaced = o.replaced and e.outdated_at is null",
+    )
+    .bind(Value::Array(outdated))
+    .bind(now)
+    .execute(connection)
+    .await
+    .map_err(database("noting outdated edits"))?;
+    Ok(())
 }
 
 /// Whether the profile has followed an edit.
@@ -123,7 +171,7 @@ pub async fn has_followed(connection: &mut PgConnection, mark_id: i64) -> Result
 pub const BY_HAND: &str = "crm";
 
 /// What became of a customer who was to be made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Made {
     /// There is a cross-reference, and a customer once the profile has followed this mark.
     Noted {
@@ -131,6 +179,8 @@ pub enum Made {
         customer_id: Uuid,
         /// See [`has_followed`].
         mark_id: i64,
+        /// What is on its way to sources, see [`staging::outbox::of_edits`].
+        outgoing: Vec<Uuid>,
     },
     /// The email is nobody's.
     Unmatched(Unmatched),
@@ -149,10 +199,11 @@ pub struct NewCustomer<'a> {
     pub attributes: &'a Map<String, Value>,
 }
 
-/// Makes a customer by hand: a cross-reference of the system [`BY_HAND`], which counts as those of any other.
+/// Makes a customer by hand: a cross-reference of the system [`BY_HAND`], which counts as those of any other. The sources that
+/// make customers are told to.
 pub async fn make(
     connection: &mut PgConnection,
-    rules: &Rules,
+    (rules, takers): (&Rules, &Takers),
     seal: &Seal,
     new: NewCustomer<'_>,
     now: DateTime<Utc>,
@@ -169,7 +220,7 @@ pub async fn make(
         Ok(match_key) => match_key,
         Err(reason) => return Ok(Made::Unmatched(reason)),
     };
-    sqlx::query(
+    let inserted = sqlx::query(
         "insert into customer360.xrefs
              (system, external_id, match_key, email, external_id_json, attributes, position, observed_at, first_seen_at,
               last_seen_at)
@@ -185,6 +236,10 @@ pub async fn make(
     .execute(&mut *transaction)
     .await
     .map_err(database(doing))?;
+    // The same once more is made already, or on its way.
+    let is_new = inserted.rows_affected() > 0;
+    let takers = takers.create.iter().filter(|_| is_new);
+    let outgoing = write_through::create(&mut transaction, takers, &match_key, new, now).await?;
     let mark_id = sqlx::query_scalar(
         "insert into customer360.dirty_marks (match_keys, cause, marked_at) values (array[$1], 'edit', $2)
          returning mark_id",
@@ -196,7 +251,7 @@ pub async fn make(
     .map_err(database(doing))?;
     wake(&mut transaction).await?;
     transaction.commit().await.map_err(database(doing))?;
-    Ok(Made::Noted { customer_id: matching.customer_id(&match_key), mark_id })
+    Ok(Made::Noted { customer_id: matching.customer_id(&match_key), mark_id, outgoing })
 }
 
 async fn wake(transaction: &mut PgConnection) -> Result<(), Error> {

@@ -105,8 +105,9 @@ pub async fn export(connection: &mut PgConnection, rules: &Rules, whom: &Key) ->
             .map_err(database("exporting a customer"))?;
         document.insert(name.to_owned(), json!(rows));
     }
-    let (polls, records) = staging::erase::kept(connection, &person.staged(Vec::new())).await?;
+    let [polls, outbox, records] = staging::erase::kept(connection, &person.staged(Vec::new())).await?;
     document.insert("polls".to_owned(), json!(polls));
+    document.insert("outbox".to_owned(), json!(outbox));
     document.insert("staged".to_owned(), json!(records));
     let is_known = document.values().any(|rows| rows.as_array().is_some_and(|rows| !rows.is_empty()));
     Ok(is_known.then_some(Value::Object(document)))

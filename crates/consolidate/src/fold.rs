@@ -19,7 +19,7 @@ use crate::dirty::{self, Marks, Window};
 use crate::error::database;
 use crate::matching::{self, Matching, Stray};
 use crate::xrefs::Moved;
-use crate::{Error, Rules, interactions, metrics, migrate, orders, redirects};
+use crate::{Error, Rules, edit, interactions, metrics, migrate, orders, redirects};
 
 pub(crate) use look::look;
 
@@ -151,6 +151,7 @@ pub(crate) async fn fold_part(
     matching::write(connection, &strays, now).await?;
     mark_again(connection, &strays, part, now).await?;
     assign(&mut living, matching);
+    edit::outdate(connection, living.iter().map(Living::contributor), now).await?;
 
     let targets = targets(part, &living, matching);
     let ids: Vec<Uuid> = targets.iter().map(|target| target.customer_id).collect();
@@ -218,8 +219,9 @@ async fn read_living_if(connection: &mut PgConnection, part: &[Marked<'_>], whic
                 x.unmatched_reason, e.edits::text
          from customer360.xrefs x
          left join (
-             -- edits by cross-reference: attribute -> [value, replaced]
-             select system, external_id, jsonb_object_agg(attribute, jsonb_build_array(value, replaced)) as edits
+             -- edits by cross-reference: attribute -> [value, replaced, whether it is outdated]
+             select system, external_id,
+                    jsonb_object_agg(attribute, jsonb_build_array(value, replaced, outdated_at is not null)) as edits
              from customer360.edits
              group by system, external_id
          ) e on e.system = x.system and e.external_id = x.external_id
@@ -248,9 +250,10 @@ async fn read_living_if(connection: &mut PgConnection, part: &[Marked<'_>], whic
 }
 
 fn read_edits(json: &str) -> BTreeMap<String, Edit> {
-    let edits: BTreeMap<String, (serde_json::Value, serde_json::Value)> =
+    let edits: BTreeMap<String, (serde_json::Value, serde_json::Value, bool)> =
         serde_json::from_str(json).unwrap_or_default();
-    edits.into_iter().map(|(name, (value, replaced))| (name, Edit { value, replaced })).collect()
+    let edit = |(value, replaced, is_outdated)| Edit { value, replaced, is_outdated };
+    edits.into_iter().map(|(name, stored)| (name, edit(stored))).collect()
 }
 
 /// Decides to whom each cross-reference belongs: nobody, if too many of its system share its match key.

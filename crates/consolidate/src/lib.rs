@@ -65,4 +65,4 @@ pub use pairs::{PairsCounted, count_pairs};
 pub use preview::{Change, Foreseen, Preview, ProfileChange};
 pub use refusal::Refusal;
 pub use rules::{Rules, other_rules_are_at_work, rebuild_is_due};
-pub use worker::{catch_up, run};
+pub use worker::{Goal, catch_up, run};

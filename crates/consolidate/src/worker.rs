@@ -111,8 +111,8 @@ async fn catch_up_with(
     seal: &Seal,
     cancel: &CancellationToken,
 ) -> Result<Drained, Error> {
-    let newest = async { Ok(staging::newest(&mut *consolidator.connection().await).await?) };
-    let mut goal = Goal { batch: consolidator.unless_lost(newest).await?, mark: None };
+    let setting = async { Goal::of_now(&mut *consolidator.connection().await).await };
+    let mut goal = consolidator.unless_lost(setting).await?;
     let mut drained = Drained::default();
     while !cancel.is_cancelled() {
         if consolidator.try_begin().await? {
@@ -201,8 +201,9 @@ async fn is_left(consolidator: &Consolidator, mark: i64) -> Result<bool, Error> 
     dirty::is_left(&mut *consolidator.connection().await, mark).await
 }
 
-/// What has to be done before a command has caught up.
-struct Goal {
+/// What has to be done before whoever waits has caught up.
+#[derive(Debug)]
+pub struct Goal {
     /// All batches up to this one.
     batch: i64,
     /// And then all marks up to this one, which is the newest when those batches are merged.
@@ -210,12 +211,18 @@ struct Goal {
 }
 
 impl Goal {
+    /// That everything is in the profiles that has landed by now.
+    pub async fn of_now(connection: &mut PgConnection) -> Result<Self, Error> {
+        Ok(Self { batch: staging::newest(connection).await?, mark: None })
+    }
+
     async fn is_reached(&mut self, consolidator: &Consolidator) -> Result<bool, Error> {
         let looking = async { self.look(&mut *consolidator.connection().await).await };
         consolidator.unless_lost(looking).await
     }
 
-    async fn look(&mut self, connection: &mut PgConnection) -> Result<bool, Error> {
+    /// Whether it is reached.
+    pub async fn look(&mut self, connection: &mut PgConnection) -> Result<bool, Error> {
         if staging::is_left(&mut *connection, self.batch).await? || !retire::open(&mut *connection).await?.is_empty() {
             return Ok(false);
         }

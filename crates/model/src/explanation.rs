@@ -181,7 +181,11 @@ mod tests {
 
     fn a_row() -> impl Strategy<Value = Row> {
         let attributes = prop::collection::btree_map(prop::sample::select(&NAMES[..]), a_value(), 0..4);
-        let edit = (a_value(), a_value()).prop_map(|(value, replaced)| Edit { value, replaced });
+        let edit = (a_value(), a_value(), any::<bool>()).prop_map(|(value, replaced, is_outdated)| Edit {
+            value,
+            replaced,
+            is_outdated,
+        });
         let edits = prop::collection::btree_map(prop::sample::select(&NAMES[..]), edit, 0..2);
         let owned = |name: &str| name.to_owned();
         (prop::sample::select(&SYSTEMS[..]), 0..3_i64, 0..3_i64, attributes, edits).prop_map(
@@ -286,7 +290,10 @@ mod tests {
     #[test]
     fn an_edit_says_what_it_replaced_and_when_it_no_longer_stands() {
         let edit = |replaced: &str| {
-            BTreeMap::from([("name".to_owned(), Edit { value: json!("Matty"), replaced: json!(replaced) })])
+            BTreeMap::from([(
+                "name".to_owned(),
+                Edit { value: json!("Matty"), replaced: json!(replaced), is_outdated: false },
+            )])
         };
         let mut edited = row("c", 1, json!({"name": "Matt"}));
         edited.4 = edit("Matt");

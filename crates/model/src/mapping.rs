@@ -1,5 +1,7 @@
 //! Mappings: which columns of a source mean what. Read from the configuration, applied to decoded rows.
 
+mod write;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
@@ -15,6 +17,8 @@ use crate::{
     Credentials, Entity, ExternalId, Field, Fields, InteractionFields, Mapped, OrderFields, OrderLine, Participant,
     ProductFields, Reason, Reject, parse_time,
 };
+
+pub use write::{Method, Part, WriteMapping, parts};
 
 /// The column or columns that make one value.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -53,6 +57,12 @@ pub struct CustomerMapping {
     /// Our attribute to their columns. The names `email` and `credential` are taken.
     #[serde(default)]
     pub attributes: BTreeMap<String, Columns>,
+    /// REST: how edits of attributes are written through.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub update: Option<WriteMapping>,
+    /// REST: how a customer who was made by hand is made there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub create: Option<WriteMapping>,
 }
 
 /// `[sources.NAME.order]`.

@@ -48,6 +48,8 @@ pub struct Edit {
     pub value: Value,
     /// What the cross-reference said then; null for nothing.
     pub replaced: Value,
+    /// Whether it has said something else since: what it says now is later, be it what it said then.
+    pub is_outdated: bool,
 }
 
 /// Which value wins.
@@ -152,7 +154,18 @@ impl<'a> Contributor<'a> {
 
     /// The operator's edit of an attribute, while the cross-reference still says what it replaced.
     pub fn standing_edit(&self, name: &str) -> Option<&'a Edit> {
-        self.edits.get(name).filter(|edit| self.attributes.get(name).unwrap_or(&Value::Null) == &edit.replaced)
+        self.edits.get(name).filter(|edit| !edit.is_outdated && self.still_says(name, &edit.replaced))
+    }
+
+    fn still_says(&self, name: &str, replaced: &Value) -> bool {
+        self.attributes.get(name).unwrap_or(&Value::Null) == replaced
+    }
+
+    /// The edits that the cross-reference contradicts by now, and did not before, with what they replaced.
+    pub fn newly_outdated(&self) -> impl Iterator<Item = (&'a str, &'a Value)> {
+        let contradicted =
+            |(name, edit): &(&'a String, &'a Edit)| !edit.is_outdated && !self.still_says(name, &edit.replaced);
+        self.edits.iter().filter(contradicted).map(|(name, edit)| (name.as_str(), &edit.replaced))
     }
 }
 
@@ -232,12 +245,14 @@ mod tests {
     #[test]
     fn an_edit_stands_until_the_source_changes_the_value() {
         let mut loyal = row("loyalty", "27", 9, json!({"name": "Matt"}));
-        loyal.edits.insert("name".into(), Edit { value: "Matty".into(), replaced: "Matt".into() });
+        loyal.edits.insert("name".into(), Edit { value: "Matty".into(), replaced: "Matt".into(), is_outdated: false });
         let home = || row("home_delivery", "1", 1, json!({"name": "Matthew"}));
         assert_eq!(fold(&[row("loyalty", "27", 9, json!({"name": "Matt"})), home()]), json!({"name": "Matthew"}));
         assert_eq!(fold(&[loyal, home()]), json!({"name": "Matty"}));
         let mut changed = row("loyalty", "27", 10, json!({"name": "Mathew"}));
-        changed.edits.insert("name".into(), Edit { value: "Matty".into(), replaced: "Matt".into() });
+        changed
+            .edits
+            .insert("name".into(), Edit { value: "Matty".into(), replaced: "Matt".into(), is_outdated: false });
         assert_eq!(fold(&[changed, home()]), json!({"name": "Matthew"}));
     }
 }

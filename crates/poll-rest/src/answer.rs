@@ -244,6 +244,8 @@ mod tests {
             credential: Some("Password".to_owned()),
             version: None,
             attributes: [("name".to_owned(), column("Name"))].into(),
+            update: None,
+            create: None,
         })
     }
 

@@ -16,6 +16,7 @@ use crate::error::{ConfigError, Failure};
 use crate::lists::{Lists, Spec};
 use crate::template::Template;
 use crate::validators::{self, fingerprint};
+use crate::write::Writes;
 use crate::{Error, Settings};
 
 /// A mapping with its request.
@@ -29,6 +30,7 @@ pub(crate) struct Asker {
     pub settings: Settings,
     pub requester: Requester,
     pub requests: Requests,
+    pub writes: Writes,
     pub lists: Lists,
     /// Fingerprint of what answers are read by; see [`validators::Validators`].
     rules: String,
@@ -68,10 +70,11 @@ impl Asker {
     pub(crate) fn new(settings: Settings, database: PgPool, waits: bool) -> Result<Self, Error> {
         let config = |error| Error::Config { source_name: settings.source.clone(), error };
         let requests = Requests::new(&settings).map_err(config)?;
+        let writes = Writes::new(&settings).map_err(config)?;
         let requester = Requester::new(&settings, database, waits).map_err(config)?;
         let lists = Lists::new(Spec::all(&settings).map_err(config)?);
         let rules = validators::rules(&settings);
-        Ok(Self { settings, requester, requests, lists, rules })
+        Ok(Self { settings, requester, requests, writes, lists, rules })
     }
 
     /// Whether products are asked about.
@@ -218,6 +221,7 @@ impl Asker {
 pub fn check(settings: &Settings) -> Result<(), ConfigError> {
     client::check(settings)?;
     Requests::new(settings)?;
+    Writes::new(settings)?;
     Spec::all(settings).map(drop)
 }
 

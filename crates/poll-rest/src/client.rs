@@ -1,4 +1,4 @@
-//! One GET: what is sent, what counts as an answer, and no word about where it went.
+//! One request: what is sent, what counts as an answer, and no word about where it went.
 
 use std::time::Duration;
 
@@ -6,8 +6,9 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 use chrono::{DateTime, Utc};
 use reqwest::header::{ACCEPT, AUTHORIZATION, ETAG, HeaderMap, HeaderName, HeaderValue, IF_NONE_MATCH};
 use reqwest::redirect::Policy;
-use reqwest::{Client, Response, StatusCode, Url};
+use reqwest::{Client, Method, Response, StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
 use sqlx::PgPool;
 use tokio::time::{Instant, sleep};
 
@@ -21,6 +22,9 @@ use crate::{Auth, Settings, body, metrics};
 const RETRIES: usize = 3;
 /// ... unless it has taken this long already.
 const RETRY_WITHIN: Duration = Duration::from_secs(20);
+
+/// By which a source knows what comes again; as the IETF's draft has it.
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 /// An answer of the source.
 #[derive(Debug)]
@@ -45,6 +49,16 @@ pub(crate) enum Content {
     NotFound,
     /// The source has nothing to say (204).
     Nothing,
+}
+
+/// What is asked, or sent.
+struct Call<'a> {
+    method: Method,
+    url: &'a Url,
+    /// The validator of the answer that we have.
+    etag: Option<&'a str>,
+    /// What is sent, and what it is called however often it is.
+    body: Option<(&'a Value, &'a str)>,
 }
 
 /// Makes the requests of one source.
@@ -97,19 +111,9 @@ impl Requester {
             .with_jitter_seed(rand::random())
             .build();
         let asked_at = Instant::now();
+        let call = Call { method: Method::GET, url, etag, body: None };
         loop {
-            self.gate.enter().await?;
-            let started = Instant::now();
-            let outcome = self.attempt(url, etag).await;
-            let word = match &outcome {
-                Ok(Reply { content: Content::Body { .. }, .. }) => "ok",
-                Ok(Reply { content: Content::NotModified, .. }) => "not_modified",
-                Ok(Reply { content: Content::NotFound | Content::Nothing, .. }) => "not_found",
-                Err(failure) => failure.outcome(),
-            };
-            metrics::requested(&self.source, request, word, started.elapsed());
-            self.gate.note(outcome.as_ref().err()).await;
-            match outcome {
+            match self.once(request, &call).await {
                 Err(failure) if failure.is_retryable() && asked_at.elapsed() < RETRY_WITHIN => match pauses.next() {
                     // What the source asks for is waited for at the gate, by all requests.
                     Some(pause) => sleep(pause).await,
@@ -120,22 +124,55 @@ impl Requester {
         }
     }
 
+    /// Sends something, once: whether it has arrived is for the source to say when it is asked. `key` is what the source may
+    /// know it by, should it come again.
+    pub(crate) async fn send(
+        &self,
+        request: &'static str,
+        method: Method,
+        url: &Url,
+        body: &Value,
+        key: &str,
+    ) -> Result<(), Failure> {
+        let call = Call { method, url, etag: None, body: Some((body, key)) };
+        match self.once(request, &call).await?.content {
+            Content::NotFound => Err(Failure::Status { status: 404, retry_after: None }),
+            _ => Ok(()),
+        }
+    }
+
+    async fn once(&self, request: &'static str, call: &Call<'_>) -> Result<Reply, Failure> {
+        self.gate.enter().await?;
+        let started = Instant::now();
+        let outcome = self.attempt(call).await;
+        let word = match &outcome {
+            Ok(Reply { content: Content::NotModified, .. }) => "not_modified",
+            Ok(Reply { content: Content::NotFound, .. }) => "not_found",
+            Ok(Reply { content: Content::Nothing, .. }) if call.body.is_none() => "not_found",
+            Ok(_) => "ok",
+            Err(failure) => failure.outcome(),
+        };
+        metrics::requested(&self.source, request, word, started.elapsed());
+        self.gate.note(outcome.as_ref().err()).await;
+        outcome
+    }
+
     /// With a token where one is wanted: a token that the source refuses is renewed, once.
-    async fn attempt(&self, url: &Url, etag: Option<&str>) -> Result<Reply, Failure> {
-        let Some(tokens) = &self.tokens else { return self.ask(url, etag, None).await };
+    async fn attempt(&self, call: &Call<'_>) -> Result<Reply, Failure> {
+        let Some(tokens) = &self.tokens else { return self.ask(call, None).await };
         let token = tokens.get(None).await?;
-        match self.ask(url, etag, Some(&token)).await {
+        match self.ask(call, Some(&token)).await {
             Err(Failure::Refused(401)) => {
                 let token = tokens.get(Some(token.number)).await?;
                 self.gate.turn().await;
-                self.ask(url, etag, Some(&token)).await
+                self.ask(call, Some(&token)).await
             }
             outcome => outcome,
         }
     }
 
-    async fn ask(&self, url: &Url, etag: Option<&str>, token: Option<&Token>) -> Result<Reply, Failure> {
-        let mut request = self.client.get(url.clone());
+    async fn ask(&self, call: &Call<'_>, token: Option<&Token>) -> Result<Reply, Failure> {
+        let mut request = self.client.request(call.method.clone(), call.url.clone());
         request = match &self.auth {
             // The token is a default header, marked as sensitive.
             None | Some(Auth::Bearer(_) | Auth::OAuth2(_)) => request,
@@ -144,8 +181,11 @@ impl Requester {
         if let Some(token) = token {
             request = request.header(AUTHORIZATION, token.header.clone());
         }
-        if let Some(etag) = etag {
+        if let Some(etag) = call.etag {
             request = request.header(IF_NONE_MATCH, etag);
+        }
+        if let Some((body, key)) = call.body {
+            request = request.header(IDEMPOTENCY_KEY, key).json(body);
         }
         let response = request.send().await.map_err(|error| failure_of(&error))?;
         let at = Utc::now();
@@ -153,15 +193,18 @@ impl Requester {
         let content = match response.status() {
             StatusCode::NOT_FOUND | StatusCode::GONE => Content::NotFound,
             StatusCode::NO_CONTENT => Content::Nothing,
-            StatusCode::NOT_MODIFIED if etag.is_some() => Content::NotModified,
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                return Err(Failure::Refused(response.status().as_u16()));
+            StatusCode::NOT_MODIFIED if call.etag.is_some() => Content::NotModified,
+            // Who may not write may read all the same.
+            status if status == StatusCode::UNAUTHORIZED || status == StatusCode::FORBIDDEN && call.body.is_none() => {
+                return Err(Failure::Refused(status.as_u16()));
             }
             status if status.is_redirection() => return Err(Failure::Redirect(status.as_u16())),
             status if !status.is_success() => {
                 let retry_after = body::retry_after(response.headers(), at);
                 return Err(Failure::Status { status: status.as_u16(), retry_after });
             }
+            // What it says to that is asked for afterwards.
+            _ if call.body.is_some() => Content::Nothing,
             _ => self.content(response).await?,
         };
         Ok(Reply { at, date, link, content })

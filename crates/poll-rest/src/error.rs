@@ -50,6 +50,20 @@ pub enum ConfigError {
         /// What is wrong with it.
         problem: String,
     },
+    /// What is sent cannot be made from its template.
+    #[error("{key}.body {problem}")]
+    Body {
+        /// The section that it stands in.
+        key: &'static str,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// What the source says now has to be asked before anything is sent.
+    #[error("{0}.request writes to the source: customer.request, which asks what it says, is missing")]
+    NoCustomerToWrite(&'static str),
+    /// A time that nothing is compared with.
+    #[error("{0}.modified is for customer.update: who is made has not changed before")]
+    Modified(&'static str),
     /// Not a header.
     #[error("headers: {0:?} is no header name, or its value has characters that headers cannot have")]
     Header(String),
@@ -85,6 +99,9 @@ impl ConfigError {
             Self::NoCustomerRequest(entity) => format!("{entity}.request"),
             Self::NoCustomers(entity) => format!("{entity}.records"),
             Self::Request { key, .. } => format!("{key}.request"),
+            Self::Body { key, .. } => format!("{key}.body"),
+            Self::NoCustomerToWrite(key) => format!("{key}.request"),
+            Self::Modified(key) => format!("{key}.modified"),
             Self::Header(_) => "headers".to_owned(),
             Self::BearerToken => "bearer_token".to_owned(),
             Self::TokenUrl => "oauth2.token_url".to_owned(),

@@ -39,6 +39,7 @@ mod guard;
 mod land;
 mod lists;
 mod metrics;
+mod outbox;
 mod pace;
 mod per_customer;
 mod pipeline;
@@ -49,6 +50,7 @@ mod settings;
 mod template;
 mod token;
 mod validators;
+mod write;
 
 pub use ask::check;
 pub use breaker::BreakerState;

@@ -6,7 +6,7 @@ use staging::Batch;
 
 use crate::breaker::BreakerState;
 
-/// Requests, by labels `request` (`customer`, `order`, ..., `list_customer`, ..., `token`) and `outcome` (`ok`, `not_modified`, `not_found`, `timeout`, ...).
+/// Requests, by labels `request` (`customer`, `order`, ..., `list_customer`, ..., `update_customer`, `create_customer`, `token`) and `outcome` (`ok`, `not_modified`, `not_found`, `timeout`, ...).
 const REQUESTS: &str = "c360_rest_requests_total";
 /// How long requests took, from sending to the end of the answer.
 const REQUEST_SECONDS: &str = "c360_rest_request_seconds";
@@ -18,6 +18,13 @@ const BREAKER_STATE: &str = "c360_rest_breaker_state";
 const RECORDS: &str = "c360_rest_records_total";
 /// Polls whose outcome landed, by label `state` (the words of `polls.state`).
 const POLLS: &str = "c360_rest_polls_total";
+
+/// Edits that senders tried, by label `outcome`: `settled`, `refused`, `again`.
+const EDITS: &str = "c360_rest_edits_total";
+
+pub(crate) fn tried(source: &str, outcome: &'static str) {
+    metrics::counter!(EDITS, "source" => source.to_owned(), "outcome" => outcome).increment(1);
+}
 
 pub(crate) fn requested(source: &str, request: &'static str, outcome: &'static str, took: Duration) {
     let labels = [("source", source.to_owned()), ("request", request.to_owned()), ("outcome", outcome.to_owned())];

@@ -1,4 +1,4 @@
-//! The two ways to poll: for ever, and until nothing is due.
+//! The two ways to poll, and to send what waits: for ever, and until nothing is due.
 
 use std::time::Duration;
 
@@ -7,6 +7,7 @@ use serde_json::json;
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection, Executor, PgPool};
 use staging::health::{self, Speaker};
+use staging::outbox::OUTBOX_CHANNEL;
 use staging::polls::OFFERED_CHANNEL;
 use staging::{Lander, lists, polls};
 use tokio::sync::Notify;
@@ -17,7 +18,7 @@ use crate::ask::Asker;
 use crate::breaker::BreakerState;
 use crate::land::Landings;
 use crate::pipeline::{LEASE, Pipeline, Until};
-use crate::{Error, Settings, metrics};
+use crate::{Error, Settings, metrics, outbox};
 
 /// How often health is said when nothing changes.
 const HEALTH_EVERY: Duration = Duration::from_secs(5);
@@ -80,7 +81,7 @@ impl Summary {
     }
 }
 
-/// Polls until `cancel`: new emails at once, all others when they are due. Returns an error only for settings that cannot
+/// Polls and sends edits until `cancel`: new ones at once, all others when they are due. Returns an error only for settings that cannot
 /// work and for defects of the database; outages of the source or of the database are waited out.
 pub async fn run(
     settings: Settings,
@@ -90,7 +91,7 @@ pub async fn run(
 ) -> Result<(), Error> {
     let pool = pool(database);
     let asker = Asker::new(settings, pool.clone(), true)?;
-    let wake = Notify::new();
+    let (wake, wake_sender) = (Notify::new(), Notify::new());
     // A landing that is under way may finish, within limits, when everything else has stopped.
     let patience = CancellationToken::new();
     let fellow = lander.another();
@@ -98,7 +99,8 @@ pub async fn run(
     let mut landings = landings(&asker, &mut lander, &pool, &patience);
     let pipeline =
         Pipeline { asker: &asker, database: &pool, wake: &wake, cancel: &cancel, until: Until::Cancelled, only: None };
-    let work = futures::future::try_join(pipeline.run(&mut landings), lists);
+    let sending = outbox::run(&asker, &pool, &wake_sender, &cancel);
+    let work = futures::future::try_join3(pipeline.run(&mut landings), lists, sending);
     let stopping = async {
         cancel.cancelled().await;
         sleep(PATIENCE).await;
@@ -112,14 +114,14 @@ pub async fn run(
                 outcome?;
             }
         },
-        () = listen(&pool, &wake, &cancel) => {}
+        () = listen(&pool, &wake, &wake_sender, &cancel) => {}
         () = watch(&asker, &pool) => {}
         () = stopping => {}
     }
     Ok(())
 }
 
-/// Asks about all that is due now and what comes up by that, then returns; for `run --once`. What another process holds is
+/// Sends the edits that are due, asks about all that is due now and what comes up by that, then returns; for `run --once`. What another process holds is
 /// waited for: it lands its answers, or it is dead and its leases run out. Does not wait for a source whose breaker opens.
 pub async fn poll_due(
     settings: Settings,
@@ -129,7 +131,10 @@ pub async fn poll_due(
 ) -> Result<Summary, Error> {
     let pool = pool(database);
     let asker = Asker::new(settings, pool.clone(), false)?;
-    ask_due(&asker, &pool, lander, None, &cancel).await
+    let has_answered = outbox::send_due(&asker, &pool, &cancel).await?;
+    let mut summary = ask_due(&asker, &pool, lander, None, &cancel).await?;
+    summary.reached |= has_answered;
+    Ok(summary)
 }
 
 /// Asks now, due or not: about the one customer of this match key, or about everybody and everything, lists from their
@@ -260,16 +265,18 @@ fn pool(database: PgConnectOptions) -> PgPool {
         .connect_lazy_with(options)
 }
 
-/// Wakes the pipeline when consolidation offers emails. An outage only costs promptness: the pipeline looks by itself.
-async fn listen(pool: &PgPool, wake: &Notify, cancel: &CancellationToken) {
+/// Wakes the pipeline when consolidation offers emails, and the sender when there are edits. An outage only costs promptness:
+/// both look by themselves.
+async fn listen(pool: &PgPool, wake: &Notify, wake_sender: &Notify, cancel: &CancellationToken) {
     let listening = async {
         loop {
             if let Ok(mut listener) = PgListener::connect_with(pool).await
-                && listener.listen(OFFERED_CHANNEL).await.is_ok()
+                && listener.listen_all([OFFERED_CHANNEL, OUTBOX_CHANNEL]).await.is_ok()
             {
                 wake.notify_one();
-                while listener.recv().await.is_ok() {
-                    wake.notify_one();
+                wake_sender.notify_one();
+                while let Ok(notification) = listener.recv().await {
+                    if notification.channel() == OUTBOX_CHANNEL { wake_sender } else { wake }.notify_one();
                 }
             }
             sleep(Duration::from_secs(1)).await;

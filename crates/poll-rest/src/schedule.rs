@@ -9,6 +9,8 @@ const UNKNOWN_AT_MOST: Duration = Duration::from_hours(720);
 /// The pause after the first failure of a poll; it doubles with every further one.
 const FAILING_AT_FIRST: Duration = Duration::from_secs(2);
 const FAILING_AT_MOST: Duration = Duration::from_hours(1);
+/// Somebody looks whether an edit has arrived: it waits no longer than that once its source is back.
+const UNSENT_AT_MOST: Duration = Duration::from_mins(5);
 
 /// After an answer.
 pub(crate) fn after_answer(now: DateTime<Utc>, refresh_every: Duration) -> DateTime<Utc> {
@@ -23,6 +25,11 @@ pub(crate) fn after_unknown(now: DateTime<Utc>, refresh_every: Duration, times: 
 /// After the `times`-th failure in a row (from 1).
 pub(crate) fn after_failure(now: DateTime<Utc>, times: i32) -> DateTime<Utc> {
     later(now, doubled(FAILING_AT_FIRST, times.unsigned_abs(), FAILING_AT_MOST))
+}
+
+/// After an edit could not be sent for the `times`-th time in a row (from 1).
+pub(crate) fn after_unsent(now: DateTime<Utc>, times: i32) -> DateTime<Utc> {
+    later(now, doubled(FAILING_AT_FIRST, times.unsigned_abs(), UNSENT_AT_MOST))
 }
 
 fn doubled(first: Duration, times: u32, at_most: Duration) -> Duration {
@@ -50,6 +57,8 @@ mod tests {
         let seconds: Vec<i64> =
             [1, 2, 3, 11, 12, 40, i32::MAX].map(|n| (after_failure(now, n) - now).num_seconds()).to_vec();
         assert_eq!(seconds, [2, 4, 8, 2048, 3600, 3600, 3600]);
+        let unsent: Vec<i64> = [1, 2, 8, 9, i32::MAX].map(|n| (after_unsent(now, n) - now).num_seconds()).to_vec();
+        assert_eq!(unsent, [2, 4, 256, 300, 300]);
         assert_eq!((after_answer(now, Duration::MAX) - now).num_days(), 36_500);
     }
 }

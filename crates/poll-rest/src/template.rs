@@ -1,5 +1,6 @@
 //! Requests as configured: a path with a query, and placeholders for what is asked about.
 
+use model::mapping::{Part, parts};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::Url;
 
@@ -16,12 +17,6 @@ pub(crate) struct Template {
     parts: Vec<Part>,
     /// The path, without query: what origins and logs name.
     label: String,
-}
-
-#[derive(Clone)]
-enum Part {
-    Text(String),
-    Placeholder(String),
 }
 
 impl Template {
@@ -46,7 +41,7 @@ impl Template {
         if !request.starts_with('/') {
             return Err(problem("must begin with /".to_owned()));
         }
-        let parts = parse(request).ok_or_else(|| problem("has a brace without its other half".to_owned()))?;
+        let parts = parts(request).ok_or_else(|| problem("has a brace without its other half".to_owned()))?;
         let mut names = parts.iter().filter_map(|part| match part {
             Part::Placeholder(name) => Some(name.as_str()),
             Part::Text(_) => None,
@@ -85,18 +80,6 @@ impl Template {
 
 fn braced(names: &[&str]) -> String {
     names.iter().map(|name| format!("{{{name}}}")).collect::<Vec<_>>().join(" or ")
-}
-
-fn parse(mut rest: &str) -> Option<Vec<Part>> {
-    let mut parts = Vec::new();
-    while let Some((text, behind)) = rest.split_once('{') {
-        let (name, behind) = behind.split_once('}')?;
-        parts.push(Part::Text(text.to_owned()));
-        parts.push(Part::Placeholder(name.to_owned()));
-        rest = behind;
-    }
-    parts.push(Part::Text(rest.to_owned()));
-    Some(parts)
 }
 
 #[cfg(test)]

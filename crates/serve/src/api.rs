@@ -23,8 +23,10 @@ pub(crate) mod page;
 pub(crate) mod params;
 mod products;
 pub(crate) mod recommendations;
+pub(crate) mod refresh;
 pub(crate) mod timeline;
 pub(crate) mod views;
+pub(crate) mod written_through;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -33,6 +35,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::http::StatusCode;
 use consolidate::Rules;
+use consolidate::edit::Takers;
 use consolidate::erase::Orders;
 use model::{InstallationKey, MatchKey};
 use serde_json::Value;
@@ -81,6 +84,8 @@ pub struct Settings {
     pub retry: Retry,
     /// What becomes of the orders of a person who is erased.
     pub erased_orders: Orders,
+    /// The sources that edits and customers made by hand are written through to.
+    pub takers: Takers,
 }
 
 /// What handlers share.
@@ -182,6 +187,7 @@ pub(crate) fn router(api: Arc<Api>) -> (Router, Value) {
         .routes(utoipa_axum::routes!(customer::get, edit::change))
         .routes(utoipa_axum::routes!(timeline::list))
         .routes(utoipa_axum::routes!(recommendations::list))
+        .routes(utoipa_axum::routes!(refresh::refresh))
         .routes(utoipa_axum::routes!(interactions::list))
         .routes(utoipa_axum::routes!(insights::get))
         .routes(utoipa_axum::routes!(products::get))

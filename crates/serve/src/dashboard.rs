@@ -27,6 +27,7 @@ mod operations;
 mod operator;
 mod outside;
 mod profile;
+mod refresh;
 mod session;
 mod sign_in;
 mod systems;
@@ -89,6 +90,7 @@ pub(crate) fn router(api: Arc<Api>, document: &Value, watch: Arc<Watch>, cancel:
         .route("/customers/{customer}/decide/{what}", get(decide::show).post(decide::make))
         .route("/customers/{customer}/decide/erase", get(erase::show).post(erase::erase))
         .route("/customers/{customer}/profile/edit", get(edit::show).post(edit::change))
+        .route("/customers/{customer}/refresh", post(refresh::ask))
         .route("/customers/{customer}/lists", post(lists::put))
         .route("/customers/{customer}/lists/remove", post(lists::take))
         .route("/customers/{customer}/{kind}", post(entries::add))

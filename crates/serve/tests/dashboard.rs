@@ -283,6 +283,52 @@ async fn lists_are_kept_on_the_page_by_whom_the_api_lets() {
 }
 
 #[tokio::test]
+async fn sources_are_asked_from_the_page_which_says_what_they_have_yet_to_take() {
+    let base = Base::new().await;
+    let ann = base.customer("ann@x.example", json!({"name": "Ann"})).await;
+    let emails = ["ann@x.example".to_owned()];
+    staging::polls::offer(&base.pool, &["online_store".to_owned()], &emails, &emails, Utc::now()).await.unwrap();
+    for (kind, edits, state, reason) in [
+        ("update", r#"{"name": null, "phone": null}"#, "waiting", None),
+        ("update", r#"{"city": null}"#, "refused", Some("status 422")),
+        ("create", "{}", "waiting", None),
+    ] {
+        sqlx::query(
+            "insert into staging.outbox
+                 (source, kind, system, external_id, match_key, email, edits, edited_at, next_at, state, reason)
+             values ('online_store', $1, 'home_delivery', $2, $2, $2, $3::text::jsonb, now(), now(), $4, $5)",
+        )
+        .bind(kind)
+        .bind("ann@x.example")
+        .bind(edits)
+        .bind(state)
+        .bind(reason)
+        .execute(&base.pool)
+        .await
+        .unwrap();
+    }
+    let mut browser = Browser::signed_in(&base, Role::Viewer, None).await;
+    let page = format!("/customers/{ann}");
+    let shown = browser.get(&page).await.body;
+    for line in [
+        "2 edits wait to be sent: name, phone",
+        "1 edit is refused: city (status 422)",
+        "Waits to be made in online_store",
+    ] {
+        assert!(shown.contains(line), "{line}: {shown}");
+    }
+    assert_eq!(browser.post(&format!("{page}/refresh"), &[]).await.status, 403, "a form without its token");
+    let asked = browser.fill(&page, &format!("{page}/refresh"), &[]).await;
+    assert_eq!(asked.status, 303);
+    let location = format!("location: {page}?did=asked&silent=online_store#systems");
+    assert!(asked.head.contains(&location), "nobody polls here: {}", asked.head);
+    let told = browser.get(&format!("{page}?did=asked&silent=online_store")).await.body;
+    assert!(told.contains("No answer yet from online_store"), "{told}");
+    let mut limited = Browser::signed_in(&base, Role::Agent, Some("state in ('NH')")).await;
+    assert_eq!(limited.fill("/customers", &format!("{page}/refresh"), &[]).await.status, 404);
+}
+
+#[tokio::test]
 async fn viewers_see_no_forms_and_write_nothing() {
     let base = Base::new().await;
     let ann = base.customer("ann@x.example", json!({"name": "Ann"})).await;

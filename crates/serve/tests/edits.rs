@@ -16,7 +16,11 @@ async fn an_edit_shows_in_the_profile_when_it_is_answered() {
     let edited =
         base.server.request(&key, &patch, "if-match: \"1\"\r\n", r#"{"profile": {"name": "Annie", "city": "Keene"}}"#);
     let edited = edited.await;
-    assert_eq!((edited.status, edited.json()), (200, json!({"customer_id": ann, "has_followed": true})), "{edited:?}");
+    assert_eq!(
+        (edited.status, edited.json()),
+        (200, json!({"customer_id": ann, "has_followed": true, "sources": []})),
+        "{edited:?}"
+    );
     let customer = base.server.ask(&key, &format!("/customers/{ann}")).await.json();
     assert_eq!(customer["profile"], json!({"name": "Annie", "state": "NH", "city": "Keene"}));
     let by: String =
@@ -90,5 +94,8 @@ async fn where_nobody_consolidates_an_edit_is_noted_and_says_so() {
     let key = base.key(Role::Agent, None).await;
     let edited =
         base.server.request(&key, &format!("PATCH /customers/{ann}"), "", r#"{"profile": {"name": "Annie"}}"#).await;
-    assert_eq!((edited.status, edited.json()), (202, json!({"customer_id": ann, "has_followed": false})));
+    assert_eq!(
+        (edited.status, edited.json()),
+        (202, json!({"customer_id": ann, "has_followed": false, "sources": []}))
+    );
 }

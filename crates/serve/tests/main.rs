@@ -12,6 +12,7 @@ mod insights;
 mod limits;
 mod operations;
 mod probes;
+mod refreshing;
 mod row_filters;
 mod statements;
 mod stopping;

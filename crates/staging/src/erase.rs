@@ -1,4 +1,4 @@
-//! Removing what raw records, dead letters and polls hold of somebody who is being erased. Part of the transaction of
+//! Removing what raw records, dead letters, polls and edits on their way hold of somebody who is being erased. Part of the transaction of
 //! `consolidate::erase`, which knows who that is.
 
 use std::collections::BTreeMap;
@@ -127,8 +127,20 @@ pub async fn apply(connection: &mut PgConnection, records: &Records) -> Result<u
     Ok(execute(rewrite, connection).await? + skip(connection, &skipped).await?)
 }
 
-/// What this schema holds of a person, as JSON: polls, and raw records that have not expired.
-pub async fn kept(connection: &mut PgConnection, person: &Person) -> Result<(Vec<Value>, Vec<Value>), Error> {
+/// What this schema holds of a person, as JSON: polls, edits on their way, and raw records that have not expired.
+pub async fn kept(connection: &mut PgConnection, person: &Person) -> Result<[Vec<Value>; 3], Error> {
+    let outbox = sqlx::query_scalar(
+        "select to_jsonb(o) from staging.outbox o
+         where o.match_key = any ($3)
+            or (o.system, o.external_id) in (select * from unnest($1::text[], $2::text[]))
+         order by o.edited_at, o.edit_id",
+    )
+    .bind(person.systems())
+    .bind(person.external_ids())
+    .bind(&person.emails)
+    .fetch_all(&mut *connection)
+    .await
+    .map_err(Error::database("reading what is on its way of a person"))?;
     let polls = sqlx::query_scalar(
         "select to_jsonb(p) - 'validators' from staging.polls p where p.match_key = any ($1) order by p.source",
     )
@@ -154,7 +166,7 @@ pub async fn kept(connection: &mut PgConnection, person: &Person) -> Result<(Vec
     .fetch_all(connection)
     .await
     .map_err(Error::database("reading what is staged of a person"))?;
-    Ok((polls, records))
+    Ok([polls, outbox, records])
 }
 
 /// Removes staged records, by batch and ordinal, and counts them as skips of their batches. Those that are gone already are
@@ -212,6 +224,8 @@ pub async fn rest(
     }
     let polls = sqlx::query("delete from staging.polls where match_key = any ($1)").bind(&person.emails);
     let polls = execute(polls, connection).await?;
+    let ids = (person.systems(), person.external_ids());
+    let outbox = crate::outbox::erase(&mut *connection, (&ids.0, &ids.1), &person.emails).await?;
     let listed = "delete from staging.listed_records l
          using unnest($1::text[], $2::text[]) as i (system, record_key)
          where l.source = i.system and l.record_key = i.record_key and l.entity = $3";
@@ -224,6 +238,7 @@ pub async fn rest(
     Ok(Removed::from([
         ("staging.dead_letters", letters),
         ("staging.polls", polls),
+        ("staging.outbox", outbox),
         ("staging.listed_records", customers + orders),
     ]))
 }

@@ -30,6 +30,7 @@ mod land;
 pub mod lists;
 mod migrate;
 pub mod offsets;
+pub mod outbox;
 pub mod overview;
 mod partitions;
 mod patience;

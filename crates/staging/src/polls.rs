@@ -5,6 +5,7 @@
 //! that names them is landed. Until an outcome is landed, `next_at` is the end of the lease, and the outcome's
 //! compare-and-swap: two pollers never land answers to one asking.
 
+mod ask_now;
 mod lease;
 
 use chrono::{DateTime, Utc};
@@ -12,6 +13,7 @@ use sqlx::{PgExecutor, Row};
 
 use crate::Error;
 
+pub use ask_now::{AskedNow, ask_now, asked_now};
 pub use lease::{held, lease, release};
 pub(crate) use lease::{note, note_products};
 
@@ -97,6 +99,11 @@ impl State {
             Self::Unknown => "unknown",
             Self::Failing => "failing",
         }
+    }
+
+    /// The state of a word in `polls.state`.
+    fn parse(word: &str) -> Option<Self> {
+        [Self::Due, Self::Known, Self::Unknown, Self::Failing].into_iter().find(|state| state.as_str() == word)
     }
 }
 

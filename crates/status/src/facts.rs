@@ -7,8 +7,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use consolidate::overview::LogRestart;
 use sqlx::{Connection, PgConnection};
 use staging::health::Health;
-use staging::lists;
 use staging::overview::{self, LedgerFile, PollsDue};
+use staging::{lists, outbox};
 
 use crate::{Expected, Kind};
 
@@ -47,6 +47,8 @@ pub struct Facts {
     pub newest_nights: BTreeMap<String, DateTime<Utc>>,
     /// Polls that are due, by source.
     pub polls_due: BTreeMap<String, PollsDue>,
+    /// Edits that wait to be sent to REST sources, and refused ones.
+    pub edits: BTreeMap<String, outbox::Waiting>,
     /// How far the lists of REST sources are read.
     pub lists: BTreeMap<String, Vec<lists::Overview>>,
     /// When each Kafka source landed anything.
@@ -94,6 +96,7 @@ pub async fn ask(connection: &mut PgConnection, rules: &str) -> Result<Asked, co
         refused_files: all_by_source(overview::refused_files(&mut *snapshot).await?),
         newest_nights: overview::newest_nights(&mut *snapshot).await?,
         polls_due: by_source(overview::polls_due(&mut *snapshot, now).await?, |polls| &polls.source),
+        edits: by_source(outbox::waiting(&mut *snapshot).await?, |edits| &edits.source),
         lists: lists::overview(&mut *snapshot, now).await?,
         kafka_progress: overview::kafka_progress(&mut *snapshot).await?,
         expiry: overview::expiry(&mut snapshot, now).await?,

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use chrono::{DateTime, Utc};
 
-use super::report::{List, Report, Source, State, seconds_since};
+use super::report::{Edits, List, Report, Source, State, seconds_since};
 use super::words::{age, bytes, count, printable, thousands};
 
 /// Whether what is good and bad has a colour, or only words.
@@ -201,6 +201,10 @@ fn totals(page: &mut String, report: &Report) -> std::fmt::Result {
         let heading = if index == 0 { "Dead letters" } else { "" };
         total(heading, format!("{name}: {}", counts(&source.dead_letters)))?;
     }
+    let edits = report.sources.iter().filter_map(|(name, source)| Some((name, edits(source.edits.as_ref()?)?)));
+    for (index, (name, edits)) in edits.enumerate() {
+        total(if index == 0 { "Edits" } else { "" }, format!("{name}: {edits}"))?;
+    }
     if let Some(unmatched) = &report.unmatched {
         let what = if unmatched.is_empty() { "no cross-reference".to_owned() } else { counts(unmatched) };
         total("Unmatched", what)?;
@@ -228,6 +232,17 @@ fn totals(page: &mut String, report: &Report) -> std::fmt::Result {
         total("Stopping", format!("{}: {}", if stop.safe { "safe" } else { "not safe" }, stop.reason))?;
     }
     Ok(())
+}
+
+/// `2 edits wait to be sent, the oldest for 3m; 1 refused`, if there is anything to say.
+fn edits(edits: &Edits) -> Option<String> {
+    let waiting = (edits.waiting > 0).then(|| {
+        let wait = if edits.waiting == 1 { "waits" } else { "wait" };
+        format!("{} {wait} to be sent, the oldest for {}", count(edits.waiting, "edit"), age(edits.oldest_seconds))
+    });
+    let refused = (edits.refused > 0).then(|| format!("{} refused", thousands(edits.refused)));
+    let said: Vec<String> = waiting.into_iter().chain(refused).collect();
+    (!said.is_empty()).then(|| said.join("; "))
 }
 
 /// The tables that take most, the largest first.

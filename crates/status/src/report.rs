@@ -88,6 +88,9 @@ pub struct Source {
     /// REST: customers to ask about now.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub polls_due: Option<i64>,
+    /// REST: what of edits it has yet to take; left out for a source that was never written to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub edits: Option<Edits>,
     /// REST: how far its lists are read, by what they are of.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub lists: BTreeMap<String, List>,
@@ -206,6 +209,17 @@ pub struct List {
     pub records: i64,
     /// How many times in a row it could not be read.
     pub failures: i32,
+}
+
+/// Edits of attributes and customers made by hand that are written through to a source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Edits {
+    /// They wait to be sent.
+    pub waiting: i64,
+    /// For how long the oldest has waited; 0 when none does.
+    pub oldest_seconds: i64,
+    /// The source does not take them.
+    pub refused: i64,
 }
 
 /// Where expiry stands.
@@ -385,6 +399,11 @@ fn source(name: &str, setup: &Setup, facts: &Facts, lags: &Lags, now: DateTime<U
             let due = facts.polls_due.get(name);
             source.breaker = said("breaker").and_then(Value::as_str).map(str::to_owned);
             source.polls_due = Some(due.map_or(0, |due| due.due));
+            source.edits = facts.edits.get(name).map(|edits| Edits {
+                waiting: edits.waiting,
+                oldest_seconds: edits.oldest.map_or(0, |oldest| seconds_since(oldest, now)),
+                refused: edits.refused,
+            });
             source.lists = lists(facts.lists.get(name).map_or(&[], Vec::as_slice), now);
             let oldest_list = source.lists.values().map(|list| list.due_seconds).max().unwrap_or(0);
             source.oldest_unlanded_seconds = Some(due.map_or(0, |due| seconds_since(due.oldest, now)).max(oldest_list));

@@ -43,6 +43,12 @@ email = "email"
 attributes = { name = "name" }
 "#;
 
+/// Whoever serves takes the online store for one that can be asked. Nobody asks it.
+const ASKED: (&str, &str) = (
+    "C360__SOURCES__ONLINE_STORE",
+    r#"{ kind = "rest", base_url = "http://127.0.0.1:1", customer = { request = "/?email={email}", external_id = "id", email = "email", attributes = { name = "name" } } }"#,
+);
+
 /// c360 and what it serves.
 pub(crate) struct World {
     url: String,
@@ -75,16 +81,20 @@ attributes = { name = "name" }
 
 impl World {
     pub(crate) async fn new() -> Self {
-        Self::after(async |_, _| {}, "run").await
+        Self::after(async |_, _| {}, "run", &[ASKED]).await
     }
 
     /// One after a night in which files were bad and sources failed; by now somebody has mended the configuration of one. Nobody
     /// reads the sources, so what is wrong stays.
     pub(crate) async fn after_a_bad_night() -> Self {
-        Self::after(bad_night, "serve").await
+        Self::after(bad_night, "serve", &[]).await
     }
 
-    async fn after(happens: impl AsyncFnOnce(&Installation, &PgPool), command: &str) -> Self {
+    async fn after(
+        happens: impl AsyncFnOnce(&Installation, &PgPool),
+        command: &str,
+        environment: &[(&str, &str)],
+    ) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let database = embedded_postgres::test::database().await;
         let listen = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
@@ -99,7 +109,7 @@ impl World {
         buy_and_talk(&pool).await;
         consolidate::count_pairs(&database.url.parse().unwrap()).await.unwrap();
         happens(&installation, &pool).await;
-        let served = installation.start(&[command], "c360.log").unwrap();
+        let served = installation.start_with(&[command], "c360.log", environment).unwrap();
         let url = format!("http://{listen}");
         let deadline = Instant::now() + PATIENCE;
         while !reqwest::get(format!("{url}/readyz")).await.is_ok_and(|answer| answer.status().is_success()) {
@@ -257,7 +267,11 @@ async fn buy_and_talk(pool: &PgPool) {
          insert into customer360.interaction_participants
              (system, interaction_id, participant_no, email, match_key, role, customer_id, at)
          select 'support_mail', n::text, 1, c.email, c.email, 'from', c.customer_id, now() - interval '7 hours' * n * n
-         from generate_series(1, 24) n, customer360.customers c where c.email = 'matthew.groves@couchbase.com'",
+         from generate_series(1, 24) n, customer360.customers c where c.email = 'matthew.groves@couchbase.com';
+         insert into staging.outbox (source, kind, system, external_id, match_key, email, edits, edited_at, next_at)
+         select x.system, 'update', x.system, x.external_id, x.match_key, x.email,
+                '{\"name\": {\"value\": \"Matt Groves\", \"replaced\": []}}', now(), 'infinity'
+         from customer360.xrefs x where x.system = 'online_store' and x.match_key = 'matthew.groves@couchbase.com'",
     )
     .execute(pool)
     .await

@@ -121,6 +121,11 @@ impl Checks<'_> {
             self.require(mapping.request().is_none(), &["sources", name, word, "request"], message);
             self.require(mapping.records().is_none(), &["sources", name, word, "records"], message);
         }
+        if let (Mapping::Customer(customer), false) = (mapping, is_rest) {
+            let message = "is for REST sources; nobody writes to this one";
+            self.require(customer.update.is_none(), &["sources", name, word, "update"], message);
+            self.require(customer.create.is_none(), &["sources", name, word, "create"], message);
+        }
         if let Mapping::Customer(customer) = mapping {
             for taken in ["email", "credential"] {
                 let message = format!("is not an attribute: map it by the key `{taken}` of the mapping itself");

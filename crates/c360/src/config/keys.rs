@@ -1,6 +1,6 @@
 //! Which keys there are: asked of the types that read them, so that the two cannot disagree.
 
-use model::mapping::{CustomerMapping, InteractionMapping, LinesMapping, OrderMapping, ProductMapping};
+use model::mapping::{CustomerMapping, InteractionMapping, LinesMapping, OrderMapping, ProductMapping, WriteMapping};
 use serde::de::value::Error as Refusal;
 use serde::de::{Deserialize, Deserializer, Error as _, Visitor};
 use serde::forward_to_deserialize_any;
@@ -54,6 +54,7 @@ pub(super) fn known(document: &Document, path: &[String]) -> Vec<String> {
         ["erasure"] => fields::<Erasure>().to_vec(),
         ["sources", name] => of_source(document.get(&["sources", *name, "kind"]).and_then(toml::Value::as_str)),
         ["sources", _, "customer"] => fields::<CustomerMapping>().to_vec(),
+        ["sources", _, "customer", "update" | "create"] => fields::<WriteMapping>().to_vec(),
         ["sources", _, "order"] => fields::<OrderMapping>().to_vec(),
         ["sources", _, "order", "lines"] => fields::<LinesMapping>().to_vec(),
         ["sources", _, "product"] => fields::<ProductMapping>().to_vec(),

@@ -153,13 +153,16 @@ fn unknown(document: &Document, ignored: &BTreeSet<KeyPath>, report: &mut Report
     }
 }
 
+/// What stands in a mapping and is no column.
+const SECTIONS: [&str; 4] = ["attributes", "lines", "update", "create"];
+
 /// `{ any = [...] }` is read through an untagged enum, which tells nobody about other keys.
 fn columns_without_strays(document: &Document, source: &[String], report: &mut Report) {
     for mapping in ["customer", "order", "product", "interaction"] {
         let mapping: KeyPath = source.iter().cloned().chain([mapping.to_owned()]).collect();
         let attributes: KeyPath = mapping.iter().cloned().chain(["attributes".to_owned()]).collect();
         for section in [&mapping, &attributes] {
-            for key in document.keys(section).into_iter().filter(|key| !["attributes", "lines"].contains(key)) {
+            for key in document.keys(section).into_iter().filter(|key| !SECTIONS.contains(key)) {
                 let column: KeyPath = section.iter().cloned().chain([key.to_owned()]).collect();
                 for stray in document.keys(&column).into_iter().filter(|key| *key != "any") {
                     let stray: KeyPath = column.iter().cloned().chain([stray.to_owned()]).collect();

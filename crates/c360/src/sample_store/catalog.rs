@@ -19,7 +19,7 @@ pub(super) struct Answer {
     pub(super) etag: HeaderValue,
 }
 
-/// An answer for each key of each endpoint. Immutable, so the answers are rendered once, when the data is read.
+/// An answer for each key of each endpoint, rendered when the data is read and when it changes.
 #[derive(Debug)]
 pub(super) struct Catalog {
     answers: HashMap<(Endpoint, String), Answer>,
@@ -56,7 +56,7 @@ struct ProductKeys {
 
 pub(super) fn parse(text: &str) -> anyhow::Result<(Catalog, Vec<Fault>)> {
     let data: Data = serde_json::from_str(text)?;
-    Ok((Catalog::of(&data)?, data.faults))
+    Ok((Catalog::made_of(&data)?, data.faults))
 }
 
 impl Catalog {
@@ -64,7 +64,7 @@ impl Catalog {
         self.answers.get(&(endpoint, key.to_owned()))
     }
 
-    fn of(data: &Data) -> anyhow::Result<Self> {
+    fn made_of(data: &Data) -> anyhow::Result<Self> {
         let mut catalog = Self { answers: HashMap::new() };
         let mut orders: BTreeMap<String, Vec<&str>> = BTreeMap::new();
         for (n, raw) in data.customers.iter().enumerate() {
@@ -89,25 +89,39 @@ impl Catalog {
         Ok(catalog)
     }
 
+    /// All answers of an endpoint, by key.
+    pub(super) fn of(&self, endpoint: Endpoint) -> impl Iterator<Item = (&str, &Bytes)> {
+        let wanted = self.answers.iter().filter(move |((asked, _), _)| *asked == endpoint);
+        wanted.map(|((_, key), answer)| (key.as_str(), &answer.body))
+    }
+
+    /// Answers this from now on.
+    pub(super) fn put(&mut self, endpoint: Endpoint, key: &str, body: &str) -> Answer {
+        let answer = Answer::of(body);
+        self.answers.insert((endpoint, endpoint.key(key).into_owned()), answer.clone());
+        answer
+    }
+
     fn add(&mut self, endpoint: Endpoint, key: &str, body: &str) -> anyhow::Result<()> {
-        let key = endpoint.key(key).into_owned();
-        let known = self.answers.insert((endpoint, key), Answer::of(body)?);
+        let known = self.answers.contains_key(&(endpoint, endpoint.key(key).into_owned()));
+        self.put(endpoint, key, body);
         // Without the key: it may be an email, and errors never hold one.
-        ensure!(known.is_none(), "there is another with the same {}", endpoint.parameter());
+        ensure!(!known, "there is another with the same {}", endpoint.parameter());
         Ok(())
     }
 }
 
 impl Answer {
-    fn of(body: &str) -> anyhow::Result<Self> {
+    fn of(body: &str) -> Self {
         let hash = hex::encode(&Sha256::digest(body)[..16]);
-        let etag = HeaderValue::try_from(format!("\"{hash}\""))?;
-        Ok(Self { body: Bytes::copy_from_slice(body.as_bytes()), etag })
+        let etag = HeaderValue::try_from(format!("\"{hash}\""));
+        let etag = etag.unwrap_or_else(|_| unreachable!("hexadecimal digits are a header's value"));
+        Self { body: Bytes::copy_from_slice(body.as_bytes()), etag }
     }
 }
 
 /// `27` and `"27"` are asked for alike: a query string has no types.
-fn id_text(id: &Value) -> anyhow::Result<String> {
+pub(super) fn id_text(id: &Value) -> anyhow::Result<String> {
     match id {
         Value::Number(number) => Ok(number.to_string()),
         Value::String(text) if !text.is_empty() => Ok(text.clone()),

@@ -4,15 +4,15 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::io;
 
-use axum::Router;
 use axum::body::Bytes;
-use axum::extract::Query;
-use axum::extract::rejection::QueryRejection;
+use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::{Path, Query};
 use axum::http::header::{CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use serde_json::json;
+use axum::routing::{get, patch, post};
+use axum::{Json, Router};
+use serde_json::{Map, Value, json};
 use tokio::net::TcpListener;
 
 use super::catalog::Answer;
@@ -20,6 +20,7 @@ use super::{Endpoint, Fault, Store};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
+type Body = Result<Json<Map<String, Value>>, JsonRejection>;
 type Parameters = Result<Query<HashMap<String, String>>, QueryRejection>;
 
 /// Answers requests until `shutdown` resolves, then finishes those under way and returns.
@@ -33,7 +34,7 @@ pub async fn serve(
 
 fn router(store: &Store) -> Router {
     let mut router = Router::new().route("/healthz", get(|| async { "ok" }));
-    for endpoint in Endpoint::ALL {
+    for endpoint in Endpoint::QUESTIONS {
         let store = store.clone();
         let handler = move |parameters: Parameters, headers: HeaderMap| async move {
             match parameters.ok().and_then(|mut all| all.remove(endpoint.parameter())).filter(|key| !key.is_empty()) {
@@ -43,7 +44,27 @@ fn router(store: &Store) -> Router {
         };
         router = router.route(endpoint.path(), get(handler));
     }
+    let (updated, created) = (store.clone(), store.clone());
+    let update = async move |Path(id): Path<String>, body: Body| told(&updated, Endpoint::Update, Some(id), body).await;
+    let create = async move |body: Body| told(&created, Endpoint::Create, None, body).await;
+    router = router.route(Endpoint::Update.path(), patch(update)).route(Endpoint::Create.path(), post(create));
     router.fallback(|| async { error(StatusCode::NOT_FOUND, "no such endpoint") })
+}
+
+/// Without a key in the path it is the member of the body that is called so.
+async fn told(store: &Store, endpoint: Endpoint, key: Option<String>, body: Body) -> Response {
+    let Ok(Json(body)) = body else { return error(StatusCode::BAD_REQUEST, "the body is not a JSON object") };
+    let named = || body.get(endpoint.parameter()).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let (told, fault) = store.tell(endpoint, &key.unwrap_or_else(named), body.clone());
+    if let Some(fault) = &fault {
+        tokio::time::sleep(fault.wait()).await;
+    }
+    let done = if endpoint == Endpoint::Create { StatusCode::CREATED } else { StatusCode::OK };
+    match told {
+        Some(Ok(answer)) => json_body(done, answer.body),
+        Some(Err((status, text))) => error(status, text),
+        None => error(fault.and_then(|fault| fault.status).unwrap_or(StatusCode::OK), "a fault made on purpose"),
+    }
 }
 
 async fn answer(store: &Store, endpoint: Endpoint, key: &str, headers: &HeaderMap) -> Response {

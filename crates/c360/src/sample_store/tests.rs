@@ -213,3 +213,51 @@ fn data_that_contradicts_itself_is_refused_without_naming_anybody() {
         Store::parse(wrong).unwrap_err();
     }
 }
+
+/// The status and the body of the answer to something that is told.
+async fn tell(server: &Server, what: &str, body: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    let length = body.len();
+    let head = format!("{what} HTTP/1.1\r\nhost: store\r\nconnection: close\r\ncontent-type: application/json\r\n");
+    stream.write_all(format!("{head}content-length: {length}\r\n\r\n{body}").as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let body = answer.split_once("\r\n\r\n").unwrap().1.to_owned();
+    (answer.split(' ').nth(1).unwrap().parse().unwrap(), body)
+}
+
+#[tokio::test]
+async fn a_customer_changes_and_says_when() {
+    let server = Server::start().await;
+    let (status, changed) = tell(&server, "PATCH /api/onlineStore/customers/1", r#"{"Name": "Matt"}"#).await;
+    assert_eq!(status, 200);
+    assert_eq!(server.body(BY_EMAIL).await, (200, changed.clone()));
+    let record: serde_json::Value = serde_json::from_str(&changed).unwrap();
+    assert_eq!((&record["Name"], &record["Password"]), (&"Matt".into(), &"edzchzmatv5".into()));
+    assert!(record["ModifiedAt"].as_str().unwrap().parse::<chrono::DateTime<chrono::Utc>>().is_ok(), "{changed}");
+    for (id, body, expected) in [
+        ("7", r#"{"Name": "x"}"#, 404),
+        ("1", "[]", 400),
+        ("1", r#"{"Email": "x@y"}"#, 422),
+        ("1", r#"{"Name": ""}"#, 422),
+    ] {
+        let what = format!("PATCH /api/onlineStore/customers/{id}");
+        assert_eq!(tell(&server, &what, body).await.0, expected, "{id} {body}");
+    }
+    assert_eq!(server.body(BY_EMAIL).await, (200, changed), "what is refused changes nothing");
+}
+
+#[tokio::test]
+async fn a_customer_is_made_once_with_the_next_number() {
+    let server = Server::start().await;
+    let new = r#"{"Email": "New@example.org", "Name": "New"}"#;
+    let (status, made) = tell(&server, "POST /api/onlineStore/customers", new).await;
+    assert_eq!(status, 201, "{made}");
+    let made: serde_json::Value = serde_json::from_str(&made).unwrap();
+    assert_eq!(made["Id"], 3);
+    assert_eq!(tell(&server, "POST /api/onlineStore/customers", new).await.0, 409);
+    assert_eq!(tell(&server, "POST /api/onlineStore/customers", r#"{"Name": "x"}"#).await.0, 422);
+    let known = "/api/onlineStore/getCustomerDetailsByEmail?customerEmail=new%40example.org";
+    assert_eq!(server.body(known).await.0, 200);
+    assert_eq!(server.body("/api/onlineStore/getOrdersByCustomerId?customerId=3").await, (200, "[]".to_owned()));
+}

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use consolidate::edit::{self, Edited, Made, NewCustomer};
+use consolidate::edit::{self, Edited, Made, NewCustomer, Takers};
 use model::Unmatched;
 use serde_json::{Value, json};
 
@@ -10,6 +10,12 @@ use crate::support::World;
 use crate::support::events::customer;
 
 const ANN: &str = "ann@x.example";
+
+/// The store takes names and phones, and makes customers.
+fn takers() -> Takers {
+    let attributes = ["name", "phone"].map(str::to_owned).into();
+    Takers { update: [("online_store".to_owned(), attributes)].into(), create: ["online_store".to_owned()].into() }
+}
 
 async fn edit(world: &World, id: &str, attribute: &str, value: Value, replaced: Value) {
     sqlx::query(
@@ -72,7 +78,7 @@ async fn a_customer_made_by_hand_is_one_more_who_knows_a_person() {
     let make = async |world: &World, external_id: &str, email: &str| {
         let mut connection = staging::connect(&world.options).await.unwrap();
         let new = NewCustomer { external_id, email, attributes: &attributes };
-        edit::make(&mut connection, &world.rules, &world.seal, new, chrono::Utc::now()).await.unwrap()
+        edit::make(&mut connection, (&world.rules, &takers()), &world.seal, new, chrono::Utc::now()).await.unwrap()
     };
     let Made::Noted { customer_id, .. } = make(&world, "a", " Ann@X.example").await else { panic!("none is made") };
     assert_eq!(make(&world, "b", "noreply@x.example").await, Made::Unmatched(Unmatched::Blocked));
@@ -98,8 +104,8 @@ async fn edit_by(world: &World, attributes: Value, version: Option<i64>) -> Edit
     let id: sqlx::types::Uuid = world.customer(ANN).await.unwrap()["customer_id"].as_str().unwrap().parse().unwrap();
     let attributes: BTreeMap<String, Option<Value>> = serde_json::from_value(attributes).unwrap();
     let mut connection = staging::connect(&world.options).await.unwrap();
-    let survivorship = &world.rules.survivorship;
-    edit::edit(&mut connection, survivorship, id, &attributes, version, "ann", chrono::Utc::now()).await.unwrap()
+    let rules = (&world.rules.survivorship, &takers());
+    edit::edit(&mut connection, rules, id, &attributes, version, "ann", chrono::Utc::now()).await.unwrap()
 }
 
 /// Where each edit lies.
@@ -122,7 +128,7 @@ async fn an_edit_lies_where_the_value_came_from_and_elsewhere_on_the_best_ranked
         .await;
     world.consolidate().await;
     let edited = json!({"name": "Annie", "phone": "2", "state": "NH", "segment": "gold", "loyaltyPoints": 48});
-    let Edited::Noted(mark) = edit_by(&world, edited, Some(1)).await else { panic!("it is not noted") };
+    let Edited::Noted { mark_id: mark, .. } = edit_by(&world, edited, Some(1)).await else { panic!("it is not noted") };
     let mut connection = staging::connect(&world.options).await.unwrap();
     assert!(!edit::has_followed(&mut connection, mark).await.unwrap());
     world.consolidate().await;
@@ -166,7 +172,94 @@ async fn an_edit_is_meant_for_a_version_replaced_by_the_next_and_taken_back() {
 
     let mut connection = staging::connect(&world.options).await.unwrap();
     let (nobody, nothing) = (sqlx::types::Uuid::nil(), BTreeMap::new());
-    let edited =
-        edit::edit(&mut connection, &world.rules.survivorship, nobody, &nothing, None, "ann", chrono::Utc::now());
+    let takers = takers();
+    let edited = edit::edit(
+        &mut connection,
+        (&world.rules.survivorship, &takers),
+        nobody,
+        &nothing,
+        None,
+        "ann",
+        chrono::Utc::now(),
+    );
     assert_eq!(edited.await.unwrap(), Edited::Unknown);
+}
+
+#[tokio::test]
+async fn an_edit_does_not_stand_again_when_the_source_comes_back_to_what_it_replaced() {
+    let mut world = World::new().await;
+    world.land("online_store", &[customer(1, 1).email(ANN).attribute("name", "Ann")]).await;
+    world.consolidate().await;
+    edit_by(&world, json!({"name": "Annie"}), None).await;
+    world.consolidate().await;
+    for (position, name) in [(2, "Annie"), (3, "Ann"), (4, "Annie"), (5, "Ann")] {
+        world.land("online_store", &[customer(1, position).attribute("name", name)]).await;
+        world.consolidate().await;
+        assert_eq!(world.profile(ANN).await.unwrap()["name"], name, "the last write");
+    }
+    edit_by(&world, json!({"name": "Anna"}), None).await;
+    world.consolidate().await;
+    assert_eq!(world.profile(ANN).await.unwrap()["name"], "Anna", "and another edit stands");
+}
+
+/// What is on its way, in the order of the edits.
+async fn outbox(world: &World) -> Value {
+    world
+        .value(
+            "select coalesce(jsonb_agg(jsonb_build_array(kind, system, external_id, edits) order by edited_at, edit_id), '[]')
+             from staging.outbox",
+        )
+        .await
+}
+
+#[tokio::test]
+async fn what_a_source_takes_of_an_edit_is_on_its_way_in_the_same_transaction() {
+    let mut world = World::new().await;
+    let store = customer(1, 1).email(ANN).attribute("name", "Ann").attribute("segment", "gold");
+    world.land("online_store", &[store]).await;
+    world.land("loyalty", &[customer("27", 1).email(ANN).attribute("phone", "1")]).await;
+    world.consolidate().await;
+    let Edited::Noted { outgoing, .. } =
+        edit_by(&world, json!({"name": "A", "segment": "iron", "phone": "2"}), None).await
+    else {
+        panic!("it is not noted")
+    };
+    assert_eq!(outgoing.len(), 1, "nobody takes segments, and loyalty takes nothing");
+    let sent = |value: &str, replaced: Value| json!({"name": {"value": value, "replaced": replaced}});
+    assert_eq!(outbox(&world).await, json!([["update", "online_store", "1", sent("A", json!(["Ann"]))]]));
+
+    // The last value only; what the source may have been sent meanwhile does not contradict it.
+    edit_by(&world, json!({"name": "B"}), None).await;
+    assert_eq!(outbox(&world).await, json!([["update", "online_store", "1", sent("B", json!(["Ann", "A"]))]]));
+    edit_by(&world, json!({"name": null}), None).await;
+    assert_eq!(outbox(&world).await, json!([]), "taken back");
+    edit_by(&world, json!({"name": "C"}), Some(7)).await;
+    assert_eq!(outbox(&world).await, json!([]), "of another version than was meant");
+}
+
+#[tokio::test]
+async fn a_customer_made_by_hand_is_on_the_way_to_who_makes_customers_with_the_last_values() {
+    let mut world = World::new().await;
+    let attributes = serde_json::Map::from_iter([("name".to_owned(), json!("Ann")), ("phone".to_owned(), json!("1"))]);
+    for _ in 0..2 {
+        let mut connection = staging::connect(&world.options).await.unwrap();
+        let new = NewCustomer { external_id: "a", email: "Ann@X.example", attributes: &attributes };
+        let takers = takers();
+        edit::make(&mut connection, (&world.rules, &takers), &world.seal, new, chrono::Utc::now()).await.unwrap();
+    }
+    world.consolidate().await;
+    let wanted = |value: &str| json!({"value": value, "replaced": []});
+    let made = json!([["create", "crm", "a", {"name": wanted("Ann"), "phone": wanted("1")}]]);
+    assert_eq!(outbox(&world).await, made, "once");
+    sqlx::query("update staging.outbox set state = 'refused', reason = 'status 422'")
+        .execute(&world.pool)
+        .await
+        .unwrap();
+    edit_by(&world, json!({"name": "Anna", "phone": ""}), None).await;
+    let made = json!([["create", "crm", "a", {"name": wanted("Anna"), "phone": wanted("")}]]);
+    assert_eq!(outbox(&world).await, made);
+    assert_eq!(world.value("select to_jsonb(state) from staging.outbox").await, "waiting", "it is tried again");
+    edit_by(&world, json!({"name": null}), None).await;
+    let made = json!([["create", "crm", "a", {"name": wanted("Ann"), "phone": wanted("")}]]);
+    assert_eq!(outbox(&world).await, made, "what was said first");
 }

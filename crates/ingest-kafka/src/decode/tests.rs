@@ -21,6 +21,8 @@ pub(crate) fn settings(format: Format) -> Settings {
         credential: Some("password".to_owned()),
         version: None,
         attributes: attributes.into_iter().map(|(ours, theirs)| (ours.to_owned(), column(theirs))).collect(),
+        update: None,
+        create: None,
     };
     Settings {
         name: "home_delivery".to_owned(),

@@ -51,6 +51,8 @@ impl World {
             credential: Some("password".to_owned()),
             version: None,
             attributes: BTreeMap::from([("name".to_owned(), column("name"))]),
+            update: None,
+            create: None,
         };
         Settings {
             name: SOURCE.to_owned(),

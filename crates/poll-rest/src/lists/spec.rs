@@ -175,6 +175,8 @@ pub(super) mod tests {
             credential: None,
             version: None,
             attributes: std::collections::BTreeMap::new(),
+            update: None,
+            create: None,
         };
         let settings = Settings {
             source: "shop".to_owned(),

@@ -182,6 +182,8 @@ pub(crate) fn settings(base_url: &str) -> Settings {
         credential: Some("Password".to_owned()),
         version: None,
         attributes: [("name".to_owned(), column("Name"))].into(),
+        update: None,
+        create: None,
     };
     let order = OrderMapping {
         topics: Vec::new(),

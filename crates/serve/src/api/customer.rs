@@ -19,13 +19,14 @@ use utoipa::ToSchema;
 use super::fields::Fields;
 use super::page::Page;
 use super::params::Params;
+use super::refresh::{self, Refreshed};
 use super::timeline::{Happened, TIMELINE};
 use super::{Api, Caller};
 use crate::problem::Problem;
 
 /// What happened last that comes with a customer.
 const NEWEST: u32 = 20;
-const FIELDS: [&str; 11] = [
+const FIELDS: [&str; 14] = [
     "customer_id",
     "email",
     "profile",
@@ -37,6 +38,9 @@ const FIELDS: [&str; 11] = [
     "updated_at",
     "version",
     "deleted_at",
+    "sources",
+    "has_followed",
+    "edits",
 ];
 
 /// A customer.
@@ -113,7 +117,7 @@ static STATEMENT: LazyLock<String> = LazyLock::new(|| {
              from customer360.edits e
              join customer360.xrefs x on x.system = e.system and x.external_id = e.external_id
              where x.customer_id = (select customer_id from at) and x.deleted_at is null
-               and e.replaced = coalesce(x.attributes -> e.attribute, 'null')
+               and e.replaced = coalesce(x.attributes -> e.attribute, 'null') and e.outdated_at is null
              group by e.system, e.external_id
          ),
          known as materialized (
@@ -142,15 +146,18 @@ static STATEMENT: LazyLock<String> = LazyLock::new(|| {
 /// A customer with everything
 ///
 /// The profile with the origin of each value, what each system says, the newest twenty of the timeline, and the lists the
-/// customer is on. An id or email of before leads to the id of now.
+/// customer is on. An id or email of before leads to the id of now. With `max_age` the REST sources are asked first whose last
+/// answer is older, and the answer says in `sources` how old each is now.
 #[utoipa::path(
     get, path = "/api/v1/customers/{customer}", tag = "customers", operation_id = "get_customer",
     params(
         ("customer" = String, Path, description = "The id, or an email"),
         ("fields" = Option<String>, Query, description = "Members to answer, with commas between"),
+        ("max_age" = Option<String>, Query, description = "Ask REST sources first whose answer is older than this: 60s, 5m",
+         example = "60s"),
     ),
     responses(
-        (status = 200, description = "The customer", body = Customer),
+        (status = 200, description = "The customer; with `max_age`, as `refresh` answers it", body = Customer),
         (status = 308, description = "The customer is known under another id by now"),
     ),
 )]
@@ -161,9 +168,12 @@ pub(super) async fn get(
     mut params: Params,
 ) -> Result<Json<Box<RawValue>>, Refusal> {
     let fields = Fields::take(&mut params, &FIELDS)?;
-    params.finish(&["fields"])?;
+    let max_age = params.span("max_age")?;
+    params.finish(&["fields", "max_age"])?;
+    let Some(max_age) = max_age else { return Ok(Json(fields.of(&read(&api, &caller, &named, &[]).await?)?)) };
+    let asked = refresh::ask(&api, &caller, &named, max_age, "").await?;
     let customer = read(&api, &caller, &named, &[]).await?;
-    Ok(Json(fields.of(&customer)?))
+    Ok(Json(fields.of(&Refreshed { customer, asked })?))
 }
 
 /// A customer, with the newest of these types on the timeline; none: of all.

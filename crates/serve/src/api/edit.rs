@@ -23,12 +23,13 @@ use utoipa::ToSchema;
 use super::audit;
 use super::customer::Refusal;
 use super::entries::{IfMatch, idempotent, rejected};
+use super::written_through::WrittenThrough;
 use super::{Api, Caller};
 use crate::keys::Role;
 use crate::problem::Problem;
 
 /// Whoever consolidates needs less for one profile; without anybody who does, it follows later.
-const FOLLOWS_WITHIN: Duration = Duration::from_secs(5);
+pub(super) const FOLLOWS_WITHIN: Duration = Duration::from_secs(5);
 const LOOKS_EVERY: Duration = Duration::from_millis(10);
 const MAX_VALUE_CHARS: usize = 2_000;
 
@@ -60,6 +61,8 @@ pub(crate) struct Written {
     customer_id: Uuid,
     /// Whether the profile has followed. If not, nobody consolidates at the moment, and it will.
     pub(crate) has_followed: bool,
+    /// What has become of it at the sources that take it.
+    sources: Vec<WrittenThrough>,
 }
 
 /// Attributes that are configured, with values that profiles may have.
@@ -85,21 +88,29 @@ fn check(api: &Api, profile: &Map<String, Value>) -> Result<(), Problem> {
 }
 
 impl Written {
-    /// 202 where the profile has not followed.
+    /// 202 where the profile has not followed, or an edit waits to be sent.
     fn answer(self, status: StatusCode) -> Response {
-        let status = if self.has_followed { status } else { StatusCode::ACCEPTED };
+        let is_done = self.has_followed && !self.sources.iter().any(WrittenThrough::waits);
+        let status = if is_done { status } else { StatusCode::ACCEPTED };
         (status, Json(self)).into_response()
     }
 }
 
 impl Api {
-    /// Waits until a profile has followed a mark.
-    async fn written(&self, customer_id: Uuid, mark_id: i64) -> Result<Written, Problem> {
-        let look = || async {
+    /// Waits until a profile has followed a mark, and sources have heard of what goes to them.
+    async fn written(&self, customer_id: Uuid, mark_id: i64, outgoing: &[Uuid]) -> Result<Written, Problem> {
+        let since = Instant::now();
+        loop {
             let mut session = self.whole().await?;
-            Ok(edit::has_followed(&mut session, mark_id).await?)
-        };
-        Ok(Written { customer_id, has_followed: followed(look).await? })
+            let has_followed = edit::has_followed(&mut session, mark_id).await?;
+            let sources = WrittenThrough::read(&mut session, outgoing).await?;
+            drop(session);
+            let is_over = has_followed && !sources.iter().any(WrittenThrough::is_under_way);
+            if is_over || since.elapsed() >= FOLLOWS_WITHIN {
+                return Ok(Written { customer_id, has_followed, sources });
+            }
+            tokio::time::sleep(LOOKS_EVERY).await;
+        }
     }
 }
 
@@ -118,7 +129,8 @@ pub(super) async fn followed<F: Future<Output = Result<bool, Problem>>>(look: im
 /// Edit a customer
 ///
 /// Each value lies on the cross-reference that supplied the value before, stands first in rank, and yields once that system
-/// says something else. With `If-Match`, only the `version` in quotes. 202 if the profile has not followed within seconds.
+/// says something else. With `If-Match`, only the `version` in quotes. It is written through to a source that takes it, unless
+/// the source has changed the same later. 202 if the profile has not followed within seconds, or the edit waits to be sent.
 #[utoipa::path(
     patch, path = "/api/v1/customers/{customer}", tag = "customers", operation_id = "edit_customer",
     params(
@@ -128,7 +140,7 @@ pub(super) async fn followed<F: Future<Output = Result<bool, Problem>>>(look: im
     request_body = Change,
     responses(
         (status = 200, description = "Edited", body = Written),
-        (status = 202, description = "Noted; the profile follows", body = Written),
+        (status = 202, description = "Noted; the profile follows, or a source hears of it later", body = Written),
         (status = 308, description = "The customer is known under another id by now"),
     ),
 )]
@@ -171,16 +183,16 @@ pub(crate) async fn write(
         .into_iter()
         .map(|(attribute, value)| (attribute, Some(value).filter(|value| !value.is_null())))
         .collect();
-    let survivorship = &api.settings.rules.survivorship;
+    let rules = (&api.settings.rules.survivorship, &api.settings.takers);
     let mut session = api.whole().await?;
     let mut transaction = session.begin().await?;
     let by = &caller.key.name;
-    match edit::edit(&mut transaction, survivorship, named, &attributes, if_match.0, by, Utc::now()).await? {
-        Edited::Noted(mark_id) => {
+    match edit::edit(&mut transaction, rules, named, &attributes, if_match.0, by, Utc::now()).await? {
+        Edited::Noted { mark_id, outgoing } => {
             audit::written(&mut transaction, caller, "edit_customer", named).await?;
             transaction.commit().await?;
             drop(session);
-            Ok(api.written(named, mark_id).await?)
+            Ok(api.written(named, mark_id, &outgoing).await?)
         }
         Edited::Unknown => Err(Problem::not_found().into()),
         Edited::Changed => Err(Problem::new(StatusCode::PRECONDITION_FAILED)
@@ -191,15 +203,15 @@ pub(crate) async fn write(
 
 /// Make a customer by hand
 ///
-/// A cross-reference of the system `crm`, which counts as any other: whoever has the email already is the customer. The same
-/// `Idempotency-Key` again makes nothing. It needs a key without a row filter.
+/// A cross-reference of the system `crm`, which counts as any other: whoever has the email already is the customer. Sources
+/// that make customers make it too. The same `Idempotency-Key` again makes nothing. It needs a key without a row filter.
 #[utoipa::path(
     post, path = "/api/v1/customers", tag = "customers", operation_id = "make_customer",
     params(("Idempotency-Key" = Option<String>, Header, description = "Any text, one for each customer", max_length = 200)),
     request_body = New,
     responses(
         (status = 201, description = "Made", body = Written),
-        (status = 202, description = "Noted; the profile follows", body = Written),
+        (status = 202, description = "Noted; the profile follows, or a source hears of it later", body = Written),
     ),
 )]
 pub(super) async fn make(
@@ -220,14 +232,15 @@ pub(super) async fn make(
     let customer = NewCustomer { external_id: &external_id, email: &new.email, attributes: &attributes };
     let mut session = api.whole().await?;
     let mut transaction = session.begin().await.map_err(Problem::from)?;
-    let made =
-        edit::make(&mut transaction, &api.settings.rules, &seal, customer, Utc::now()).await.map_err(Problem::from)?;
+    let rules = (&api.settings.rules, &api.settings.takers);
+    let made = edit::make(&mut transaction, rules, &seal, customer, Utc::now()).await.map_err(Problem::from)?;
     let allowed = match made {
-        Made::Noted { customer_id, mark_id } => {
+        Made::Noted { customer_id, mark_id, outgoing } => {
             audit::written(&mut transaction, &caller, "make_customer", customer_id).await.map_err(Problem::from)?;
             transaction.commit().await.map_err(Problem::from)?;
             drop(session);
-            let mut response = api.written(customer_id, mark_id).await?.answer(StatusCode::CREATED);
+            let written = api.written(customer_id, mark_id, &outgoing).await?;
+            let mut response = written.answer(StatusCode::CREATED);
             if let Ok(location) = HeaderValue::from_str(&format!("/api/v1/customers/{customer_id}")) {
                 response.headers_mut().insert(LOCATION, location);
             }

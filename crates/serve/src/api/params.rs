@@ -2,7 +2,7 @@
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
+use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta, Utc};
 
 use crate::problem::Problem;
 
@@ -103,6 +103,15 @@ impl Params {
         }
     }
 
+    /// A time span.
+    pub(crate) fn span(&mut self, name: &str) -> Result<Option<TimeDelta>, Problem> {
+        let Some(text) = self.one(name)? else { return Ok(None) };
+        let span = humantime::parse_duration(&text).ok().and_then(|span| TimeDelta::from_std(span).ok());
+        // More than that is before all times.
+        let span = span.filter(|span| *span <= TimeDelta::days(36_500));
+        span.map(Some).ok_or_else(|| Problem::bad(name, "a time span like 60s, 5m or 1h 30m"))
+    }
+
     /// The values of a parameter of which each has to be one of these.
     pub(crate) fn any_of(&mut self, name: &str, allowed: &[&str]) -> Result<Vec<String>, Problem> {
         let values = self.all(name);
@@ -169,5 +178,14 @@ mod tests {
         let day = params("from=2026-11-29").time("from").unwrap();
         assert_eq!(day, params("from=2026-11-29T01:00:00%2B01:00").time("from").unwrap());
         assert!(params("from=yesterday").time("from").is_err());
+    }
+
+    #[test]
+    fn a_span_is_a_number_with_a_unit() {
+        assert_eq!(params("max_age=1h+30m").span("max_age").unwrap(), Some(TimeDelta::minutes(90)));
+        assert_eq!(params("max_age=0s").span("max_age").unwrap(), Some(TimeDelta::zero()));
+        for span in ["60", "-1s", "soon", "500years", "99999999999999999999s"] {
+            assert!(params(&format!("max_age={span}")).span("max_age").is_err(), "{span}");
+        }
     }
 }

@@ -16,10 +16,10 @@ use super::locale::{Locale, Moment};
 use super::operator::{self, Operator};
 use super::profile::{self, Row, external_id};
 use super::session::once;
-use super::systems::{Badge, label};
+use super::systems::{Badge, label, unsent};
 use super::timeline::{Day, Drawing, Item, Order, Products, products_of, segment};
 use super::visitor::Reader;
-use super::{Dashboard, decide, lists};
+use super::{Dashboard, decide, lists, refresh};
 use crate::api::customer::{self, Customer, Refusal};
 use crate::api::params::Params;
 use crate::api::recommendations::{self, Recommendation};
@@ -44,6 +44,8 @@ struct Whole {
     rows: Vec<Row>,
     disagree: usize,
     xrefs: Vec<System>,
+    /// Whether there are sources that can be asked.
+    asks: bool,
     lists: Vec<String>,
     keeps_lists: bool,
     /// Those that the customer can be put on.
@@ -90,6 +92,8 @@ struct System {
     email: Option<String>,
     changed: Moment,
     seen: Moment,
+    /// What its source has yet to take of edits, or does not.
+    unsent: Vec<String>,
 }
 
 /// Something to write, and the page with its form.
@@ -129,7 +133,7 @@ async fn whole(dashboard: &Dashboard, reader: &Reader, named: &str, mut params: 
     let flash = flash(dashboard, named, &mut params)?;
     let object_types = &api.settings.object_types;
     let writing = params.one("write")?.filter(|kind| is_kind(object_types, kind)).unwrap_or_else(|| "note".to_owned());
-    params.finish(&["type", "write", "did", "kind", "entry", "version", "decision", "waits"])?;
+    params.finish(&["type", "write", "did", "kind", "entry", "version", "decision", "waits", "silent"])?;
 
     let customer = customer::read(api, caller, named, &types).await?;
     let customer_id = customer.customer_id;
@@ -162,7 +166,8 @@ async fn whole(dashboard: &Dashboard, reader: &Reader, named: &str, mut params: 
         stats: counts.stats(&customer, locale),
         disagree: rows.iter().filter(|row| !row.losing.is_empty()).count(),
         rows,
-        xrefs: systems(dashboard, &customer, locale),
+        xrefs: systems(dashboard, &customer, locale).await?,
+        asks: !api.settings.rules.polled_sources.is_empty(),
         contacts: of_kind("contact"),
         links: of_kind("link"),
         orders: orders.items.iter().map(|order| drawing.order(order)).collect(),
@@ -205,6 +210,7 @@ fn flash(dashboard: &Dashboard, named: &str, params: &mut Params) -> Result<Opti
     match did {
         "listed" => return Ok(plain("Lists changed.")),
         "edited" => return Ok(plain("Profile edited.")),
+        "asked" => return Ok(plain(&refresh::told(dashboard, params)?)),
         _ => {}
     }
     if let Some((text, undo)) = decide::flash(named, did, decision.as_deref()) {
@@ -231,7 +237,13 @@ fn may_like(recommended: Recommendation, locale: &Locale) -> Recommended {
     }
 }
 
-fn systems(dashboard: &Dashboard, customer: &Customer, locale: &Locale) -> Vec<System> {
+async fn systems(dashboard: &Dashboard, customer: &Customer, locale: &Locale) -> Result<Vec<System>, Problem> {
+    let named = |xref: &customer::Xref| (xref.system.clone(), external_id(xref));
+    let edits = dashboard.api.unsent(&customer.xrefs.iter().map(named).collect::<Vec<_>>()).await?;
+    let unsent = |xref: &customer::Xref| {
+        let of_xref: Vec<_> = edits.iter().filter(|edit| edit.xref == named(xref)).collect();
+        unsent(locale, &of_xref)
+    };
     let mut xrefs: Vec<_> = customer.xrefs.iter().collect();
     let place =
         |system: &String| dashboard.systems.names().iter().position(|name| name == system).unwrap_or(usize::MAX);
@@ -242,8 +254,9 @@ fn systems(dashboard: &Dashboard, customer: &Customer, locale: &Locale) -> Vec<S
         email: xref.email.clone().filter(|email| Some(email) != customer.email.as_ref()),
         changed: locale.ago(xref.observed_at),
         seen: locale.ago(xref.last_seen_at),
+        unsent: unsent(xref),
     };
-    xrefs.iter().map(system).collect()
+    Ok(xrefs.iter().map(system).collect())
 }
 
 /// What the products of these orders are called.

@@ -94,7 +94,8 @@ impl<'a> Said<'a> {
         let attributes = attributes.map(|(name, value)| (name.clone(), value.clone())).collect();
         let edit = |(name, edited): (&String, &Edited)| {
             let (value, replaced) = (edited.value.clone(), edited.replaced.clone());
-            (name.clone(), Edit { value, replaced })
+            // Only those that stand come with a customer.
+            (name.clone(), Edit { value, replaced, is_outdated: false })
         };
         Self { xref, external_id: external_id(xref), attributes, edits: xref.edits.iter().map(edit).collect() }
     }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::locale::Locale;
+use crate::api::written_through::WrittenThrough;
 
 /// A system's letters, and its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,6 +86,31 @@ pub(super) fn label(attribute: &str) -> String {
 /// How many there are, with the right form of the word.
 pub(super) fn counted(locale: &Locale, count: i64, one: &str, many: &str) -> String {
     format!("{} {}", locale.count(count), if count == 1 { one } else { many })
+}
+
+/// What of the edits on a cross-reference its source has yet to take, or does not.
+pub(super) fn unsent(locale: &Locale, edits: &[&WrittenThrough]) -> Vec<String> {
+    let mut lines = Vec::new();
+    for edit in edits.iter().filter(|edit| edit.creates()) {
+        let reason = edit.reason.as_deref().map(|reason| format!(" ({reason})")).unwrap_or_default();
+        let waits = if edit.waits() { "Waits to be made in" } else { "Is refused by" };
+        lines.push(format!("{waits} {}{reason}", edit.system));
+    }
+    let changes = || edits.iter().filter(|edit| !edit.creates());
+    let waiting: Vec<&str> =
+        changes().filter(|edit| edit.waits()).flat_map(|edit| &edit.attributes).map(String::as_str).collect();
+    if !waiting.is_empty() {
+        let number = i64::try_from(waiting.len()).unwrap_or(i64::MAX);
+        let waits = counted(locale, number, "edit waits", "edits wait");
+        lines.push(format!("{waits} to be sent: {}", waiting.join(", ")));
+    }
+    for edit in changes().filter(|edit| !edit.waits()) {
+        let number = i64::try_from(edit.attributes.len()).unwrap_or(i64::MAX);
+        let refused = counted(locale, number, "edit is refused", "edits are refused");
+        let reason = edit.reason.as_deref().unwrap_or_default();
+        lines.push(format!("{refused}: {} ({reason})", edit.attributes.join(", ")));
+    }
+    lines
 }
 
 #[cfg(test)]

@@ -48,6 +48,7 @@ fn settings(database: PgConnectOptions) -> serve::Settings {
         object_types: vec!["complaint".to_owned()],
         rules: rules(),
         erased_orders: Orders::Delete,
+        takers: consolidate::edit::Takers::default(),
         setup: setup(),
         // The readers of sources are not here; that the right letters are handed over is.
         retry: serve::Retry::new(async |ids| Ok(vec![format!("retried {ids:?}")])),
@@ -63,7 +64,7 @@ pub(crate) fn rules() -> Rules {
             ..Survivorship::default()
         },
         guards: Guards::new::<&str>(&[], 2).unwrap(),
-        polled_sources: Vec::new(),
+        polled_sources: vec!["online_store".to_owned()],
     }
 }
 

@@ -20,7 +20,7 @@ struct Table {
     email: &'static str,
     external_id: &'static str,
     /// What is written of them.
-    set_external_id: &'static str,
+    set_of_customers: &'static str,
 }
 
 impl Subject {
@@ -31,14 +31,14 @@ impl Subject {
                 key: "match_key",
                 email: "p.email",
                 external_id: "p.external_id",
-                set_external_id: "external_id = o.external_id,",
+                set_of_customers: "external_id = o.external_id, asked_now_at = null,",
             },
             Self::Product => Table {
                 name: "staging.polled_products",
                 key: "product_id",
                 email: "''",
                 external_id: "null::text",
-                set_external_id: "",
+                set_of_customers: "",
             },
         }
     }
@@ -195,10 +195,10 @@ async fn note_of(
     source: &str,
     polled: &[&Polled],
 ) -> Result<bool, sqlx::Error> {
-    let Table { name, key, set_external_id, .. } = subject.table();
+    let Table { name, key, set_of_customers, .. } = subject.table();
     let statement = format!(
         "update {name} as p
-         set state = o.state, {set_external_id} checked_at = coalesce(o.checked_at, p.checked_at), next_at = o.next_at,
+         set state = o.state, {set_of_customers} checked_at = coalesce(o.checked_at, p.checked_at), next_at = o.next_at,
              failures = o.failures, validators = o.validators
          from unnest($2::text[], $3::timestamptz[], $4::text[], $5::text[], $6::timestamptz[], $7::timestamptz[],
                      $8::integer[], $9::jsonb[])

@@ -3,7 +3,7 @@
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::Value;
 
-use super::{Eyes, Look};
+use super::{Eyes, LATE, Look};
 use crate::facts::{FRESH, RECENT};
 use crate::report::Source;
 use crate::words::{age, count, shell_word};
@@ -18,6 +18,7 @@ impl Eyes<'_> {
         looks.extend(self.breaker(source));
         looks.extend(self.silent(name, source));
         looks.extend(self.behind(name, source));
+        looks.extend(self.unsent(source));
         looks.extend(self.missing_file(name, source));
         looks.extend(self.log_restart(name));
         looks.extend(self.refused_files(name));
@@ -97,6 +98,28 @@ impl Eyes<'_> {
             _ => None,
         };
         look.map(|look| look.since(self.ago(waits)))
+    }
+
+    /// Edits that the source has not taken.
+    fn unsent(&self, source: &Source) -> Option<Look> {
+        let edits = source.edits?;
+        let command = format!("curl -s http://{}/metrics | grep c360_edits", self.setup.listen);
+        if edits.refused > 0 {
+            return Some(Look::new(
+                format!("{} refused.", count(edits.refused, "edit")),
+                "It keeps its own values. The pages of these customers say which edits and why; another edit of the same \
+                 attribute takes the place of one that is refused.",
+                command,
+            ));
+        }
+        (edits.oldest_seconds > LATE.num_seconds()).then(|| {
+            Look::new(
+                format!("{} to be sent, the oldest for {}.", count(edits.waiting, "edit"), age(edits.oldest_seconds)),
+                "Profiles have them, the source does not. They are sent by themselves once it takes them.",
+                command,
+            )
+            .since(self.ago(edits.oldest_seconds))
+        })
     }
 
     pub(crate) fn late_after(&self, name: &str) -> Option<i64> {

@@ -12,7 +12,7 @@ document.cookie = `c360_zone=${zone}; path=/; max-age=31536000; samesite=strict`
 // What a form did is said once.
 const here = new URL(location);
 if (here.searchParams.has("did")) {
-  ["did", "kind", "entry", "version", "count", "decision", "waits"].forEach((name) => here.searchParams.delete(name));
+  ["did", "kind", "entry", "version", "count", "decision", "waits", "silent"].forEach((name) => here.searchParams.delete(name));
   history.replaceState(null, "", here);
 }
 
@@ -201,6 +201,7 @@ const single = {
   x: () => document.activeElement.matches("#letters tbody input") && document.activeElement.click(),
   R: () => one('#letters [data-verb="Retry"]:enabled')?.click(),
   e: () => one("#edit")?.click(),
+  r: () => one("#ask")?.requestSubmit(),
   n: () => one("#write textarea, #write input:not([type=hidden])")?.focus(),
 };
 
@@ -215,6 +216,7 @@ document.addEventListener("keydown", (event) => {
     if (isField && field.value) { field.value = ""; field.dispatchEvent(new Event("input")); return event.preventDefault(); }
     return target.blur?.();
   }
+  // Nobody types into a box to tick, such as that of the list of keys, which keeps the focus for a moment when it closes.
   const isTyping = target.matches("input:not([type=checkbox]), textarea, select");
   if ((event.key === "ArrowDown" || event.key === "ArrowUp") && (isField || target.closest(".rows"))) {
     event.preventDefault();

@@ -1,0 +1,282 @@
+//! Edits that wait are sent: what goes out, what a source may answer, and two senders beside each other.
+
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+mod support;
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use model::mapping::{Columns, Method, WriteMapping};
+use serde_json::{Value, json};
+use staging::outbox::{self, Edits, Kind, Outgoing, Wanted};
+use support::{CUSTOMER, SOURCE, World, eventually, matthew, ok, status};
+use tokio_util::sync::CancellationToken;
+use wiremock::matchers::{method, path};
+use wiremock::{Mock, Request, ResponseTemplate};
+
+const MATTHEW: &str = "matthew.groves@couchbase.com";
+const UPDATE: &str = "/customers/1";
+
+/// The store's Matthew, and a store that takes edits of his name and phone.
+async fn world() -> World {
+    let mut world = World::new().await;
+    world.customer(MATTHEW, ok(&matthew())).await;
+    let customer = world.settings.customer.as_mut().unwrap();
+    customer.attributes.insert("phone".to_owned(), Columns::One("Phone".to_owned()));
+    customer.update = Some(WriteMapping {
+        method: None,
+        request: "/customers/{external_id}".to_owned(),
+        body: serde_json::from_value(json!({"Name": "{name}", "Phone": "{phone}"})).unwrap(),
+        modified: Some("ModifiedAt".to_owned()),
+    });
+    customer.create = Some(WriteMapping {
+        method: None,
+        request: "/customers".to_owned(),
+        body: serde_json::from_value(json!({"Name": "{name}", "Email": "{email}"})).unwrap(),
+        modified: None,
+    });
+    world.settings.timeout = Duration::from_secs(2);
+    world
+}
+
+async fn answers(world: &World, verb: &str, at: &str, answer: ResponseTemplate) {
+    Mock::given(method(verb)).and(path(at)).respond_with(answer).mount(&world.store).await;
+}
+
+async fn edit(world: &World, edits: &[(&str, Value, Value)]) {
+    let edits = edits.iter().map(|(name, value, replaced)| {
+        ((*name).to_owned(), Wanted { value: value.clone(), replaced: vec![replaced.clone()] })
+    });
+    enqueue(world, Kind::Update, (SOURCE, "1"), MATTHEW, edits.collect()).await;
+}
+
+async fn enqueue(world: &World, kind: Kind, (system, external_id): (&str, &str), email: &str, edits: Edits) {
+    let mut connection = staging::connect(&world.options()).await.unwrap();
+    let edit = Outgoing { source: SOURCE, kind, system, external_id, match_key: email, email, edits };
+    outbox::enqueue(&mut connection, &edit, Utc::now()).await.unwrap();
+}
+
+/// What was sent, with its idempotency key.
+async fn sent(world: &World, verb: &str) -> Vec<(Value, String)> {
+    let of_verb = |request: &&Request| request.method.as_str() == verb;
+    let body = |request: &Request| {
+        let key = request.headers.get("idempotency-key").unwrap().to_str().unwrap().to_owned();
+        (serde_json::from_slice(&request.body).unwrap(), key)
+    };
+    world.store.received_requests().await.unwrap().iter().filter(of_verb).map(body).collect()
+}
+
+async fn outcome(world: &World) -> (Value, Value) {
+    let outcome = world.value("select jsonb_build_array(state, reason) from staging.outbox").await;
+    (outcome[0].clone(), outcome[1].clone())
+}
+
+/// As if all pauses were over.
+async fn time_passes(world: &World) {
+    world.execute("update staging.outbox set next_at = now() - interval '1 hour'").await;
+}
+
+#[tokio::test]
+async fn only_what_was_edited_is_sent_and_the_source_is_asked_what_it_says_by_then() {
+    let world = world().await;
+    answers(&world, "PATCH", UPDATE, status(204)).await;
+    world.offer(&[MATTHEW]).await;
+    world.poll_due().await;
+    edit(&world, &[("name", json!("Matt"), json!("Matthew Groves"))]).await;
+    let asked = world.requests(CUSTOMER).await;
+    let summary = world.poll_due().await;
+    assert!(!summary.has_failed());
+    let sent = sent(&world, "PATCH").await;
+    let id = world.value("select edit_id from staging.outbox").await;
+    assert_eq!(sent, [(json!({"Name": "Matt"}), id.as_str().unwrap().to_owned())], "no password, nothing else");
+    assert_eq!(outcome(&world).await, (json!("settled"), Value::Null));
+    assert_eq!(world.requests(CUSTOMER).await, asked + 2, "before, and for what it says by then");
+    assert_eq!(world.poll_due().await.requests, 0, "it is done");
+}
+
+#[tokio::test]
+async fn a_put_sends_everything_with_what_the_source_says_now() {
+    let mut world = world().await;
+    world.settings.customer.as_mut().unwrap().update.as_mut().unwrap().method = Some(Method::Put);
+    answers(&world, "PUT", UPDATE, status(200)).await;
+    edit(&world, &[("phone", json!(123), Value::Null)]).await;
+    world.poll_due().await;
+    assert_eq!(sent(&world, "PUT").await[0].0, json!({"Name": "Matthew Groves", "Phone": 123}));
+}
+
+#[tokio::test]
+async fn what_the_source_answers_decides_what_becomes_of_an_edit() {
+    for (answer, state, reason) in [
+        (status(200), "settled", None),
+        (status(400), "refused", Some("status 400")),
+        (status(403), "refused", Some("status 403")),
+        (status(404), "refused", Some("status 404")),
+        (status(422), "refused", Some("status 422")),
+        (status(429), "waiting", Some("status 429")),
+        (status(503), "waiting", Some("status 503")),
+        (status(409), "waiting", Some("status 409: the source says that it has changed meanwhile")),
+        (status(412), "waiting", Some("status 412: the source says that it has changed meanwhile")),
+        (status(302), "waiting", Some("status 302: redirects are not followed")),
+        (status(401), "waiting", None),
+        (status(200).set_delay(Duration::from_mins(5)), "waiting", Some("timed out")),
+    ] {
+        let world = world().await;
+        answers(&world, "PATCH", UPDATE, answer).await;
+        edit(&world, &[("name", json!("Matt"), json!("Matthew Groves"))]).await;
+        world.poll_due().await;
+        assert_eq!(outcome(&world).await, (json!(state), json!(reason)), "{state} {reason:?}");
+        assert_eq!(sent(&world, "PATCH").await.len(), 1);
+        let waits = world.value("select next_at > now() and leased_until is null from staging.outbox").await;
+        assert_eq!(waits, json!(state == "waiting"), "{reason:?}: it waits, and nobody has it");
+    }
+}
+
+#[tokio::test]
+async fn a_source_that_says_again_and_again_that_it_has_changed_refuses() {
+    let world = world().await;
+    answers(&world, "PATCH", UPDATE, status(409)).await;
+    edit(&world, &[("name", json!("Matt"), json!("Matthew Groves"))]).await;
+    for _ in 0..6 {
+        assert_eq!(outcome(&world).await.0, "waiting");
+        time_passes(&world).await;
+        world.poll_due().await;
+    }
+    assert_eq!(outcome(&world).await, (json!("refused"), json!("status 409")));
+    let keys = sent(&world, "PATCH").await;
+    assert!(keys.iter().all(|(_, key)| *key == keys[0].1), "it is one edit: {keys:?}");
+}
+
+#[tokio::test]
+async fn an_edit_that_has_arrived_though_nobody_heard_so_is_not_sent_again() {
+    let world = world().await;
+    answers(&world, "PATCH", UPDATE, status(500)).await;
+    edit(&world, &[("name", json!("Matt"), json!("Matthew Groves"))]).await;
+    world.poll_due().await;
+    world.store.reset().await;
+    let mut arrived = matthew();
+    arrived["Name"] = json!("Matt");
+    world.customer(MATTHEW, ok(&arrived)).await;
+    time_passes(&world).await;
+    world.poll_due().await;
+    assert_eq!(outcome(&world).await.0, "settled");
+    assert!(sent(&world, "PATCH").await.is_empty());
+}
+
+#[tokio::test]
+async fn of_one_edit_what_the_source_changed_later_stands_and_the_rest_is_sent() {
+    let world = world().await;
+    answers(&world, "PATCH", UPDATE, status(200)).await;
+    edit(&world, &[("name", json!("Matt"), json!("M. Groves")), ("phone", json!("1"), Value::Null)]).await;
+    world.poll_due().await;
+    // Without a ModifiedAt nobody knows that it was earlier.
+    assert_eq!(sent(&world, "PATCH").await[0].0, json!({"Phone": "1"}));
+    assert_eq!(world.value("select to_jsonb(overruled) from staging.outbox").await, json!(["name"]));
+}
+
+#[tokio::test]
+async fn edits_of_one_customer_go_in_order_and_a_refused_one_blocks_nothing() {
+    let world = world().await;
+    let answer = |request: &Request| {
+        let body: Value = serde_json::from_slice(&request.body).unwrap();
+        ResponseTemplate::new(if body["Name"] == "bad" { 422 } else { 200 })
+    };
+    Mock::given(method("PATCH")).respond_with(answer).mount(&world.store).await;
+    edit(&world, &[("name", json!("bad"), json!("Matthew Groves"))]).await;
+    edit(&world, &[("phone", json!("1"), Value::Null)]).await;
+    edit(&world, &[("name", json!("good"), json!("Matthew Groves"))]).await;
+    world.poll_due().await;
+    let bodies: Vec<Value> = sent(&world, "PATCH").await.into_iter().map(|(body, _)| body).collect();
+    assert_eq!(bodies, [json!({"Name": "bad"}), json!({"Phone": "1"}), json!({"Name": "good"})]);
+    let states = world.column("select state from staging.outbox order by edited_at").await;
+    assert_eq!(states, ["refused", "settled", "settled"]);
+}
+
+#[tokio::test]
+async fn a_customer_whom_the_source_does_not_know_is_made_once_and_never_changed() {
+    let world = world().await;
+    answers(&world, "POST", "/customers", status(201)).await;
+    answers(&world, "GET", CUSTOMER, status(404)).await;
+    let name = Edits::from([("name".to_owned(), Wanted { value: json!("New"), replaced: Vec::new() })]);
+    enqueue(&world, Kind::Create, ("crm", "a"), "new@x.example", name.clone()).await;
+    enqueue(&world, Kind::Update, (SOURCE, "9"), "gone@x.example", name).await;
+    world.poll_due().await;
+    assert_eq!(sent(&world, "POST").await[0].0, json!({"Name": "New", "Email": "new@x.example"}));
+    let refused = world.value("select reason from staging.outbox where state = 'refused'").await;
+    assert_eq!(refused, "the source does not know the customer under this email");
+
+    // Somebody made the customer meanwhile, or an earlier try did.
+    let again =
+        "update staging.outbox set state = 'waiting', edits = '{\"name\": {\"value\": \"New\", \"replaced\": []}}'";
+    world.execute(&format!("{again} where kind = 'create'")).await;
+    world.store.reset().await;
+    world.customer("new@x.example", ok(&support::somebody(3, "new@x.example"))).await;
+    time_passes(&world).await;
+    world.poll_due().await;
+    assert!(sent(&world, "POST").await.is_empty());
+    assert_eq!(world.value("select state from staging.outbox where kind = 'create'").await, "settled");
+}
+
+#[tokio::test]
+async fn an_edit_that_is_taken_back_while_the_source_is_asked_is_not_sent() {
+    let world = world().await;
+    world.store.reset().await;
+    let (asked, mut is_asked) = tokio::sync::mpsc::unbounded_channel();
+    let answer = move |_: &Request| {
+        asked.send(()).unwrap();
+        ok(&matthew()).set_delay(Duration::from_millis(500))
+    };
+    Mock::given(method("GET")).respond_with(answer).mount(&world.store).await;
+    edit(&world, &[("name", json!("Matt"), json!("Matthew Groves"))]).await;
+    let taken_back = async {
+        is_asked.recv().await.unwrap();
+        let mut connection = staging::connect(&world.options()).await.unwrap();
+        outbox::withdraw(&mut connection, (SOURCE, "1"), &["name"]).await.unwrap();
+    };
+    tokio::join!(world.poll_due(), taken_back);
+    assert!(sent(&world, "PATCH").await.is_empty());
+    assert_eq!(world.count("outbox").await, 0);
+}
+
+#[tokio::test]
+async fn two_senders_send_each_edit_once() {
+    let world = world().await;
+    answers(&world, "PATCH", UPDATE, status(200)).await;
+    let cancel = CancellationToken::new();
+    let senders: Vec<_> = (0..2)
+        .map(|_| tokio::spawn(poll_rest::run(world.settings.clone(), world.options(), world.lander(), cancel.clone())))
+        .collect();
+    for n in 0..30 {
+        edit(&world, &[("phone", json!(n.to_string()), Value::Null)]).await;
+    }
+    eventually("all are sent", async || {
+        world.value("select count(*) from staging.outbox where state <> 'settled'").await == 0
+    })
+    .await;
+    cancel.cancel();
+    for sender in senders {
+        sender.await.unwrap().unwrap();
+    }
+    let phones: Vec<Value> = sent(&world, "PATCH").await.into_iter().map(|(body, _)| body["Phone"].clone()).collect();
+    assert_eq!(phones, (0..30).map(|n| json!(n.to_string())).collect::<Vec<_>>(), "each once, in their order");
+}
+
+#[tokio::test]
+async fn a_lease_of_a_process_that_is_gone_runs_out() {
+    let world = world().await;
+    answers(&world, "PATCH", UPDATE, status(200)).await;
+    edit(&world, &[("name", json!("Matt"), json!("Matthew Groves"))]).await;
+    let now = Utc::now();
+    let lease = async |now: DateTime<Utc>| {
+        outbox::lease(&world.pool, SOURCE, 8, now, now + Duration::from_secs(10)).await.unwrap()
+    };
+    let gone = lease(now).await.remove(0);
+    assert!(lease(now + Duration::from_secs(9)).await.is_empty());
+    let next = lease(now + Duration::from_secs(10)).await.remove(0);
+    // The first wakes up: it has nothing to say any more.
+    let refused = outbox::Outcome::Refused { reason: "late".to_owned() };
+    outbox::settle(&world.pool, &gone, &refused, now).await.unwrap();
+    assert_eq!(outcome(&world).await.0, "waiting");
+    assert!(outbox::read_again(&world.pool, &gone).await.unwrap().is_none());
+    assert!(outbox::read_again(&world.pool, &next).await.unwrap().is_some());
+}

@@ -1,0 +1,178 @@
+//! `staging.outbox`: edits on their way to the sources that take them.
+//!
+//! Whoever notes an edit puts it here in the same transaction ([`enqueue`]); a poller [`lease`]s it, asks the source what it
+//! says now, sends it and notes what became of it ([`settle`], [`postpone`]). Of one cross-reference one edit is under way at
+//! a time, the oldest first. Until an outcome is noted, `leased_until` is its compare-and-swap; whoever dies in between leaves
+//! the edit to others, who see in the source's answer whether it has arrived.
+
+mod lease;
+mod overview;
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sqlx::types::{Json, Uuid};
+use sqlx::{PgConnection, PgExecutor};
+
+use crate::Error;
+
+pub use lease::{Leased, Outcome, lease, postpone, read_again, settle};
+pub use overview::{OnTheWay, State, Waiting, forget_settled, of_edits, of_xrefs, waiting};
+
+/// The channel on which whoever notes an edit says that there is something to send.
+pub const OUTBOX_CHANNEL: &str = "c360_outbox";
+
+/// What is to become of an attribute.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Wanted {
+    /// Its value.
+    pub value: Value,
+    /// What the source may say meanwhile without contradicting: what the edit replaced, and what was sent before.
+    pub replaced: Vec<Value>,
+}
+
+/// Attributes with what is to become of them.
+pub type Edits = BTreeMap<String, Wanted>;
+
+/// What a source is told to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Change a customer.
+    Update,
+    /// Make one.
+    Create,
+}
+
+/// An edit that is to be sent.
+#[derive(Clone, Debug)]
+pub struct Outgoing<'a> {
+    /// To whom.
+    pub source: &'a str,
+    /// To change or to make a customer.
+    pub kind: Kind,
+    /// The system of the cross-reference that was edited.
+    pub system: &'a str,
+    /// Its id there.
+    pub external_id: &'a str,
+    /// Its match key.
+    pub match_key: &'a str,
+    /// Its email, as it is written.
+    pub email: &'a str,
+    /// The attributes.
+    pub edits: Edits,
+}
+
+impl Kind {
+    /// The word in `outbox.kind`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Update => "update",
+            Self::Create => "create",
+        }
+    }
+}
+
+/// Puts an edit on its way and wakes the senders. Returns how it is called.
+pub async fn enqueue(connection: &mut PgConnection, edit: &Outgoing<'_>, now: DateTime<Utc>) -> Result<Uuid, Error> {
+    sqlx::query_scalar(
+        "with queued as (
+             insert into staging.outbox
+                 (source, kind, system, external_id, match_key, email, edits, edited_at, next_at)
+             values ($1, $2, $3, $4, $5, $6, $7, $8, $8)
+             returning edit_id
+         )
+         select edit_id from queued, pg_notify($9, '')",
+    )
+    .bind(edit.source)
+    .bind(edit.kind.as_str())
+    .bind(edit.system)
+    .bind(edit.external_id)
+    .bind(edit.match_key)
+    .bind(edit.email)
+    .bind(Json(&edit.edits))
+    .bind(now)
+    .bind(OUTBOX_CHANNEL)
+    .fetch_one(connection)
+    .await
+    .map_err(Error::database("putting an edit on its way"))
+}
+
+/// Takes attributes of a cross-reference back that are on their way or refused: a newer edit takes their place, or none. What
+/// is under way meanwhile has left.
+pub async fn withdraw(
+    connection: &mut PgConnection,
+    (system, external_id): (&str, &str),
+    attributes: &[&str],
+) -> Result<(), Error> {
+    for sql in [
+        "delete from staging.outbox
+         where system = $1 and external_id = $2 and state in ('waiting', 'refused') and kind = 'update'
+           and edits - $3::text[] = '{}'",
+        "update staging.outbox set edits = edits - $3::text[]
+         where system = $1 and external_id = $2 and state in ('waiting', 'refused') and kind = 'update'
+           and edits ?| $3::text[]",
+    ] {
+        sqlx::query(sql)
+            .bind(system)
+            .bind(external_id)
+            .bind(attributes)
+            .execute(&mut *connection)
+            .await
+            .map_err(Error::database("taking an edit back"))?;
+    }
+    Ok(())
+}
+
+/// Changes what a customer is to be made with who is not made yet: these attributes, and no more those without a value.
+/// What was refused is tried again.
+pub async fn amend(
+    connection: &mut PgConnection,
+    (system, external_id): (&str, &str),
+    attributes: &BTreeMap<&str, Option<Wanted>>,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    let kept: BTreeMap<&str, &Wanted> =
+        attributes.iter().filter_map(|(name, wanted)| Some((*name, wanted.as_ref()?))).collect();
+    sqlx::query(
+        "with amended as (
+             update staging.outbox
+             set edits = (edits - $3::text[]) || $4, state = 'waiting', reason = null,
+                 next_at = case when state = 'refused' then $5 else next_at end
+             where system = $1 and external_id = $2 and kind = 'create' and state in ('waiting', 'refused')
+             returning 1
+         )
+         select pg_notify($6, '') where exists (select from amended)",
+    )
+    .bind(system)
+    .bind(external_id)
+    .bind(attributes.keys().copied().collect::<Vec<_>>())
+    .bind(Json(kept))
+    .bind(now)
+    .bind(OUTBOX_CHANNEL)
+    .execute(connection)
+    .await
+    .map_err(Error::database("changing what a customer is made with"))?;
+    Ok(())
+}
+
+/// Forgets what is on its way for these cross-references, or by these match keys; returns how many edits.
+pub(crate) async fn erase(
+    executor: impl PgExecutor<'_>,
+    (systems, external_ids): (&[&str], &[&str]),
+    match_keys: &[String],
+) -> Result<u64, Error> {
+    let done = sqlx::query(
+        "delete from staging.outbox
+         where match_key = any ($3)
+            or (system, external_id) in (select * from unnest($1::text[], $2::text[]))",
+    )
+    .bind(systems)
+    .bind(external_ids)
+    .bind(match_keys)
+    .execute(executor)
+    .await
+    .map_err(Error::database("erasing edits on their way"))?;
+    Ok(done.rows_affected())
+}

@@ -1,0 +1,163 @@
+//! What senders do: take an edit for a while, and say what became of it.
+
+use chrono::{DateTime, Utc};
+use sqlx::postgres::PgRow;
+use sqlx::types::{Json, Uuid};
+use sqlx::{PgExecutor, Row};
+
+use super::{Edits, Kind, State};
+use crate::Error;
+
+/// An edit that one process has for sending.
+#[derive(Clone, Debug)]
+pub struct Leased {
+    /// How it is called; the same each time that it is sent.
+    pub edit_id: Uuid,
+    /// To change or to make a customer.
+    pub kind: Kind,
+    /// The id of the cross-reference that was edited.
+    pub external_id: String,
+    /// Its match key.
+    pub match_key: String,
+    /// Its email.
+    pub email: String,
+    /// The attributes.
+    pub edits: Edits,
+    /// When it was edited.
+    pub edited_at: DateTime<Utc>,
+    /// How many times it was tried before.
+    pub attempts: i32,
+    /// Until when nobody else sends it.
+    pub leased_until: DateTime<Utc>,
+}
+
+/// What became of an edit for good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The source has it, but for attributes that it had changed later itself.
+    Settled {
+        /// Those attributes.
+        overruled: Vec<String>,
+    },
+    /// The source does not take it.
+    Refused {
+        /// Why; no value.
+        reason: String,
+    },
+}
+
+/// Takes up to `limit` edits that are due, of each cross-reference the oldest, unless it is under way.
+pub async fn lease(
+    executor: impl PgExecutor<'_>,
+    source: &str,
+    limit: usize,
+    now: DateTime<Utc>,
+    leased_until: DateTime<Utc>,
+) -> Result<Vec<Leased>, Error> {
+    let rows = sqlx::query(
+        "with oldest as materialized (
+             select distinct on (system, external_id) edit_id, next_at
+             from staging.outbox
+             where source = $1 and state = 'waiting'
+             order by system, external_id, edited_at, edit_id
+         ),
+         due as materialized (
+             select edit_id from oldest where next_at <= $2 order by next_at limit $3
+         )
+         -- Of two processes the second waits for the first, and finds it leased.
+         update staging.outbox o
+         set leased_until = $4, attempts = o.attempts + 1
+         from due
+         where o.edit_id = due.edit_id and o.state = 'waiting' and (o.leased_until is null or o.leased_until <= $2)
+         returning o.edit_id, o.kind = 'create', o.external_id, o.match_key, o.email, o.edits, o.edited_at,
+                   o.attempts - 1, o.leased_until",
+    )
+    .bind(source)
+    .bind(now)
+    .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+    .bind(leased_until)
+    .fetch_all(executor)
+    .await
+    .map_err(Error::database("leasing edits"))?;
+    let leased = |row: &PgRow| {
+        let Json(edits): Json<Edits> = row.try_get(5)?;
+        Ok(Leased {
+            edit_id: row.get(0),
+            kind: if row.get(1) { Kind::Create } else { Kind::Update },
+            external_id: row.get(2),
+            match_key: row.get(3),
+            email: row.get(4),
+            edits,
+            edited_at: row.get(6),
+            attempts: row.get(7),
+            leased_until: row.get(8),
+        })
+    };
+    rows.iter().map(leased).collect::<Result<_, sqlx::Error>>().map_err(Error::database("reading edits"))
+}
+
+/// What an edit is by now, which its sender took a while ago; `None` when it was taken back, or is somebody else's.
+pub async fn read_again(executor: impl PgExecutor<'_>, edit: &Leased) -> Result<Option<Edits>, Error> {
+    let edits: Option<Json<Edits>> =
+        sqlx::query_scalar("select edits from staging.outbox where edit_id = $1 and leased_until = $2")
+            .bind(edit.edit_id)
+            .bind(edit.leased_until)
+            .fetch_optional(executor)
+            .await
+            .map_err(Error::database("reading an edit again"))?;
+    Ok(edits.map(|Json(edits)| edits))
+}
+
+/// Notes what became of an edit, while its lease is still ours. One that is settled holds no values any more.
+pub async fn settle(
+    executor: impl PgExecutor<'_>,
+    edit: &Leased,
+    outcome: &Outcome,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    let (state, overruled, reason) = match outcome {
+        Outcome::Settled { overruled } => (State::Settled, overruled.as_slice(), None),
+        Outcome::Refused { reason } => (State::Refused, [].as_slice(), Some(reason)),
+    };
+    sqlx::query(
+        "update staging.outbox
+         set state = $3, overruled = $4, reason = $5, settled_at = $6, leased_until = null,
+             edits = case $3 when 'settled' then
+                 (select coalesce(jsonb_object_agg(name, null), '{}') from jsonb_object_keys(edits) as name)
+             else edits end
+         where edit_id = $1 and leased_until = $2",
+    )
+    .bind(edit.edit_id)
+    .bind(edit.leased_until)
+    .bind(state.as_str())
+    .bind(overruled)
+    .bind(reason)
+    .bind(now)
+    .execute(executor)
+    .await
+    .map_err(Error::database("noting what became of an edit"))?;
+    Ok(())
+}
+
+/// Gives an edit back, to be tried again from `next_at` on. `reason` says what went wrong; without one it was not tried.
+pub async fn postpone(
+    executor: impl PgExecutor<'_>,
+    edit: &Leased,
+    reason: Option<&str>,
+    next_at: DateTime<Utc>,
+) -> Result<(), Error> {
+    sqlx::query(
+        "update staging.outbox
+         set next_at = $3, leased_until = null, reason = coalesce($4, reason),
+             attempts = case when $4::text is null then attempts - 1 else attempts end
+         where edit_id = $1 and leased_until = $2",
+    )
+    .bind(edit.edit_id)
+    .bind(edit.leased_until)
+    .bind(next_at)
+    .bind(reason)
+    .execute(executor)
+    .await
+    .map_err(Error::database("giving an edit back"))?;
+    Ok(())
+}

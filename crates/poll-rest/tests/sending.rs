@@ -160,6 +160,7 @@ async fn an_edit_that_has_arrived_though_nobody_heard_so_is_not_sent_again() {
     time_passes(&world).await;
     world.poll_due().await;
     assert_eq!(outcome(&world).await.0, "settled");
+    assert_eq!(world.value("select cardinality(overruled) from staging.outbox").await, 0);
     assert!(sent(&world, "PATCH").await.is_empty());
 }
 

@@ -264,3 +264,52 @@ fn a_secret_that_cannot_be_read_is_named_by_its_file() {
     let both = said(&format!("[database]\nurl_file = {empty:?}\nurl = \"postgres://h/d\""), &[]);
     assert!(both.contains("`database.url` is set too; keep one of them"), "{both}");
 }
+
+#[test]
+fn what_is_written_to_a_source_has_to_fit_its_mapping() {
+    let shop = |kind: &str, keys: &str| {
+        format!(
+            "[sources.a]\n{kind}\n[sources.a.customer]\n{keys}\nexternal_id = \"id\"\nemail = \"email\"\n\
+             attributes = {{ name = \"n\" }}"
+        )
+    };
+    let rest = |keys: &str| shop("kind = \"rest\"\nbase_url = \"http://localhost\"", keys);
+    let asked = |keys: &str| rest(&format!("request = \"/c?e={{email}}\"\n{keys}"));
+    let update = |keys: &str| asked(&format!("update = {{ {keys} }}"));
+    let create = |keys: &str| asked(&format!("create = {{ {keys} }}"));
+    check(vec![
+        (update("request = \"/c\""), &["`sources.a.customer.update.body`: is required"]),
+        (update("body = {}, request = \"/c\""), &["`sources.a.customer.update.body`: names no attribute"]),
+        (
+            update("body = { N = \"{nam}\" }, request = \"/c\""),
+            &["contains {nam}; it may contain external_id, email, name"],
+        ),
+        (update("body = { N = \"{name\" }, request = \"/c\""), &["has a brace without its other half"]),
+        (update("body = { P = \"{credential}\" }, request = \"/c\""), &["contains {credential}"]),
+        (
+            update("body = { N = \"{name}\" }, request = \"c\""),
+            &["`sources.a.customer.update.request`: must begin with /"],
+        ),
+        (update("bdy = 1, body = { N = \"{name}\" }, request = \"/c\""), &["update.bdy`: unknown key", "`body`"]),
+        (
+            update("method = \"GET\", body = { N = \"{name}\" }, request = \"/c\""),
+            &["`sources.a.customer.update.method`"],
+        ),
+        (
+            create("body = { N = \"{name}\" }, request = \"/c/{external_id}\""),
+            &["create.request`: contains {external_id}"],
+        ),
+        (create("body = {}, request = \"/c\", modified = \"m\""), &["`sources.a.customer.create.modified`: is for"]),
+        (
+            format!(
+                "{}\n[sources.a.list.customer]\nrequest = \"/l\"",
+                rest("update = { request = \"/c\", body = { N = \"{name}\" } }")
+            ),
+            &["`sources.a.customer.update.request`: writes to the source"],
+        ),
+        (
+            shop("kind = \"csv\"\ndirectory = \"d\"", "update = { request = \"/c\", body = { N = \"{name}\" } }"),
+            &["`sources.a.customer.update`: is for REST sources"],
+        ),
+    ]);
+}

@@ -103,12 +103,15 @@ pub(super) fn section(customer: &Customer, Known(explained): &Known, locale: &Lo
     };
     let is_there = customer.deleted_at.is_none();
     let decisions = explained.iter().flat_map(|explained| &explained.decisions);
+    // The email of one who was split off is another customer's match key.
+    let has_own_email =
+        |explained: &Explained| explained.customer.email.as_ref() == Some(&explained.customer.match_key);
     Operator {
         decisions: decisions.map(|decision| standing(customer_id, decision, locale)).collect(),
         held_back,
         may_merge: is_there,
         may_split: customer.xrefs.len() > 1,
-        may_block: is_there && customer.email.is_some(),
+        may_block: is_there && explained.as_ref().is_some_and(has_own_email),
     }
 }
 

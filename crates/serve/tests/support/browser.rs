@@ -1,9 +1,13 @@
 //! A browser without JavaScript: it keeps cookies and sends forms.
 
+use std::time::{Duration, Instant};
+
 use serve::keys::Role;
 
 use super::base::Base;
 use super::{Answer, Server};
+
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Keeps cookies, and sends forms.
 pub(crate) struct Browser<'a> {
@@ -34,6 +38,18 @@ impl<'a> Browser<'a> {
 
     pub(crate) async fn get(&mut self, path: &str) -> Answer {
         self.send("GET", path, "").await
+    }
+
+    /// The page that a form leads to, once this is so: on a busy machine the profile may follow after the form is answered.
+    pub(crate) async fn follow(&mut self, done: &Answer, is_so: impl Fn(&Answer) -> bool) -> Answer {
+        let since = Instant::now();
+        loop {
+            let shown = self.get(done.location()).await;
+            if is_so(&shown) || since.elapsed() > PATIENCE {
+                return shown;
+            }
+            tokio::task::yield_now().await;
+        }
     }
 
     pub(crate) async fn post(&mut self, path: &str, fields: &[(&str, &str)]) -> Answer {

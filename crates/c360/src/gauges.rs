@@ -146,10 +146,10 @@ impl Gauges {
             gauges.set(POLLS_DUE, &[("source", polls.source)], polls.due as f64);
         }
         for edits in staging::outbox::waiting(&mut *connection).await? {
-            let label = [("source", edits.source)];
-            gauges.set(EDITS_WAITING, &label, edits.waiting as f64);
-            gauges.set(EDITS_OLDEST_SECONDS, &label, edits.oldest.map_or(0.0, seconds));
-            gauges.set(EDITS_REFUSED, &label, edits.refused as f64);
+            let oldest = edits.oldest.map_or(0.0, seconds);
+            gauges.set(EDITS_WAITING, &[("source", edits.source.clone())], edits.waiting as f64);
+            gauges.set(EDITS_OLDEST_SECONDS, &[("source", edits.source.clone())], oldest);
+            gauges.set(EDITS_REFUSED, &[("source", edits.source)], edits.refused as f64);
         }
         let expiry = overview::expiry(connection, now).await?;
         gauges.set(EXPIRY_HELD_BACK_SECONDS, &[], expiry.held_back_since.map_or(0.0, seconds));

@@ -226,6 +226,27 @@ async fn an_old_id_leads_to_the_new_one_and_what_was_written_there_is_read_here(
 }
 
 #[tokio::test]
+async fn interactions_of_a_list_are_complete_over_pages_also_where_somebody_took_part_twice() {
+    let base = Base::new().await;
+    let ann = base.customer("ann@x.example", json!({"name": "Ann"})).await;
+    for (id, at) in [("m1", "2026-11-01T10:00:00Z"), ("m2", "2026-11-02T10:00:00Z"), ("m3", "2026-11-03T10:00:00Z")] {
+        let twice = [("ann@x.example", Some(ann)), ("Ann <ann@x.example>", Some(ann)), ("ANN@x.example", Some(ann))];
+        base.interaction(id, at, "Hello", &twice).await;
+    }
+    base.run(&format!(
+        "insert into customer360.lists values ('team', 'ann', now());
+         insert into customer360.list_members values ('{ann}', 'team', now())"
+    ))
+    .await;
+    let key = base.key(Role::Viewer, Some("list team")).await;
+    for (path, expected) in [("/interactions", ["m3", "m2", "m1"]), ("/interactions?sort=at", ["m1", "m2", "m3"])] {
+        let items = base.server.all_pages(&key, path, 1).await;
+        let ids: Vec<&str> = items.iter().map(|item| item["interaction_id"].as_str().unwrap()).collect();
+        assert_eq!(ids, expected, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn interactions_are_filtered_sorted_and_paged_with_who_took_part() {
     let base = Base::new().await;
     let ann = base.customer("ann@x.example", json!({"name": "Ann"})).await;

@@ -207,7 +207,8 @@ impl Wanted {
             self.push_times(sql, "p");
         } else {
             sql.push("customer360.list_members m cross join lateral (");
-            sql.push("select p.at, p.system, p.interaction_id from customer360.interaction_participants p");
+            // Whoever took part twice does not count twice towards the limit.
+            sql.push("select distinct p.at, p.system, p.interaction_id from customer360.interaction_participants p");
             sql.push(" where p.customer_id = m.customer_id");
             self.push_times(sql, "p");
             self.push_after(sql, &place.join(", "));

@@ -22,7 +22,8 @@ use crate::{Error, Rules, migrate, rebuild};
 const LANES: usize = 3;
 /// Records that one claim takes.
 const CLAIM_RECORDS: i64 = 8_000;
-/// Under a backlog, step 1 goes on this long before step 2 has its turn: each profile is folded less often.
+/// Under a backlog, which is full claims, step 1 goes on this long before step 2 has its turn: each profile is folded less
+/// often.
 const MERGE_FOR: Duration = Duration::from_mins(1);
 /// How often the partition that will be needed next is looked for.
 const LOOK_AHEAD_EVERY: Duration = Duration::from_mins(1);
@@ -223,7 +224,7 @@ impl Consolidator {
         }
     }
 
-    /// Step 1 for a while. The next claim is read while one is merged.
+    /// Step 1 until nothing waits or, under a backlog, for a while; then the next claim is read while one is merged.
     async fn merge_claims(
         &self,
         rules: &Rules,
@@ -244,7 +245,7 @@ impl Consolidator {
             erased.read(&mut *self.lanes[0].connection().await).await?;
             claim.skip_erased(erased);
             let read_ahead = async {
-                if started.elapsed() > MERGE_FOR || cancel.is_cancelled() {
+                if !claim.is_full() || started.elapsed() > MERGE_FOR || cancel.is_cancelled() {
                     return Ok(Claim::default());
                 }
                 Claim::next(&mut *self.reader.connection().await, &claim.batch_ids()).await
@@ -305,6 +306,12 @@ impl Claim {
                 true
             }
         });
+    }
+
+    /// Whether more waits, most likely.
+    fn is_full(&self) -> bool {
+        let records: i64 = self.batches.iter().map(|batch| i64::from(batch.record_count)).sum();
+        records >= CLAIM_RECORDS
     }
 
     pub(crate) fn batch_ids(&self) -> Vec<i64> {

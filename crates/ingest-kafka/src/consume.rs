@@ -265,15 +265,22 @@ impl<'c> Reader<'c> {
             let largest = self.partitions.iter_mut().max_by_key(|partition| partition.open_bytes());
             self.outbox = largest.and_then(Partition::seal);
         } else if self.lines.sealed.capacity() > 0 {
-            let now = Instant::now();
-            let due = self.partitions.iter_mut().filter(|partition| partition.due().is_some_and(|due| due <= now));
-            self.outbox = due.min_by_key(|partition| partition.due()).and_then(Partition::seal);
+            let (now, is_quiet) = (Instant::now(), self.is_quiet());
+            let is_due = |partition: &&mut Partition| partition.due(is_quiet).is_some_and(|due| due <= now);
+            let due = self.partitions.iter_mut().filter(is_due);
+            self.outbox = due.min_by_key(|partition| partition.due(is_quiet)).and_then(Partition::seal);
         }
+    }
+
+    /// Whether nothing waits to be landed; one batch may be on its way.
+    fn is_quiet(&self) -> bool {
+        self.lines.sealed.capacity() == self.lines.sealed.max_capacity()
     }
 
     fn next_wait(&self) -> Duration {
         let now = Instant::now();
-        let due = self.partitions.iter().filter_map(Partition::due).min();
+        let is_quiet = self.is_quiet();
+        let due = self.partitions.iter().filter_map(|partition| partition.due(is_quiet)).min();
         let wait = until(due, now, LONGEST_POLL);
         // Due, but without room: look again soon, and let the batch grow meanwhile.
         if wait.is_zero() { Duration::from_millis(2) } else { wait }

@@ -14,6 +14,7 @@
 //! This crate knows nothing of customers' profiles, and keeps no record longer than its source's time to live.
 
 pub mod answers;
+mod at_once;
 mod batch;
 mod claim;
 pub mod copy;

@@ -8,6 +8,7 @@ use sqlx::{ConnectOptions, Connection};
 use tokio_util::sync::CancellationToken;
 
 use crate::Error;
+use crate::at_once::write_at_once;
 
 /// Settings of our sessions: statements do not wait for locks for ever, a transaction that c360 left open (a frozen process)
 /// is ended by Postgres, as is all of a host that is gone, and the planner takes the index for a set of ids: compiling
@@ -37,10 +38,11 @@ pub async fn connect(options: &PgConnectOptions) -> Result<PgConnection, Error> 
 pub(crate) async fn connect_with(options: &PgConnectOptions, settings: &[(&str, &str)]) -> Result<PgConnection, Error> {
     let options = session(options).options(settings.iter().copied());
     let connecting = PgConnection::connect_with(&options);
-    match tokio::time::timeout(Duration::from_secs(10), connecting).await {
-        Ok(connected) => connected.map_err(Error::database("connecting to the database")),
-        Err(_) => Err(Error::timed_out("connecting to the database")),
-    }
+    let doing = "connecting to the database";
+    let connected = tokio::time::timeout(Duration::from_secs(10), connecting).await;
+    let connection = connected.map_err(|_| Error::timed_out(doing))?.map_err(Error::database(doing))?;
+    write_at_once(options.get_port());
+    Ok(connection)
 }
 
 /// How all sessions of c360 are opened. Statements are not logged: they hold personal data.

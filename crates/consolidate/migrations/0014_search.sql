@@ -1,0 +1,123 @@
+-- Typing errors that cost a few index scans. That a text is like a word is not selective: half the base has some trigram of a
+-- common word. That a word in it begins or ends as it was written is.
+
+-- A text of which nothing stands for anything in `like`.
+create function customer360.literal(value text) returns text
+language sql immutable strict parallel safe as $$
+    select regexp_replace(value, '([\\%_])', '\\\1', 'g')
+$$;
+
+-- The condition that what a customer is found by holds what is like this.
+create function customer360.holds(pattern text) returns text
+language sql immutable strict parallel safe as $$
+    select format('s.search like %L', '%' || pattern || '%')
+$$;
+
+-- Customers whose text holds every word of a phrase (short words only where one of theirs begins so), best first; the first
+-- `most` that are met are looked at. If there are none, those where one word, or else where any word, is only like what was
+-- written: it begins or ends so, by three letters or nearly half. Of these a few thousand are compared. It applies the row
+-- filter itself: under a policy the index would not be used.
+create or replace function customer360.found(phrase text, most integer)
+returns table (customer_id uuid, likeness real)
+language plpgsql stable security definer set search_path = pg_catalog as $$
+declare
+    place text := (select quote_ident(n.nspname) from pg_extension e join pg_namespace n on n.oid = e.extnamespace
+                   where e.extname = 'pg_trgm');
+    sought text := trim(regexp_replace(customer360.plain(phrase), '\s+', ' ', 'g'));
+    words text[];
+    profiles jsonb[] := customer360.filter_profiles();
+    listed text := coalesce(
+        (select string_agg(format('join customer360.list_members %1$s on %1$s.customer_id = s.customer_id and %1$s.list = %2$L',
+                                  'm' || number, list), ' ')
+         from unnest(customer360.filter_lists()) with ordinality as l (list, number)), '');
+    seen text := '';
+    -- For each word: that a text holds it; for one that may be misspelt: that a text holds its beginning, or its end.
+    whole text[];
+    beginning text[];
+    ending text[];
+    likeness text;
+    alike text[];
+    candidates text := '(select s.customer_id, %s as likeness from customer360.customer_search s %s where %s %s limit 2 * $1)';
+    statement text;
+begin
+    -- A telephone's number, however it is written.
+    if sought ~ '^[ ()+./0-9-]{7,25}$' then
+        sought := regexp_replace(sought, '[^0-9]', '', 'g');
+    end if;
+    words := (string_to_array(nullif(sought, ''), ' '))[:8];
+    if words is null then
+        return;
+    end if;
+    if profiles is not null then
+        -- Texts of a profile are in what is searched, so those of the filter can be looked for there first. A scalar subquery
+        -- stays one: as a join it would be made for the whole base before the first row.
+        select format('and (%s) and (select c.profile @> any ($3)
+                                     from customer360.customers c where c.customer_id = s.customer_id)',
+                      string_agg(coalesce(t.condition, 'true'), ' or '))
+        into seen
+        from unnest(profiles) as profile,
+             lateral (select string_agg(customer360.holds(' ' || customer360.literal(customer360.plain(v.value #>> '{}'))),
+                                        ' and ') as condition
+                      from jsonb_each(profile) as v
+                      where jsonb_typeof(v.value) = 'string') t;
+    end if;
+    select array_agg(customer360.holds(case when length(word) < 3 then ' ' else '' end || customer360.literal(word))
+                     order by number),
+           array_agg(customer360.holds(' ' || customer360.literal(left(word, letters)))
+                     -- Of five letters neither is left when the middle one is wrong.
+                     || case when length(word) = 5 then
+                            ' or ' || customer360.holds(concat(' ', customer360.literal(left(word, 2)), '_',
+                                                               customer360.literal(right(word, 2))))
+                        else '' end
+                     order by number),
+           array_agg(customer360.holds(customer360.literal(right(word, letters))) order by number)
+    into whole, beginning, ending
+    from unnest(words) with ordinality as w (word, number),
+         lateral (select case when length(word) >= 4 then greatest(3, (length(word) - 1) / 2) end as letters) l;
+
+    -- Words that stand as they were written before words that begin so, and all as they follow each other before all others.
+    select string_agg(format('case when position(%L in f.text) > 0 then 4 when position(%L in f.text) > 0 then 3 else 2 end',
+                             ' ' || word || ' ', ' ' || word), ' + ')
+    into likeness from unnest(words) as word;
+    return query execute format(
+        'select f.customer_id,
+                ((case when position('' '' || $2 || '' '' in f.text) > 0 then 4 else 0 end + (%s)::real / %s) / 8)::real
+         from (select s.customer_id, s.search || '' '' as text
+               from customer360.customer_search s %s where %s %s limit $1) f
+         order by 2 desc, f.customer_id',
+        likeness, cardinality(words), listed, array_to_string(whole, ' and '), seen)
+    using most, sought, profiles;
+    if found or place is null then
+        return;
+    end if;
+
+    alike := array(
+        select format('%s.word_similarity(%L, s.search)', place, word)
+        from unnest(words) with ordinality as w (word, number) order by number);
+    foreach statement in array array[
+        -- One word is only alike...
+        (select string_agg(format(candidates, alike[i], listed,
+                                  array_to_string(format('(%s or %s)', beginning[i], ending[i]) || whole[:i - 1] || whole[i + 1:],
+                                                  ' and '),
+                                  seen),
+                           ' union all ')
+         from generate_subscripts(words, 1) as i
+         where beginning[i] is not null),
+        -- ... or any of them are.
+        (select format(candidates, format('least(%s)', array_to_string(alike, ', ')), listed,
+                       string_agg(format('(%s)', concat_ws(' or ', whole[i], beginning[i], ending[i])), ' and '), seen)
+         from generate_subscripts(words, 1) as i
+         having count(beginning[i]) > 1)]
+    loop
+        continue when statement is null;
+        return query execute format(
+            'select s.customer_id, s.likeness
+             from (%s) s
+             where s.likeness >= 0.3
+             order by s.likeness desc, s.customer_id
+             limit $1', statement)
+        using most, sought, profiles;
+        exit when found;
+    end loop;
+end
+$$;

@@ -1,11 +1,13 @@
-//! The API over a large base: reads of single customers beside pgbench with the statement that the server ran, search,
-//! interactions of a few customers, and insights.
+//! The API over a large base: reads of single customers beside pgbench with the statement that the server ran and beside a
+//! minimal handler in Go that sends the same statement (without `go` that one is left out), search, interactions of a few
+//! customers, and insights.
 //!
 //! ROWS customers (1,000,000), each with three cross-references, five orders and five interactions; CLIENTS
 //! (4) ask for SECONDS (10). Clients, server and Postgres share the machine, and so do pgbench and Postgres.
 
+use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -79,8 +81,8 @@ async fn bench() -> Result<()> {
     let ids: Vec<String> = sqlx::query_scalar("select id::text from public.people where i % 7 = 0 limit 100000")
         .fetch_all(&mut connection)
         .await?;
-    let mut ours =
-        world.ask(clients, seconds, &world.all, |n| format!("/customers/{}", ids[n * 7919 % ids.len()])).await?;
+    let customer = |n: usize| format!("/customers/{}", ids[n * 7919 % ids.len()]);
+    let mut ours = world.ask(clients, seconds, &world.all, customer).await?;
     let statement: String = sqlx::query_scalar(
         "select query from pg_stat_activity where query like '%timeline as materialized%' and pid <> pg_backend_pid() limit 1",
     )
@@ -93,6 +95,18 @@ async fn bench() -> Result<()> {
         ours.times(),
         ours.per_second() / bare
     );
+    match Peer::start(&cluster.url_for("api"), &statement)? {
+        Some(peer) => {
+            let mut theirs = ask(&world.client, &peer.base_url, clients, seconds, &world.all, customer).await?;
+            println!(
+                "the same by a minimal handler in Go: {:.0}/s, {}; ratio {:.2}",
+                theirs.per_second(),
+                theirs.times(),
+                ours.per_second() / theirs.per_second()
+            );
+        }
+        None => println!("no peer: `go` is not installed"),
+    }
     let words: Vec<(String, String)> =
         sqlx::query_as("select name, email from public.people where i % 13 = 0 limit 20000")
             .fetch_all(&mut connection)
@@ -182,7 +196,6 @@ impl World {
         Ok(Self { client: reqwest::Client::new(), base_url, all, limited, listed })
     }
 
-    /// Clients that ask one request after the other for a time, the first second left out.
     async fn ask(
         &self,
         clients: usize,
@@ -190,24 +203,65 @@ impl World {
         keys: &[String],
         path: impl Fn(usize) -> String,
     ) -> Result<Times> {
-        let begin = Instant::now();
-        let asking = (0..clients).map(async |client| {
-            let (mut n, mut times) = (client, Vec::new());
-            while begin.elapsed() < time + Duration::from_secs(1) {
-                let asked = Instant::now();
-                let url = format!("{}{}", self.base_url, path(n));
-                let answer = self.client.get(url).bearer_auth(&keys[n % keys.len()]).send().await?;
-                ensure!(answer.status().is_success(), "{}", answer.status());
-                answer.bytes().await?;
-                if begin.elapsed() > Duration::from_secs(1) {
-                    times.push(asked.elapsed().as_secs_f64());
-                }
-                n += clients;
+        ask(&self.client, &self.base_url, clients, time, keys, path).await
+    }
+}
+
+/// Clients that ask one request after the other for a time, the first second left out.
+async fn ask(
+    client: &reqwest::Client,
+    base_url: &str,
+    clients: usize,
+    time: Duration,
+    keys: &[String],
+    path: impl Fn(usize) -> String,
+) -> Result<Times> {
+    let begin = Instant::now();
+    let asking = (0..clients).map(async |first| {
+        let (mut n, mut times) = (first, Vec::new());
+        while begin.elapsed() < time + Duration::from_secs(1) {
+            let asked = Instant::now();
+            let url = format!("{}{}", base_url, path(n));
+            let answer = client.get(url).bearer_auth(&keys[n % keys.len()]).send().await?;
+            ensure!(answer.status().is_success(), "{}", answer.status());
+            answer.bytes().await?;
+            if begin.elapsed() > Duration::from_secs(1) {
+                times.push(asked.elapsed().as_secs_f64());
             }
-            Ok(times)
-        });
-        let times: Vec<Vec<f64>> = futures::future::join_all(asking).await.into_iter().collect::<Result<_>>()?;
-        Ok(Times { times: times.concat(), seconds: time.as_secs_f64() })
+            n += clients;
+        }
+        Ok(times)
+    });
+    let times: Vec<Vec<f64>> = futures::future::join_all(asking).await.into_iter().collect::<Result<_>>()?;
+    Ok(Times { times: times.concat(), seconds: time.as_secs_f64() })
+}
+
+/// The minimal handler, which ends with its standard input.
+struct Peer {
+    base_url: String,
+    _process: Child,
+}
+
+impl Peer {
+    /// None without `go`.
+    fn start(url: &str, statement: &str) -> Result<Option<Self>> {
+        let directory = tempfile::tempdir()?;
+        let binary = directory.path().join("peer");
+        let built = Command::new("go")
+            .args(["build", "-o"])
+            .arg(&binary)
+            .arg(".")
+            .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/benches/peer"))
+            .status();
+        match built {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            built => ensure!(built?.success(), "go build has failed"),
+        }
+        let mut process =
+            Command::new(&binary).args([url, statement]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let mut address = String::new();
+        BufReader::new(process.stdout.take().context("its output is piped")?).read_line(&mut address)?;
+        Ok(Some(Self { base_url: format!("http://{}", address.trim_end()), _process: process }))
     }
 }
 

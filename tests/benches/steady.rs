@@ -37,7 +37,8 @@ async fn main() -> Result<()> {
     }
     let cluster = cluster()?;
     drop(database(&cluster, "steady").await?);
-    let url = cluster.url_for("steady");
+    // As in most installations: over TCP.
+    let url = cluster.tcp_url_for("steady").context("the cluster has no port")?;
     let installation = Installation::new(&configuration(&broker.bootstrap()))?.with("C360__DATABASE__URL", &url);
     let daemon = installation.start(&["run", "--no-http"], "c360.log")?;
     let pool = PgPoolOptions::new().max_connections(u32::try_from(PROBES)?).connect_lazy_with(url.parse()?);

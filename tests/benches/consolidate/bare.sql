@@ -35,8 +35,10 @@ written as (
     returning customer_id, email, profile
 ),
 found_by as (
-    insert into customer360.customer_search as s (customer_id, name, search)
-    select customer_id, customer360.search_name(profile), customer360.search_text(profile, email) from written
+    insert into customer360.customer_search as s (customer_id, name, search, systems)
+    select customer_id, customer360.search_name(profile), customer360.search_text(profile, email),
+           '{home_delivery,loyalty,online_store}'
+    from written
     on conflict (customer_id) do update set name = excluded.name, search = excluded.search
     where (s.name, s.search) is distinct from (excluded.name, excluded.search)
 )

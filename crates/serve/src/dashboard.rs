@@ -97,6 +97,8 @@ pub(crate) fn router(api: Arc<Api>, document: &Value, watch: Arc<Watch>, cancel:
         .route("/customers/{customer}/{kind}/{entry_id}", get(entries::show).post(entries::change))
         .route("/customers/{customer}/{kind}/{entry_id}/remove", post(entries::remove))
         .route("/customers/{customer}/{kind}/{entry_id}/undo", post(entries::undo))
+        .route("/lists", get(lists::show).post(lists::make))
+        .route("/lists/remove", get(lists::sure).post(lists::remove))
         .route("/views", post(views::save))
         .route("/views/remove", post(views::remove))
         .route("/insights", get(insights::show))

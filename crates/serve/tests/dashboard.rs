@@ -262,27 +262,6 @@ async fn a_note_is_added_edited_deleted_and_undone_by_forms() {
 }
 
 #[tokio::test]
-async fn lists_are_kept_on_the_page_by_whom_the_api_lets() {
-    let base = Base::new().await;
-    let ann = base.customer("ann@x.example", json!({"name": "Ann", "state": "NH"})).await;
-    base.run("insert into customer360.lists values ('team-7', 'ann', now()), ('team-8', 'ann', now())").await;
-    let mut browser = Browser::signed_in(&base, Role::Agent, None).await;
-    let (page, lists) = (format!("/customers/{ann}"), format!("/customers/{ann}/lists"));
-    let put = browser.fill(&page, &lists, &[("list", "team-7")]).await;
-    let shown = browser.get(put.location().split('#').next().unwrap()).await;
-    assert!(shown.body.contains("Lists changed.") && !shown.leads("/customers?list=team-7").is_empty(), "{shown:?}");
-    assert!(shown.body.contains("<option>team-8</option>") && !shown.body.contains("<option>team-7</option>"));
-    assert!(browser.get("/customers?list=team-7").await.body.contains("Ann</a>"));
-    assert_eq!(browser.fill(&page, &lists, &[("list", "team-9")]).await.status, 404);
-    assert_eq!(browser.post(&lists, &[("list", "team-8")]).await.status, 403, "a form without its token");
-    let mut limited = Browser::signed_in(&base, Role::Agent, Some("state in ('NH')")).await;
-    assert!(!limited.get(&page).await.body.contains("<option>"));
-    assert_eq!(limited.fill(&page, &lists, &[("list", "team-8")]).await.status, 403);
-    browser.fill(&page, &format!("{lists}/remove"), &[("list", "team-7")]).await;
-    assert!(browser.get(&page).await.leads("/customers?list=").is_empty());
-}
-
-#[tokio::test]
 async fn sources_are_asked_from_the_page_which_says_what_they_have_yet_to_take() {
     let base = Base::new().await;
     let ann = base.customer("ann@x.example", json!({"name": "Ann"})).await;

@@ -10,6 +10,7 @@ mod edits;
 mod entries;
 mod insights;
 mod limits;
+mod lists;
 mod operations;
 mod probes;
 mod refreshing;

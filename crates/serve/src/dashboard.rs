@@ -22,6 +22,7 @@ mod frame;
 mod insights;
 mod lists;
 mod locale;
+mod make;
 mod markdown;
 mod operations;
 mod operator;
@@ -84,7 +85,8 @@ pub(crate) fn router(api: Arc<Api>, document: &Value, watch: Arc<Watch>, cancel:
         .route("/sign-in", get(sign_in::show).post(sign_in::sign_in))
         .route("/sign-out", post(sign_in::sign_out))
         .route("/theme", post(sign_in::theme))
-        .route("/customers", get(customers::show))
+        .route("/customers", get(customers::show).post(make::make))
+        .route("/customers/new", get(make::show))
         .route("/customers/{customer}", get(customer::show))
         .route("/customers/{customer}/timeline", get(customer::older))
         .route("/customers/{customer}/decide/{what}", get(decide::show).post(decide::make))

@@ -15,6 +15,8 @@ use super::{Api, Caller};
 use crate::problem::Problem;
 
 const MAX_NAME_CHARS: usize = 100;
+/// Why who keeps lists has to see everybody.
+pub(crate) const OF_ALL: &str = "lists decide what keys with a row filter see";
 
 /// A list.
 #[derive(Debug, Serialize, sqlx::FromRow, ToSchema)]
@@ -176,7 +178,7 @@ async fn write(
     list: &str,
     customer: Option<Uuid>,
 ) -> Result<i64, Problem> {
-    caller.sees_everybody("lists decide what keys with a row filter see")?;
+    caller.sees_everybody(OF_ALL)?;
     let statement = format!(
         "with done as ({sql}),
          noted as (

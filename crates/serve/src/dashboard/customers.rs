@@ -24,6 +24,8 @@ use crate::problem::Problem;
 #[template(path = "customers.html")]
 struct Customers {
     frame: Frame,
+    /// Whether the reader may make a customer.
+    may_make: bool,
     views: Vec<Tab>,
     /// What can be saved as a view; nothing where it is all customers, or a view already.
     savable: Option<String>,
@@ -93,7 +95,8 @@ pub(super) async fn show(State(dashboard): State<Arc<Dashboard>>, reader: Reader
         Ok(params) => customers::page(&dashboard.api, &reader.caller, params).await,
         Err(problem) => Err(problem),
     };
-    let around = (frame, views);
+    let may_make = reader.caller.writes_for_everybody();
+    let around = (frame, views, may_make);
     let bad_request = |problem: &Problem| problem.status == StatusCode::BAD_REQUEST;
     match found {
         Ok(found) => page(StatusCode::OK, &drawn(&dashboard, &reader.visitor.locale, around, &asked, found, None)),
@@ -110,7 +113,7 @@ pub(super) async fn show(State(dashboard): State<Arc<Dashboard>>, reader: Reader
 fn drawn(
     dashboard: &Dashboard,
     locale: &Locale,
-    (frame, views): (Frame, Vec<Tab>),
+    (frame, views, may_make): (Frame, Vec<Tab>, bool),
     asked: &Asked,
     found: Page<Listed>,
     error: Option<String>,
@@ -133,6 +136,7 @@ fn drawn(
         view: view.filter(|_| frame.may_write()),
         views,
         frame,
+        may_make,
         q: asked.one("q").to_owned(),
         systems: systems
             .map(|name| Choice {

@@ -58,8 +58,8 @@ pub(super) async fn show(State(dashboard): State<Arc<Dashboard>>, reader: Reader
 /// What a new list is to be called.
 fn new(value: String) -> Field {
     Field {
-        name: "name",
-        label: "Name of a new list",
+        name: "name".to_owned(),
+        label: "Name of a new list".to_owned(),
         hint: "Letters, digits, _, - and . like team-7",
         is_long: false,
         is_required: true,
@@ -112,7 +112,7 @@ pub(super) async fn make(State(dashboard): State<Arc<Dashboard>>, posted: Posted
 pub(super) async fn sure(State(dashboard): State<Arc<Dashboard>>, reader: Reader, mut params: Params) -> Response {
     let frame = Frame::of(&dashboard, &reader);
     let list = async {
-        reader.caller.sees_everybody("lists decide what keys with a row filter see")?;
+        reader.caller.sees_everybody(lists::OF_ALL)?;
         let name = params.one("list")?;
         let lists = lists::all(&dashboard.api, &reader.caller).await?;
         lists.into_iter().find(|list| Some(&list.name) == name.as_ref()).ok_or_else(Problem::not_found)

@@ -17,6 +17,7 @@ mod docs;
 mod edit;
 mod entries;
 mod erase;
+mod export;
 mod foreseen;
 mod frame;
 mod insights;
@@ -86,11 +87,13 @@ pub(crate) fn router(api: Arc<Api>, document: &Value, watch: Arc<Watch>, cancel:
         .route("/sign-out", post(sign_in::sign_out))
         .route("/theme", post(sign_in::theme))
         .route("/customers", get(customers::show).post(make::make))
+        .route("/customers.csv", get(export::customers))
         .route("/customers/new", get(make::show))
         .route("/customers/{customer}", get(customer::show))
         .route("/customers/{customer}/timeline", get(customer::older))
         .route("/customers/{customer}/decide/{what}", get(decide::show).post(decide::make))
         .route("/customers/{customer}/decide/erase", get(erase::show).post(erase::erase))
+        .route("/customers/{customer}/export", get(export::customer))
         .route("/customers/{customer}/profile/edit", get(edit::show).post(edit::change))
         .route("/customers/{customer}/refresh", post(refresh::ask))
         .route("/customers/{customer}/lists", post(lists::put))

@@ -8,6 +8,7 @@ mod dashboard;
 mod decisions;
 mod edits;
 mod entries;
+mod exports;
 mod insights;
 mod limits;
 mod lists;

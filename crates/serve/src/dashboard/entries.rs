@@ -121,7 +121,7 @@ fn content(kind: &str, sent: &Fields) -> Map<String, Value> {
     let filled = |field: Field| {
         let value = sent.get(&field.name).map(|value| value.replace("\r\n", "\n")).unwrap_or_default();
         let is_kept = field.is_required || !value.trim().is_empty();
-        is_kept.then(|| (field.name, Value::String(value)))
+        is_kept.then_some((field.name, Value::String(value)))
     };
     fields(kind, &Value::Null).into_iter().filter_map(filled).collect()
 }

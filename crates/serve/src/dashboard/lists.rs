@@ -60,7 +60,7 @@ fn new(value: String) -> Field {
     Field {
         name: "name".to_owned(),
         label: "Name of a new list".to_owned(),
-        hint: "Letters, digits, _, - and . like team-7",
+        hint: "Letters, digits, _, - and ., like team-7",
         is_long: false,
         is_required: true,
         value,

@@ -672,8 +672,13 @@ async fn insights_lead_to_the_customers_behind_a_number_and_count_what_the_key_s
         let customer = base.customer(email, json!({"name": "N", "state": state, "loyaltyPoints": 47})).await;
         base.order(customer, email, Some("2026-11-03T10:00:00Z"), "p").await;
     }
+    base.run("update customer360.customer_search set disagreeing = '{loyaltyPoints}'").await;
     let mut browser = Browser::signed_in(&base, Role::Viewer, None).await;
     let page = browser.get("/insights").await;
+    let (_, disagree) = page.body.split_once("id=\"disagreements\"").unwrap();
+    let disagree = disagree.split("</section>").next().unwrap();
+    assert!(disagree.contains("Any of them") && disagree.contains("Loyalty points"), "{disagree}");
+    assert_eq!(disagree.matches("<td class=\"number\">3</td>").count(), 2, "{disagree}");
     assert_eq!(page.status, 200, "{page:?}");
     assert!(page.leads("/customers?state=N+H+%26+%3Cb%3E").len() == 1 && !page.body.contains("& <b>"), "{}", page.body);
     assert!(page.body.contains("<rect width=\"50\"") && page.body.contains("37.50"), "{}", page.body);

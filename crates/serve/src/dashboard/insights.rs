@@ -149,7 +149,7 @@ fn tables(locale: &Locale, insights: &insights::Insights) -> Vec<Table> {
         table(
             "disagreements",
             "Systems disagree",
-            "Customers of whom one says something else",
+            "Customers they differ about",
             ["Attribute", "Customers"],
             rows(locale, any.into_iter().chain(disagreements)),
         ),

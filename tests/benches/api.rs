@@ -177,6 +177,7 @@ impl World {
                 listen: ([127, 0, 0, 1], 0).into(),
             },
             retry: serve::Retry::new(async |_| Ok(Vec::new())),
+            mask: serve::Mask::new(|_| ()),
             erased_orders: consolidate::erase::Orders::default(),
         };
         let metrics = PrometheusBuilder::new().build_recorder().handle();

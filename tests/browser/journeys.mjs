@@ -4,12 +4,13 @@
 import assert from "node:assert/strict";
 import { existsSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
+import { exportCustomer, keepCustomers, lookAtKeeping } from "./keeping.mjs";
 
 const need = createRequire(`${process.env.C360_MODULES}/`);
 const { chromium } = need("playwright-core");
 const axeSource = readFileSync(need.resolve("axe-core/axe.min.js"), "utf8");
 
-const { C360_URL: url, C360_KEY: key, C360_PICTURES: pictures } = process.env;
+const { C360_URL: url, C360_KEY: key, C360_PICTURES: pictures, C360_EXPORTED: exported } = process.env;
 const people = process.env.C360_PEOPLE.split(",");
 const MATTHEW = "Matthew Groves";
 const MATTHEWS = "/customers/matthew.groves@couchbase.com";
@@ -174,6 +175,7 @@ const journeys = {
     await page.keyboard.press("e");
     await page.getByRole("heading", { level: 1, name: `Edit ${MATTHEW}` }).waitFor();
     await editAndSave(page);
+    await keepCustomers(page);
 
     await page.goto(MATTHEWS);
     await page.getByText("1 edit waits to be sent: name").waitFor();
@@ -194,7 +196,7 @@ const journeys = {
     await picture(page, "customers");
     await page.getByRole("button", { name: "Sign out" }).click();
     await page.waitForURL("**/sign-in");
-    assert.deepEqual(wrong, []);
+    assert.deepEqual(wrong.filter((what) => !/status of 4/.test(what)), []);
   },
 
   async "agent-without-script"() {
@@ -223,6 +225,7 @@ const journeys = {
     await page.getByRole("link", { name: "Show older" }).click();
     await page.getByRole("heading", { level: 1, name: "Timeline" }).waitFor();
     await editAndSave(page);
+    await keepCustomers(page);
     await page.goto("/customers?state=NH");
     await page.getByRole("link", { name: /^Without State/ }).click();
     await page.getByRole("link", { name: "Next 50" }).click();
@@ -231,12 +234,13 @@ const journeys = {
     assert.equal(await page.locator("html").getAttribute("data-theme"), "dark");
     await page.getByRole("button", { name: "Sign out" }).click();
     await page.waitForURL("**/sign-in");
-    assert.deepEqual(wrong, []);
+    assert.deepEqual(wrong.filter((what) => !/status of 4/.test(what)), []);
   },
 
   async decisions() {
     const { page, wrong } = await open();
     await signIn(page);
+    await exportCustomer(page, MATTHEWS, exported);
     await decide(page);
     assert.deepEqual(wrong.filter((what) => !/status of 4/.test(what)), []);
   },
@@ -244,6 +248,7 @@ const journeys = {
   async "decisions-without-script"() {
     const { page, wrong } = await open({ javaScriptEnabled: false });
     await signIn(page);
+    await exportCustomer(page, MATTHEWS, exported);
     await decide(page);
     assert.deepEqual(wrong.filter((what) => !/status of 4/.test(what)), []);
   },
@@ -381,6 +386,7 @@ const journeys = {
         await judge("customers-view");
         await page.getByRole("button", { name: "Remove view New England" }).click();
         await page.waitForURL("**/customers");
+        await lookAtKeeping(page, judge);
         await page.getByRole("link", { name: "API" }).click();
         await judge("docs");
         await page.goto("/insights");

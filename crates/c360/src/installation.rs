@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, ErasureOrders, Source, SourceKind};
 use crate::exit::Exit;
+use crate::mask;
 use crate::retry;
 
 /// The embedded cluster's database.
@@ -110,6 +111,7 @@ impl Installation {
     /// As [`Installation::rules`].
     pub fn serving(&self, cancel: &CancellationToken) -> anyhow::Result<serve::Settings> {
         let (installation, cancel) = (Arc::new(self.beside()), cancel.clone());
+        let masking = installation.clone();
         let retry = serve::Retry::new(move |ids| {
             let (installation, cancel) = (installation.clone(), cancel.clone());
             async move { retry::some(&installation, ids, &cancel).await.map_err(Into::into) }
@@ -124,6 +126,7 @@ impl Installation {
             object_types: self.config.objects.types.clone(),
             setup: self.config.setup()?,
             retry,
+            mask: serve::Mask::new(move |document| mask::export(document, &masking.config)),
             erased_orders: self.erased_orders(),
             takers: self.takers(),
         })

@@ -13,6 +13,7 @@ pub mod demo;
 pub mod exit;
 pub mod gauges;
 pub mod installation;
+mod mask;
 pub mod members;
 pub mod retry;
 pub mod sample_store;

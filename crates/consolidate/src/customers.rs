@@ -1,6 +1,7 @@
 //! Customers and the changes of their profiles: read as a set, written as a set.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::iter;
 
 use chrono::{DateTime, Utc};
 use model::{Origin, Profile};
@@ -11,6 +12,7 @@ use sqlx::{PgConnection, Row};
 use staging::copy::Rows;
 
 use crate::error::database;
+use crate::search::Said;
 use crate::{Error, search};
 
 /// What the table knows of a customer.
@@ -20,6 +22,8 @@ pub(crate) struct Known {
     profile: Profile,
     /// As lists show them.
     systems: Vec<String>,
+    /// As insights count them.
+    disagreeing: Vec<String>,
     deleted: bool,
 }
 
@@ -31,6 +35,8 @@ pub(crate) struct Target {
     pub(crate) profile: Profile,
     /// Those of the living cross-references; without one the row stays, empty.
     pub(crate) systems: BTreeSet<String>,
+    /// The attributes of which one of these says something else than the profile.
+    pub(crate) disagreeing: BTreeSet<String>,
     pub(crate) cause: String,
 }
 
@@ -38,12 +44,19 @@ impl Target {
     pub(crate) fn living(&self) -> bool {
         !self.systems.is_empty()
     }
+
+    fn said(&self) -> impl Iterator<Item = Said<'_>> {
+        let systems = self.systems.iter().map(|system| (self.customer_id, Some(system.as_str()), None));
+        let attributes = self.disagreeing.iter().map(|attribute| (self.customer_id, None, Some(attribute.as_str())));
+        iter::once((self.customer_id, None, None)).chain(systems).chain(attributes)
+    }
 }
 
 /// Reads customers by id.
 pub(crate) async fn read(connection: &mut PgConnection, ids: &[Uuid]) -> Result<HashMap<Uuid, Known>, Error> {
     let rows = sqlx::query(
-        "select c.customer_id, c.email, c.profile::text, c.provenance::text, c.deleted_at is not null, c.match_key, s.systems
+        "select c.customer_id, c.email, c.profile::text, c.provenance::text, c.deleted_at is not null, c.match_key, s.systems,
+                s.disagreeing
          from customer360.customers c
          left join customer360.customer_search s on s.customer_id = c.customer_id
          where c.customer_id = any ($1)",
@@ -62,6 +75,7 @@ pub(crate) async fn read(connection: &mut PgConnection, ids: &[Uuid]) -> Result<
         deleted: row.get(4),
         match_key: row.get(5),
         systems: row.get::<Option<_>, _>(6).unwrap_or_default(),
+        disagreeing: row.get::<Option<_>, _>(7).unwrap_or_default(),
     };
     Ok(rows.iter().map(|row| (row.get(0), known(row))).collect())
 }
@@ -74,7 +88,7 @@ pub(crate) async fn write(
     now: DateTime<Utc>,
 ) -> Result<usize, Error> {
     let mut changes = Rows::default();
-    let (mut new, mut different, mut listed, mut systems) = (Rows::default(), Vec::new(), Vec::new(), Vec::new());
+    let (mut new, mut different, mut listed, mut said) = (Rows::default(), Vec::new(), Vec::new(), Vec::new());
     let mut written = 0;
     for target in targets {
         match known.get(&target.customer_id) {
@@ -85,7 +99,7 @@ pub(crate) async fn write(
             }
             None => continue,
             Some(known) if known.is(target) => {
-                if known.systems.iter().eq(&target.systems) {
+                if known.systems.iter().eq(&target.systems) && known.disagreeing.iter().eq(&target.disagreeing) {
                     continue;
                 }
             }
@@ -98,8 +112,7 @@ pub(crate) async fn write(
             }
         }
         listed.push(target.customer_id);
-        systems.push((target.customer_id, None));
-        systems.extend(target.systems.iter().map(|system| (target.customer_id, Some(system.as_str()))));
+        said.extend(target.said());
     }
     new.copy(
         connection,
@@ -108,7 +121,7 @@ pub(crate) async fn write(
     )
     .await?;
     update(connection, &different, now).await?;
-    search::keep(connection, &listed, &systems).await?;
+    search::keep(connection, &listed, &said).await?;
     changes
         .copy(
             connection,

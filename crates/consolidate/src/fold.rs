@@ -282,11 +282,13 @@ fn targets(part: &[Marked<'_>], living: &[Living], matching: &Matching<'_>) -> V
         let customer_id = marked.key.customer_id(matching.namespace);
         let xrefs = contributors.get(&customer_id).map(Vec::as_slice).unwrap_or_default();
         let folded: Vec<Contributor<'_>> = xrefs.iter().map(|xref| xref.contributor()).collect();
+        let profile = if xrefs.is_empty() { Profile::default() } else { matching.rules.survivorship.fold(&folded) };
         Target {
             customer_id,
             match_key: marked.key.as_str().to_owned(),
             email: email_of(&marked.key, xrefs, matching.rules),
-            profile: if xrefs.is_empty() { Profile::default() } else { matching.rules.survivorship.fold(&folded) },
+            disagreeing: profile.disagreeing(&folded),
+            profile,
             systems: xrefs.iter().map(|xref| xref.system.clone()).collect(),
             cause: marked.cause.to_owned(),
         }

@@ -48,9 +48,9 @@ begin
         grant insert, update on customer360.entries to c360_limited;
         grant insert on customer360.audit_log to c360_limited;
     end if;
-    -- No credential, and of what is searched only what lists show or are sorted by.
-    if not has_column_privilege('c360_limited', 'customer360.customer_search', 'name', 'select') then
-        grant select (customer_id, name, systems) on customer360.customer_search to c360_limited;
+    -- No credential, and of what is searched only what lists show or are sorted by, and what is counted.
+    if not has_column_privilege('c360_limited', 'customer360.customer_search', 'disagreeing', 'select') then
+        grant select (customer_id, name, systems, disagreeing) on customer360.customer_search to c360_limited;
         grant select (system, external_id, customer_id, unmatched_reason, match_key, email, external_id_json, attributes,
                       position, attribute_positions, attribute_observed_at, tombstone_position, observed_at,
                       first_seen_at, last_seen_at, deleted_at)

@@ -1,4 +1,4 @@
-//! What customers are found by: kept in the transaction that writes them.
+//! What customers are found and counted by: kept in the transaction that writes them.
 
 use sqlx::PgConnection;
 use sqlx::types::Uuid;
@@ -6,37 +6,40 @@ use sqlx::types::Uuid;
 use crate::Error;
 use crate::error::database;
 
-/// Writes what these customers, as they are now, are found by, where that has changed. And who knows them, as pairs of a
-/// customer and a system, or none; whoever is not among these pairs is known to the same as before.
-pub(crate) async fn keep(
-    connection: &mut PgConnection,
-    customers: &[Uuid],
-    systems: &[(Uuid, Option<&str>)],
-) -> Result<(), Error> {
+/// Of a customer: a system that knows it, or an attribute of which a system says something else than the profile; or neither.
+pub(crate) type Said<'s> = (Uuid, Option<&'s str>, Option<&'s str>);
+
+/// Writes what these customers, as they are now, are found by, where that has changed. And what is said of them; of whoever is
+/// not among that, it is the same as before.
+pub(crate) async fn keep(connection: &mut PgConnection, customers: &[Uuid], said: &[Said<'_>]) -> Result<(), Error> {
     if customers.is_empty() {
         return Ok(());
     }
-    let (known, systems): (Vec<Uuid>, Vec<Option<&str>>) = systems.iter().copied().unzip();
     sqlx::query(
-        "with known as (
-             select customer_id, coalesce(array_agg(system order by system) filter (where system is not null), '{}') as systems
-             from unnest($2::uuid[], $3::text[]) as k (customer_id, system)
+        "with said as (
+             select customer_id,
+                    coalesce(array_agg(system order by system) filter (where system is not null), '{}') as systems,
+                    coalesce(array_agg(attribute order by attribute collate \"C\") filter (where attribute is not null), '{}')
+                        as disagreeing
+             from unnest($2::uuid[], $3::text[], $4::text[]) as k (customer_id, system, attribute)
              group by customer_id
          )
-         insert into customer360.customer_search as s (customer_id, name, search, systems)
+         insert into customer360.customer_search as s (customer_id, name, search, systems, disagreeing)
          select c.customer_id, customer360.search_name(c.profile), customer360.search_text(c.profile, c.email),
-                coalesce(k.systems, b.systems, '{}')
+                coalesce(k.systems, b.systems, '{}'), coalesce(k.disagreeing, b.disagreeing, '{}')
          from customer360.customers c
-         left join known k on k.customer_id = c.customer_id
+         left join said k on k.customer_id = c.customer_id
          left join customer360.customer_search b on b.customer_id = c.customer_id
          where c.customer_id = any ($1)
          on conflict on constraint customer_search_pkey do update
-             set name = excluded.name, search = excluded.search, systems = excluded.systems
-         where (s.name, s.search, s.systems) is distinct from (excluded.name, excluded.search, excluded.systems)",
+             set name = excluded.name, search = excluded.search, systems = excluded.systems, disagreeing = excluded.disagreeing
+         where (s.name, s.search, s.systems, s.disagreeing)
+               is distinct from (excluded.name, excluded.search, excluded.systems, excluded.disagreeing)",
     )
     .bind(customers)
-    .bind(known)
-    .bind(systems)
+    .bind(said.iter().map(|(customer_id, ..)| *customer_id).collect::<Vec<_>>())
+    .bind(said.iter().map(|(_, system, _)| *system).collect::<Vec<_>>())
+    .bind(said.iter().map(|(.., attribute)| *attribute).collect::<Vec<_>>())
     .execute(connection)
     .await
     .map_err(database("writing what customers are found by"))?;

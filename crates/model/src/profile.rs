@@ -16,6 +16,15 @@ pub struct Profile {
     pub provenance: BTreeMap<String, Origin>,
 }
 
+impl Profile {
+    /// The attributes of which one of these says something else itself, whatever was edited in its place.
+    pub fn disagreeing(&self, contributors: &[Contributor<'_>]) -> BTreeSet<String> {
+        let said = contributors.iter().flat_map(|contributor| contributor.attributes);
+        let otherwise = said.filter(|(name, value)| has_value(value) && self.attributes.get(*name) != Some(value));
+        otherwise.map(|(name, _)| name.clone()).collect()
+    }
+}
+
 /// A cross-reference by name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Origin {
@@ -201,9 +210,8 @@ mod tests {
         }
     }
 
-    fn fold(rows: &[Row]) -> Value {
-        let contributors: Vec<_> = rows
-            .iter()
+    fn contributors(rows: &[Row]) -> Vec<Contributor<'_>> {
+        rows.iter()
             .map(|row| Contributor {
                 system: row.system,
                 external_id: row.external_id,
@@ -211,8 +219,29 @@ mod tests {
                 attributes: &row.attributes,
                 edits: &row.edits,
             })
-            .collect();
-        json!(rules().fold(&contributors).attributes)
+            .collect()
+    }
+
+    fn fold(rows: &[Row]) -> Value {
+        json!(rules().fold(&contributors(rows)).attributes)
+    }
+
+    #[test]
+    fn who_says_something_else_than_the_profile_disagrees_and_who_says_nothing_does_not() {
+        let mut rows = [
+            row("home_delivery", "1029", 1, json!({"name": "Ann", "phone": "1", "address1": "1 Elm St"})),
+            row("loyalty", "27", 9, json!({"name": "Ann", "phone": "", "firstName": "Ann", "city": "Keene"})),
+        ];
+        let disagreeing = |rows: &[Row]| {
+            let contributors = contributors(rows);
+            json!(rules().fold(&contributors).disagreeing(&contributors))
+        };
+        assert_eq!(disagreeing(&rows), json!(["city"]), "the group comes from home delivery, without a city");
+        rows[1].attributes.insert("name".to_owned(), json!("Annie"));
+        assert_eq!(disagreeing(&rows), json!(["city", "name"]));
+        let edit = Edit { value: json!("2"), replaced: json!("1"), is_outdated: false };
+        rows[0].edits.insert("phone".to_owned(), edit);
+        assert_eq!(disagreeing(&rows), json!(["city", "name", "phone"]), "the system itself says what it said");
     }
 
     #[test]

@@ -53,6 +53,7 @@ pub use audit::forget_audit;
 use page::Cursors;
 
 use crate::keys::Keyring;
+use crate::mask::Mask;
 use crate::problem::Problem;
 use crate::retry::Retry;
 
@@ -82,6 +83,8 @@ pub struct Settings {
     pub setup: status::Setup,
     /// Retries dead letters.
     pub retry: Retry,
+    /// Hides credentials in what is exported of a person.
+    pub mask: Mask,
     /// What becomes of the orders of a person who is erased.
     pub erased_orders: Orders,
     /// The sources that edits and customers made by hand are written through to.

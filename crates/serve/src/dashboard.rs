@@ -17,11 +17,13 @@ mod docs;
 mod edit;
 mod entries;
 mod erase;
+mod export;
 mod foreseen;
 mod frame;
 mod insights;
 mod lists;
 mod locale;
+mod make;
 mod markdown;
 mod operations;
 mod operator;
@@ -84,11 +86,14 @@ pub(crate) fn router(api: Arc<Api>, document: &Value, watch: Arc<Watch>, cancel:
         .route("/sign-in", get(sign_in::show).post(sign_in::sign_in))
         .route("/sign-out", post(sign_in::sign_out))
         .route("/theme", post(sign_in::theme))
-        .route("/customers", get(customers::show))
+        .route("/customers", get(customers::show).post(make::make))
+        .route("/customers.csv", get(export::customers))
+        .route("/customers/new", get(make::show))
         .route("/customers/{customer}", get(customer::show))
         .route("/customers/{customer}/timeline", get(customer::older))
         .route("/customers/{customer}/decide/{what}", get(decide::show).post(decide::make))
         .route("/customers/{customer}/decide/erase", get(erase::show).post(erase::erase))
+        .route("/customers/{customer}/export", get(export::customer))
         .route("/customers/{customer}/profile/edit", get(edit::show).post(edit::change))
         .route("/customers/{customer}/refresh", post(refresh::ask))
         .route("/customers/{customer}/lists", post(lists::put))
@@ -97,6 +102,8 @@ pub(crate) fn router(api: Arc<Api>, document: &Value, watch: Arc<Watch>, cancel:
         .route("/customers/{customer}/{kind}/{entry_id}", get(entries::show).post(entries::change))
         .route("/customers/{customer}/{kind}/{entry_id}/remove", post(entries::remove))
         .route("/customers/{customer}/{kind}/{entry_id}/undo", post(entries::undo))
+        .route("/lists", get(lists::show).post(lists::make))
+        .route("/lists/remove", get(lists::sure).post(lists::remove))
         .route("/views", post(views::save))
         .route("/views/remove", post(views::remove))
         .route("/insights", get(insights::show))

@@ -20,6 +20,7 @@ mod api;
 mod dashboard;
 mod error;
 pub mod keys;
+mod mask;
 mod metrics;
 mod probes;
 mod problem;
@@ -32,6 +33,7 @@ mod watch;
 
 pub use api::{Settings, forget_audit};
 pub use error::Error;
+pub use mask::Mask;
 pub use retry::Retry;
 pub use row_filter::{NoRowFilter, RowFilter};
 pub use server::{listen, serve};

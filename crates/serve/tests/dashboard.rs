@@ -262,27 +262,6 @@ async fn a_note_is_added_edited_deleted_and_undone_by_forms() {
 }
 
 #[tokio::test]
-async fn lists_are_kept_on_the_page_by_whom_the_api_lets() {
-    let base = Base::new().await;
-    let ann = base.customer("ann@x.example", json!({"name": "Ann", "state": "NH"})).await;
-    base.run("insert into customer360.lists values ('team-7', 'ann', now()), ('team-8', 'ann', now())").await;
-    let mut browser = Browser::signed_in(&base, Role::Agent, None).await;
-    let (page, lists) = (format!("/customers/{ann}"), format!("/customers/{ann}/lists"));
-    let put = browser.fill(&page, &lists, &[("list", "team-7")]).await;
-    let shown = browser.get(put.location().split('#').next().unwrap()).await;
-    assert!(shown.body.contains("Lists changed.") && !shown.leads("/customers?list=team-7").is_empty(), "{shown:?}");
-    assert!(shown.body.contains("<option>team-8</option>") && !shown.body.contains("<option>team-7</option>"));
-    assert!(browser.get("/customers?list=team-7").await.body.contains("Ann</a>"));
-    assert_eq!(browser.fill(&page, &lists, &[("list", "team-9")]).await.status, 404);
-    assert_eq!(browser.post(&lists, &[("list", "team-8")]).await.status, 403, "a form without its token");
-    let mut limited = Browser::signed_in(&base, Role::Agent, Some("state in ('NH')")).await;
-    assert!(!limited.get(&page).await.body.contains("<option>"));
-    assert_eq!(limited.fill(&page, &lists, &[("list", "team-8")]).await.status, 403);
-    browser.fill(&page, &format!("{lists}/remove"), &[("list", "team-7")]).await;
-    assert!(browser.get(&page).await.leads("/customers?list=").is_empty());
-}
-
-#[tokio::test]
 async fn sources_are_asked_from_the_page_which_says_what_they_have_yet_to_take() {
     let base = Base::new().await;
     let ann = base.customer("ann@x.example", json!({"name": "Ann"})).await;
@@ -693,8 +672,13 @@ async fn insights_lead_to_the_customers_behind_a_number_and_count_what_the_key_s
         let customer = base.customer(email, json!({"name": "N", "state": state, "loyaltyPoints": 47})).await;
         base.order(customer, email, Some("2026-11-03T10:00:00Z"), "p").await;
     }
+    base.run("update customer360.customer_search set disagreeing = '{loyaltyPoints}'").await;
     let mut browser = Browser::signed_in(&base, Role::Viewer, None).await;
     let page = browser.get("/insights").await;
+    let (_, disagree) = page.body.split_once("id=\"disagreements\"").unwrap();
+    let disagree = disagree.split("</section>").next().unwrap();
+    assert!(disagree.contains("Any of them") && disagree.contains("Loyalty points"), "{disagree}");
+    assert_eq!(disagree.matches("<td class=\"number\">3</td>").count(), 2, "{disagree}");
     assert_eq!(page.status, 200, "{page:?}");
     assert!(page.leads("/customers?state=N+H+%26+%3Cb%3E").len() == 1 && !page.body.contains("& <b>"), "{}", page.body);
     assert!(page.body.contains("<rect width=\"50\"") && page.body.contains("37.50"), "{}", page.body);

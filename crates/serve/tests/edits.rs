@@ -1,9 +1,11 @@
-//! Edits of attributes, and customers made by hand, beside somebody who consolidates.
+//! Edits of attributes, and customers made by hand, beside somebody who consolidates: through the API, and on the dashboard.
 
 use serde_json::json;
 use serve::keys::Role;
 
+use crate::support::Answer;
 use crate::support::base::Base;
+use crate::support::browser::Browser;
 use crate::support::consolidating::Consolidating;
 
 #[tokio::test]
@@ -98,4 +100,92 @@ async fn where_nobody_consolidates_an_edit_is_noted_and_says_so() {
         (edited.status, edited.json()),
         (202, json!({"customer_id": ann, "has_followed": false, "sources": []}))
     );
+}
+
+#[tokio::test]
+async fn a_customer_is_made_by_a_form_which_leads_to_the_page_of_the_customer() {
+    let base = Base::new().await;
+    let _consolidating = Consolidating::beside(&base);
+    let mut browser = Browser::signed_in(&base, Role::Agent, None).await;
+    let link = browser.get("/customers").await.leads("/customers/new").remove(0);
+    let form = browser.get(&link).await;
+    let filled =
+        [("email", " New.One@X.example "), ("value:name", "New One"), ("value:city", " "), ("value:phone", "=1+1")];
+    let made = browser.submit(&form, &filled).await;
+    let page = format!("/customers/{}", base.id("new.one@x.example"));
+    let shown = browser.follow(&made_as(made, &page), |shown| shown.body.contains("<h1>New One</h1>")).await;
+    for part in ["Customer made.", "<h1>New One</h1>", "new.one@x.example", "=1+1"] {
+        assert!(shown.body.contains(part), "{part}: {shown:?}");
+    }
+    browser.submit(&form, &filled).await;
+    let xrefs: Vec<(String, serde_json::Value)> =
+        sqlx::query_as("select system, attributes from customer360.xrefs").fetch_all(&base.pool).await.unwrap();
+    assert_eq!(xrefs, [("crm".to_owned(), json!({"name": "New One", "phone": "=1+1"}))], "sent twice, made once");
+    let noted: i64 = sqlx::query_scalar(
+        "select count(*) from customer360.audit_log where action = 'make_customer' and customer_id = $1",
+    )
+    .bind(base.id("new.one@x.example"))
+    .fetch_one(&base.pool)
+    .await
+    .unwrap();
+    assert!(noted >= 1, "{noted}");
+}
+
+/// What a form answers that made somebody: his page, or on a machine that is busy that it is noted, and the way there.
+fn made_as(made: Answer, page: &str) -> Answer {
+    if made.status != 202 {
+        assert_eq!((made.status, made.location()), (303, format!("{page}?did=made").as_str()), "{made:?}");
+        return made;
+    }
+    assert_eq!(made.leads("/customers/"), [page], "{made:?}");
+    Answer { exact_head: format!("location: {page}?did=made"), ..made }
+}
+
+#[tokio::test]
+async fn a_form_that_makes_nobody_says_at_which_field_and_keeps_what_was_written() {
+    let base = Base::new().await;
+    let gone = base.customer("gone@x.example", json!({"name": "Gone"})).await;
+    let mut operator = Browser::signed_in(&base, Role::Operator, None).await;
+    let erased = operator.get(&format!("/customers/{gone}/decide/erase")).await;
+    assert_eq!(operator.submit(&erased, &[("typed", "gone@x.example")]).await.status, 200);
+    let mut browser = Browser::signed_in(&base, Role::Agent, None).await;
+    let form = browser.get("/customers/new").await;
+    let long = "x".repeat(2001);
+    for (email, phone, field, says) in [
+        ("nobody", "1", "email", "Write an email with one @, like name@example.com"),
+        ("", "1", "email", "Write an email with one @, like name@example.com"),
+        ("gone@x.example", "1", "email", "Write another email: this person was erased"),
+        ("a@x.example", long.as_str(), "value:phone", "Write text of at most 2000 characters"),
+    ] {
+        let refused = browser.submit(&form, &[("email", email), ("value:phone", phone), ("value:name", "Ann")]).await;
+        assert_eq!(refused.status, 422, "{refused:?}");
+        let error = format!("id=\"error-{field}\">{says}");
+        assert!(refused.body.contains(&error) && refused.body.matches("aria-invalid").count() == 1, "{refused:?}");
+        assert_eq!((refused.field("email"), refused.field("value:phone")), (email.to_owned(), phone.to_owned()));
+        assert_eq!(refused.field("value:name"), "Ann");
+    }
+    for (role, only) in [(Role::Viewer, None), (Role::Operator, Some("state in ('NH')"))] {
+        let mut other = Browser::signed_in(&base, role, only).await;
+        let shown = other.get("/customers").await;
+        assert!(shown.leads("/customers/new").is_empty(), "{only:?}");
+        assert_eq!(other.get("/customers/new").await.status, 403);
+        assert_eq!(other.fill("/customers", "/customers", &[("email", "a@x.example")]).await.status, 403);
+    }
+    assert_eq!(browser.post("/customers", &[("email", "a@x.example")]).await.status, 403, "a form without its token");
+    let xrefs: i64 = sqlx::query_scalar("select count(*) from customer360.xrefs").fetch_one(&base.pool).await.unwrap();
+    assert_eq!(xrefs, 0);
+}
+
+#[tokio::test]
+async fn where_nobody_consolidates_a_customer_by_form_is_noted_and_the_page_says_so() {
+    let base = Base::new().await;
+    let mut browser = Browser::signed_in(&base, Role::Agent, None).await;
+    let form = browser.get("/customers/new").await;
+    let made = browser.submit(&form, &[("email", "ann@x.example")]).await;
+    assert!(made.status == 202 && made.body.contains("Nobody consolidates at the moment"), "{made:?}");
+    let page = format!("/customers/{}", base.id("ann@x.example"));
+    assert_eq!(made.leads("/customers/"), [page.as_str()]);
+    let _consolidating = Consolidating::beside(&base);
+    browser.follow(&Answer { exact_head: format!("location: {page}"), ..made }, |shown| shown.status == 200).await;
+    assert_eq!(browser.get(&page).await.status, 200);
 }

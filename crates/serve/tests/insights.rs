@@ -26,8 +26,14 @@ async fn the_base_is_counted_as_it_is_and_as_far_as_the_key_sees_it() {
         "update customer360.orders set cancelled = true where order_id = 'cancelled';
          insert into customer360.xrefs (system, external_id, unmatched_reason, external_id_json, attributes, position,
                                         observed_at, first_seen_at, last_seen_at)
-         values ('loyalty', '1', 'no_email', '1', '{}', '', now(), now(), now())",
+         values ('loyalty', '1', 'no_email', '1', '{}', '', now(), now(), now());
+         update customer360.customer_search set disagreeing = '{name,phone}'",
     )
+    .await;
+    base.run(&format!(
+        "update customer360.customer_search set disagreeing = '{{name}}' where customer_id = '{c}';
+         update customer360.customer_search set disagreeing = '{{}}' where customer_id = '{a}'"
+    ))
     .await;
     let all = base.server.ask(&base.key(Role::Viewer, None).await, "/insights").await.json();
     assert_eq!(all["customers"]["total"], 3);
@@ -44,6 +50,8 @@ async fn the_base_is_counted_as_it_is_and_as_far_as_the_key_sees_it() {
     assert_eq!(orders["by_month"][0], newest);
     assert_eq!(all["quality"]["unmatched"], json!([{"reason": "no_email", "xrefs": 1}]));
     assert!(all["quality"]["missing"].as_array().unwrap().contains(&json!({"attribute": "city", "customers": 3})));
+    let disagreements = json!([{"attribute": "name", "customers": 2}, {"attribute": "phone", "customers": 1}]);
+    assert_eq!((&all["quality"]["disagreeing"], &all["quality"]["disagreements"]), (&json!(2), &disagreements));
     let cohorts = json!([
         {"month": month(1), "customers": 1, "ordered": [1, 0]},
         {"month": month(2), "customers": 1, "ordered": [1, 1, 0]},
@@ -56,6 +64,7 @@ async fn the_base_is_counted_as_it_is_and_as_far_as_the_key_sees_it() {
     assert_eq!((&some["customers"]["total"], &some["orders"]["total"]), (&json!(1), &json!(2)));
     assert_eq!(some["quality"]["unmatched"], json!([]));
     assert_eq!(some["systems"][0]["customers"], 1);
+    assert_eq!(some["quality"]["disagreements"], json!([{"attribute": "name", "customers": 1}]));
 }
 
 #[tokio::test]

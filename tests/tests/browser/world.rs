@@ -24,6 +24,7 @@ directory = "home_delivery"
 [sources.home_delivery.customer]
 external_id = "id"
 email = "email"
+credential = "password"
 attributes = { name = "name", phone = "phone", address1 = "address1", address2 = "address2", city = "city", state = "state", zipcode = "zipcode" }
 
 [sources.loyalty]
@@ -123,6 +124,9 @@ impl World {
     pub(crate) fn travel(&self, journey: &str, role: &str) {
         let key = self.installation.run(&["keys", "add", "Dana Reyes", "--role", role]).unwrap();
         assert!(key.status.success(), "{}", String::from_utf8_lossy(&key.stderr));
+        let export = ["customer", "export", "matthew.groves@couchbase.com", "--json"];
+        let exported = self.installation.run(&export).unwrap();
+        assert!(exported.status.success(), "{}", String::from_utf8_lossy(&exported.stderr));
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let modules = Command::new(root.join("../scripts/fetch-browser.sh")).stderr(Stdio::inherit()).output().unwrap();
         assert!(modules.status.success());
@@ -137,6 +141,7 @@ impl World {
                 people::all()[1..21].iter().map(|person| person.email.as_str()).collect::<Vec<_>>().join(","),
             )
             .env("C360_PICTURES", pictures())
+            .env("C360_EXPORTED", String::from_utf8(exported.stdout).unwrap())
             .output()
             .unwrap();
         let said =
@@ -190,7 +195,7 @@ fn quoted(text: &str) -> String {
 
 /// What three systems say of the cast: not everybody is known to all of them.
 fn drop_files(home: &Path) {
-    let mut home_delivery = "id,email,name,phone,address1,address2,city,state,zipcode\n".to_owned();
+    let mut home_delivery = "id,email,password,name,phone,address1,address2,city,state,zipcode\n".to_owned();
     let mut loyalty = "id,email,firstName,lastName,points\n".to_owned();
     let mut online_store = "id,email,name\n".to_owned();
     for person in people::all() {
@@ -207,7 +212,7 @@ fn drop_files(home: &Path) {
                 &person.zipcode,
             ];
             let columns = columns.map(quoted).join(",");
-            writeln!(home_delivery, "{},{email},{columns}", person.id(System::HomeDelivery)).unwrap();
+            writeln!(home_delivery, "{},{email},secret,{columns}", person.id(System::HomeDelivery)).unwrap();
         }
         if index % 3 != 2 {
             let (id, points) = (person.id(System::Loyalty), person.points());

@@ -2,7 +2,6 @@
 
 mod discard;
 mod list;
-mod mask;
 mod retry;
 mod show;
 
@@ -97,4 +96,3 @@ impl Database {
 }
 
 pub(super) use list::table;
-pub(super) use mask::{Mask, as_json};

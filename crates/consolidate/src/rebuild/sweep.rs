@@ -226,6 +226,7 @@ async fn customers(transaction: &mut PgConnection, after: &[String], now: DateTi
             match_key: row.get(1),
             profile: Profile::default(),
             systems: BTreeSet::new(),
+            disagreeing: BTreeSet::new(),
             cause: CAUSE.to_owned(),
         }
     };

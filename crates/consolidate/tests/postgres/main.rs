@@ -4,6 +4,7 @@
 
 mod deciding;
 mod decisions;
+mod disagreeing;
 mod edits;
 mod emails;
 mod erasing;

@@ -99,7 +99,7 @@ async fn a_rebuild_mends_direct_damage_as_its_look_foresaw() {
         "delete from customer360.customers where match_key in ('bob@x.example', '#online_store:8');
          update customer360.customers set profile = '{\"name\": \"Mallory\"}' where match_key = 'ann@x.example';
          update customer360.customers set profile = '{}', deleted_at = now() where match_key = 'cyd@x.example';
-         update customer360.customer_search set systems = '{nobody}';
+         update customer360.customer_search set systems = '{nobody}', disagreeing = '{nothing}';
          update customer360.xrefs set customer_id = null where system = 'online_store';
          update customer360.xrefs set match_key = null, customer_id = null where system = 'home_delivery' and external_id = '1';
          update customer360.xrefs set unmatched_reason = null where unmatched_reason = 'crowded' and external_id = '3';

@@ -49,6 +49,11 @@ impl Caller {
             .with_detail(format!("this needs a key with role {role}; yours is {}", self.key.role)))
     }
 
+    /// Whether this is somebody who writes what is about everybody.
+    pub(crate) fn writes_for_everybody(&self) -> bool {
+        self.key.role >= Role::Agent && self.key.only.is_none()
+    }
+
     /// Refuses whoever may not write, or sees only some customers; says what it needs that for.
     pub(crate) fn sees_everybody(&self, because: &str) -> Result<(), Problem> {
         self.at_least(Role::Agent)?;

@@ -18,7 +18,7 @@ const AT_ONCE: usize = 1_000;
 /// Between two tries to write.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// A request; with an action, one that read something about one customer.
+/// A request; with an action, one that read something that is noted.
 struct Read {
     at: DateTime<Utc>,
     key_id: Uuid,
@@ -38,9 +38,9 @@ impl Audit {
         (Self(sender), Writer { pool, receiver })
     }
 
-    /// Notes that a caller read something about a customer.
-    pub(crate) async fn read(&self, caller: &Caller, action: &'static str, customer_id: Uuid) {
-        self.note(caller, Some(action), Some(customer_id)).await;
+    /// Notes that a caller read something about a customer, or about as many as no list shows at once.
+    pub(crate) async fn read(&self, caller: &Caller, action: &'static str, customer_id: impl Into<Option<Uuid>>) {
+        self.note(caller, Some(action), customer_id.into()).await;
     }
 
     /// Notes that a caller's key was used.

@@ -1,11 +1,13 @@
-//! What operators decide: who is who, and who is erased. It is the library of `c360 customer`, in the name of a caller and
-//! noted in the audit log by the transaction that decides.
+//! What operators decide: who is who, and who is erased; and what they export. It is the library of `c360 customer`, in the
+//! name of a caller and noted in the audit log, by the transaction that decides where one does.
 
 use chrono::Utc;
 use consolidate::decide::{self, Outcome, Recorded, Request};
 use consolidate::erase;
 use consolidate::explain::{self, Explained};
+use consolidate::export;
 use consolidate::{Error, Key, Refusal};
+use serde_json::Value;
 use sqlx::Connection as _;
 use sqlx::types::Uuid;
 use staging::Seal;
@@ -98,4 +100,17 @@ pub(crate) async fn erase(
         transaction.commit().await?;
     }
     Ok(outcome)
+}
+
+/// Everything that is kept about a customer, as one document.
+pub(crate) async fn export(api: &Api, caller: &Caller, customer_id: Uuid) -> Result<Value, Problem> {
+    caller.decides()?;
+    let settings = &api.settings;
+    // As for an erasure.
+    let mut session = staging::connect(&settings.database).await?;
+    let document = export::export(&mut session, &settings.rules, &Key::CustomerId(customer_id)).await?;
+    let mut document = document.ok_or_else(Problem::not_found)?;
+    settings.mask.apply(&mut document);
+    api.audit.read(caller, "export_customer", customer_id).await;
+    Ok(document)
 }

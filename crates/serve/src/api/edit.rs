@@ -9,7 +9,7 @@ use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, State};
 use axum::http::header::{HeaderValue, LOCATION};
 use axum::http::{HeaderMap, StatusCode};
-use axum::response::{ErrorResponse, IntoResponse as _, Response};
+use axum::response::{IntoResponse as _, Response};
 use chrono::Utc;
 use consolidate::edit::{self, Edited, Made, NewCustomer};
 use serde::{Deserialize, Serialize};
@@ -32,6 +32,9 @@ use crate::problem::Problem;
 pub(super) const FOLLOWS_WITHIN: Duration = Duration::from_secs(5);
 const LOOKS_EVERY: Duration = Duration::from_millis(10);
 const MAX_VALUE_CHARS: usize = 2_000;
+/// Why who makes customers has to see everybody.
+pub(crate) const AMONG_ALL: &str = "a customer is made among all others";
+const AN_EMAIL: &str = "an email with one @, like name@example.com";
 
 /// Which attributes are to have which values.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -58,7 +61,7 @@ pub(crate) struct New {
 /// The customer who was written on.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Written {
-    customer_id: Uuid,
+    pub(crate) customer_id: Uuid,
     /// Whether the profile has followed. If not, nobody consolidates at the moment, and it will.
     pub(crate) has_followed: bool,
     /// What has become of it at the sources that take it.
@@ -219,38 +222,49 @@ pub(super) async fn make(
     caller: Caller,
     headers: HeaderMap,
     body: Result<Json<New>, JsonRejection>,
-) -> Result<Response, ErrorResponse> {
-    caller.sees_everybody("a customer is made among all others")?;
+) -> Result<Response, Problem> {
     let Json(new) = body.map_err(|rejection| rejected(&rejection))?;
-    check(&api, &new.profile)?;
-    if new.email.chars().count() > MAX_VALUE_CHARS || new.email.contains('\0') {
-        return Err(Problem::unprocessable("email", "an email with one @, like name@example.com").into());
+    let external_id = idempotent(&caller, &headers, &["customers"])?;
+    let written = add(&api, &caller, external_id, &new.email, new.profile).await?;
+    let location = HeaderValue::from_str(&format!("/api/v1/customers/{}", written.customer_id));
+    let mut response = written.answer(StatusCode::CREATED);
+    if let Ok(location) = location {
+        response.headers_mut().insert(LOCATION, location);
     }
-    let external_id = idempotent(&caller, &headers, &["customers"])?.to_string();
+    Ok(response)
+}
+
+/// Makes a customer by hand, as a cross-reference with this id: the same once more makes nothing.
+pub(crate) async fn add(
+    api: &Api,
+    caller: &Caller,
+    external_id: Uuid,
+    email: &str,
+    mut profile: Map<String, Value>,
+) -> Result<Written, Problem> {
+    caller.sees_everybody(AMONG_ALL)?;
+    check(api, &profile)?;
+    if email.chars().count() > MAX_VALUE_CHARS || email.contains('\0') {
+        return Err(Problem::unprocessable("email", AN_EMAIL));
+    }
     let seal = Seal::new(&api.settings.key);
-    let attributes: Map<String, Value> = new.profile.into_iter().filter(|(_, value)| !value.is_null()).collect();
-    let customer = NewCustomer { external_id: &external_id, email: &new.email, attributes: &attributes };
+    profile.retain(|_, value| !value.is_null());
+    let customer = NewCustomer { external_id: &external_id.to_string(), email, attributes: &profile };
     let mut session = api.whole().await?;
-    let mut transaction = session.begin().await.map_err(Problem::from)?;
+    let mut transaction = session.begin().await?;
     let rules = (&api.settings.rules, &api.settings.takers);
-    let made = edit::make(&mut transaction, rules, &seal, customer, Utc::now()).await.map_err(Problem::from)?;
-    let allowed = match made {
+    let allowed = match edit::make(&mut transaction, rules, &seal, customer, Utc::now()).await? {
         Made::Noted { customer_id, mark_id, outgoing } => {
-            audit::written(&mut transaction, &caller, "make_customer", customer_id).await.map_err(Problem::from)?;
-            transaction.commit().await.map_err(Problem::from)?;
+            audit::written(&mut transaction, caller, "make_customer", customer_id).await?;
+            transaction.commit().await?;
             drop(session);
-            let written = api.written(customer_id, mark_id, &outgoing).await?;
-            let mut response = written.answer(StatusCode::CREATED);
-            if let Ok(location) = HeaderValue::from_str(&format!("/api/v1/customers/{customer_id}")) {
-                response.headers_mut().insert(LOCATION, location);
-            }
-            return Ok(response);
+            return api.written(customer_id, mark_id, &outgoing).await;
         }
-        Made::Erased => "this person was erased: `c360 customer readmit` lifts it",
+        Made::Erased => "another email: this person was erased, and `c360 customer readmit` lifts it",
         Made::Unmatched(model::Unmatched::Blocked) => {
-            "this email is nobody's: matching.blocked, or an operator, says so"
+            "another email: this one is nobody's, as matching.blocked or an operator says"
         }
-        Made::Unmatched(_) => "an email with one @, like name@example.com",
+        Made::Unmatched(_) => AN_EMAIL,
     };
-    Err(Problem::unprocessable("email", allowed).into())
+    Err(Problem::unprocessable("email", allowed))
 }

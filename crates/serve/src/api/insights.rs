@@ -117,6 +117,10 @@ pub(crate) struct Quality {
     pub(crate) unmatched: Vec<Unmatched>,
     /// Customers without a value, by attribute of the configuration.
     pub(crate) missing: Vec<Missing>,
+    /// Customers about whom systems disagree, in whatever.
+    pub(crate) disagreeing: i64,
+    /// The same by attribute, the most first: a system says something else than the profile.
+    pub(crate) disagreements: Vec<Disagreement>,
 }
 
 /// Cross-references without a customer.
@@ -129,6 +133,13 @@ pub(crate) struct Unmatched {
 /// Customers without a value.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Missing {
+    pub(crate) attribute: String,
+    pub(crate) customers: i64,
+}
+
+/// Customers about whom systems disagree.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Disagreement {
     pub(crate) attribute: String,
     pub(crate) customers: i64,
 }
@@ -210,7 +221,7 @@ struct Counted {
     at: Option<DateTime<Utc>>,
 }
 
-/// The counts of each measure; the words are those of `migrations/0013_counts.sql`.
+/// The counts of each measure; the words are those of `migrations/0013_counts.sql` and `0015_disagreements.sql`.
 #[derive(Default)]
 struct Counts {
     totals: BTreeMap<String, Counted>,
@@ -318,12 +329,19 @@ impl Counts {
             .map(|attribute| Missing { attribute: attribute.clone(), customers: total - known(attribute) })
             .collect();
         missing.sort_by(|a, b| (b.customers, &a.attribute).cmp(&(a.customers, &b.attribute)));
+        let disagreements = self.of("disagreement").into_iter();
+        let mut disagreements: Vec<Disagreement> = disagreements
+            .map(|(attribute, row)| Disagreement { attribute: attribute.to_owned(), customers: row.count })
+            .collect();
+        disagreements.sort_by(|a, b| (b.customers, &a.attribute).cmp(&(a.customers, &b.attribute)));
         let unmatched = self.of("unmatched").into_iter();
         Quality {
             unmatched: unmatched
                 .map(|(reason, row)| Unmatched { reason: reason.to_owned(), xrefs: row.count })
                 .collect(),
             missing,
+            disagreeing: self.total("disagreeing"),
+            disagreements,
         }
     }
 

@@ -15,15 +15,17 @@ use super::{Api, Caller};
 use crate::problem::Problem;
 
 const MAX_NAME_CHARS: usize = 100;
+/// Why who keeps lists has to see everybody.
+pub(crate) const OF_ALL: &str = "lists decide what keys with a row filter see";
 
 /// A list.
 #[derive(Debug, Serialize, sqlx::FromRow, ToSchema)]
 pub(crate) struct List {
-    name: String,
-    made_by: String,
-    made_at: DateTime<Utc>,
+    pub(crate) name: String,
+    pub(crate) made_by: String,
+    pub(crate) made_at: DateTime<Utc>,
     /// How many of them the key may see.
-    customers: i64,
+    pub(crate) customers: i64,
 }
 
 /// All lists.
@@ -39,8 +41,13 @@ pub(crate) struct Lists {
 )]
 pub(super) async fn list(State(api): State<Arc<Api>>, caller: Caller, params: Params) -> Result<Json<Lists>, Problem> {
     params.finish(&[])?;
-    let mut session = api.ask(&caller).await?;
-    let items = sqlx::query_as(
+    Ok(Json(Lists { items: all(&api, &caller).await? }))
+}
+
+/// All lists, by name.
+pub(crate) async fn all(api: &Api, caller: &Caller) -> Result<Vec<List>, Problem> {
+    let mut session = api.ask(caller).await?;
+    let lists = sqlx::query_as(
         "with counted as materialized (
              select m.list, count(*) as customers
              from customer360.list_members m
@@ -55,7 +62,7 @@ pub(super) async fn list(State(api): State<Arc<Api>>, caller: Caller, params: Pa
     )
     .fetch_all(&mut *session)
     .await?;
-    Ok(Json(Lists { items }))
+    Ok(lists)
 }
 
 /// As a row filter can name it.
@@ -80,11 +87,16 @@ pub(super) async fn make(
     caller: Caller,
     Path(name): Path<String>,
 ) -> Result<StatusCode, Problem> {
-    check_name(&name)?;
+    add(&api, &caller, &name).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Makes a list, unless there is one of this name; says whether it did.
+pub(crate) async fn add(api: &Api, caller: &Caller, name: &str) -> Result<bool, Problem> {
+    check_name(name)?;
     let sql = "insert into customer360.lists (name, made_by, made_at) values ($6, $3, $1) on conflict do nothing
                returning 1";
-    write(&api, &caller, "make_list", sql, &name, None).await?;
-    Ok(StatusCode::NO_CONTENT)
+    Ok(write(api, caller, "make_list", sql, name, None).await? > 0)
 }
 
 /// Remove a list
@@ -95,7 +107,7 @@ pub(super) async fn make(
     params(("name" = String, Path, description = "The list")),
     responses((status = 204, description = "Removed")),
 )]
-pub(super) async fn remove(
+pub(crate) async fn remove(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Path(name): Path<String>,
@@ -166,7 +178,7 @@ async fn write(
     list: &str,
     customer: Option<Uuid>,
 ) -> Result<i64, Problem> {
-    caller.sees_everybody("lists decide what keys with a row filter see")?;
+    caller.sees_everybody(OF_ALL)?;
     let statement = format!(
         "with done as ({sql}),
          noted as (

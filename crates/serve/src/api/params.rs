@@ -7,7 +7,7 @@ use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta, Utc};
 use crate::problem::Problem;
 
 const DEFAULT_LIMIT: u32 = 50;
-const MAX_LIMIT: u32 = 200;
+pub(crate) const MAX_LIMIT: u32 = 200;
 const MAX_WORDS_CHARS: usize = 200;
 /// What only says how an answer is cut, not what it is about.
 const OF_PAGING: [&str; 4] = ["cursor", "limit", "count", "fields"];

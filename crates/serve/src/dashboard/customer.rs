@@ -209,6 +209,7 @@ fn flash(dashboard: &Dashboard, named: &str, params: &mut Params) -> Result<Opti
     let plain = |text: &str| Some(Flash { text: format!("{text}{later}"), undo: None });
     match did {
         "listed" => return Ok(plain("Lists changed.")),
+        "made" => return Ok(plain("Customer made.")),
         "edited" => return Ok(plain("Profile edited.")),
         "asked" => return Ok(plain(&refresh::told(dashboard, params)?)),
         _ => {}

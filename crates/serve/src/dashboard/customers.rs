@@ -9,6 +9,7 @@ use axum::response::Response;
 use serde_json::Value;
 
 use super::Dashboard;
+use super::export::MAX_CUSTOMERS;
 use super::frame::{Frame, details, page};
 use super::locale::{Locale, Moment};
 use super::profile;
@@ -17,13 +18,15 @@ use super::views::{self, Tab};
 use super::visitor::Reader;
 use crate::api::customers::{self, Listed, MAX_FOUND};
 use crate::api::page::Page;
-use crate::api::params::Params;
+use crate::api::params::{MAX_LIMIT, Params};
 use crate::problem::Problem;
 
 #[derive(Template)]
 #[template(path = "customers.html")]
 struct Customers {
     frame: Frame,
+    /// Whether the reader may make a customer.
+    may_make: bool,
     views: Vec<Tab>,
     /// What can be saved as a view; nothing where it is all customers, or a view already.
     savable: Option<String>,
@@ -41,6 +44,8 @@ struct Customers {
     summary: String,
     next: Option<String>,
     first: Option<String>,
+    /// The file with these customers, of all pages, and how many it has at most.
+    file: (String, String),
     error: Option<String>,
 }
 
@@ -93,7 +98,8 @@ pub(super) async fn show(State(dashboard): State<Arc<Dashboard>>, reader: Reader
         Ok(params) => customers::page(&dashboard.api, &reader.caller, params).await,
         Err(problem) => Err(problem),
     };
-    let around = (frame, views);
+    let may_make = reader.caller.writes_for_everybody();
+    let around = (frame, views, may_make);
     let bad_request = |problem: &Problem| problem.status == StatusCode::BAD_REQUEST;
     match found {
         Ok(found) => page(StatusCode::OK, &drawn(&dashboard, &reader.visitor.locale, around, &asked, found, None)),
@@ -110,7 +116,7 @@ pub(super) async fn show(State(dashboard): State<Arc<Dashboard>>, reader: Reader
 fn drawn(
     dashboard: &Dashboard,
     locale: &Locale,
-    (frame, views): (Frame, Vec<Tab>),
+    (frame, views, may_make): (Frame, Vec<Tab>, bool),
     asked: &Asked,
     found: Page<Listed>,
     error: Option<String>,
@@ -133,6 +139,7 @@ fn drawn(
         view: view.filter(|_| frame.may_write()),
         views,
         frame,
+        may_make,
         q: asked.one("q").to_owned(),
         systems: systems
             .map(|name| Choice {
@@ -149,6 +156,7 @@ fn drawn(
         summary: summary(locale, asked, &found),
         rows: found.items.into_iter().map(|listed| row(&dashboard.systems, locale, listed)).collect(),
         next,
+        file: (format!("/customers.csv?{}", query()), locale.count(MAX_CUSTOMERS.into())),
         first: (!asked.one("cursor").is_empty()).then(|| asked.link(|name, _| name != "cursor", None)),
         error,
     }
@@ -197,6 +205,23 @@ impl Asked {
     fn params(&self) -> Result<Params, Problem> {
         let count = (!self.one("q").is_empty()).then_some(("count", "true"));
         Params::read("/customers", self.link(|name, _| name != "count", count).trim_start_matches("/customers?"))
+    }
+
+    /// What the API is asked for a page of a file. By the time of their change customers would move over pages that are read
+    /// while others come in, so a file is by the time at which they were made instead.
+    pub(super) fn exported(&self, cursor: Option<&str>) -> Result<Params, Problem> {
+        let is_by_change = match self.one("sort") {
+            "" => self.one("q").is_empty(),
+            sort => sort.trim_start_matches('-') == "updated_at",
+        };
+        let kept = self.kept().into_iter().filter(|(name, _)| !is_by_change || name != "sort");
+        let query = form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(kept)
+            .extend_pairs(is_by_change.then_some(("sort", "-created_at")))
+            .append_pair("limit", &MAX_LIMIT.to_string())
+            .extend_pairs(cursor.map(|cursor| ("cursor", cursor)))
+            .finish();
+        Params::read("/customers", &query)
     }
 
     /// What a view keeps: not which page of it is looked at.
@@ -268,5 +293,26 @@ impl Asked {
             .chain(place)
             .chain([plain("Systems", "systems"), sortable("Changed", "wide number", "updated_at", "-")])
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_in_no_order_that_changes_while_it_is_read() {
+        for (query, sort) in [
+            ("", Some("-created_at")),
+            ("?state=NH&sort=-updated_at&cursor=x&limit=5&count=true", Some("-created_at")),
+            ("?q=ann&sort=updated_at", Some("-created_at")),
+            ("?q=ann", None),
+            ("?sort=name", Some("name")),
+        ] {
+            let mut params = Asked::of(&format!("/customers.csv{query}")).exported(None).unwrap();
+            assert_eq!(params.one("sort").unwrap().as_deref(), sort, "{query}");
+            assert_eq!((params.limit().unwrap(), params.one("cursor").unwrap()), (MAX_LIMIT, None), "{query}");
+            assert!(!params.flag("count").unwrap());
+        }
     }
 }

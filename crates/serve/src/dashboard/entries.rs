@@ -21,8 +21,8 @@ use crate::problem::Problem;
 
 /// A field of a form.
 pub(super) struct Field {
-    pub(super) name: &'static str,
-    pub(super) label: &'static str,
+    pub(super) name: String,
+    pub(super) label: String,
     pub(super) hint: &'static str,
     pub(super) is_long: bool,
     pub(super) is_required: bool,
@@ -38,9 +38,9 @@ pub(super) fn is_kind(object_types: &[String], kind: &str) -> bool {
 
 /// The fields of a type, with what an entry says.
 pub(super) fn fields(kind: &str, content: &Value) -> Vec<Field> {
-    let field = |name, label, hint, is_required| Field {
-        name,
-        label,
+    let field = |name: &str, label: &str, hint, is_required| Field {
+        name: name.to_owned(),
+        label: label.to_owned(),
         hint,
         is_long: name == "text",
         is_required,
@@ -98,7 +98,7 @@ pub(super) async fn show(State(dashboard): State<Arc<Dashboard>>, reader: Reader
 fn is_editable(entry: &Entry) -> bool {
     let known = fields(&entry.kind, &Value::Null);
     let members = entry.content.as_object().into_iter().flatten();
-    members.into_iter().all(|(name, value)| value.is_string() && known.iter().any(|field| field.name == name))
+    members.into_iter().all(|(name, value)| value.is_string() && known.iter().any(|field| field.name == *name))
 }
 
 fn edit(frame: Frame, (customer, kind, entry_id): &Named, entry: &Entry) -> Form {
@@ -119,9 +119,9 @@ fn edit(frame: Frame, (customer, kind, entry_id): &Named, entry: &Entry) -> Form
 /// What a form says, as an entry holds it: what nobody filled in is not there.
 fn content(kind: &str, sent: &Fields) -> Map<String, Value> {
     let filled = |field: Field| {
-        let value = sent.get(field.name).map(|value| value.replace("\r\n", "\n")).unwrap_or_default();
+        let value = sent.get(&field.name).map(|value| value.replace("\r\n", "\n")).unwrap_or_default();
         let is_kept = field.is_required || !value.trim().is_empty();
-        is_kept.then(|| (field.name.to_owned(), Value::String(value)))
+        is_kept.then_some((field.name, Value::String(value)))
     };
     fields(kind, &Value::Null).into_iter().filter_map(filled).collect()
 }

@@ -115,6 +115,9 @@ fn tables(locale: &Locale, insights: &insights::Insights) -> Vec<Table> {
         .iter()
         .map(|system| (system.system.clone(), Some(customers_with("system", &system.system)), system.customers));
     let missing = insights.quality.missing.iter().map(|by| (label(&by.attribute), None, by.customers));
+    let disagreements = insights.quality.disagreements.iter().map(|by| (label(&by.attribute), None, by.customers));
+    let any =
+        Some(insights.quality.disagreeing).filter(|any| *any > 0).map(|any| ("Any of them".to_owned(), None, any));
     let unmatched = insights.quality.unmatched.iter().map(|by| (by.reason.clone(), None, by.xrefs));
     let table = |id, title, remark, heads, rows| Table { id, title, remark, heads, rows };
     vec![
@@ -142,6 +145,13 @@ fn tables(locale: &Locale, insights: &insights::Insights) -> Vec<Table> {
             "Customers without a value",
             ["Attribute", "Customers"],
             rows(locale, missing),
+        ),
+        table(
+            "disagreements",
+            "Systems disagree",
+            "Customers they differ about",
+            ["Attribute", "Customers"],
+            rows(locale, any.into_iter().chain(disagreements)),
         ),
         table(
             "unmatched",

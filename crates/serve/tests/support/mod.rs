@@ -51,6 +51,8 @@ fn settings(database: PgConnectOptions) -> serve::Settings {
         takers: consolidate::edit::Takers::default(),
         setup: setup(),
         // The readers of sources are not here; that the right letters are handed over is.
+        // Nor are their mappings; that what leaves has been through here is.
+        mask: serve::Mask::new(|document| document["masked"] = Value::Bool(true)),
         retry: serve::Retry::new(async |ids| Ok(vec![format!("retried {ids:?}")])),
     }
 }
@@ -157,6 +159,20 @@ async fn read_on(stream: &mut TcpStream) -> Vec<u8> {
     }
 }
 
+/// What was sent in chunks of text, whole or not at all.
+fn unchunked(mut rest: &str) -> String {
+    let mut body = String::new();
+    loop {
+        let (length, after) = rest.split_once("\r\n").unwrap_or_else(|| panic!("it breaks off after {body:?}"));
+        let length = usize::from_str_radix(length, 16).unwrap();
+        if length == 0 {
+            return body;
+        }
+        body.push_str(&after[..length]);
+        rest = &after[length + 2..];
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -169,9 +185,11 @@ pub(crate) struct Answer {
 impl Answer {
     pub(crate) fn parse(bytes: &[u8]) -> Self {
         let text = std::str::from_utf8(bytes).unwrap();
-        let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer but {text:?}"));
-        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        Self { status, head: head.to_ascii_lowercase(), exact_head: head.to_owned(), body: body.to_owned() }
+        let (exact_head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer but {text:?}"));
+        let status = exact_head.split(' ').nth(1).unwrap().parse().unwrap();
+        let head = exact_head.to_ascii_lowercase();
+        let body = if head.contains("transfer-encoding: chunked") { unchunked(body) } else { body.to_owned() };
+        Self { status, head, exact_head: exact_head.to_owned(), body }
     }
 
     pub(crate) fn json(&self) -> Value {

@@ -10,12 +10,12 @@ use serde_json::{Value, json};
 use staging::dead_letters::{self, Closed, Contents, Context, Opened, State};
 
 use super::list::document;
-use super::mask::{CREDENTIAL, Mask, as_json, indented};
 use super::{missing, not_found, with_exit};
 use crate::cli;
 use crate::config::{Config, Source};
 use crate::exit::Exit;
 use crate::installation::Installation;
+use crate::mask::{CREDENTIAL, Mask, as_json, indented};
 use crate::sources::{Ingester, ingester};
 use status::words::{age, printable};
 

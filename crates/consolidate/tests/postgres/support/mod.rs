@@ -283,6 +283,16 @@ impl World {
                  where deleted_at is null and customer_id is not null group by 1",
             ),
             (
+                "what systems disagree about",
+                "select customer_id, attribute from customer360.customer_search, unnest(disagreeing) as attribute",
+                "select distinct x.customer_id, said.key
+                 from customer360.xrefs x
+                 join customer360.customers c on c.customer_id = x.customer_id
+                 cross join lateral jsonb_each(x.attributes) as said
+                 where x.deleted_at is null and said.value not in ('null', '\"\"')
+                   and said.value is distinct from c.profile -> said.key",
+            ),
+            (
                 "times of interactions",
                 "select system, interaction_id, at from customer360.interaction_participants",
                 "select i.system, i.interaction_id, coalesce(i.at, '-infinity')

@@ -10,35 +10,47 @@ use model::mapping::Mapping;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
-use crate::config::{KafkaFormat, Source, SourceKind};
+use crate::config::{Config, KafkaFormat, Source, SourceKind};
 
 /// What stands for a credential.
-pub(super) const CREDENTIAL: &str = "[credential]";
+pub(crate) const CREDENTIAL: &str = "[credential]";
 /// Members of change events that hold the statement of the source, which may show a credential.
 const STATEMENTS: [&str; 3] = ["query", "__query", "__source_query"];
 
 /// What is hidden.
 #[derive(Clone, Debug)]
-pub(in crate::commands) struct Mask {
+pub(crate) struct Mask {
     /// The mapped columns with a credential, as the configuration names them.
-    pub(super) credentials: Vec<String>,
+    pub(crate) credentials: Vec<String>,
     /// Whether values are hidden, too.
-    pub(super) values: bool,
+    pub(crate) values: bool,
     /// Whether the text is a change event of Debezium, which says more than what a row holds.
-    pub(super) is_change_event: bool,
+    pub(crate) is_change_event: bool,
 }
 
 /// A JSON text: an object or a list, which is all that names of columns can be found in.
-pub(in crate::commands) fn as_json(bytes: &[u8]) -> Option<&str> {
+pub(crate) fn as_json(bytes: &[u8]) -> Option<&str> {
     let text = std::str::from_utf8(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)).ok()?;
     let is_container = text.trim_ascii_start().starts_with(['{', '[']);
     (is_container && serde_json::from_str::<IgnoredAny>(text).is_ok()).then_some(text)
 }
 
+/// Takes credentials out of the raw records of an exported person; where nobody knows which column holds one, the record as it
+/// came is left out.
+pub(crate) fn export(document: &mut Value, config: &Config) {
+    for record in document["staged"].as_array_mut().into_iter().flatten() {
+        let source = record["source"].as_str().and_then(|source| config.sources.get(source));
+        let payload = record["payload"].as_str().and_then(|payload| as_json(payload.as_bytes()));
+        let masked = source.zip(payload).and_then(|(source, payload)| Mask::of(source, false).apply(payload));
+        record["payload"] = json!(masked);
+    }
+}
+
 impl Mask {
     /// What is hidden of a source's payloads.
-    pub(in crate::commands) fn of(source: &Source, values: bool) -> Self {
+    pub(crate) fn of(source: &Source, values: bool) -> Self {
         let is_change_event = matches!(&source.kind, SourceKind::Kafka(kafka) if kafka.format != KafkaFormat::Json);
         let mappings = source.mappings();
         let credentials = mappings.iter().filter_map(Mapping::credential_column).map(str::to_owned).collect();
@@ -46,7 +58,7 @@ impl Mask {
     }
 
     /// The text with what is hidden replaced; `None` if it cannot be read after all.
-    pub(in crate::commands) fn apply(&self, json: &str) -> Option<String> {
+    pub(crate) fn apply(&self, json: &str) -> Option<String> {
         let mut edits = Vec::new();
         let start = json.len() - json.trim_ascii_start().len();
         self.find(json.trim_ascii(), start, &mut Vec::new(), &mut edits).ok()?;
@@ -62,7 +74,7 @@ impl Mask {
     }
 
     /// What stands for a value.
-    pub(super) fn value(&self, text: &str) -> Option<String> {
+    pub(crate) fn value(&self, text: &str) -> Option<String> {
         (self.values && !text.is_empty()).then(|| format!("[text, {} characters]", text.chars().count()))
     }
 
@@ -145,7 +157,7 @@ fn shape(json: &str) -> Result<String, serde_json::Error> {
 }
 
 /// The text with a line for each member and element, and otherwise as it was.
-pub(super) fn indented(json: &str) -> String {
+pub(crate) fn indented(json: &str) -> String {
     let mut text = String::with_capacity(json.len() * 2);
     let (mut depth, mut in_string, mut is_escaped) = (0_usize, false, false);
     let mut rest = json.chars().peekable();

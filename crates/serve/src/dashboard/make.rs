@@ -1,0 +1,116 @@
+//! The form with which a customer is made by hand: the same as `POST /customers` of the API.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Redirect, Response};
+use serde_json::{Map, Value};
+use sqlx::types::Uuid;
+
+use super::Dashboard;
+use super::entries::Field;
+use super::frame::{Frame, details, page};
+use super::session::once;
+use super::systems::label;
+use super::visitor::{Fields, Posted, Reader};
+use crate::api::{edit, entries};
+use crate::problem::Problem;
+
+#[derive(Template)]
+#[template(path = "make.html")]
+struct Form {
+    frame: Frame,
+    fields: Vec<Field>,
+    /// What makes sending the form again safe.
+    once: String,
+    error: Option<String>,
+}
+
+/// What is shown where nobody consolidates: the customer is noted, and has no page yet.
+#[derive(Template)]
+#[template(path = "made.html")]
+struct Noted {
+    frame: Frame,
+    customer_id: Uuid,
+}
+
+/// What the field of an attribute is called.
+fn named(attribute: &str) -> String {
+    format!("value:{attribute}")
+}
+
+/// The form, with what somebody has filled in.
+fn form(dashboard: &Dashboard, frame: Frame, sent: &Fields) -> Form {
+    let field = |name: String, label: String, hint, is_required| Field {
+        value: sent.get(&name).cloned().unwrap_or_default(),
+        name,
+        label,
+        hint,
+        is_long: false,
+        is_required,
+        error: None,
+    };
+    let email = "Should somebody have it already, the rest is added to that customer.";
+    let attributes = &dashboard.api.settings.attributes;
+    Form {
+        frame,
+        fields: [field("email".to_owned(), "Email".to_owned(), email, true)]
+            .into_iter()
+            .chain(attributes.iter().map(|name| field(named(name), label(name), "", false)))
+            .collect(),
+        once: sent.get("once").map_or_else(once, Clone::clone),
+        error: None,
+    }
+}
+
+/// `GET /customers/new`
+pub(super) async fn show(State(dashboard): State<Arc<Dashboard>>, reader: Reader) -> Response {
+    let frame = Frame::of(&dashboard, &reader);
+    match reader.caller.sees_everybody(edit::AMONG_ALL) {
+        Ok(()) => page(StatusCode::OK, &form(&dashboard, frame, &Fields::new())),
+        Err(problem) => frame.failure(&problem),
+    }
+}
+
+/// `POST /customers`: makes the customer, and leads there.
+pub(super) async fn make(State(dashboard): State<Arc<Dashboard>>, posted: Posted) -> Response {
+    let (sent, caller) = (&posted.fields, &posted.reader.caller);
+    let frame = Frame::of(&dashboard, &posted.reader);
+    let form = form(&dashboard, frame, sent);
+    let made = async {
+        let external_id = entries::once(caller, form.once.as_bytes(), &["customers"])?;
+        let email = sent.get("email").map(|email| email.trim()).unwrap_or_default();
+        edit::add(&dashboard.api, caller, external_id, email, profile(&dashboard, sent)).await
+    };
+    match made.await {
+        Ok(made) if made.has_followed => {
+            Redirect::to(&format!("/customers/{}?did=made", made.customer_id)).into_response()
+        }
+        Ok(made) => page(StatusCode::ACCEPTED, &Noted { frame: form.frame, customer_id: made.customer_id }),
+        Err(problem) if problem.status == StatusCode::UNPROCESSABLE_ENTITY => refused(form, &problem),
+        Err(problem) => form.frame.failure(&problem),
+    }
+}
+
+/// The attributes that somebody has filled in.
+fn profile(dashboard: &Dashboard, sent: &Fields) -> Map<String, Value> {
+    let filled = |name: &String| {
+        let value = sent.get(&named(name))?.trim();
+        (!value.is_empty()).then(|| (name.clone(), Value::String(value.to_owned())))
+    };
+    dashboard.api.settings.attributes.iter().filter_map(filled).collect()
+}
+
+/// The form again, with what is wrong at the field that it is wrong with.
+fn refused(mut form: Form, problem: &Problem) -> Response {
+    for error in &problem.errors {
+        let is_it = |field: &&mut Field| field.name == error.field || field.name == named(&error.field);
+        match form.fields.iter_mut().find(is_it) {
+            Some(field) => field.error = Some(format!("Write {}", error.detail)),
+            None => form.error = Some(details(problem)),
+        }
+    }
+    page(StatusCode::UNPROCESSABLE_ENTITY, &form)
+}

@@ -1,0 +1,105 @@
+//! Named lists of customers on the dashboard.
+
+use serde_json::json;
+use serve::keys::Role;
+
+use crate::support::base::Base;
+use crate::support::browser::Browser;
+
+#[tokio::test]
+async fn lists_are_kept_on_the_page_by_whom_the_api_lets() {
+    let base = Base::new().await;
+    let ann = base.customer("ann@x.example", json!({"name": "Ann", "state": "NH"})).await;
+    base.run("insert into customer360.lists values ('team-7', 'ann', now()), ('team-8', 'ann', now())").await;
+    let mut browser = Browser::signed_in(&base, Role::Agent, None).await;
+    let (page, lists) = (format!("/customers/{ann}"), format!("/customers/{ann}/lists"));
+    let put = browser.fill(&page, &lists, &[("list", "team-7")]).await;
+    let shown = browser.get(put.location().split('#').next().unwrap()).await;
+    assert!(shown.body.contains("Lists changed.") && !shown.leads("/customers?list=team-7").is_empty(), "{shown:?}");
+    assert!(shown.body.contains("<option>team-8</option>") && !shown.body.contains("<option>team-7</option>"));
+    assert!(browser.get("/customers?list=team-7").await.body.contains("Ann</a>"));
+    assert_eq!(browser.fill(&page, &lists, &[("list", "team-9")]).await.status, 404);
+    assert_eq!(browser.post(&lists, &[("list", "team-8")]).await.status, 403, "a form without its token");
+    let mut limited = Browser::signed_in(&base, Role::Agent, Some("state in ('NH')")).await;
+    assert!(!limited.get(&page).await.body.contains("<option>"));
+    assert_eq!(limited.fill(&page, &lists, &[("list", "team-8")]).await.status, 403);
+    browser.fill(&page, &format!("{lists}/remove"), &[("list", "team-7")]).await;
+    assert!(browser.get(&page).await.leads("/customers?list=").is_empty());
+}
+
+#[tokio::test]
+async fn a_list_is_made_and_removed_on_the_page_of_lists() {
+    let base = Base::new().await;
+    let ann = base.customer("ann@x.example", json!({"name": "Ann"})).await;
+    let mut browser = Browser::signed_in(&base, Role::Agent, None).await;
+    assert_eq!(browser.get("/customers").await.leads("/lists"), ["/lists"]);
+    assert!(browser.get("/lists").await.body.contains("No lists yet"));
+    let made = browser.fill("/lists", "/lists", &[("name", " team-7 ")]).await;
+    assert_eq!((made.status, made.location()), (303, "/lists?did=made"), "{made:?}");
+    browser.fill("/customers", &format!("/customers/{ann}/lists"), &[("list", "team-7")]).await;
+    let shown = browser.get(made.location()).await;
+    assert!(shown.body.contains("List made.") && shown.body.contains("<td class=\"number\">1</td>"), "{shown:?}");
+    assert!(browser.get(&shown.leads("/customers?list=team-7")[0]).await.body.contains("Ann</a>"));
+    for (name, says) in [
+        ("team 7", "Write letters, digits"),
+        ("", "Write letters, digits"),
+        ("team-7", "Write a name that no list has yet"),
+        ("<script>", "Write letters, digits"),
+    ] {
+        let refused = browser.fill("/lists", "/lists", &[("name", name)]).await;
+        assert!(refused.status == 422 && refused.body.contains(says), "{name}: {refused:?}");
+        assert!(refused.body.contains("aria-invalid") && !refused.body.contains("<script>"), "{name}: {refused:?}");
+        assert!(refused.field("name").replace("&#60;", "<").replace("&#62;", ">") == name, "what was written stays");
+    }
+
+    let sure = browser.get(&shown.leads("/lists/remove")[0]).await;
+    assert!(sure.body.contains("Customers on it: 1.") && sure.body.contains("sees nobody from then on"), "{sure:?}");
+    assert!(browser.get("/lists").await.leads("/lists/remove?list=team-7").len() == 1, "nothing is removed yet");
+    let removed = browser.submit(&sure, &[]).await;
+    assert_eq!((removed.status, removed.location()), (303, "/lists?did=removed"), "{removed:?}");
+    let shown = browser.get(removed.location()).await;
+    assert!(shown.body.contains("List removed.") && shown.body.contains("No lists yet"), "{shown:?}");
+    assert_eq!(browser.get("/lists/remove?list=team-7").await.status, 404);
+    assert_eq!(browser.fill("/lists", "/lists/remove", &[("list", "team-7")]).await.status, 404);
+    let customers: i64 =
+        sqlx::query_scalar("select count(*) from customer360.customers").fetch_one(&base.pool).await.unwrap();
+    assert_eq!(customers, 1);
+    let noted: Vec<String> = sqlx::query_scalar(
+        "select action from customer360.audit_log where action like '%list' and key_id is not null order by at, action",
+    )
+    .fetch_all(&base.pool)
+    .await
+    .unwrap();
+    assert_eq!(noted, ["make_list", "put_on_list", "remove_list"]);
+}
+
+#[tokio::test]
+async fn who_keeps_no_lists_sees_them_and_counts_only_customers_in_sight() {
+    let base = Base::new().await;
+    let nh = base.customer("nh@x.example", json!({"name": "Hampshire", "state": "NH"})).await;
+    let me = base.customer("me@x.example", json!({"name": "Maine", "state": "ME"})).await;
+    base.run(&format!(
+        "insert into customer360.lists values ('team-7', 'ann', now()), ('team-8', 'ann', now());
+         insert into customer360.list_members values ('{nh}', 'team-7', now()), ('{me}', 'team-7', now())"
+    ))
+    .await;
+    for (role, only, counted) in
+        [(Role::Viewer, None, 2), (Role::Operator, Some("state in ('NH')"), 1), (Role::Agent, Some("list team-8"), 0)]
+    {
+        let mut browser = Browser::signed_in(&base, role, only).await;
+        let shown = browser.get("/lists").await;
+        let row = format!("team-7</a></th>\n<td class=\"number\">{counted}</td>");
+        assert!(shown.body.contains(&row), "{only:?}: {shown:?}");
+        assert!(shown.leads("/lists/remove").is_empty() && !shown.body.contains("name=\"name\""), "{shown:?}");
+        let refused = browser.get("/lists/remove?list=team-7").await;
+        assert_eq!((refused.status, browser.get("/lists/remove?list=team-9").await.status), (403, 403));
+        assert_eq!(browser.fill("/lists", "/lists", &[("name", "team-9")]).await.status, 403);
+        assert_eq!(browser.fill("/lists", "/lists/remove", &[("list", "team-7")]).await.status, 403);
+    }
+    let mut browser = Browser::signed_in(&base, Role::Agent, None).await;
+    assert_eq!(browser.post("/lists", &[("name", "team-9")]).await.status, 403, "a form without its token");
+    assert_eq!(browser.post("/lists/remove", &[("list", "team-7")]).await.status, 403);
+    let lists: Vec<String> =
+        sqlx::query_scalar("select name from customer360.lists order by name").fetch_all(&base.pool).await.unwrap();
+    assert_eq!(lists, ["team-7", "team-8"]);
+}

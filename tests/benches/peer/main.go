@@ -16,14 +16,12 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// newest is how many items of the timeline there are on the page, and one more says whether there are others.
-const newest = 20 + 1
-
 type customer struct {
-	CustomerID string          `json:"customer_id"`
+	CustomerID pgtype.UUID     `json:"customer_id"`
 	Email      *string         `json:"email"`
 	Profile    json.RawMessage `json:"profile"`
 	Provenance json.RawMessage `json:"provenance"`
@@ -70,7 +68,7 @@ func main() {
 
 func read(ctx context.Context, pool *pgxpool.Pool, statement, id string) (customer, error) {
 	var c customer
-	row := pool.QueryRow(ctx, statement, id, []string{}, nil, nil, nil, newest, nil)
+	row := pool.QueryRow(ctx, statement, id)
 	err := row.Scan(&c.CustomerID, &c.Email, &c.Profile, &c.Provenance, &c.CreatedAt, &c.UpdatedAt, &c.Version, &c.DeletedAt,
 		&c.Xrefs, &c.Lists, &c.Timeline)
 	return c, err

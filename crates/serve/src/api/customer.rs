@@ -20,7 +20,7 @@ use super::fields::Fields;
 use super::page::Page;
 use super::params::Params;
 use super::refresh::{self, Refreshed};
-use super::timeline::{Happened, TIMELINE};
+use super::timeline::{Happened, Wanted};
 use super::{Api, Caller};
 use crate::problem::Problem;
 
@@ -106,10 +106,17 @@ pub(crate) struct Edited {
     pub(crate) at: DateTime<Utc>,
 }
 
-/// `$1` to `$7` are those of the timeline.
-static STATEMENT: LazyLock<String> = LazyLock::new(|| {
+/// Of the customer `$1`, with the newest of all types on the timeline.
+static STATEMENT: LazyLock<String> = LazyLock::new(|| statement("'{}'::text[]"));
+
+/// With the newest of the types `$2`.
+static OF_TYPES: LazyLock<String> = LazyLock::new(|| statement("$2"));
+
+fn statement(types: &str) -> String {
+    let most = (NEWEST + 1).to_string();
+    let timeline = Wanted { types, after: ["null::text"; 3], most: &most, words: "null::text" };
     format!(
-        "with {TIMELINE},
+        "with {},
          edited as materialized (
              select e.system, e.external_id,
                     jsonb_object_agg(e.attribute, jsonb_build_object('value', e.value, 'replaced', e.replaced,
@@ -139,9 +146,10 @@ static STATEMENT: LazyLock<String> = LazyLock::new(|| {
          select c.customer_id, c.email, c.profile, c.provenance, c.created_at, c.updated_at, c.version, c.deleted_at,
                 known.xrefs, listed.lists, timeline.items
          from timeline, known, listed, customer360.customers c
-         where c.customer_id = (select customer_id from at)"
+         where c.customer_id = (select customer_id from at)",
+        timeline.tables()
     )
-});
+}
 
 /// A customer with everything
 ///
@@ -180,17 +188,11 @@ pub(super) async fn get(
 pub(crate) async fn read(api: &Api, caller: &Caller, named: &str, types: &[String]) -> Result<Customer, Refusal> {
     let customer_id = api.customer_id(named).await?;
     let mut session = api.ask(caller).await?;
-    let row = sqlx::query(sqlx::AssertSqlSafe(STATEMENT.as_str()))
-        .bind(customer_id)
-        .bind(types)
-        .bind(None::<String>)
-        .bind(None::<String>)
-        .bind(None::<String>)
-        .bind(i64::from(NEWEST) + 1)
-        .bind(None::<String>)
-        .fetch_optional(&mut *session)
-        .await?;
-    let row = row.ok_or_else(Problem::not_found)?;
+    let query = match types {
+        [] => sqlx::query(sqlx::AssertSqlSafe(STATEMENT.as_str())).bind(customer_id),
+        types => sqlx::query(sqlx::AssertSqlSafe(OF_TYPES.as_str())).bind(customer_id).bind(types),
+    };
+    let row = query.fetch_optional(&mut *session).await?.ok_or_else(Problem::not_found)?;
     let found: Uuid = row.get("customer_id");
     if found != customer_id {
         return Err(Refusal::Elsewhere(found, ""));

@@ -45,34 +45,49 @@ impl Happened {
     }
 }
 
-/// Common tables that end in `timeline (items)`, an array of what happened, newest first, one more than is wanted.
-///
-/// `$1` is the customer that was named, `$2` the types that are wanted (none: all), `$3` to `$5` the place to go on from,
-/// `$6` how many, `$7` words that they have to hold. Every part is cut before anything is made of it; entries are also those of whom redirects lead here from.
-/// What redirects lead here is a change, too.
-pub(super) const TIMELINE: &str = "
+/// What of a timeline is wanted, in SQL: parameters or, where nothing is asked, what stands for that. With few parameters Postgres
+/// keeps the plan, which takes longer to make than to carry out.
+pub(super) struct Wanted<'w> {
+    /// A `text[]` of types; empty for all.
+    pub(super) types: &'w str,
+    /// The place to go on from, three texts or null.
+    pub(super) after: [&'w str; 3],
+    /// How many.
+    pub(super) most: &'w str,
+    /// Words that all of it has to hold, a text or null.
+    pub(super) words: &'w str,
+}
+
+impl Wanted<'_> {
+    /// Common tables that end in `timeline (items)`, an array of what happened to the customer `$1`, newest first. Every part is cut
+    /// before anything is made of it; entries are also those of whom redirects lead here from. What redirects lead here is a
+    /// change, too.
+    pub(super) fn tables(&self) -> String {
+        let Self { types, after: [at, kind, id], most, words } = self;
+        format!(
+            "
     at as materialized (select customer360.resolved($1) as customer_id),
-    sought as materialized (select customer360.patterns($7::text) as words),
+    sought as materialized (select customer360.patterns({words}::text) as words),
     once as materialized (select unnest(customer360.once_known_as((select customer_id from at))) as customer_id),
     theirs as materialized (
         select distinct p.at, p.system || ':' || p.interaction_id as id, p.system, p.interaction_id
         from customer360.interaction_participants p
         where p.customer_id = (select customer_id from at)
-          and ($2 = '{}' or 'interaction' = any ($2))
-          and ($3::timestamptz is null
-               or (p.at, 'interaction', p.system || ':' || p.interaction_id) < ($3::timestamptz, $4, $5))
-        order by 1 desc, 2 desc limit case when $7 is null then $6 end
+          and ({types} = '{{}}' or 'interaction' = any ({types}))
+          and ({at}::timestamptz is null
+               or (p.at, 'interaction', p.system || ':' || p.interaction_id) < ({at}::timestamptz, {kind}, {id}))
+        order by 1 desc, 2 desc limit case when {words} is null then {most} end
     ),
     happened as materialized (
         (select coalesce(o.purchased_at, '-infinity') as at, 'order' as type, o.system || ':' || o.order_id as id,
                 o.system, o.order_id as key, null::bigint as number, null::jsonb as content
          from customer360.orders o
          where o.customer_id = (select customer_id from at) and o.deleted_at is null
-           and ($2 = '{}' or 'order' = any ($2))
-           and ($7 is null or customer360.plain(o.order_id) || customer360.texts(o.document) like all ((select words from sought)::text[]))
-           and ($3::timestamptz is null
-                or (coalesce(o.purchased_at, '-infinity'), 'order', o.system || ':' || o.order_id) < ($3::timestamptz, $4, $5))
-         order by 1 desc, 3 desc limit $6)
+           and ({types} = '{{}}' or 'order' = any ({types}))
+           and ({words} is null or customer360.plain(o.order_id) || customer360.texts(o.document) like all ((select words from sought)::text[]))
+           and ({at}::timestamptz is null
+                or (coalesce(o.purchased_at, '-infinity'), 'order', o.system || ':' || o.order_id) < ({at}::timestamptz, {kind}, {id}))
+         order by 1 desc, 3 desc limit {most})
         union all
         (select t.at, 'interaction', t.id,
                 i.system, i.interaction_id, null,
@@ -81,39 +96,39 @@ pub(super) const TIMELINE: &str = "
          from theirs t
          join customer360.interactions i on i.system = t.system and i.interaction_id = t.interaction_id
          where i.deleted_at is null
-           and ($7 is null
+           and ({words} is null
                 or customer360.plain(coalesce(i.subject, '')) || customer360.texts(i.attributes) like all ((select words from sought)::text[]))
-         order by 1 desc, 3 desc limit $6)
+         order by 1 desc, 3 desc limit {most})
         union all
         (select e.created_at, e.type, e.entry_id::text, null, null, null,
                 e.content || jsonb_build_object('author', e.author, 'updated_at', e.updated_at, 'version', e.version)
          from customer360.entries e
          where e.customer_id in (select customer_id from once) and e.deleted_at is null
-           and ($2 = '{}' or e.type = any ($2))
-           and ($7 is null or e.search like all ((select words from sought)::text[]))
-           and ($3::timestamptz is null or (e.created_at, e.type, e.entry_id::text) < ($3::timestamptz, $4, $5))
-         order by 1 desc, 2 desc, 3 desc limit $6)
+           and ({types} = '{{}}' or e.type = any ({types}))
+           and ({words} is null or e.search like all ((select words from sought)::text[]))
+           and ({at}::timestamptz is null or (e.created_at, e.type, e.entry_id::text) < ({at}::timestamptz, {kind}, {id}))
+         order by 1 desc, 2 desc, 3 desc limit {most})
         union all
         (select c.at, 'change', lpad(c.change_id::text, 20, '0'), null, null, null,
                 jsonb_build_object('attribute', c.attribute, 'old', c.old, 'new', c.new, 'system', c.system,
                                    'external_id', c.external_id, 'cause', c.cause)
          from customer360.changes c
          where c.customer_id = (select customer_id from at)
-           and ($2 = '{}' or 'change' = any ($2))
-           and ($7 is null
+           and ({types} = '{{}}' or 'change' = any ({types}))
+           and ({words} is null
                 or customer360.texts(jsonb_build_array(c.attribute, c.old, c.new)) like all ((select words from sought)::text[]))
-           and ($3::timestamptz is null or (c.at, 'change', lpad(c.change_id::text, 20, '0')) < ($3::timestamptz, $4, $5))
-         order by c.at desc, c.change_id desc limit $6)
+           and ({at}::timestamptz is null or (c.at, 'change', lpad(c.change_id::text, 20, '0')) < ({at}::timestamptz, {kind}, {id}))
+         order by c.at desc, c.change_id desc limit {most})
         union all
         (select r.since, 'change', r.customer_id::text, null, null, null,
                 jsonb_build_object('cause', 'redirect', 'from_customer_id', r.customer_id)
          from customer360.redirects r
          where r.customer_id in (select customer_id from once) and r.customer_id <> (select customer_id from at)
-           and ($2 = '{}' or 'change' = any ($2)) and $7 is null
-           and ($3::timestamptz is null or (r.since, 'change', r.customer_id::text) < ($3::timestamptz, $4, $5))
-         order by 1 desc, 3 desc limit $6)
+           and ({types} = '{{}}' or 'change' = any ({types})) and {words} is null
+           and ({at}::timestamptz is null or (r.since, 'change', r.customer_id::text) < ({at}::timestamptz, {kind}, {id}))
+         order by 1 desc, 3 desc limit {most})
     ),
-    newest as materialized (select * from happened order by at desc, type desc, id desc limit $6),
+    newest as materialized (select * from happened order by at desc, type desc, id desc limit {most}),
     lines as materialized (
         select l.system, l.order_id,
                jsonb_agg(jsonb_build_object('line_no', l.line_no, 'product_id', l.product_id,
@@ -141,15 +156,20 @@ pub(super) const TIMELINE: &str = "
                    order by n.at desc, n.type desc, n.id desc), '[]') as items
         from newest n
         left join sold s on s.system = n.system and s.order_id = n.key and n.type = 'order'
-    )";
+    )"
+        )
+    }
+}
 
 /// The customer whose timeline it is, null for nobody whom the caller may see.
 static STATEMENT: LazyLock<String> = LazyLock::new(|| {
+    let wanted = Wanted { types: "$2", after: ["$3", "$4", "$5"], most: "$6", words: "$7" };
     format!(
-        "with {TIMELINE}
+        "with {}
          select c.customer_id, timeline.items
          from timeline
-         join customer360.customers c on c.customer_id = (select customer_id from at)"
+         join customer360.customers c on c.customer_id = (select customer_id from at)",
+        wanted.tables()
     )
 });
 

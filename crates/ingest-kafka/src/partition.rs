@@ -313,6 +313,14 @@ mod tests {
     }
 
     #[test]
+    fn a_batch_is_due_sooner_while_nothing_else_waits_to_be_landed() {
+        let mut partition = begun_behind(LastMessage { offset: 9, timestamp_ms: 1_000 }, Utc::now());
+        assert_eq!((partition.due(true), partition.due(false)), (None, None));
+        partition.take(&settings(Format::Json), &message(10, 2_000), Utc::now(), &mut Vec::new());
+        assert!(partition.due(true).unwrap() < partition.due(false).unwrap());
+    }
+
+    #[test]
     fn what_waits_with_its_broker_has_an_age_too() {
         let at = |ms| DateTime::from_timestamp_millis(ms).unwrap();
         let settings = settings(Format::Json);

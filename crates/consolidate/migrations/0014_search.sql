@@ -49,8 +49,9 @@ begin
         return;
     end if;
     if profiles is not null then
-        -- Texts of a profile are in what is searched, so those of the filter can be looked for there first. A scalar subquery
-        -- stays one: as a join it would be made for the whole base before the first row.
+        -- Texts of a profile are in what is searched, so those of the filter can be looked for there first. (Not beyond the 4,000
+        -- characters that search_text keeps: whose profile is longer is seen with such a filter, and may not be found.) A
+        -- scalar subquery stays one: as a join it would be made for the whole base before the first row.
         select format('and (%s) and (select c.profile @> any ($3)
                                      from customer360.customers c where c.customer_id = s.customer_id)',
                       string_agg(coalesce(t.condition, 'true'), ' or '))

@@ -224,7 +224,7 @@ impl Consolidator {
         }
     }
 
-    /// Step 1 until nothing waits or, under a backlog, for a while; then the next claim is read while one is merged.
+    /// Step 1 for one claim or, under a backlog, for a while: then the next claim is read while one is merged.
     async fn merge_claims(
         &self,
         rules: &Rules,

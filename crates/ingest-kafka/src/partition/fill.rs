@@ -13,8 +13,8 @@ use crate::Settings;
 use crate::decode::{Message, Outcome, Skip};
 use crate::reread::dead_letter;
 
-/// How long the first record of a batch waits while nothing else waits to be landed: with less, at a steady rate, what a landing
-/// costs outweighs what is gained.
+/// How long the first record of a batch waits while nothing else waits to be landed: not so short that a steady rate is landed
+/// record by record.
 const QUIET_WAIT: Duration = Duration::from_millis(20);
 
 /// A batch on its way, with the progress that it covers.

@@ -14,6 +14,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::routes::router;
@@ -22,6 +23,8 @@ use crate::{Error, Settings};
 
 /// Whoever needs longer for the headers of a request, or keeps a connection without a request, is cut off.
 const HEADERS_WITHIN: Duration = Duration::from_secs(10);
+/// Whoever takes nothing of an answer for so long is cut off, also in the middle of one that has no end.
+const TAKEN_WITHIN: Duration = Duration::from_secs(20);
 const MAX_HEADERS: usize = 64;
 /// Of the request line and the headers together.
 const MAX_HEAD_BYTES: usize = 16 << 10;
@@ -93,8 +96,10 @@ async fn accept(
         while connections.try_join_next().is_some() {}
         match accepted {
             Ok((stream, _)) => {
+                let mut stream = TimeoutStream::new(stream);
+                stream.set_write_timeout(Some(TAKEN_WITHIN));
                 let service = TowerToHyperService::new(router.clone());
-                let connection = http.serve_connection(TokioIo::new(stream), service).into_owned();
+                let connection = http.serve_connection(TokioIo::new(Box::pin(stream)), service).into_owned();
                 let served = graceful.watch(connection);
                 connections.spawn(async move {
                     // Errors are the client's: cut off, gone, or not speaking HTTP.

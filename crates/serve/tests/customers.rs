@@ -85,6 +85,7 @@ async fn search_forgives_accents_case_punctuation_and_typing_errors_and_names_th
     base.customer("jose@x.example", json!({"name": "José Müller", "phone": "+1 (603) 555-1007", "city": "Łódź"})).await;
     base.customer("josephine@x.example", json!({"name": "Josephine Baker", "address1": "600 Sporer Curve"})).await;
     base.customer("100%@x.example", json!({"name": "Per_cent"})).await;
+    base.customer("stephine@x.example", json!({"name": "Stephine Rowe"})).await;
     let key = base.key(Role::Viewer, None).await;
     let found = async |q: &str| {
         let q: String = form_urlencoded::byte_serialize(q.as_bytes()).collect();
@@ -98,7 +99,12 @@ async fn search_forgives_accents_case_punctuation_and_typing_errors_and_names_th
     assert_eq!(found("lodz").await, "jose@x.example");
     assert_eq!(found("603.555.1007").await, "jose@x.example");
     assert_eq!(found("sporer 600").await, "josephine@x.example");
+    assert_eq!(found("josephine").await, "josephine@x.example", "nobody with only the end of a long word");
     assert_eq!(found("josephine@x").await, "josephine@x.example");
+    assert_eq!(found("josephine@x.example").await, "josephine@x.example");
+    for misspelt in ["jsephine@x.example", "josephne@x.example", "josephine@x.exmple"] {
+        assert!(found(misspelt).await.starts_with("josephine@x.example"), "{misspelt}: {}", found(misspelt).await);
+    }
     assert_eq!(found("100%").await, "100%@x.example", "what stands for anything elsewhere stands for itself");
     assert_eq!(found("r_c").await, "100%@x.example");
     assert_eq!(found("zzzzqqq").await, "");
@@ -265,6 +271,36 @@ async fn interactions_of_a_list_are_complete_over_pages_also_where_somebody_took
         let items = base.server.all_pages(&key, path, 1).await;
         let ids: Vec<&str> = items.iter().map(|item| item["interaction_id"].as_str().unwrap()).collect();
         assert_eq!(ids, expected, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn interactions_of_many_on_a_list_come_in_one_order_whoever_took_part() {
+    let base = Base::new().await;
+    let mut people = Vec::new();
+    base.run("insert into customer360.lists values ('team', 'ann', now())").await;
+    for email in ["ann@x.example", "bob@x.example", "cyd@x.example", "dan@x.example"] {
+        people.push((email, base.customer(email, json!({"name": email})).await));
+    }
+    for (_, listed) in &people[..3] {
+        base.run(&format!("insert into customer360.list_members values ('{listed}', 'team', now())")).await;
+    }
+    // Who took part, one after the other; two at the same time; and dan, who is on no list, alone and with others.
+    let took_part = [&[0][..], &[0], &[1, 0], &[2], &[3], &[2, 3], &[1], &[1], &[0, 1, 2], &[0], &[0], &[2]];
+    for (n, who) in took_part.into_iter().enumerate() {
+        let present: Vec<_> = who.iter().map(|&who| (people[who].0, Some(people[who].1))).collect();
+        base.interaction(&format!("m{n:02}"), &format!("2026-11-{:02}T10:00:00Z", 1 + n - n % 2), "Hello", &present)
+            .await;
+    }
+    let mut expected: Vec<String> = (0..took_part.len()).filter(|n| *n != 4).map(|n| format!("m{n:02}")).collect();
+    let key = base.key(Role::Viewer, Some("list team")).await;
+    for path in ["/interactions?sort=at", "/interactions?sort=-at"] {
+        for limit in [1, 2, 3, 50] {
+            let items = base.server.all_pages(&key, path, limit).await;
+            let ids: Vec<&str> = items.iter().map(|item| item["interaction_id"].as_str().unwrap()).collect();
+            assert_eq!(ids, expected, "{path}, {limit} on a page");
+        }
+        expected.reverse();
     }
 }
 

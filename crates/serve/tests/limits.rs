@@ -60,6 +60,17 @@ async fn a_connection_that_is_kept_without_a_request_is_cut_off() {
 }
 
 #[tokio::test]
+async fn a_client_that_takes_nothing_of_what_it_asks_for_is_cut_off() {
+    let server = server_without_database().await;
+    let mut stream = server.connect().await;
+    pause();
+    let since = Instant::now();
+    // Until nobody takes the answers and so nobody reads the requests any more; then until the connection is gone.
+    while timeout(Duration::from_mins(1), stream.write_all(REQUEST)).await.expect("still connected").is_ok() {}
+    assert!(since.elapsed() <= Duration::from_secs(25), "{:?}", since.elapsed());
+}
+
+#[tokio::test]
 async fn one_connection_serves_many_requests() {
     let server = server_without_database().await;
     let mut stream = server.connect().await;

@@ -140,12 +140,10 @@ fn read(row: &PgRow) -> Interaction {
 impl Wanted {
     /// One statement: the page, who took part, and how many there are on all pages.
     fn statement(&self) -> QueryBuilder<Postgres> {
-        let direction = if self.descending { "desc" } else { "asc" };
         let mut sql = QueryBuilder::new("with ");
         let place = if self.by_customer() {
-            sql.push("theirs as (");
             self.push_theirs(&mut sql);
-            sql.push("), ");
+            sql.push(", ");
             ["t.at", "t.system", "t.interaction_id"]
         } else {
             ["coalesce(i.at, '-infinity')", "i.system", "i.interaction_id"]
@@ -182,7 +180,7 @@ impl Wanted {
             sql.push(format!(" select {columns} from page"));
         }
         sql.push(" left join present on present.system = page.system and present.interaction_id = page.interaction_id");
-        sql.push(format!(" order by page.key {direction}, page.system {direction}, page.interaction_id {direction}"));
+        self.push_order(&mut sql, &["page.key", "page.system", "page.interaction_id"]);
         sql
     }
 
@@ -195,29 +193,46 @@ impl Wanted {
         self.only.as_ref()?.lists().next()
     }
 
-    /// Interactions of the customers to begin with, in the order of the page; of each customer on a list no more than the page
-    /// needs, unless more is asked of them than these rows tell.
+    /// Common tables that end in `theirs`: interactions of the customers to begin with, as far as the page may need them.
     fn push_theirs(&self, sql: &mut QueryBuilder<Postgres>) {
-        let direction = if self.descending { "desc" } else { "asc" };
         let place = ["p.at", "p.system", "p.interaction_id"];
-        sql.push("select distinct p.at, p.system, p.interaction_id from ");
-        if self.customer.is_some() {
-            sql.push("customer360.interaction_participants p where ");
+        let columns = place.join(", ");
+        let participants = "customer360.interaction_participants p";
+        if self.customer.is_some() || !self.is_told_by_participants() {
+            sql.push(format!("theirs as (select distinct {columns} from {participants} where "));
             self.push_is_theirs(sql);
-            self.push_times(sql, "p");
         } else {
-            sql.push("customer360.list_members m cross join lateral (");
-            // Whoever took part twice does not count twice towards the limit.
-            sql.push("select distinct p.at, p.system, p.interaction_id from customer360.interaction_participants p");
-            sql.push(" where p.customer_id = m.customer_id");
+            // Of each customer on the list the first interaction in the order of the page, and the last of as many of these as
+            // the page needs: nothing after it is on the page, so only few customers are asked for their others.
+            sql.push(format!(
+                "newest as materialized (
+                     select m.customer_id, p.*
+                     from customer360.list_members m cross join lateral (
+                         select {columns} from {participants} where p.customer_id = m.customer_id"
+            ));
             self.push_times(sql, "p");
-            self.push_after(sql, &place.join(", "));
-            if self.is_told_by_participants() {
-                self.push_limit(sql, &place);
-            }
-            sql.push(") p where m.list = ").push_bind(self.list().map(str::to_owned));
+            self.push_after(sql, &columns);
+            self.push_order(sql, &place);
+            sql.push(" limit 1) p where m.list = ").push_bind(self.list().map(str::to_owned));
+            sql.push(format!("), reached as materialized (select distinct {columns} from newest p"));
+            self.push_order(sql, &place);
+            sql.push(format!(" offset {} limit 1), ", self.limit));
+            let within = if self.descending {
+                "at >= coalesce((select at from reached), '-infinity')"
+            } else {
+                "at <= coalesce((select at from reached), 'infinity')"
+            };
+            sql.push(format!(
+                "theirs as (select distinct {columns} from newest n join {participants} on p.customer_id = n.customer_id
+                 where n.{within} and p.{within}"
+            ));
         }
-        sql.push(format!(" order by p.at {direction}, p.system {direction}, p.interaction_id {direction}"));
+        self.push_times(sql, "p");
+        self.push_after(sql, &columns);
+        if self.is_told_by_participants() {
+            self.push_limit(sql, &place);
+        }
+        sql.push(")");
     }
 
     /// That a participant is one of the customers to begin with; the policies see to it that the caller may see what is theirs.
@@ -264,11 +279,15 @@ impl Wanted {
         }
     }
 
-    fn push_limit(&self, sql: &mut QueryBuilder<Postgres>, place: &[&str; 3]) {
+    fn push_order(&self, sql: &mut QueryBuilder<Postgres>, place: &[&str; 3]) {
         let direction = if self.descending { "desc" } else { "asc" };
         let [at, system, id] = place;
-        sql.push(format!(" order by {at} {direction}, {system} {direction}, {id} {direction} limit "));
+        sql.push(format!(" order by {at} {direction}, {system} {direction}, {id} {direction}"));
+    }
+
+    fn push_limit(&self, sql: &mut QueryBuilder<Postgres>, place: &[&str; 3]) {
+        self.push_order(sql, place);
         // Not a parameter: the plan for a page of unknown size, which Postgres would like to keep, is that for a tenth of all.
-        sql.push(u64::from(self.limit) + 1);
+        sql.push(format!(" limit {}", u64::from(self.limit) + 1));
     }
 }

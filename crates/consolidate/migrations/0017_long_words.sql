@@ -1,0 +1,134 @@
+-- Long words cost as little as short ones. The index keeps every three letters of a text, and to ask it for all threes of an email,
+-- which but for a few are those of everybody's, took longer than to look at whoever has these few.
+
+-- The condition that what a customer is found by holds this. The index is asked for six letters at most: of an email for those
+-- before the @, because what follows is everybody's, and never for where a word begins, because many begin alike.
+create function customer360.has(value text) returns text
+language sql immutable strict parallel safe as $$
+    select case
+        when length(word) < 3 or part = value then format('s.search like %L', '%' || customer360.literal(value) || '%')
+        else format('s.search like %L and position(%L in s.search) > 0', '%' || customer360.literal(part) || '%', value)
+    end
+    from ltrim(value) as word,
+         lateral (select split_part(word, '@', 1) as own) o,
+         lateral (select case when own = word then right(word, 6)
+                              when length(own) >= 3 then right(own, 5) || '@'
+                              else left(word, 6) end as part) p
+$$;
+
+-- The condition that a word in it ends with this.
+create function customer360.ends(value text) returns text
+language sql immutable strict parallel safe as $$
+    select format('%s and position(%L in s.search || '' '') > 0', customer360.has(value), value || ' ')
+$$;
+
+-- Customers whose text holds every word of a phrase (short words only where one of theirs begins so), best first; the first
+-- `most` that are met are looked at. If there are none, those where one word, or else where any word, is only like what was
+-- written: it begins or ends so, by three letters or nearly half; of an email the half before the @. Of these a few thousand are
+-- compared. It applies the row filter itself: under a policy the index would not be used.
+create or replace function customer360.found(phrase text, most integer)
+returns table (customer_id uuid, likeness real)
+language plpgsql stable security definer set search_path = pg_catalog as $$
+declare
+    place text := (select quote_ident(n.nspname) from pg_extension e join pg_namespace n on n.oid = e.extnamespace
+                   where e.extname = 'pg_trgm');
+    sought text := trim(regexp_replace(customer360.plain(phrase), '\s+', ' ', 'g'));
+    words text[];
+    profiles jsonb[] := customer360.filter_profiles();
+    listed text := coalesce(
+        (select string_agg(format('join customer360.list_members %1$s on %1$s.customer_id = s.customer_id and %1$s.list = %2$L',
+                                  'm' || number, list), ' ')
+         from unnest(customer360.filter_lists()) with ordinality as l (list, number)), '');
+    seen text := '';
+    -- For each word: that a text holds it; for one that may be misspelt: that a text holds its beginning, or its end.
+    whole text[];
+    beginning text[];
+    ending text[];
+    likeness text;
+    alike text[];
+    candidates text := '(select s.customer_id, %s as likeness from customer360.customer_search s %s where %s %s limit 2 * $1)';
+    statement text;
+begin
+    -- A telephone's number, however it is written.
+    if sought ~ '^[ ()+./0-9-]{7,25}$' then
+        sought := regexp_replace(sought, '[^0-9]', '', 'g');
+    end if;
+    words := (string_to_array(nullif(sought, ''), ' '))[:8];
+    if words is null then
+        return;
+    end if;
+    if profiles is not null then
+        -- Texts of a profile are in what is searched, so those of the filter can be looked for there first. (Not beyond the 4,000
+        -- characters that search_text keeps: whose profile is longer is seen with such a filter, and may not be found.) A
+        -- scalar subquery stays one: as a join it would be made for the whole base before the first row.
+        select format('and (%s) and (select c.profile @> any ($3)
+                                     from customer360.customers c where c.customer_id = s.customer_id)',
+                      string_agg(coalesce(t.condition, 'true'), ' or '))
+        into seen
+        from unnest(profiles) as profile,
+             lateral (select string_agg(customer360.has(' ' || customer360.plain(v.value #>> '{}')), ' and ') as condition
+                      from jsonb_each(profile) as v
+                      where jsonb_typeof(v.value) = 'string') t;
+    end if;
+    select array_agg(customer360.has(case when length(word) < 3 then ' ' else '' end || word) order by number),
+           array_agg(customer360.has(' ' || left(word, letters))
+                     -- Of five letters neither is left when the middle one is wrong.
+                     || case when length(word) = 5 then
+                            format(' or s.search like %L', concat('% ', customer360.literal(left(word, 2)), '_',
+                                                                  customer360.literal(right(word, 2)), '%'))
+                        else '' end
+                     order by number),
+           array_agg(customer360.ends(right(word, letters + length(word) - own)) order by number)
+    into whole, beginning, ending
+    from unnest(words) with ordinality as w (word, number),
+         lateral (select length(split_part(word, '@', 1)) as own) o,
+         lateral (select case when own >= 4 then greatest(3, (own - 1) / 2) end as letters) l;
+
+    -- Words that stand as they were written before words that begin so, and all as they follow each other before all others.
+    select string_agg(format('case when position(%L in f.text) > 0 then 4 when position(%L in f.text) > 0 then 3 else 2 end',
+                             ' ' || word || ' ', ' ' || word), ' + ')
+    into likeness from unnest(words) as word;
+    return query execute format(
+        'select f.customer_id,
+                ((case when position('' '' || $2 || '' '' in f.text) > 0 then 4 else 0 end + (%s)::real / %s) / 8)::real
+         from (select s.customer_id, s.search || '' '' as text
+               from customer360.customer_search s %s where %s %s limit $1) f
+         order by 2 desc, f.customer_id',
+        likeness, cardinality(words), listed, array_to_string(whole, ' and '), seen)
+    using most, sought, profiles;
+    if found or place is null then
+        return;
+    end if;
+
+    alike := array(
+        select format('%s.word_similarity(%L, s.search)', place, word)
+        from unnest(words) with ordinality as w (word, number) order by number);
+    foreach statement in array array[
+        -- One word is only alike...
+        (select string_agg(format(candidates, alike[i], listed,
+                                  array_to_string(format('(%s or %s)', beginning[i], ending[i]) || whole[:i - 1] || whole[i + 1:],
+                                                  ' and '),
+                                  seen),
+                           ' union all ')
+         from generate_subscripts(words, 1) as i
+         where beginning[i] is not null),
+        -- ... or any of them are.
+        (select format(candidates, format('least(%s)', array_to_string(alike, ', ')), listed,
+                       string_agg(format('(%s)', concat_ws(' or ', whole[i], beginning[i], ending[i])), ' and '), seen)
+         from generate_subscripts(words, 1) as i
+         having count(beginning[i]) > 1)]
+    loop
+        continue when statement is null;
+        return query execute format(
+            'select s.customer_id, s.likeness
+             from (%s) s
+             where s.likeness >= 0.3
+             order by s.likeness desc, s.customer_id
+             limit $1', statement)
+        using most, sought, profiles;
+        exit when found;
+    end loop;
+end
+$$;
+
+drop function customer360.holds(text);

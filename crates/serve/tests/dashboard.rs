@@ -679,6 +679,10 @@ async fn insights_lead_to_the_customers_behind_a_number_and_count_what_the_key_s
     let disagree = disagree.split("</section>").next().unwrap();
     assert!(disagree.contains("Any of them") && disagree.contains("Loyalty points"), "{disagree}");
     assert_eq!(disagree.matches("<td class=\"number\">3</td>").count(), 2, "{disagree}");
+    assert_eq!(page.leads("/customers?disagreeing=loyaltyPoints").len(), 1, "{disagree}");
+    let behind = browser.get("/customers?disagreeing=loyaltyPoints").await.body;
+    assert!(behind.contains("Systems disagree: <b>Loyalty points</b>"), "{behind}");
+    assert!(behind.contains("<input type=\"hidden\" name=\"disagreeing\" value=\"loyaltyPoints\">"), "{behind}");
     assert_eq!(page.status, 200, "{page:?}");
     assert!(page.leads("/customers?state=N+H+%26+%3Cb%3E").len() == 1 && !page.body.contains("& <b>"), "{}", page.body);
     assert!(page.body.contains("<rect width=\"50\"") && page.body.contains("37.50"), "{}", page.body);

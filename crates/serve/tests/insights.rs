@@ -35,7 +35,8 @@ async fn the_base_is_counted_as_it_is_and_as_far_as_the_key_sees_it() {
          update customer360.customer_search set disagreeing = '{{}}' where customer_id = '{a}'"
     ))
     .await;
-    let all = base.server.ask(&base.key(Role::Viewer, None).await, "/insights").await.json();
+    let everybody = base.key(Role::Viewer, None).await;
+    let all = base.server.ask(&everybody, "/insights").await.json();
     assert_eq!(all["customers"]["total"], 3);
     assert_eq!(all["customers"]["by_state"], json!([{"value": "NH", "customers": 2}, {"value": "VT", "customers": 1}]));
     assert_eq!(all["customers"]["by_systems"], json!([{"systems": 1, "customers": 3}]));
@@ -65,6 +66,23 @@ async fn the_base_is_counted_as_it_is_and_as_far_as_the_key_sees_it() {
     assert_eq!(some["quality"]["unmatched"], json!([]));
     assert_eq!(some["systems"][0]["customers"], 1);
     assert_eq!(some["quality"]["disagreements"], json!([{"attribute": "name", "customers": 1}]));
+
+    for (key, query, expected) in [
+        (&everybody, "disagreeing=name", "b@x.example c@x.example"),
+        (&everybody, "disagreeing=phone", "b@x.example"),
+        (&everybody, "disagreeing=phone&disagreeing=name&state=VT", "c@x.example"),
+        (&everybody, "disagreeing=city", ""),
+        (&limited, "disagreeing=name", "c@x.example"),
+        (&limited, "disagreeing=phone", ""),
+    ] {
+        let page = base.server.ask(key, &format!("/customers?{query}&sort=email&count=true")).await.json();
+        let found: Vec<&str> =
+            page["items"].as_array().unwrap().iter().map(|item| item["email"].as_str().unwrap()).collect();
+        assert_eq!(found.join(" "), expected, "{query}");
+        assert_eq!(page["total"], found.len(), "{query}");
+    }
+    let unknown = base.server.ask(&everybody, "/customers?disagreeing=shoes").await;
+    assert_eq!((unknown.status, &unknown.json()["errors"][0]["field"]), (400, &json!("disagreeing")));
 }
 
 #[tokio::test]

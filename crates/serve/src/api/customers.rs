@@ -23,7 +23,7 @@ use crate::row_filter::RowFilter;
 /// Customers that a search looks at, best first.
 pub(crate) const MAX_FOUND: i32 = 1000;
 const SORTS: [&str; 8] = ["name", "-name", "email", "-email", "updated_at", "-updated_at", "created_at", "-created_at"];
-const PARAMS: [&str; 8] = ["q", "system", "list", "sort", "limit", "cursor", "count", "fields"];
+const PARAMS: [&str; 9] = ["q", "system", "list", "disagreeing", "sort", "limit", "cursor", "count", "fields"];
 const FIELDS: [&str; 7] = ["customer_id", "email", "profile", "systems", "created_at", "updated_at", "version"];
 
 /// A customer in a list.
@@ -74,6 +74,8 @@ struct Wanted {
     profiles: Option<Vec<Value>>,
     systems: Vec<String>,
     lists: Vec<String>,
+    /// Attributes about any of which systems disagree.
+    disagreeing: Vec<String>,
     only: Option<RowFilter>,
     sort: Sort,
     after: Option<Place>,
@@ -92,6 +94,7 @@ struct Wanted {
         ("q" = Option<String>, Query, description = "Words to search for", max_length = 200),
         ("system" = Option<Vec<String>>, Query, description = "Known to this system; repeated: to any of them"),
         ("list" = Option<Vec<String>>, Query, description = "On this list; repeated: on any of them"),
+        ("disagreeing" = Option<Vec<String>>, Query, description = "About whose attribute of this name systems disagree; repeated: any of them"),
         ("sort" = Option<String>, Query, description = "name, email, updated_at, created_at; descending with -"),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 200, description = "Items on a page; 50 by default"),
         ("cursor" = Option<String>, Query, description = "next_cursor of the page before"),
@@ -144,9 +147,11 @@ impl Wanted {
         let after = api.cursors.take(params)?;
         let q = params.words("q")?;
         let systems: Vec<&str> = api.settings.systems.iter().map(String::as_str).collect();
+        let attributes: Vec<&str> = api.settings.attributes.iter().map(String::as_str).collect();
         Ok(Self {
             systems: params.any_of("system", &systems)?,
             lists: params.all("list"),
+            disagreeing: params.any_of("disagreeing", &attributes)?,
             sort: Sort::named(params.one("sort")?.as_deref(), q.is_some())?,
             limit: params.limit()?,
             count: params.flag("count")?,
@@ -181,7 +186,7 @@ impl Wanted {
         sql.push(")");
         if self.count {
             sql.push(", counted as materialized (select count(*) as total ");
-            self.push_from(&mut sql, !self.systems.is_empty());
+            self.push_from(&mut sql, !self.systems.is_empty() || !self.disagreeing.is_empty());
             sql.push(") select counted.total, page.*, page.key::text as place from counted left join page on true");
         } else {
             sql.push(" select page.*, page.key::text as place from page");
@@ -208,6 +213,10 @@ impl Wanted {
         }
         if !self.systems.is_empty() {
             sql.push(" and s.systems && ").push_bind(self.systems.clone());
+        }
+        if !self.disagreeing.is_empty() {
+            // The first is what the index is of.
+            sql.push(" and s.disagreeing <> '{}' and s.disagreeing && ").push_bind(self.disagreeing.clone());
         }
         if !self.lists.is_empty() {
             sql.push(

@@ -34,7 +34,8 @@ struct Customers {
     view: Option<String>,
     q: String,
     systems: Vec<Choice>,
-    lists: Vec<String>,
+    /// Filters that are set elsewhere, and that a search keeps.
+    hidden: Vec<(&'static str, String)>,
     attributes: Vec<Attribute>,
     sort: String,
     chips: Vec<Chip>,
@@ -147,7 +148,10 @@ fn drawn(
                 is_chosen: asked.all("system").any(|asked| asked == name),
             })
             .collect(),
-        lists: asked.all("list").map(str::to_owned).collect(),
+        hidden: ["list", "disagreeing"]
+            .into_iter()
+            .flat_map(|name| asked.all(name).map(move |value| (name, value.to_owned())))
+            .collect(),
         attributes: attributes.collect(),
         sort: asked.one("sort").to_owned(),
         chips: asked.chips(),
@@ -263,8 +267,8 @@ impl Asked {
             self.0.iter().filter(|(name, _)| !["q", "sort", "limit", "cursor", "count"].contains(&name.as_str()));
         filters
             .map(|(name, value)| Chip {
-                label: label(name),
-                value: value.clone(),
+                label: if name == "disagreeing" { "Systems disagree".to_owned() } else { label(name) },
+                value: if name == "disagreeing" { label(value) } else { value.clone() },
                 without: self.link(|other, said| other != "cursor" && (other, said) != (name, value), None),
             })
             .collect()

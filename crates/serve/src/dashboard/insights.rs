@@ -115,7 +115,11 @@ fn tables(locale: &Locale, insights: &insights::Insights) -> Vec<Table> {
         .iter()
         .map(|system| (system.system.clone(), Some(customers_with("system", &system.system)), system.customers));
     let missing = insights.quality.missing.iter().map(|by| (label(&by.attribute), None, by.customers));
-    let disagreements = insights.quality.disagreements.iter().map(|by| (label(&by.attribute), None, by.customers));
+    let disagreements = insights
+        .quality
+        .disagreements
+        .iter()
+        .map(|by| (label(&by.attribute), Some(customers_with("disagreeing", &by.attribute)), by.customers));
     let any =
         Some(insights.quality.disagreeing).filter(|any| *any > 0).map(|any| ("Any of them".to_owned(), None, any));
     let unmatched = insights.quality.unmatched.iter().map(|by| (by.reason.clone(), None, by.xrefs));

@@ -1,0 +1,2 @@
+-- Whoever reads about how many customers systems disagree wants to see them, and there may be few of many.
+create index customer_search_disagreeing on customer360.customer_search using gin (disagreeing) where disagreeing <> '{}';

@@ -1,9 +1,11 @@
 //! From a record's append to the profile that shows it: three Kafka sources together at a steady rate, landing and
 //! consolidating on the same cores as the broker and Postgres.
 //!
-//! RATE records a second (2,000) for SECONDS seconds (60). Some of the records are news of probes: people of whom every change
-//! is awaited in `customer360.customers` before the next is sent.
+//! RATE records a second (2,000) for SECONDS seconds (60), and for as many again while somebody asks for insights. Some of the
+//! records are news of probes: people of whom every change is awaited in `customer360.customers` before the next is sent.
 
+use std::net::TcpListener;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -25,11 +27,14 @@ const PROBES: usize = 4;
 const LOOK_EVERY: Duration = Duration::from_millis(1);
 /// Between two changes of a probe.
 const PAUSE: Duration = Duration::from_millis(20);
+/// Between two questions for insights.
+const ASK_EVERY: Duration = Duration::from_millis(100);
 const PATIENCE: Duration = Duration::from_secs(30);
 
 #[tokio::main]
 async fn main() -> Result<()> {
     let (rate, seconds) = (number("RATE", 2_000), number("SECONDS", 60));
+    let _ = rustls::crypto::ring::default_provider().install_default();
     program::c360()?;
     let broker = Broker::start().await?;
     for source in SOURCES {
@@ -39,8 +44,13 @@ async fn main() -> Result<()> {
     drop(database(&cluster, "steady").await?);
     // As in most installations: over TCP.
     let url = cluster.tcp_url_for("steady").context("the cluster has no port")?;
-    let installation = Installation::new(&configuration(&broker.bootstrap()))?.with("C360__DATABASE__URL", &url);
-    let daemon = installation.start(&["run", "--no-http"], "c360.log")?;
+    let listen = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
+    let installation = Installation::new(&configuration(&broker.bootstrap()))?
+        .with("C360__DATABASE__URL", &url)
+        .with("C360__HTTP__LISTEN", &listen);
+    let key = installation.run(&["keys", "add", "bench", "--role", "viewer"])?;
+    let insights = Insights { url: format!("http://{listen}/api/v1/insights"), key: String::from_utf8(key.stdout)? };
+    let daemon = installation.start(&["run"], "c360.log")?;
     let pool = PgPoolOptions::new().max_connections(u32::try_from(PROBES)?).connect_lazy_with(url.parse()?);
 
     let cancel = CancellationToken::new();
@@ -51,27 +61,55 @@ async fn main() -> Result<()> {
     // Until everybody has been seen once, plans are cached and tables have their size.
     tokio::time::sleep(Duration::from_secs(10)).await;
     let watch = Watch::begin(daemon.id());
-    let until = Instant::now() + Duration::from_secs(seconds as u64);
-    let probes = (0..PROBES).map(|probe| tokio::spawn(probe_until(until, probe, broker.bootstrap(), pool.clone())));
-    let mut waits = Vec::new();
-    for probe in probes.collect::<Vec<_>>() {
-        waits.extend(probe.await??);
-    }
+    let seconds = Duration::from_secs(seconds as u64);
+    let waits = probe(seconds, 0..PROBES, &broker, &pool).await?;
     let resident = watch.end()?;
+    let (beside, answers) = tokio::try_join!(
+        probe(seconds, PROBES..2 * PROBES, &broker, &pool),
+        insights.ask_until(Instant::now() + seconds)
+    )?;
     cancel.cancel();
     let sent = load.join().map_err(|_| anyhow::anyhow!("the load has panicked"))??;
+    println!("to the profile beside {sent:.0} records/s: {} (goal p99 75 ms); {resident}", times(waits));
+    println!("while insights are asked for: {}; insights: {} (goal 1 s)", times(beside), times(answers));
+    Ok(())
+}
+
+/// How many there were, and how long they took.
+fn times(mut waits: Vec<Duration>) -> String {
     waits.sort_unstable();
     let at = |share: usize| waits.get(waits.len() * share / 1_000).copied().unwrap_or_default().as_secs_f64() * 1_000.0;
-    println!(
-        "{} appends awaited beside {sent:.0} records/s: to the profile p50 {:.0} ms, p90 {:.0} ms, p99 {:.0} ms (goal 75), \
-         most {:.0} ms; {resident}",
-        waits.len(),
-        at(500),
-        at(900),
-        at(990),
-        at(999)
-    );
-    Ok(())
+    let [p50, p90, p99, most] = [500, 900, 990, 999].map(at);
+    format!("{}, p50 {p50:.0} ms, p90 {p90:.0} ms, p99 {p99:.0} ms, most {most:.0} ms", waits.len())
+}
+
+/// Where insights are, and with which key.
+struct Insights {
+    url: String,
+    key: String,
+}
+
+impl Insights {
+    /// How long each answer took.
+    async fn ask_until(&self, until: Instant) -> Result<Vec<Duration>> {
+        let (client, mut answers) = (reqwest::Client::new(), Vec::new());
+        while Instant::now() < until {
+            let asked = Instant::now();
+            let answer = client.get(&self.url).bearer_auth(self.key.trim()).send().await?;
+            answer.error_for_status()?.bytes().await?;
+            answers.push(asked.elapsed());
+            tokio::time::sleep(ASK_EVERY).await;
+        }
+        Ok(answers)
+    }
+}
+
+/// How long changes of these probes took to the profile.
+async fn probe(time: Duration, probes: Range<usize>, broker: &Broker, pool: &PgPool) -> Result<Vec<Duration>> {
+    let until = Instant::now() + time;
+    let probes = probes.map(|probe| tokio::spawn(probe_until(until, probe, broker.bootstrap(), pool.clone())));
+    let waits: Vec<Vec<Duration>> = futures::future::try_join_all(probes).await?.into_iter().collect::<Result<_>>()?;
+    Ok(waits.concat())
 }
 
 fn configuration(brokers: &str) -> String {

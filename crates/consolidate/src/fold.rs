@@ -345,7 +345,7 @@ async fn move_xrefs<'l>(connection: &mut PgConnection, living: &'l [Living], now
     let moved = |xref: &&'l Living| Moved {
         system: &xref.system,
         external_id: &xref.external_id,
-        from: xref.customer_id,
+        from: xref.customer_id.filter(|_| xref.belongs_to.is_ok()),
         to: xref.belongs_to.ok(),
     };
     let moved: Vec<Moved<'_>> = misplaced.iter().map(moved).collect();

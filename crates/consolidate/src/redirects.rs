@@ -1,7 +1,8 @@
 //! Redirects: where the last cross-reference of a customer went.
 //!
 //! A redirect hangs on that cross-reference and follows it, as orders do: to another customer, or to nobody while it matches
-//! none. It is gone when its customer has somebody again.
+//! none, as when its email is cleared before it is another. It is gone when its customer has somebody again. Whom a guard or a
+//! decision keeps from a customer leads nowhere: those who share an email may be strangers.
 
 use std::collections::BTreeMap;
 
@@ -43,12 +44,15 @@ pub(crate) async fn follow(
 }
 
 async fn note(connection: &mut PgConnection, moved: &[Moved<'_>], now: DateTime<Utc>) -> Result<(), Error> {
-    // Of several that left one customer, one.
-    let departures: BTreeMap<Uuid, (Uuid, &Moved<'_>)> = moved
-        .iter()
-        .filter_map(|moved| Some((moved.from?, (moved.to?, moved))))
-        .filter(|(from, (to, _))| from != to)
-        .collect();
+    // Of several that left one customer, one: rather one that went to another than to nobody.
+    let mut departures: BTreeMap<Uuid, &Moved<'_>> = BTreeMap::new();
+    for moved in moved.iter().filter(|moved| moved.from != moved.to) {
+        let Some(from) = moved.from else { continue };
+        let departed = departures.entry(from).or_insert(moved);
+        if moved.to.is_some() {
+            *departed = moved;
+        }
+    }
     if departures.is_empty() {
         return Ok(());
     }
@@ -77,9 +81,9 @@ async fn note(connection: &mut PgConnection, moved: &[Moved<'_>], now: DateTime<
              since = excluded.since",
     )
     .bind(departures.keys().copied().collect::<Vec<_>>())
-    .bind(departures.values().map(|(_, moved)| moved.system).collect::<Vec<_>>())
-    .bind(departures.values().map(|(_, moved)| moved.external_id).collect::<Vec<_>>())
-    .bind(departures.values().map(|(to, _)| *to).collect::<Vec<_>>())
+    .bind(departures.values().map(|moved| moved.system).collect::<Vec<_>>())
+    .bind(departures.values().map(|moved| moved.external_id).collect::<Vec<_>>())
+    .bind(departures.values().map(|moved| moved.to).collect::<Vec<_>>())
     .bind(now)
     .execute(connection)
     .await

@@ -34,7 +34,7 @@ pub(crate) struct Slot {
 pub(crate) struct Moved<'x> {
     pub(crate) system: &'x str,
     pub(crate) external_id: &'x str,
-    /// To whom it belonged, where that is known.
+    /// To whom it belonged, where that one may lead to it.
     pub(crate) from: Option<Uuid>,
     pub(crate) to: Option<Uuid>,
 }

@@ -65,6 +65,22 @@ async fn a_redirect_follows_the_cross_reference_that_left_and_is_gone_when_its_c
     assert_eq!(world.follow(&ann).await, ann, "she lived again, and whoever was last has not left");
 }
 
+#[tokio::test]
+async fn who_matches_nobody_before_it_goes_to_another_leads_there_and_who_is_held_back_does_not() {
+    let mut world = two_people().await;
+    let ann = world.id(ANN).await;
+    world.say(&[customer(1, 2).email("nobody")]).await;
+    assert_eq!(world.follow(&ann).await, ann);
+    world.say(&[customer(1, 3).email(CYD)]).await;
+    assert_eq!(world.follow(&ann).await, world.id(CYD).await);
+
+    let bob = world.id(BOB).await;
+    world.rules.guards.max_xrefs_per_system = 1;
+    world.say(&[customer(3, 1).email(BOB)]).await;
+    world.say(&[customer(2, 2).email("dan@x.example"), customer(3, 2).email("eve@x.example")]).await;
+    assert_eq!(world.follow(&bob).await, bob, "who shared an email may be strangers");
+}
+
 /// More swaps than one transaction folds: somebody's redirect is noted before the other one has moved in.
 #[tokio::test]
 async fn who_moves_in_while_the_last_one_moves_out_leaves_no_redirect_behind() {

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,8 @@ use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::net::TcpListener;
+use socket2::SockRef;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_io_timeout::TimeoutStream;
@@ -23,8 +25,11 @@ use crate::{Error, Settings};
 
 /// Whoever needs longer for the headers of a request, or keeps a connection without a request, is cut off.
 const HEADERS_WITHIN: Duration = Duration::from_secs(10);
-/// Whoever takes nothing of an answer for so long is cut off, also in the middle of one that has no end.
-const TAKEN_WITHIN: Duration = Duration::from_secs(20);
+/// Whoever takes so little of an answer that nothing more could be sent for so long is cut off. What was sent waits in a buffer of
+/// the kernel, of which a third has to be taken before more can be: with the size below five kilobytes a second are enough.
+const TAKEN_WITHIN: Duration = Duration::from_mins(1);
+/// Left alone, the kernel would let it grow to megabytes for each connection.
+const SEND_BUFFER_BYTES: usize = 64 << 10;
 const MAX_HEADERS: usize = 64;
 /// Of the request line and the headers together.
 const MAX_HEAD_BYTES: usize = 16 << 10;
@@ -96,10 +101,8 @@ async fn accept(
         while connections.try_join_next().is_some() {}
         match accepted {
             Ok((stream, _)) => {
-                let mut stream = TimeoutStream::new(stream);
-                stream.set_write_timeout(Some(TAKEN_WITHIN));
                 let service = TowerToHyperService::new(router.clone());
-                let connection = http.serve_connection(TokioIo::new(Box::pin(stream)), service).into_owned();
+                let connection = http.serve_connection(TokioIo::new(bounded(stream)), service).into_owned();
                 let served = graceful.watch(connection);
                 connections.spawn(async move {
                     // Errors are the client's: cut off, gone, or not speaking HTTP.
@@ -117,6 +120,16 @@ async fn accept(
         }
     }
     Ok(())
+}
+
+/// Cut off when nothing can be sent any more.
+fn bounded(stream: TcpStream) -> Pin<Box<TimeoutStream<TcpStream>>> {
+    if let Err(error) = SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER_BYTES) {
+        tracing::debug!(%error, "a connection keeps the kernel's send buffer");
+    }
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(TAKEN_WITHIN));
+    Box::pin(stream)
 }
 
 /// Only HTTP/1.1: what looks for the version first waits for it without a timer. A proxy in front speaks the others.

@@ -86,6 +86,8 @@ async fn search_forgives_accents_case_punctuation_and_typing_errors_and_names_th
     base.customer("josephine@x.example", json!({"name": "Josephine Baker", "address1": "600 Sporer Curve"})).await;
     base.customer("100%@x.example", json!({"name": "Per_cent"})).await;
     base.customer("stephine@x.example", json!({"name": "Stephine Rowe"})).await;
+    base.customer("bob@zq.example", json!({"name": "Qwyzzerman, Bob"})).await;
+    base.customer("zuxar@x.example", json!({"name": "Katerina Zuxar"})).await;
     let key = base.key(Role::Viewer, None).await;
     let found = async |q: &str| {
         let q: String = form_urlencoded::byte_serialize(q.as_bytes()).collect();
@@ -102,8 +104,17 @@ async fn search_forgives_accents_case_punctuation_and_typing_errors_and_names_th
     assert_eq!(found("josephine").await, "josephine@x.example", "nobody with only the end of a long word");
     assert_eq!(found("josephine@x").await, "josephine@x.example");
     assert_eq!(found("josephine@x.example").await, "josephine@x.example");
-    for misspelt in ["jsephine@x.example", "josephne@x.example", "josephine@x.exmple"] {
-        assert!(found(misspelt).await.starts_with("josephine@x.example"), "{misspelt}: {}", found(misspelt).await);
+    for (misspelt, meant) in [
+        ("jsephine@x.example", "josephine@x.example"),
+        ("josephne@x.example", "josephine@x.example"),
+        ("josephine@x.exmple", "josephine@x.example"),
+        ("bob@zq.exmple", "bob@zq.example"),
+        ("bob@zqq.example", "bob@zq.example"),
+        ("zuyar@x.example", "zuxar@x.example"),
+        ("kterin", "zuxar@x.example"),
+        ("qxyzzerman", "bob@zq.example"),
+    ] {
+        assert!(found(misspelt).await.starts_with(meant), "{misspelt}: {}", found(misspelt).await);
     }
     assert_eq!(found("100%").await, "100%@x.example", "what stands for anything elsewhere stands for itself");
     assert_eq!(found("r_c").await, "100%@x.example");

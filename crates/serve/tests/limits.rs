@@ -66,8 +66,8 @@ async fn a_client_that_takes_nothing_of_what_it_asks_for_is_cut_off() {
     pause();
     let since = Instant::now();
     // Until nobody takes the answers and so nobody reads the requests any more; then until the connection is gone.
-    while timeout(Duration::from_mins(1), stream.write_all(REQUEST)).await.expect("still connected").is_ok() {}
-    assert!(since.elapsed() <= Duration::from_secs(25), "{:?}", since.elapsed());
+    while timeout(Duration::from_mins(2), stream.write_all(REQUEST)).await.expect("still connected").is_ok() {}
+    assert!(since.elapsed() <= Duration::from_secs(65), "{:?}", since.elapsed());
 }
 
 #[tokio::test]

@@ -197,39 +197,39 @@ impl Wanted {
     fn push_theirs(&self, sql: &mut QueryBuilder<Postgres>) {
         let place = ["p.at", "p.system", "p.interaction_id"];
         let columns = place.join(", ");
-        let participants = "customer360.interaction_participants p";
-        if self.customer.is_some() || !self.is_told_by_participants() {
-            sql.push(format!("theirs as (select distinct {columns} from {participants} where "));
-            self.push_is_theirs(sql);
-        } else {
+        let of_participants = format!("select distinct {columns} from customer360.interaction_participants p where");
+        let is_told = self.is_told_by_participants();
+        if self.customer.is_none() && is_told {
             // Of each customer on the list the first interaction in the order of the page, and the last of as many of these as
-            // the page needs: nothing after it is on the page, so only few customers are asked for their others.
-            sql.push(format!(
-                "newest as materialized (
-                     select m.customer_id, p.*
-                     from customer360.list_members m cross join lateral (
-                         select {columns} from {participants} where p.customer_id = m.customer_id"
-            ));
+            // the page needs: nothing after it is on the page, so most customers are not asked for their others.
+            sql.push(
+                "first as materialized (select m.customer_id, p.* from customer360.list_members m cross join lateral (",
+            );
+            sql.push(format!("{of_participants} p.customer_id = m.customer_id"));
             self.push_times(sql, "p");
             self.push_after(sql, &columns);
             self.push_order(sql, &place);
             sql.push(" limit 1) p where m.list = ").push_bind(self.list().map(str::to_owned));
-            sql.push(format!("), reached as materialized (select distinct {columns} from newest p"));
+            sql.push(format!("), reached as materialized (select distinct {columns} from first p"));
             self.push_order(sql, &place);
-            sql.push(format!(" offset {} limit 1), ", self.limit));
-            let within = if self.descending {
-                "at >= coalesce((select at from reached), '-infinity')"
-            } else {
-                "at <= coalesce((select at from reached), 'infinity')"
-            };
+            let (until, end) = if self.descending { (">=", "-infinity") } else { ("<=", "infinity") };
+            let within = format!("at {until} coalesce((select at from reached), '{end}')");
             sql.push(format!(
-                "theirs as (select distinct {columns} from newest n join {participants} on p.customer_id = n.customer_id
-                 where n.{within} and p.{within}"
+                " offset {} limit 1), theirs as (select distinct {columns} from first f cross join",
+                self.limit
             ));
+            sql.push(format!(" lateral ({of_participants} p.customer_id = f.customer_id and p.{within}"));
+            self.push_times(sql, "p");
+            self.push_after(sql, &columns);
+            self.push_limit(sql, &place);
+            sql.push(format!(") p where f.{within}"));
+        } else {
+            sql.push(format!("theirs as ({of_participants} "));
+            self.push_is_theirs(sql);
+            self.push_times(sql, "p");
+            self.push_after(sql, &columns);
         }
-        self.push_times(sql, "p");
-        self.push_after(sql, &columns);
-        if self.is_told_by_participants() {
+        if is_told {
             self.push_limit(sql, &place);
         }
         sql.push(")");

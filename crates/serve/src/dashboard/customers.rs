@@ -266,10 +266,13 @@ impl Asked {
         let filters =
             self.0.iter().filter(|(name, _)| !["q", "sort", "limit", "cursor", "count"].contains(&name.as_str()));
         filters
-            .map(|(name, value)| Chip {
-                label: if name == "disagreeing" { "Systems disagree".to_owned() } else { label(name) },
-                value: if name == "disagreeing" { label(value) } else { value.clone() },
-                without: self.link(|other, said| other != "cursor" && (other, said) != (name, value), None),
+            .map(|(name, value)| {
+                let (label, shown) = match name.as_str() {
+                    "disagreeing" => ("Systems disagree".to_owned(), label(value)),
+                    _ => (label(name), value.clone()),
+                };
+                let without = self.link(|other, said| other != "cursor" && (other, said) != (name, value), None);
+                Chip { label, value: shown, without }
             })
             .collect()
     }

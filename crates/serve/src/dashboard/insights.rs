@@ -1,5 +1,6 @@
 //! `GET /insights`: the whole base in aggregate, as tables with a bar beside each number.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use askama::Template;
@@ -58,17 +59,20 @@ struct Cell {
 pub(super) async fn show(State(dashboard): State<Arc<Dashboard>>, reader: Reader) -> Response {
     let frame = Frame::of(&dashboard, &reader);
     match insights::count(&dashboard.api, &reader.caller).await {
-        Ok(insights) => page(StatusCode::OK, &drawn(frame, &reader.visitor.locale, &insights)),
+        Ok(insights) => {
+            let attributes = &dashboard.api.settings.attributes;
+            page(StatusCode::OK, &drawn(frame, &reader.visitor.locale, &insights, attributes))
+        }
         Err(problem) => frame.failure(&problem),
     }
 }
 
-fn drawn(frame: Frame, locale: &Locale, insights: &insights::Insights) -> Page {
+fn drawn(frame: Frame, locale: &Locale, insights: &insights::Insights, attributes: &BTreeSet<String>) -> Page {
     Page {
         frame,
         as_of: locale.ago(insights.as_of),
         stats: stats(locale, insights),
-        tables: tables(locale, insights),
+        tables: tables(locale, insights, attributes),
         cohorts: insights.cohorts.iter().map(|cohort| cohort_row(locale, cohort)).collect(),
     }
 }
@@ -95,7 +99,8 @@ fn stats(locale: &Locale, insights: &insights::Insights) -> Vec<Stat> {
     ]
 }
 
-fn tables(locale: &Locale, insights: &insights::Insights) -> Vec<Table> {
+/// Attributes are those that can be filtered by.
+fn tables(locale: &Locale, insights: &insights::Insights, attributes: &BTreeSet<String>) -> Vec<Table> {
     let (customers, orders) = (&insights.customers, &insights.orders);
     let systems =
         customers.by_systems.iter().map(|by| (counted(locale, by.systems, "system", "systems"), None, by.customers));
@@ -115,11 +120,10 @@ fn tables(locale: &Locale, insights: &insights::Insights) -> Vec<Table> {
         .iter()
         .map(|system| (system.system.clone(), Some(customers_with("system", &system.system)), system.customers));
     let missing = insights.quality.missing.iter().map(|by| (label(&by.attribute), None, by.customers));
-    let disagreements = insights
-        .quality
-        .disagreements
-        .iter()
-        .map(|by| (label(&by.attribute), Some(customers_with("disagreeing", &by.attribute)), by.customers));
+    let disagreements = insights.quality.disagreements.iter().map(|by| {
+        let link = attributes.contains(&by.attribute).then(|| customers_with("disagreeing", &by.attribute));
+        (label(&by.attribute), link, by.customers)
+    });
     let any =
         Some(insights.quality.disagreeing).filter(|any| *any > 0).map(|any| ("Any of them".to_owned(), None, any));
     let unmatched = insights.quality.unmatched.iter().map(|by| (by.reason.clone(), None, by.xrefs));

@@ -132,12 +132,6 @@ pub(crate) async fn write(
     Ok(written)
 }
 
-/// Those that had nobody and have somebody again.
-pub(crate) fn revived(targets: &[Target], known: &HashMap<Uuid, Known>) -> Vec<Uuid> {
-    let had_nobody = |target: &&Target| known.get(&target.customer_id).is_some_and(|known| known.deleted);
-    targets.iter().filter(|target| target.living()).filter(had_nobody).map(|target| target.customer_id).collect()
-}
-
 /// What writing a customer would do to its profile, with the attributes that would change; `None` where it says the same
 /// afterwards.
 pub(crate) fn foresee(target: &Target, known: Option<&Known>) -> Option<(crate::Change, Vec<String>)> {

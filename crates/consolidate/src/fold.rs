@@ -158,7 +158,8 @@ pub(crate) async fn fold_part(
     let known = customers::read(connection, &ids).await?;
     let profiles = customers::write(connection, &targets, &known, now).await?;
     move_xrefs(connection, &living, now).await?;
-    redirects::forget(connection, &customers::revived(&targets, &known)).await?;
+    let living_ids = targets.iter().filter(|target| target.living()).map(|target| target.customer_id);
+    redirects::forget(connection, &living_ids.collect::<Vec<_>>()).await?;
     attach_participants(connection, &targets, matching).await?;
     offer_for_polling(connection, part, &living, matching.rules, now).await?;
     Ok(profiles)

@@ -91,13 +91,19 @@ async fn note(connection: &mut PgConnection, moved: &[Moved<'_>], now: DateTime<
     Ok(())
 }
 
-/// Forgets where customers led who have somebody again.
+/// Forgets where customers led who have somebody. Whoever notes one meanwhile marks that customer, who is then folded again.
 pub(crate) async fn forget(connection: &mut PgConnection, customers: &[Uuid]) -> Result<(), Error> {
-    if customers.is_empty() {
+    let led: Vec<Uuid> =
+        sqlx::query_scalar("select customer_id from customer360.redirects where customer_id = any ($1)")
+            .bind(customers)
+            .fetch_all(&mut *connection)
+            .await
+            .map_err(database("looking for redirects of those who have somebody"))?;
+    if led.is_empty() {
         return Ok(());
     }
     lock(&mut *connection).await?;
-    remove(connection, customers).await
+    remove(connection, &led).await
 }
 
 /// A redirect may hang on a cross-reference of another lane, and two lanes may each take one from the same customer: the

@@ -48,9 +48,9 @@ struct Size {
 const SMALL: Size = Size { positions: 24, ids: 4, people: 0 };
 const LARGE: Size = Size { positions: 1_500, ids: 150, people: 200 };
 
-/// Seeds of small histories that have found something: a redirect from a customer who never was, and none from one whose last
-/// cross-reference matched nobody for a while before it went to another.
-const FOUND_BY: [u64; 2] = [100_044, 1_003_102];
+/// Seeds of small histories that have found something: a redirect from a customer who never was, none from one whose last
+/// cross-reference matched nobody for a while before it went to another, and one that stayed when a new one came instead.
+const FOUND_BY: [u64; 3] = [100_044, 1_003_102, 1_004_318];
 
 /// `C360_HISTORIES` and `C360_LARGE_HISTORIES` say how many, `C360_HISTORIES_FROM` the first seed, `C360_HISTORIES_AT_ONCE` how
 /// many are lived through at the same time, each in a world of its own.

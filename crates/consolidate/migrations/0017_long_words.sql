@@ -1,5 +1,5 @@
 -- Long words cost little more than short ones. The index keeps every three letters of a text, and to ask it for all threes of an
--- email, which but for a few are those of everybody's, took longer than to look at whoever has these few.
+-- email, most of which are in everybody's, took longer than to look at whoever has the few others.
 
 -- The condition that what a customer is found by holds this. Of a long word the index is asked for the first three letters and
 -- the last six; of an email for those before the @, if there are three, because what follows is everybody's.

@@ -2,10 +2,10 @@
 //! minimal handler in Go that sends the same statement (without `go` that one is left out), search, interactions of a few
 //! customers, and insights.
 //!
-//! ROWS customers (1,000,000), each with three cross-references, five orders and five interactions; CLIENTS
-//! (4) ask for SECONDS (10), each for the next as soon as it has an answer; for a customer also half as often, for all else also
-//! one alone. Clients, server and Postgres share the machine, and so do pgbench and
-//! Postgres. Nobody asks for compressed answers: neither peer gives any.
+//! ROWS customers (1,000,000), each with three cross-references, five orders and five interactions; CLIENTS (4) ask for SECONDS
+//! (10), each for the next as soon as it has an answer; for a customer also half as often, for all else also one alone. Clients,
+//! server and Postgres share the machine, and so do pgbench and Postgres. Nobody asks for compressed answers: neither pgbench nor
+//! the handler in Go gives any.
 
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;

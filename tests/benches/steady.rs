@@ -2,7 +2,8 @@
 //! consolidating on the same cores as the broker and Postgres.
 //!
 //! RATE records a second (2,000) for SECONDS seconds (60), and then for as many again while somebody asks for insights; memory is
-//! that of the first of both. Some of the records are news of probes: people of whom every change is awaited in `customer360.customers` before the next is sent.
+//! that of the first of both. Some of the records are news of probes: people of whom every change is awaited in
+//! `customer360.customers` before the next is sent.
 
 use std::net::TcpListener;
 use std::ops::Range;

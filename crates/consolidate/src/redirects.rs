@@ -91,7 +91,8 @@ async fn note(connection: &mut PgConnection, moved: &[Moved<'_>], now: DateTime<
     Ok(())
 }
 
-/// Forgets where customers led who have somebody. Whoever notes one meanwhile marks that customer, who is then folded again.
+/// Forgets where customers led who have somebody. A merge that notes one meanwhile marks that customer, who is then folded again;
+/// another fold sees who is there.
 pub(crate) async fn forget(connection: &mut PgConnection, customers: &[Uuid]) -> Result<(), Error> {
     let led: Vec<Uuid> =
         sqlx::query_scalar("select customer_id from customer360.redirects where customer_id = any ($1)")

@@ -673,13 +673,22 @@ async fn insights_lead_to_the_customers_behind_a_number_and_count_what_the_key_s
         base.order(customer, email, Some("2026-11-03T10:00:00Z"), "p").await;
     }
     base.run("update customer360.customer_search set disagreeing = '{loyaltyPoints}'").await;
+    base.run(
+        "update customer360.customer_search set disagreeing = '{loyaltyPoints, state}'
+         where customer_id = (select customer_id from customer360.customers where email = 'a@x.example')",
+    )
+    .await;
     let mut browser = Browser::signed_in(&base, Role::Viewer, None).await;
     let page = browser.get("/insights").await;
     let (_, disagree) = page.body.split_once("id=\"disagreements\"").unwrap();
     let disagree = disagree.split("</section>").next().unwrap();
     assert!(disagree.contains("Any of them") && disagree.contains("Loyalty points"), "{disagree}");
     assert_eq!(disagree.matches("<td class=\"number\">3</td>").count(), 2, "{disagree}");
-    assert_eq!(page.leads("/customers?disagreeing=loyaltyPoints").len(), 1, "{disagree}");
+    assert_eq!(
+        page.leads("/customers?disagreeing"),
+        ["loyaltyPoints&disagreeing=state", "loyaltyPoints", "state"].map(|of| format!("/customers?disagreeing={of}")),
+        "any of them, and each"
+    );
     let behind = browser.get("/customers?disagreeing=loyaltyPoints").await.body;
     assert!(behind.contains("Systems disagree: <b>Loyalty points</b>"), "{behind}");
     assert!(behind.contains("<input type=\"hidden\" name=\"disagreeing\" value=\"loyaltyPoints\">"), "{behind}");

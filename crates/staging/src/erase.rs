@@ -1,5 +1,5 @@
-//! Removing what raw records, dead letters, polls and edits on their way hold of somebody who is being erased. Part of the transaction of
-//! `consolidate::erase`, which knows who that is.
+//! Removing what raw records, dead letters, polls and edits on their way hold of somebody who is being erased. Part of the
+//! transaction of `consolidate::erase`, which knows who that is.
 
 use std::collections::BTreeMap;
 
@@ -30,6 +30,11 @@ pub struct Person {
 /// How many rows were removed, by table.
 pub type Removed = BTreeMap<&'static str, u64>;
 
+/// What others say, in which a person may be named: table, key, column and its type.
+pub type Says = (&'static str, &'static str, &'static str, &'static str);
+
+const EDITS_ON_THEIR_WAY: Says = ("staging.outbox", "edit_id", "edits", "jsonb");
+
 impl Person {
     fn systems(&self) -> Vec<&str> {
         self.ids.iter().map(|(system, _)| system.as_str()).collect()
@@ -41,7 +46,7 @@ impl Person {
 
     /// What a text that names one of the emails holds, however it is written: the part before the `@` in lower case. Empty
     /// for what has other letters than ASCII, which can be written in several ways.
-    pub fn local_parts(&self) -> Vec<&str> {
+    fn local_parts(&self) -> Vec<&str> {
         let locals = self.emails.iter().filter_map(|email| email.split('@').next());
         locals.map(|local| if local.is_ascii() { local } else { "" }).collect()
     }
@@ -226,6 +231,7 @@ pub async fn rest(
     let polls = execute(polls, connection).await?;
     let ids = (person.systems(), person.external_ids());
     let outbox = crate::outbox::erase(&mut *connection, (&ids.0, &ids.1), &person.emails).await?;
+    let redacted = redact(connection, person, erased, EDITS_ON_THEIR_WAY).await?;
     let listed = "delete from staging.listed_records l
          using unnest($1::text[], $2::text[]) as i (system, record_key)
          where l.source = i.system and l.record_key = i.record_key and l.entity = $3";
@@ -238,9 +244,45 @@ pub async fn rest(
     Ok(Removed::from([
         ("staging.dead_letters", letters),
         ("staging.polls", polls),
-        ("staging.outbox", outbox),
+        ("staging.outbox", outbox + redacted.len() as u64),
         ("staging.listed_records", customers + orders),
     ]))
+}
+
+/// Takes a person's emails, however they are written, out of what others say. Emails lie between quotes and spaces, so the
+/// values around them stay what they are. Returns the keys of the rows, as JSON lists.
+pub async fn redact(
+    connection: &mut PgConnection,
+    person: &Person,
+    erased: &Erased,
+    (table, key, column, kind): Says,
+) -> Result<Vec<String>, Error> {
+    let sql = format!(
+        "select jsonb_build_array({key})::text, {column}::text
+         from {table}
+         where exists (
+             select from unnest($1::text[]) as l (local) where strpos(lower({column}::text), l.local) > 0)"
+    );
+    // Statements are put together from constants.
+    let mut rows = sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(person.local_parts()).fetch(&mut *connection);
+    let (mut keys, mut values) = (Vec::new(), Vec::new());
+    while let Some((key, says)) = rows.try_next().await.map_err(Error::database("reading who is named"))? {
+        let (key, says): (String, String) = (key, says);
+        if let Some(without) = erased.redact(&says) {
+            keys.push(key);
+            values.push(without);
+        }
+    }
+    drop(rows);
+    if !keys.is_empty() {
+        let sql = format!(
+            "update {table} t set {column} = w.value::{kind}
+             from unnest($1::text[], $2::text[]) as w (key, value)
+             where jsonb_build_array({key})::text = w.key"
+        );
+        execute(sqlx::query(sqlx::AssertSqlSafe(sql)).bind(&keys).bind(values), connection).await?;
+    }
+    Ok(keys)
 }
 
 /// Discards the dead letters that hold a person, which have to be opened for that.

@@ -2,11 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use futures::TryStreamExt;
 use sqlx::types::Uuid;
 use sqlx::{PgConnection, Row};
 use staging::Erased;
-use staging::erase::Removed;
+use staging::erase::{self as staged, Removed, Says};
 
 use super::{Orders, erasing};
 use crate::person::{Person, key_of};
@@ -61,8 +60,8 @@ const GO: [(&str, &str); 9] = [
     ),
 ];
 
-/// What others say, in which a person may be named: table, key, column and its type.
-const SAY: [(&str, &str, &str, &str); 14] = [
+/// What others say, in which a person may be named.
+const SAY: [Says; 14] = [
     ("customer360.xrefs", "system, external_id", "attributes", "jsonb"),
     ("customer360.customers", "customer_id", "profile", "jsonb"),
     ("customer360.changes", "customer_id, at, change_id", "old", "jsonb"),
@@ -215,48 +214,17 @@ async fn remove_participation(
     Ok(())
 }
 
-/// Takes a person's emails, however they are written, out of what others say. Emails lie between quotes and spaces, so the
-/// values around them stay what they are; and profiles stay what cross-references make of them.
+/// Takes a person's emails out of what others say; profiles stay what cross-references make of them.
 async fn redact(
     transaction: &mut PgConnection,
-    person: &staging::erase::Person,
+    person: &staged::Person,
     erased: &Erased,
     removed: &mut Removed,
 ) -> Result<(), Error> {
     let mut redacted = BTreeSet::new();
-    for (table, key, column, kind) in SAY {
-        let sql = format!(
-            "select jsonb_build_array({key})::text, {column}::text
-             from {table}
-             where exists (
-                 select from unnest($1::text[]) as l (local) where strpos(lower({column}::text), l.local) > 0)"
-        );
-        // Statements are put together from constants.
-        let mut rows = sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(person.local_parts()).fetch(&mut *transaction);
-        let (mut keys, mut values) = (Vec::new(), Vec::new());
-        while let Some((key, says)) = rows.try_next().await.map_err(erasing())? {
-            let (key, says): (String, String) = (key, says);
-            if let Some(without) = erased.redact(&says) {
-                keys.push(key);
-                values.push(without);
-            }
-        }
-        drop(rows);
-        if keys.is_empty() {
-            continue;
-        }
-        let sql = format!(
-            "update {table} t set {column} = w.value::{kind}
-             from unnest($1::text[], $2::text[]) as w (key, value)
-             where jsonb_build_array({key})::text = w.key"
-        );
-        sqlx::query(sqlx::AssertSqlSafe(sql))
-            .bind(&keys)
-            .bind(values)
-            .execute(&mut *transaction)
-            .await
-            .map_err(erasing())?;
-        redacted.extend(keys.into_iter().map(|key| (table, key)));
+    for says in SAY {
+        let keys = staged::redact(transaction, person, erased, says).await?;
+        redacted.extend(keys.into_iter().map(|key| (says.0, key)));
     }
     let mut customers = Vec::new();
     for (table, key) in redacted {

@@ -226,6 +226,10 @@ async fn whoever_is_named_by_others_is_taken_out_of_what_they_say() {
          select customer_id, customer_id, 'note', '{\"text\": \"ask ann.canary@x.example\"}', 'ann', now(), now(),
                 '[{\"content\": {\"text\": \"Ann.Canary@x.example\"}}]'
          from customer360.customers where email = 'bob@x.example';
+         insert into staging.outbox
+             (source, kind, system, external_id, match_key, email, edits, edited_at, next_at)
+         values ('online_store', 'update', 'home_delivery', '5', 'bob@x.example', 'bob@x.example',
+                 '{\"note\": {\"value\": \"ask Ann.Canary@x.example\", \"replaced\": [\"ann.canary@x.example\"]}}', now(), now());
          insert into customer360.views
          values ('ann', 'her', '[[\"q\", \"ann.canary@x.example\"], [\"state\", \"NH\"]]', now())",
     )
@@ -235,10 +239,12 @@ async fn whoever_is_named_by_others_is_taken_out_of_what_they_say() {
     let removed = receipt(erase(&world, &email("ann.canary@x.example"), Orders::Delete).await).removed;
     assert_eq!(left(&world).await, [""; 0]);
     assert_eq!(
-        (removed["customer360.products"], removed["customer360.edits"]),
-        (1, 2),
-        "an edit of hers, one that names her"
+        (removed["customer360.products"], removed["customer360.edits"], removed["staging.outbox"]),
+        (1, 2, 1),
+        "an edit of hers, one that names her, one on its way that does"
     );
+    let on_its_way = world.value("select edits from staging.outbox").await;
+    assert_eq!(on_its_way, json!({"note": {"value": "ask ", "replaced": [""]}}));
     let redacted = json!("for , not <jo.ann@x.example>");
     assert_eq!(world.profile("bob@x.example").await.unwrap()["note"], redacted);
     assert_eq!(world.order("home_delivery", "701").await["document"], json!({"gift": {"to": [redacted]}}));

@@ -105,7 +105,7 @@ fn tables(locale: &Locale, insights: &insights::Insights, attributes: &BTreeSet<
     let systems =
         customers.by_systems.iter().map(|by| (counted(locale, by.systems, "system", "systems"), None, by.customers));
     let states = customers.by_state.iter().map(|by| {
-        let link = by.value.as_ref().map(|value| customers_with("state", value));
+        let link = by.value.as_ref().map(|value| customers_with("state", &[value]));
         (by.value.clone().unwrap_or_else(|| "None".to_owned()), link, by.customers)
     });
     let new = customers.new_by_month.iter().map(|by| (by.month.clone(), None, by.customers));
@@ -118,14 +118,17 @@ fn tables(locale: &Locale, insights: &insights::Insights, attributes: &BTreeSet<
     let sources = insights
         .systems
         .iter()
-        .map(|system| (system.system.clone(), Some(customers_with("system", &system.system)), system.customers));
+        .map(|system| (system.system.clone(), Some(customers_with("system", &[&system.system])), system.customers));
     let missing = insights.quality.missing.iter().map(|by| (label(&by.attribute), None, by.customers));
     let disagreements = insights.quality.disagreements.iter().map(|by| {
-        let link = attributes.contains(&by.attribute).then(|| customers_with("disagreeing", &by.attribute));
+        let link = attributes.contains(&by.attribute).then(|| customers_with("disagreeing", &[&by.attribute]));
         (label(&by.attribute), link, by.customers)
     });
-    let any =
-        Some(insights.quality.disagreeing).filter(|any| *any > 0).map(|any| ("Any of them".to_owned(), None, any));
+    let any = Some(insights.quality.disagreeing).filter(|any| *any > 0).map(|any| {
+        let names: Vec<&str> = insights.quality.disagreements.iter().map(|by| by.attribute.as_str()).collect();
+        let link = names.iter().all(|name| attributes.contains(*name)).then(|| customers_with("disagreeing", &names));
+        ("Any of them".to_owned(), link, any)
+    });
     let unmatched = insights.quality.unmatched.iter().map(|by| (by.reason.clone(), None, by.xrefs));
     let table = |id, title, remark, heads, rows| Table { id, title, remark, heads, rows };
     vec![
@@ -196,8 +199,10 @@ fn cohort_row(locale: &Locale, cohort: &Cohort) -> Row {
     }
 }
 
-fn customers_with(name: &str, value: &str) -> String {
-    let query = form_urlencoded::Serializer::new(String::new()).append_pair(name, value).finish();
+/// Customers with any of these values.
+fn customers_with(name: &str, values: &[impl AsRef<str>]) -> String {
+    let pairs = values.iter().map(|value| (name, value));
+    let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
     format!("/customers?{query}")
 }
 

@@ -36,7 +36,8 @@ impl Kept {
     }
 }
 
-/// Drops and forgets what is over at `now`, once.
+/// Drops and forgets what is over at `now`, once. Each part does its work whatever becomes of the others; the first error is
+/// returned.
 pub async fn keep(
     database: &PgConnectOptions,
     retention: Retention,
@@ -47,15 +48,13 @@ pub async fn keep(
     let holder = LockHolder::connect(database, &CancellationToken::new()).await?;
     let keeping = async {
         let mut connection = holder.connection().await;
+        let records = staging::expire(&mut connection, now).await;
+        let dead_letters = dead_letters::forget_settled(&mut *connection, before(retention.settled_dead_letters)).await;
+        let edits = outbox::forget_settled(&mut *connection, before(SETTLED_EDITS)).await;
+        let audit = serve::forget_audit(&mut connection, before(retention.audit)).await;
+        let changes = consolidate::forget_changes(&mut connection, before(retention.changes)).await;
         consolidate::add_up_counts(&mut connection).await?;
-        Ok(Kept {
-            records: staging::expire(&mut connection, now).await?,
-            dead_letters: dead_letters::forget_settled(&mut *connection, before(retention.settled_dead_letters))
-                .await?,
-            edits: outbox::forget_settled(&mut *connection, before(SETTLED_EDITS)).await?,
-            audit: serve::forget_audit(&mut connection, before(retention.audit)).await?,
-            changes: consolidate::forget_changes(&mut connection, before(retention.changes)).await?,
-        })
+        Ok(Kept { records: records?, changes: changes?, dead_letters: dead_letters?, audit: audit?, edits: edits? })
     };
     holder.unless_lost(keeping).await
 }

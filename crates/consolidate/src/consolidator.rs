@@ -301,8 +301,9 @@ impl Claim {
                 skipped.push((record.batch_id, record.ordinal));
                 false
             }
-            Verdict::Rewrite { attributes, payload } => {
-                (record.attributes, record.payload) = (attributes, payload);
+            Verdict::Rewrite(rewritten) => {
+                (record.email, record.attributes, record.payload) =
+                    (rewritten.email, rewritten.attributes, rewritten.payload);
                 true
             }
         });

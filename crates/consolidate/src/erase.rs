@@ -84,7 +84,7 @@ pub async fn erase(
     records.extend(find_records(&mut transaction, seal, &found, since).await?);
     let digests = digests(seal, &found);
     let only = Erased::of(seal, digests.iter().copied());
-    let (mut removed, theirs) = golden::remove(&mut transaction, &found, &only, orders).await?;
+    let (mut removed, theirs) = golden::remove(&mut transaction, &found, &only, orders, now).await?;
     removed.extend(staged::rest(&mut transaction, &found.staged(theirs), &only, seal, now).await?);
     removed.insert("staging.records", staged::apply(&mut transaction, &records).await?);
     removed.retain(|_, rows| *rows > 0);
@@ -165,6 +165,16 @@ async fn is_erased(transaction: &mut PgConnection, digests: &[Digest]) -> Result
 
 async fn note(transaction: &mut PgConnection, receipt: &Receipt, digests: &[Digest]) -> Result<(), Error> {
     let digests: Vec<Vec<u8>> = digests.iter().map(|digest| digest.to_vec()).collect();
+    // With what was erased together with one of them before: whoever is readmitted is so with all of it.
+    sqlx::query(
+        "update customer360.erasures set erasure_id = $2
+         where erasure_id in (select erasure_id from customer360.erasures where digest = any ($1))",
+    )
+    .bind(&digests)
+    .bind(receipt.erasure_id)
+    .execute(&mut *transaction)
+    .await
+    .map_err(erasing())?;
     sqlx::query(
         "insert into customer360.erasures (digest, erased_at, erasure_id)
          select digest, $2, $3 from unnest($1::bytea[]) as d (digest)

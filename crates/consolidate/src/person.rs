@@ -59,6 +59,7 @@ impl Person {
             let before = person.clone();
             person.add_keys(matching);
             person.add_customers(connection).await?;
+            person.add_departed(connection).await?;
             person.add_xrefs(connection, matching).await?;
             if person == before {
                 return Ok(person);
@@ -110,6 +111,20 @@ impl Person {
             self.customers.insert(row.get(0));
             self.keys.insert(row.get(1));
         }
+        Ok(())
+    }
+
+    /// The cross-reference that each of the customers had last, while it belongs to nobody.
+    async fn add_departed(&mut self, connection: &mut PgConnection) -> Result<(), Error> {
+        let departed: Vec<(String, String)> = sqlx::query_as(
+            "select system, external_id from customer360.redirects
+             where customer_id = any ($1) and to_customer_id is null and system is not null",
+        )
+        .bind(self.customers.iter().copied().collect::<Vec<_>>())
+        .fetch_all(connection)
+        .await
+        .map_err(database("finding who has left a person's customers"))?;
+        self.ids.extend(departed);
         Ok(())
     }
 

@@ -58,6 +58,9 @@ pub enum Refusal {
         /// Where the redirect leads.
         customer_id: sqlx::types::Uuid,
     },
+    /// A split of a cross-reference with a very long id.
+    #[error("its id is too long for a customer of its own: system and id may have 1,998 bytes together")]
+    TooLong,
     /// A split of a tombstone.
     #[error("its system has deleted it: there is nothing to split off")]
     Tombstone,

@@ -116,8 +116,7 @@ async fn catch_up_with(
     let mut drained = Drained::default();
     while !cancel.is_cancelled() {
         if consolidator.try_begin().await? {
-            let noting = async { rules::note(&mut *consolidator.connection().await, rules).await };
-            consolidator.unless_lost(noting).await?;
+            note_rules(consolidator, rules).await?;
             offer_known_keys(consolidator, rules).await?;
             while !cancel.is_cancelled()
                 && consolidator.turn(rules, seal, cancel, &mut drained).await?
@@ -188,6 +187,7 @@ pub(crate) async fn settle(
                 return Ok(false);
             }
             if consolidator.try_begin().await? {
+                note_rules(&consolidator, rules).await?;
                 consolidator.fold_marked(rules, cancel).await?;
             } else {
                 pause(cancel, Duration::from_millis(100)).await;
@@ -195,6 +195,11 @@ pub(crate) async fn settle(
         }
     }
     Ok(true)
+}
+
+async fn note_rules(consolidator: &Consolidator, rules: &Rules) -> Result<(), Error> {
+    let noting = async { rules::note(&mut *consolidator.connection().await, rules).await };
+    consolidator.unless_lost(noting).await
 }
 
 async fn is_left(consolidator: &Consolidator, mark: i64) -> Result<bool, Error> {

@@ -1,6 +1,8 @@
 //! Erasure: the digests by which an erased person is recognised without being remembered.
 
+use std::borrow::Cow;
 use std::fmt;
+use std::ops::Range;
 
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
@@ -55,46 +57,102 @@ impl fmt::Debug for ErasureKey {
     }
 }
 
-/// Where in a text of any form (JSON, CSV, anything) something stands that looks like an email: byte ranges, none of which
-/// holds a quote, a backslash or white space.
-pub fn emails_in(text: &[u8]) -> impl Iterator<Item = std::ops::Range<usize>> {
-    let mut after = 0;
-    memchr::memchr_iter(b'@', text).filter_map(move |at| {
-        if at < after {
-            return None;
+/// Where in a text of any form (JSON, CSV, a URL, Avro, anything) emails stand that are sought: byte ranges. They may be written
+/// with escapes, of JSON (`\u002b`) or of URLs (`%40`).
+///
+/// What may stand before the `@` of an email (`'`, `=`, `{`) may as well stand between it and something else; so of what stands
+/// there the longest part counts that is sought.
+pub fn find_emails(text: &[u8], mut is_sought: impl FnMut(&str) -> bool) -> Vec<Range<usize>> {
+    let (plain, origins) = match memchr::memchr2(b'\\', b'%', text) {
+        None => (Cow::Borrowed(text), None),
+        Some(_) => {
+            let (plain, origins) = unescape(text);
+            (Cow::Owned(plain), Some(origins))
         }
-        let start = text[..at].iter().rposition(|byte| ends_email(*byte)).map_or(0, |before| before + 1);
-        let end = text[at + 1..].iter().position(|byte| ends_email(*byte)).map_or(text.len(), |length| at + 1 + length);
-        after = end;
-        // In JSON the letter behind a backslash belongs to it.
-        let escaped = start > 0 && text[start - 1] == b'\\' && b"nrtbf".contains(&text[start]);
-        let start = start + usize::from(escaped);
-        let dots = text[start..end].iter().rev().take_while(|byte| **byte == b'.').count();
-        Some(start..end - dots)
-    })
+    };
+    let origin = |at: usize| origins.as_ref().map_or(at, |origins| origins[at]);
+    let mut found = Vec::new();
+    let mut after = 0;
+    for at in memchr::memchr_iter(b'@', &plain) {
+        if at < after {
+            continue;
+        }
+        let start = plain[..at].iter().rposition(|byte| ends_email(*byte)).map_or(0, |before| before + 1);
+        let length = plain[at + 1..].iter().position(|byte| !is_of_domain(*byte)).unwrap_or(plain.len() - at - 1);
+        after = at + 1 + length;
+        let dots = plain[..after].iter().rev().take_while(|byte| **byte == b'.').count();
+        let end = after - dots.min(length);
+        let mut starts = std::iter::once(start).chain((start + 1..at).filter(|start| may_begin(&plain, *start, end)));
+        let is_sought = |start: &usize| std::str::from_utf8(&plain[*start..end]).is_ok_and(&mut is_sought);
+        if let Some(start) = starts.find(is_sought) {
+            found.push(origin(start)..origin(end));
+        }
+    }
+    found
+}
+
+/// Bytes without escapes, each with where it stood, and where the last one ended. The letters of control characters of JSON
+/// (`\n`) become spaces.
+fn unescape(text: &[u8]) -> (Vec<u8>, Vec<usize>) {
+    let (mut plain, mut origins) = (Vec::with_capacity(text.len()), Vec::with_capacity(text.len() + 1));
+    let mut at = 0;
+    while let Some(byte) = text.get(at) {
+        let mut letter = [0; 4];
+        let (bytes, length): (&[u8], usize) = match (byte, text.get(at + 1)) {
+            (b'\\', Some(b'u')) => match escaped(text, at) {
+                Some((character, length)) => (character.encode_utf8(&mut letter).as_bytes(), length),
+                None => (b" ", 1),
+            },
+            (b'\\', Some(b'n' | b'r' | b't' | b'b' | b'f')) => (b" ", 2),
+            (b'\\', Some(b'\\')) => (b" ", 2),
+            (b'\\', Some(_)) => (b" ", 1),
+            (b'%', Some(_)) => match hex(text, at + 1, 2) {
+                Some(code) => {
+                    letter[0] = code.to_le_bytes()[0];
+                    (&letter[..1], 3)
+                }
+                None => (b"%", 1),
+            },
+            _ => (std::slice::from_ref(byte), 1),
+        };
+        plain.extend_from_slice(bytes);
+        origins.extend(std::iter::repeat_n(at, bytes.len()));
+        at += length;
+    }
+    origins.push(text.len());
+    (plain, origins)
+}
+
+/// The character of `\u002b`, or of two such that are one, and how long that is.
+fn escaped(text: &[u8], at: usize) -> Option<(char, usize)> {
+    let first = hex(text, at + 2, 4)?;
+    if let Some(character) = char::from_u32(first) {
+        return Some((character, 6));
+    }
+    let second = hex(text, at + 8, 4).filter(|_| text.get(at + 6..at + 8) == Some(b"\\u"))?;
+    let character = char::decode_utf16([u16::try_from(first).ok()?, u16::try_from(second).ok()?]).next()?.ok()?;
+    Some((character, 12))
+}
+
+fn hex(text: &[u8], at: usize, digits: usize) -> Option<u32> {
+    let digits = text.get(at..at + digits)?;
+    digits.iter().try_fold(0, |code, digit| Some(code << 4 | char::from(*digit).to_digit(16)?))
 }
 
 fn ends_email(byte: u8) -> bool {
-    byte <= b' '
-        || matches!(
-            byte,
-            b'"' | b'\''
-                | b'\\'
-                | b'<'
-                | b'>'
-                | b'('
-                | b')'
-                | b'['
-                | b']'
-                | b'{'
-                | b'}'
-                | b','
-                | b';'
-                | b':'
-                | b'|'
-                | b'?'
-                | b'='
-        )
+    byte <= b' ' || b"\"<>()[],;:".contains(&byte)
+}
+
+fn is_of_domain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || !byte.is_ascii() || b"-._@".contains(&byte)
+}
+
+/// Whether an email that ends there may begin here, behind what may also be part of it: a quote that is no apostrophe, a mark
+/// of URLs and templates, or its length, as Avro writes it.
+fn may_begin(text: &[u8], start: usize, end: usize) -> bool {
+    let before = text[start - 1];
+    let is_quote = before == b'\'' && !(start > 1 && text[start - 2].is_ascii_alphanumeric());
+    is_quote || b"=?&/{}|!*`#".contains(&before) || usize::from(before) == 2 * (end - start)
 }
 
 #[cfg(test)]
@@ -124,10 +182,38 @@ mod tests {
             (r#"{"a":"line\nann@x.example\n"}"#, &["ann@x.example"]),
             ("a@b@c nobody", &["a@b@c"]),
             ("mailto:ann@x.example?subject=hi", &["ann@x.example"]),
+            (
+                r#"{"a":"ann\u002Bb\u0040x.example","b":"m@b\u00fccher.example"}"#,
+                &[r"ann\u002Bb\u0040x.example", r"m@b\u00fccher.example"],
+            ),
+            ("https://x.example/?a=1&to=ann%2Bb%40x.example&b=2", &["//x.example/?a=1&to=ann%2Bb%40x.example"]),
+            ("100%@x 5%zz @ . @.", &["100%@x", "@", "@"]),
             ("", &[]),
         ] {
-            let found: Vec<&str> = emails_in(text.as_bytes()).map(|range| &text[range]).collect();
+            let found = find_emails(text.as_bytes(), |_| true);
+            let found: Vec<&str> = found.into_iter().map(|range| &text[range]).collect();
             assert_eq!(found, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_email_is_found_behind_what_could_be_part_of_it_and_nobody_else_is() {
+        for (sought, text, expected) in [
+            ("o'neil@x.example", "to o'neil@x.example", "o'neil@x.example"),
+            ("neil@x.example", "to o'neil@x.example", ""),
+            ("neil@x.example", "to 'neil@x.example'", "neil@x.example"),
+            ("neil@x.example", "?to=neil@x.example&a", "neil@x.example"),
+            ("a=neil@x.example", "?a=neil@x.example", "a=neil@x.example"),
+            ("neil@x.example", "{{neil@x.example}}", "neil@x.example"),
+            ("neil@x.example", "oneil@x.example", ""),
+            ("neil@x.example.com", "neil@x.example", ""),
+            ("matthew.groves@x.example", "\u{0}\u{1}0matthew.groves@x.example", "matthew.groves@x.example"),
+            ("matthew.groves@x.example", "1matthew.groves@x.example", ""),
+            ("neil+😀@x.example", r#""neil+\ud83d\ude00@x.example""#, r"neil+\ud83d\ude00@x.example"),
+        ] {
+            let found = find_emails(text.as_bytes(), |email| email == sought);
+            let found: Vec<&str> = found.into_iter().map(|range| &text[range]).collect();
+            assert_eq!(found, Vec::from_iter(Some(expected).filter(|text| !text.is_empty())), "{text}");
         }
     }
 }

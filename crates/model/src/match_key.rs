@@ -11,6 +11,9 @@ use crate::Decisions;
 /// Raised when the rule below changes, which makes a rebuild due.
 pub const MATCH_KEY_VERSION: u32 = 1;
 
+/// What indexes hold. No email that is delivered is nearly as long.
+const MAX_BYTES: usize = 2_000;
+
 /// A normalised email, or `#system:id` for a cross-reference that an operator split off. One customer per match key.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MatchKey(String);
@@ -74,8 +77,8 @@ impl Guards {
 impl MatchKey {
     /// The match key of an email as a system writes it, or why it has none.
     ///
-    /// Trimmed, without display name and `mailto:`, NFC, lower case, the domain in punycode. Nothing else is folded: dots and
-    /// plus tags mean what their provider says, and we do not know it.
+    /// Trimmed, without display name and `mailto:`, NFC, lower case, the domain in punycode; at most 2,000 bytes. Nothing else is
+    /// folded: dots and plus tags mean what their provider says, and we do not know it.
     pub fn of_email(email: &str, guards: &Guards, decisions: &Decisions) -> Result<Self, Unmatched> {
         let folded = fold(address(email));
         if guards.blocked.is_match(&folded) || decisions.is_blocked(&folded) {
@@ -90,7 +93,7 @@ impl MatchKey {
             return Err(Unmatched::InvalidEmail);
         }
         match idna::domain_to_ascii(domain) {
-            Ok(domain) if !domain.is_empty() => {
+            Ok(domain) if !domain.is_empty() && local.len() + 1 + domain.len() <= MAX_BYTES => {
                 let key = format!("{local}@{domain}");
                 // Operators block match keys, however a system writes the domain.
                 if decisions.is_blocked(&key) { Err(Unmatched::Blocked) } else { Ok(Self(key)) }
@@ -102,6 +105,11 @@ impl MatchKey {
     /// The match key of a cross-reference that an operator split off.
     pub fn of_split(system: &str, external_id: &str) -> Self {
         Self(format!("#{system}:{external_id}"))
+    }
+
+    /// Whether it can be stored; a split of a very long id cannot.
+    pub fn fits(&self) -> bool {
+        self.0.len() <= MAX_BYTES
     }
 
     /// A match key as stored.

@@ -10,7 +10,7 @@ use serde_json::Value;
 use sqlx::{PgConnection, Row};
 
 use crate::dead_letters::{Context, is_of_erased};
-use crate::erased::{Erased, Said, Verdict, id_of_json};
+use crate::erased::{Erased, Rewritten, Said, Verdict, id_of_json};
 use crate::{Error, Seal};
 
 /// A landing takes so long at most, whatever its clock says of when it began.
@@ -33,8 +33,6 @@ pub type Removed = BTreeMap<&'static str, u64>;
 /// What others say, in which a person may be named: table, key, column and its type.
 pub type Says = (&'static str, &'static str, &'static str, &'static str);
 
-const EDITS_ON_THEIR_WAY: Says = ("staging.outbox", "edit_id", "edits", "jsonb");
-
 impl Person {
     fn systems(&self) -> Vec<&str> {
         self.ids.iter().map(|(system, _)| system.as_str()).collect()
@@ -44,17 +42,17 @@ impl Person {
         self.ids.iter().map(|(_, external_id)| external_id.as_str()).collect()
     }
 
-    /// What a text that names one of the emails holds, however it is written: the part before the `@` in lower case. Empty
-    /// for what has other letters than ASCII, which can be written in several ways.
-    fn local_parts(&self) -> Vec<&str> {
+    /// What a text in lower case holds that names one of the emails, however it is written: of the part before the `@` the
+    /// longest piece that nobody writes with escapes. Empty where there is none.
+    pub fn pieces(&self) -> Vec<&str> {
         let locals = self.emails.iter().filter_map(|email| email.split('@').next());
-        locals.map(|local| if local.is_ascii() { local } else { "" }).collect()
+        let is_escaped = |letter: char| !letter.is_ascii_alphanumeric() && !"-._".contains(letter);
+        locals.map(|local| local.split(is_escaped).max_by_key(|piece| piece.len()).unwrap_or_default()).collect()
     }
 }
 
-/// Staged records by batch and ordinal: those that go, and of those that stay without the person the attributes and the raw
-/// record.
-pub type Records = BTreeMap<(i64, i32), Option<(String, Option<String>)>>;
+/// Staged records by batch and ordinal: those that go, and of those that stay without the person what they say.
+pub type Records = BTreeMap<(i64, i32), Option<Rewritten>>;
 
 /// Finds staged records that are about a person, or name one. `erased` knows this person alone. With `since`, only among what
 /// has landed from then on. Reads only: whoever lands or merges meanwhile never waits for it.
@@ -82,14 +80,14 @@ pub async fn find(
                 and (r.source, r.attributes ->> 'customer_external_id') in (select system, external_id from ids)
              -- to be looked at closely: emails can be written in many ways
              or exists (
-                 select from unnest($3::text[]) as l (local)
-                 where strpos(lower(concat(r.email, ' ', r.attributes, ' ', r.payload)), l.local) > 0))"
+                 select from unnest($3::text[]) as p (piece)
+                 where strpos(lower(concat(r.email, ' ', r.attributes, ' ', r.payload)), p.piece) > 0))"
     );
     // The statement is put together from constants.
     let mut rows = sqlx::query(sqlx::AssertSqlSafe(sql))
         .bind(person.systems())
         .bind(person.external_ids())
-        .bind(person.local_parts())
+        .bind(person.pieces())
         .bind(since.map(|since| since - LANDING))
         .fetch(connection);
     let mut found = Records::new();
@@ -108,7 +106,7 @@ pub async fn find(
         let becomes = match verdict {
             Verdict::Keep => continue,
             Verdict::Skip => None,
-            Verdict::Rewrite { attributes, payload } => Some((attributes, payload)),
+            Verdict::Rewrite(rewritten) => Some(rewritten),
         };
         found.insert((row.get(0), row.get(1)), becomes);
     }
@@ -121,14 +119,16 @@ pub async fn apply(connection: &mut PgConnection, records: &Records) -> Result<u
         records.iter().filter(|(_, becomes)| becomes.is_none()).map(|(place, _)| *place).collect();
     let rewritten: Vec<_> = records.iter().filter_map(|(place, becomes)| Some((*place, becomes.as_ref()?))).collect();
     let rewrite = sqlx::query(
-        "update staging.records r set attributes = w.attributes::json, payload = w.payload
-         from unnest($1::bigint[], $2::integer[], $3::text[], $4::text[]) as w (batch_id, ordinal, attributes, payload)
+        "update staging.records r set email = w.email, attributes = w.attributes::json, payload = w.payload
+         from unnest($1::bigint[], $2::integer[], $3::text[], $4::text[], $5::text[])
+             as w (batch_id, ordinal, email, attributes, payload)
          where r.batch_id = w.batch_id and r.ordinal = w.ordinal",
     )
     .bind(rewritten.iter().map(|((batch_id, _), _)| *batch_id).collect::<Vec<_>>())
     .bind(rewritten.iter().map(|((_, ordinal), _)| *ordinal).collect::<Vec<_>>())
-    .bind(rewritten.iter().map(|(_, (attributes, _))| attributes.as_str()).collect::<Vec<_>>())
-    .bind(rewritten.iter().map(|(_, (_, payload))| payload.as_deref()).collect::<Vec<_>>());
+    .bind(rewritten.iter().map(|(_, says)| says.email.as_deref()).collect::<Vec<_>>())
+    .bind(rewritten.iter().map(|(_, says)| says.attributes.as_str()).collect::<Vec<_>>())
+    .bind(rewritten.iter().map(|(_, says)| says.payload.as_deref()).collect::<Vec<_>>());
     Ok(execute(rewrite, connection).await? + skip(connection, &skipped).await?)
 }
 
@@ -218,9 +218,10 @@ pub async fn rest(
 ) -> Result<Removed, Error> {
     let letters = discard(connection, erased, seal, now).await?;
     for sql in [
+        // Of those that are settled; what their ids are of is not known any more.
         "update staging.dead_letters d set external_id = null
          from unnest($1::text[], $2::text[]) as i (system, external_id)
-         where d.source = i.system and d.external_id = i.external_id",
+         where d.source = i.system and d.external_id = i.external_id and d.payload = ''",
         "update staging.polls p set external_id = null, validators = '{}'
          from unnest($1::text[], $2::text[]) as i (system, external_id)
          where p.source = i.system and p.external_id = i.external_id",
@@ -231,7 +232,7 @@ pub async fn rest(
     let polls = execute(polls, connection).await?;
     let ids = (person.systems(), person.external_ids());
     let outbox = crate::outbox::erase(&mut *connection, (&ids.0, &ids.1), &person.emails).await?;
-    let redacted = redact(connection, person, erased, EDITS_ON_THEIR_WAY).await?;
+    let redacted = crate::outbox::redact(&mut *connection, person, erased).await?;
     let listed = "delete from staging.listed_records l
          using unnest($1::text[], $2::text[]) as i (system, record_key)
          where l.source = i.system and l.record_key = i.record_key and l.entity = $3";
@@ -244,7 +245,7 @@ pub async fn rest(
     Ok(Removed::from([
         ("staging.dead_letters", letters),
         ("staging.polls", polls),
-        ("staging.outbox", outbox + redacted.len() as u64),
+        ("staging.outbox", outbox + redacted),
         ("staging.listed_records", customers + orders),
     ]))
 }
@@ -261,10 +262,10 @@ pub async fn redact(
         "select jsonb_build_array({key})::text, {column}::text
          from {table}
          where exists (
-             select from unnest($1::text[]) as l (local) where strpos(lower({column}::text), l.local) > 0)"
+             select from unnest($1::text[]) as p (piece) where strpos(lower({column}::text), p.piece) > 0)"
     );
     // Statements are put together from constants.
-    let mut rows = sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(person.local_parts()).fetch(&mut *connection);
+    let mut rows = sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(person.pieces()).fetch(&mut *connection);
     let (mut keys, mut values) = (Vec::new(), Vec::new());
     while let Some((key, says)) = rows.try_next().await.map_err(Error::database("reading who is named"))? {
         let (key, says): (String, String) = (key, says);

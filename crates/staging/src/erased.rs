@@ -6,7 +6,7 @@
 
 use std::collections::HashSet;
 
-use model::{Digest, Entity, ErasureKey, ExternalId, InteractionFields, Record, emails_in};
+use model::{Digest, Entity, ErasureKey, ExternalId, InteractionFields, Record, find_emails};
 use serde::Deserialize;
 use serde_json::Value;
 use sqlx::{Executor, PgConnection, Row};
@@ -47,12 +47,18 @@ pub enum Verdict {
     /// It is about somebody erased: a counted skip.
     Skip,
     /// It is about others and names somebody erased: so it goes on, without them.
-    Rewrite {
-        /// The attributes.
-        attributes: String,
-        /// The raw record.
-        payload: Option<String>,
-    },
+    Rewrite(Rewritten),
+}
+
+/// What a record says without the erased.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rewritten {
+    /// The email of a customer: one that named somebody beside others.
+    pub email: Option<String>,
+    /// The attributes.
+    pub attributes: String,
+    /// The raw record.
+    pub payload: Option<String>,
 }
 
 impl Erased {
@@ -113,8 +119,7 @@ impl Erased {
 
     /// Whether these bytes, of whatever form, name an erased email.
     pub fn is_named_in(&self, bytes: &[u8]) -> bool {
-        !self.is_empty()
-            && emails_in(bytes).any(|range| std::str::from_utf8(&bytes[range]).is_ok_and(|email| self.has_email(email)))
+        !self.is_empty() && !find_emails(bytes, |email| self.has_email(email)).is_empty()
     }
 
     /// What is to become of a record.
@@ -138,13 +143,16 @@ impl Erased {
             Entity::Product => Some(said.attributes.to_owned()),
         };
         let Some(attributes) = attributes else { return Verdict::Skip };
-        let redacted = self.redact(&attributes);
-        let payload = said.payload.and_then(|payload| self.redact(payload));
-        if redacted.is_none() && payload.is_none() && attributes == said.attributes {
-            return Verdict::Keep;
-        }
-        let payload = payload.or_else(|| said.payload.map(str::to_owned));
-        Verdict::Rewrite { attributes: redacted.unwrap_or(attributes), payload }
+        let without = |text: &str| self.redact(text).unwrap_or_else(|| text.to_owned());
+        let rewritten = Rewritten {
+            email: said.email.map(without),
+            attributes: without(&attributes),
+            payload: said.payload.map(without),
+        };
+        let is_same = rewritten.email.as_deref() == said.email
+            && rewritten.attributes == said.attributes
+            && rewritten.payload.as_deref() == said.payload;
+        if is_same { Verdict::Keep } else { Verdict::Rewrite(rewritten) }
     }
 
     /// Whether a record will not land, because it is of somebody erased.
@@ -177,12 +185,12 @@ impl Erased {
 
     /// A text without the erased emails; `None` if there are none in it.
     pub fn redact(&self, text: &str) -> Option<String> {
-        let ranges: Vec<_> = emails_in(text.as_bytes()).filter(|range| self.has_email(&text[range.clone()])).collect();
-        if ranges.is_empty() {
+        let found = find_emails(text.as_bytes(), |email| self.has_email(email));
+        if found.is_empty() {
             return None;
         }
         let mut redacted = text.to_owned();
-        for range in ranges.into_iter().rev() {
+        for range in found.into_iter().rev() {
             redacted.replace_range(range, "");
         }
         Some(redacted)

@@ -17,6 +17,8 @@ use sqlx::types::{Json, Uuid};
 use sqlx::{PgConnection, PgExecutor};
 
 use crate::Error;
+use crate::erase::Person;
+use crate::erased::Erased;
 
 pub use lease::{Leased, Outcome, lease, postpone, read_again, settle};
 pub use overview::{OnTheWay, State, Waiting, forget_settled, of_edits, of_xrefs, waiting};
@@ -175,4 +177,46 @@ pub(crate) async fn erase(
     .await
     .map_err(Error::database("erasing edits on their way"))?;
     Ok(done.rows_affected())
+}
+
+/// Takes out of other edits on their way, or refused, what names somebody who is erased: the attribute whose value does, for a
+/// source shall not be told half of it, and what an edit replaced. Returns of how many edits.
+pub(crate) async fn redact(connection: &mut PgConnection, person: &Person, erased: &Erased) -> Result<u64, Error> {
+    let naming: Vec<(Uuid, Json<BTreeMap<String, Option<Wanted>>>)> = sqlx::query_as(
+        "select edit_id, edits
+         from staging.outbox
+         where exists (select from unnest($1::text[]) as p (piece) where strpos(lower(edits::text), p.piece) > 0)",
+    )
+    .bind(person.pieces())
+    .fetch_all(&mut *connection)
+    .await
+    .map_err(Error::database("reading whom edits on their way name"))?;
+    let (mut changed, mut emptied) = (0, Vec::new());
+    for (edit_id, Json(mut edits)) in naming {
+        let without = |value: &Value| erased.redact(&value.to_string());
+        let before = edits.clone();
+        edits.retain(|_, wanted| wanted.as_ref().is_none_or(|wanted| without(&wanted.value).is_none()));
+        for replaced in edits.values_mut().flatten().flat_map(|wanted| &mut wanted.replaced) {
+            if let Some(text) = without(replaced) {
+                *replaced = serde_json::from_str(&text).unwrap_or_default();
+            }
+        }
+        if edits.is_empty() {
+            emptied.push(edit_id);
+        } else if edits != before {
+            changed += 1;
+            sqlx::query("update staging.outbox set edits = $2 where edit_id = $1")
+                .bind(edit_id)
+                .bind(Json(edits))
+                .execute(&mut *connection)
+                .await
+                .map_err(Error::database("erasing whom edits on their way name"))?;
+        }
+    }
+    let gone = sqlx::query("delete from staging.outbox where edit_id = any ($1)")
+        .bind(emptied)
+        .execute(connection)
+        .await
+        .map_err(Error::database("erasing whom edits on their way name"))?;
+    Ok(changed + gone.rows_affected())
 }

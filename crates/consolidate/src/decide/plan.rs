@@ -138,7 +138,11 @@ async fn split(connection: &mut PgConnection, standing: &[Decision], key: &Key) 
             return Err(Refusal::OnlyOne.into());
         }
     }
-    let mut keys = vec![MatchKey::of_split(&xref.system, &xref.external_id)];
+    let own = MatchKey::of_split(&xref.system, &xref.external_id);
+    if !own.fits() {
+        return Err(Refusal::TooLong.into());
+    }
+    let mut keys = vec![own];
     keys.extend(xref.match_key.clone().map(MatchKey::from_stored));
     Ok(Plan::make("split", &subject, keys))
 }

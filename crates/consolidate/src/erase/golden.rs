@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use chrono::{DateTime, Utc};
 use sqlx::types::Uuid;
 use sqlx::{PgConnection, Row};
 use staging::Erased;
@@ -9,7 +10,7 @@ use staging::erase::{self as staged, Removed, Says};
 
 use super::{Orders, erasing};
 use crate::person::{Person, key_of};
-use crate::{Error, search};
+use crate::{Error, dirty, search};
 
 /// An order by system.
 type OrderId = (String, String);
@@ -61,7 +62,8 @@ const GO: [(&str, &str); 9] = [
 ];
 
 /// What others say, in which a person may be named.
-const SAY: [Says; 14] = [
+const SAY: [Says; 16] = [
+    ("customer360.xrefs", "system, external_id", "email", "text"),
     ("customer360.xrefs", "system, external_id", "attributes", "jsonb"),
     ("customer360.customers", "customer_id", "profile", "jsonb"),
     ("customer360.changes", "customer_id, at, change_id", "old", "jsonb"),
@@ -74,6 +76,7 @@ const SAY: [Says; 14] = [
     ("customer360.orders", "system, order_id", "document", "jsonb"),
     ("customer360.products", "system, product_id", "name", "text"),
     ("customer360.products", "system, product_id", "attributes", "jsonb"),
+    ("customer360.interaction_participants", "system, interaction_id, participant_no", "email", "text"),
     ("customer360.interactions", "system, interaction_id", "subject", "text"),
     ("customer360.interactions", "system, interaction_id", "attributes", "jsonb"),
 ];
@@ -84,18 +87,19 @@ pub(super) async fn remove(
     person: &Person,
     erased: &Erased,
     orders: Orders,
+    now: DateTime<Utc>,
 ) -> Result<(Removed, Vec<OrderId>), Error> {
     let (systems, external_ids) = person.ids.iter().cloned().unzip();
     let customers = person.customers.iter().copied().collect();
     let names = Names { systems, external_ids, customers, keys: person.keys.iter().cloned().collect() };
     let mut removed = Removed::new();
     let theirs = remove_orders(transaction, &names, orders, &mut removed).await?;
-    remove_participation(transaction, &names, &mut removed).await?;
+    remove_participation(transaction, &names, erased, &mut removed).await?;
     remove_decisions(transaction, person, &mut removed).await?;
     for (table, statement) in GO {
         removed.insert(table, names.execute(transaction, statement).await?);
     }
-    redact(transaction, &person.staged(Vec::new()), erased, &mut removed).await?;
+    redact(transaction, &person.staged(Vec::new()), erased, now, &mut removed).await?;
     Ok((removed, theirs))
 }
 
@@ -177,15 +181,24 @@ async fn remove_orders(
 async fn remove_participation(
     transaction: &mut PgConnection,
     names: &Names,
+    erased: &Erased,
     removed: &mut Removed,
 ) -> Result<(), Error> {
+    // Those without a match key, because it is blocked, by what they are called.
+    let unmatched: Vec<String> =
+        sqlx::query_scalar("select distinct email from customer360.interaction_participants where match_key is null")
+            .fetch_all(&mut *transaction)
+            .await
+            .map_err(erasing())?;
+    let theirs: Vec<String> = unmatched.into_iter().filter(|email| erased.has_email(email)).collect();
     let left: Vec<OrderId> = sqlx::query_as(
         "delete from customer360.interaction_participants
-         where match_key = any ($1) or customer_id = any ($2)
+         where match_key = any ($1) or customer_id = any ($2) or match_key is null and email = any ($3)
          returning system, interaction_id",
     )
     .bind(&names.keys)
     .bind(&names.customers)
+    .bind(theirs)
     .fetch_all(&mut *transaction)
     .await
     .map_err(erasing())?;
@@ -214,11 +227,12 @@ async fn remove_participation(
     Ok(())
 }
 
-/// Takes a person's emails out of what others say; profiles stay what cross-references make of them.
+/// Takes a person's emails out of what others say. Their profiles are folded anew: one may have lost a whole value by it.
 async fn redact(
     transaction: &mut PgConnection,
     person: &staged::Person,
     erased: &Erased,
+    now: DateTime<Utc>,
     removed: &mut Removed,
 ) -> Result<(), Error> {
     let mut redacted = BTreeSet::new();
@@ -226,14 +240,33 @@ async fn redact(
         let keys = staged::redact(transaction, person, erased, says).await?;
         redacted.extend(keys.into_iter().map(|key| (says.0, key)));
     }
-    let mut customers = Vec::new();
+    let (mut customers, mut systems, mut external_ids) = (Vec::new(), Vec::new(), Vec::new());
     for (table, key) in redacted {
         *removed.entry(table).or_default() += 1;
-        if table == "customer360.customers" {
-            customers.extend(serde_json::from_str::<Vec<Uuid>>(&key).unwrap_or_default());
+        let key: Vec<String> = serde_json::from_str(&key).unwrap_or_default();
+        match (table, key.as_slice()) {
+            ("customer360.customers", [id]) => customers.extend(Uuid::parse_str(id)),
+            ("customer360.xrefs" | "customer360.edits", [system, external_id, ..]) => {
+                systems.push(system.clone());
+                external_ids.push(external_id.clone());
+            }
+            _ => {}
         }
     }
-    search::keep(transaction, &customers, &[]).await
+    search::keep(transaction, &customers, &[]).await?;
+    let keys: Vec<String> = sqlx::query_scalar(
+        "select distinct x.match_key
+         from customer360.xrefs x
+         join unnest($1::text[], $2::text[]) as r (system, external_id)
+             on r.system = x.system and r.external_id = x.external_id
+         where x.match_key is not null",
+    )
+    .bind(systems)
+    .bind(external_ids)
+    .fetch_all(&mut *transaction)
+    .await
+    .map_err(erasing())?;
+    dirty::mark(transaction, &keys.iter().map(String::as_str).collect::<Vec<_>>(), "erase", now).await
 }
 
 /// Decisions on one of the keys or cross-references, undone ones too.

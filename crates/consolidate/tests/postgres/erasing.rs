@@ -229,7 +229,10 @@ async fn whoever_is_named_by_others_is_taken_out_of_what_they_say() {
          insert into staging.outbox
              (source, kind, system, external_id, match_key, email, edits, edited_at, next_at)
          values ('online_store', 'update', 'home_delivery', '5', 'bob@x.example', 'bob@x.example',
-                 '{\"note\": {\"value\": \"ask Ann.Canary@x.example\", \"replaced\": [\"ann.canary@x.example\"]}}', now(), now());
+                 '{\"note\": {\"value\": \"ask Ann.Canary@x.example\", \"replaced\": []},
+                   \"name\": {\"value\": \"Bob\", \"replaced\": [\"Bob <ann.canary@x.example>\"]}}', now(), now()),
+                ('online_store', 'update', 'home_delivery', '6', 'bob@x.example', 'bob@x.example',
+                 '{\"note\": {\"value\": \"ann.canary@x.example\", \"replaced\": []}}', now(), now());
          insert into customer360.views
          values ('ann', 'her', '[[\"q\", \"ann.canary@x.example\"], [\"state\", \"NH\"]]', now())",
     )
@@ -240,11 +243,12 @@ async fn whoever_is_named_by_others_is_taken_out_of_what_they_say() {
     assert_eq!(left(&world).await, [""; 0]);
     assert_eq!(
         (removed["customer360.products"], removed["customer360.edits"], removed["staging.outbox"]),
-        (1, 2, 1),
-        "an edit of hers, one that names her, one on its way that does"
+        (1, 2, 2),
+        "an edit of hers, one that names her, those on their way that do"
     );
     let on_its_way = world.value("select edits from staging.outbox").await;
-    assert_eq!(on_its_way, json!({"note": {"value": "ask ", "replaced": [""]}}));
+    let without_her = json!({"name": {"value": "Bob", "replaced": ["Bob <>"]}});
+    assert_eq!(on_its_way, without_her, "no source is told half a sentence");
     let redacted = json!("for , not <jo.ann@x.example>");
     assert_eq!(world.profile("bob@x.example").await.unwrap()["note"], redacted);
     assert_eq!(world.order("home_delivery", "701").await["document"], json!({"gift": {"to": [redacted]}}));

@@ -106,6 +106,53 @@ async fn numbers_that_would_not_fit_into_memory_when_they_are_summed_are_dead_le
 }
 
 #[tokio::test]
+async fn totals_that_cannot_be_added_up_stop_neither_orders_nor_counting() {
+    let mut world = World::new().await;
+    let with_total = |id| poison(Entity::Order, id, r#"{"customer_external_id":"1","total":"9e131071"}"#);
+    world.land("store", &[customer(1, 1).email("ann@x.example")]).await;
+    world.land_records("store", &[with_total("a"), with_total("b")]).await;
+    world
+        .land_records("store", &[with_total("c"), order("fine", 1).of_customer("1").lines(&[("p", "1", "2")]).record()])
+        .await;
+    assert_eq!(world.consolidate().await.excluded, 0);
+    let mut connection = world.pool.acquire().await.unwrap();
+    consolidate::add_up_counts(&mut connection).await.unwrap();
+    world.assert_counts_are_right("with totals that no shop has").await;
+    let orders =
+        "select sum(count)::bigint as orders, sum(value) as value from customer360.counts where measure = 'orders'";
+    assert_eq!(world.rows(orders).await, [json!({"orders": 4, "value": 2})], "they count, without a value");
+}
+
+/// Each by itself would do; so the first stays, and of the others those that the first leaves room for.
+#[tokio::test]
+async fn records_that_are_refused_only_together_leave_one_by_one() {
+    let mut world = World::new().await;
+    sqlx::raw_sql(
+        "create function customer360.one_product_of_a_name() returns trigger language plpgsql as $$
+         begin
+             if (select count(*) > 1 from customer360.products group by name order by 1 desc limit 1) then
+                 raise check_violation;
+             end if;
+             return null;
+         end $$;
+         create trigger one_product_of_a_name after insert on customer360.products
+             for each statement execute function customer360.one_product_of_a_name()",
+    )
+    .execute(&world.pool)
+    .await
+    .unwrap();
+    let product = |id: &str, name| poison(Entity::Product, id, &format!(r#"{{"name": "{name}", "attributes": {{}}}}"#));
+    let of = |name: &'static str, ids: [&str; 3]| ids.map(|id| product(id, name));
+    let records = [of("x", ["1", "2", "3"]), of("y", ["4", "5", "6"])].concat();
+    world.land_records("store", &records).await;
+    world.land_records("store", &[product("7", "z")]).await;
+    assert_eq!(world.consolidate().await.excluded, 4);
+    assert_eq!(dead_letters(&world).await, ["2", "3", "5", "6"].map(dead_letter));
+    let products = "select product_id from customer360.products order by 1";
+    assert_eq!(world.rows(products).await, ["1", "4", "7"].map(|id| json!({"product_id": id})));
+}
+
+#[tokio::test]
 async fn an_email_too_long_for_any_index_stops_nobody() {
     let mut rules = crate::support::rules();
     rules.polled_sources = vec!["online_store".to_owned()];
@@ -122,8 +169,24 @@ async fn an_email_too_long_for_any_index_stops_nobody() {
             &records.chain([customer("fine", 1).email("ann@x.example").record()]).collect::<Vec<_>>(),
         )
         .await;
-    assert_eq!(world.consolidate().await.excluded, 3);
+    world.consolidate().await;
+    let unmatched = "select external_id, unmatched_reason from customer360.xrefs where customer_id is null order by 1";
+    let invalid = |id: &str| json!({"external_id": id, "unmatched_reason": "invalid_email"});
+    assert_eq!(world.rows(unmatched).await, ["2", "3", "4"].map(invalid));
     assert!(world.document("ann@x.example").await.is_some() && world.document(&emails[0]).await.is_some());
+
+    // Nor does one of somebody who stands alone, and is folded without a look at the email.
+    world.land("home_delivery", &[customer(7, 1).email("ann@x.example")]).await;
+    world.consolidate().await;
+    world.decide("split", &["home_delivery", "7"], &[]).await;
+    world.land("home_delivery", &[customer(7, 2).email(&emails[3])]).await;
+    world.land("home_delivery", &[customer(8, 1).email("bob@x.example")]).await;
+    world.consolidate().await;
+    assert!(world.document("bob@x.example").await.is_some());
+    assert_eq!(
+        world.value("select email from customer360.customers where match_key = '#home_delivery:7'").await,
+        Value::Null
+    );
 }
 
 #[tokio::test]

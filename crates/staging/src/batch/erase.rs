@@ -59,9 +59,10 @@ impl Batch {
                     skipped += 1;
                     continue;
                 }
-                Verdict::Rewrite { attributes, payload } => {
-                    columns[ATTRIBUTES] = Some(attributes.as_bytes());
-                    columns[PAYLOAD] = payload.as_deref().map(str::as_bytes);
+                Verdict::Rewrite(rewritten) => {
+                    columns[EMAIL] = rewritten.email.as_deref().map(str::as_bytes);
+                    columns[ATTRIBUTES] = Some(rewritten.attributes.as_bytes());
+                    columns[PAYLOAD] = rewritten.payload.as_deref().map(str::as_bytes);
                 }
             }
             row_starts.push(rows.size());

@@ -32,7 +32,8 @@ pub struct DeadLetter {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Context {
-    /// Whatever the source's ingester needs; only it knows the form.
+    /// Whatever the source's ingester needs; only it knows the form. Of an object `entity` says what the letter's id is of, and
+    /// `customer` whose it is.
     Source(Value),
     /// The letter is a record that was read and could not be stored or consolidated.
     Record(Box<KeptRecord>),
@@ -105,14 +106,47 @@ pub(crate) fn is_of_erased(
     context: Option<&Context>,
     erased: &Erased,
 ) -> bool {
+    let about = context.map(About::of).unwrap_or_default();
     let in_context = |context: &Context| match context {
-        Context::Source(value) => erased.is_named_in(value.to_string().as_bytes()),
+        Context::Source(value) => names(value, erased),
         Context::Record(kept) => kept.is_of_erased(source, erased),
     };
-    let is_order = matches!(context, Some(Context::Record(kept)) if kept.entity != Entity::Customer.as_str());
-    external_id.is_some_and(|id| !is_order && erased.has_id(source, id))
+    let is_customer = about.entity.is_none_or(|entity| entity == Entity::Customer.as_str());
+    external_id.is_some_and(|id| is_customer && erased.has_id(source, id))
+        || about.customer.is_some_and(|id| erased.has_id(source, id))
         || erased.is_named_in(payload)
         || context.is_some_and(in_context)
+}
+
+/// What a context says of whom a letter is about, whatever else an ingester notes.
+#[derive(Default)]
+struct About<'c> {
+    /// What the letter's id is of; a customer's where nothing is said.
+    entity: Option<&'c str>,
+    /// The source's id of the customer whose order it is, or whose list it was found in.
+    customer: Option<&'c str>,
+}
+
+impl<'c> About<'c> {
+    fn of(context: &'c Context) -> Self {
+        match context {
+            Context::Source(value) => Self { entity: value["entity"].as_str(), customer: value["customer"].as_str() },
+            Context::Record(kept) => Self { entity: Some(&kept.entity), customer: None },
+        }
+    }
+}
+
+/// Whether a text in it, or bytes, which are lists of numbers, name an erased email.
+fn names(value: &Value, erased: &Erased) -> bool {
+    match value {
+        Value::String(text) => erased.is_named_in(text.as_bytes()),
+        Value::Array(values) => {
+            let bytes: Option<Vec<u8>> = values.iter().map(|value| u8::try_from(value.as_u64()?).ok()).collect();
+            bytes.is_some_and(|bytes| erased.is_named_in(&bytes)) || values.iter().any(|value| names(value, erased))
+        }
+        Value::Object(members) => members.values().any(|value| names(value, erased)),
+        _ => false,
+    }
 }
 
 impl KeptRecord {

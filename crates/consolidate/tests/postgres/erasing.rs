@@ -288,6 +288,94 @@ async fn who_somebody_was_before_is_erased_too_though_by_now_he_belongs_to_nobod
 }
 
 #[tokio::test]
+async fn who_had_an_email_last_is_erased_by_it_though_by_now_it_is_cleared() {
+    let mut world = World::new().await;
+    world.land("crm", &[customer(1, 1).email("ann@x.example").attribute("name", "Canaria")]).await;
+    world.consolidate().await;
+    world.land("crm", &[customer(1, 2).email("").attribute("name", "Canaria")]).await;
+    world.consolidate().await;
+    receipt(erase(&world, &email("ann@x.example"), Orders::Delete).await);
+    assert_eq!(left(&world).await, [""; 0]);
+    world.land("crm", &[customer(1, 3).email("new@x.example").attribute("name", "Canaria")]).await;
+    world.consolidate().await;
+    assert_eq!(left(&world).await, [""; 0]);
+}
+
+/// As one of several in a text, or where a block keeps participants from everybody.
+#[tokio::test]
+async fn whoever_is_named_where_nobody_is_matched_is_taken_out_of_it() {
+    let mut world = world_with_ann().await;
+    let both = || [customer(6, 40).email("Ann.Canary@x.example; cyd@x.example")];
+    world.land("home_delivery", &both()).await;
+    world.consolidate().await;
+    world.land("home_delivery", &both()).await;
+    sqlx::query(
+        "update customer360.interaction_participants set match_key = null, customer_id = null
+         where email ilike 'ann.canary@%'",
+    )
+    .execute(&world.pool)
+    .await
+    .unwrap();
+    receipt(erase(&world, &email("ann.canary@x.example"), Orders::Delete).await);
+    assert_eq!(left(&world).await, [""; 0]);
+    world.land("home_delivery", &both()).await;
+    world.consolidate().await;
+    assert_eq!(left(&world).await, [""; 0]);
+    let cyd = "select email from customer360.xrefs where external_id = '6'";
+    assert_eq!(world.value(cyd).await, json!("; cyd@x.example"));
+}
+
+#[tokio::test]
+async fn a_value_that_is_erased_makes_room_for_what_another_system_says() {
+    let mut world = world_with_ann().await;
+    let referrer = |id: i64, position, who| customer(id, position).email("bob@x.example").attribute("referrer", who);
+    world.land("home_delivery", &[referrer(5, 40, "ann.canary@x.example")]).await;
+    world.land("online_store", &[referrer(6, 39, "cyd@x.example")]).await;
+    world.consolidate().await;
+    assert_eq!(world.profile("bob@x.example").await.unwrap()["referrer"], json!("ann.canary@x.example"));
+    receipt(erase(&world, &email("ann.canary@x.example"), Orders::Delete).await);
+    world.consolidate().await;
+    assert_eq!(world.profile("bob@x.example").await.unwrap()["referrer"], json!("cyd@x.example"));
+}
+
+/// Ids of customers and orders are the same small numbers.
+#[tokio::test]
+async fn a_letter_of_an_order_is_that_of_its_customer_and_not_of_the_one_with_its_number() {
+    let mut world = world_with_ann().await;
+    let letter = |customer: &str, context: Value| {
+        let letter = DeadLetter::new(json!({"customer": customer}), Reject::new(Reason::BadValue, ""), b"{}");
+        letter.with_external_id(Some("77".to_owned())).with_context(&context)
+    };
+    let mut batch = Batch::new("online_store", TTL);
+    batch.push_dead_letter(letter("somebody else's order", json!({"entity": "order", "customer": "5"})));
+    batch.push_dead_letter(letter("her order", json!({"entity": "order", "customer": "77"})));
+    batch.push_dead_letter(letter("she", json!({"entity": "customer"})));
+    batch.push_dead_letter(letter("key", json!({"entity": "order", "key": b"{\"e\":\"Ann.Canary@x.example\"}"})));
+    world.land_batch("online_store", &mut batch).await;
+    receipt(erase(&world, &email("ann.canary@x.example"), Orders::Delete).await);
+    let parked = "select origin ->> 'customer' as whose, external_id from staging.dead_letters
+                  where state = 'parked' and source = 'online_store'";
+    assert_eq!(world.rows(parked).await, [json!({"whose": "somebody else's order", "external_id": "77"})]);
+}
+
+/// As when a note names her once more.
+#[tokio::test]
+async fn who_is_erased_a_second_time_is_readmitted_with_all_that_was_erased_at_first() {
+    let mut world = world_with_ann().await;
+    receipt(erase(&world, &email("ann.canary@x.example"), Orders::Delete).await);
+    sqlx::raw_sql("insert into customer360.views values ('bob', 'her', '[[\"q\", \"ann.canary@x.example\"]]', now())")
+        .execute(&world.pool)
+        .await
+        .unwrap();
+    assert_eq!(receipt(erase(&world, &email("ann.canary@x.example"), Orders::Delete).await).digests.len(), 1);
+    let mut connection = staging::connect(&world.options).await.unwrap();
+    assert_eq!(erase::readmit(&mut connection, &world.seal, &email("ann.canary@x.example")).await.unwrap(), 5);
+    world.land("home_delivery", &everything_of_delivery()).await;
+    world.consolidate().await;
+    assert_eq!(world.profile("ann.canary@x.example").await.unwrap()["name"], json!("Canaria Zinnober"));
+}
+
+#[tokio::test]
 async fn whoever_is_readmitted_counts_from_then_on_under_all_emails_and_ids() {
     let mut world = world_with_ann().await;
     receipt(erase(&world, &Key::Xref("online_store".into(), "77".into()), Orders::Delete).await);

@@ -153,6 +153,19 @@ async fn no_lines_clear_and_a_number_that_is_missing_leaves_no_total() {
     assert_eq!(world.order("store", "10").await["total"], 0);
 }
 
+/// Two cross-references of somebody new, in two lanes, to each of which orders have waited.
+#[tokio::test]
+async fn orders_that_waited_for_somebody_new_are_all_counted() {
+    let mut world = World::new().await;
+    world.land("store", &(0..3_000).map(|id| order(id, 1).of_customer(&id.to_string())).collect::<Vec<_>>()).await;
+    world.consolidate().await;
+    let customer = |id: i64| customer(id, 1).email(&format!("{}@x.example", id / 2));
+    world.land("store", &(0..3_000).map(customer).collect::<Vec<_>>()).await;
+    world.consolidate().await;
+    assert_eq!(world.value("select sum(orders)::bigint from customer360.buyers").await, json!(3_000));
+    world.assert_counts_are_right("attached").await;
+}
+
 #[tokio::test]
 async fn totals_are_exact_where_floats_are_not() {
     let mut world = World::new().await;

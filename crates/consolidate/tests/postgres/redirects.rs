@@ -5,7 +5,7 @@ use consolidate::{Error, Key, Refusal, show};
 use serde_json::{Value, json};
 
 use crate::support::World;
-use crate::support::events::{Event, customer, gone};
+use crate::support::events::{Event, customer, gone, order};
 
 const ANN: &str = "ann@x.example";
 const BOB: &str = "bob@x.example";
@@ -81,7 +81,8 @@ async fn who_matches_nobody_before_it_goes_to_another_leads_there_and_who_is_hel
     assert_eq!(world.follow(&bob).await, bob, "who shared an email may be strangers");
 }
 
-/// More swaps than one transaction folds: somebody's redirect is noted before the other one has moved in.
+/// More swaps than one transaction folds: somebody's redirect is noted before the other one has moved in, and each takes orders
+/// of customers whom the other one writes.
 #[tokio::test]
 async fn who_moves_in_while_the_last_one_moves_out_leaves_no_redirect_behind() {
     let mut world = World::new().await;
@@ -93,7 +94,9 @@ async fn who_moves_in_while_the_last_one_moves_out_leaves_no_redirect_behind() {
         (0..3_000).map(of).collect::<Vec<_>>()
     };
     world.say(&have(1, "ann", "bob")).await;
+    world.say(&(0..3_000).map(|id| order(id, 1).of_customer(&id.to_string())).collect::<Vec<_>>()).await;
     world.say(&have(2, "bob", "ann")).await;
+    world.assert_counts_are_right("moved").await;
     assert_eq!(world.value("select count(*) from customer360.documents").await, 3_000);
     assert_eq!(world.value("select count(*) from customer360.redirects").await, 0);
 }

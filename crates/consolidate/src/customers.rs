@@ -80,6 +80,11 @@ pub(crate) async fn read(connection: &mut PgConnection, ids: &[Uuid]) -> Result<
     Ok(rows.iter().map(|row| (row.get(0), known(row))).collect())
 }
 
+/// Whether one who was known has somebody again, or nobody any more.
+pub(crate) fn has_come_or_gone(target: &Target, known: &HashMap<Uuid, Known>) -> bool {
+    known.get(&target.customer_id).is_some_and(|known| known.deleted == target.living())
+}
+
 /// Writes the customers that differ from what is known, with what changed, and returns how many.
 pub(crate) async fn write(
     connection: &mut PgConnection,

@@ -59,7 +59,7 @@ const PARTS: [(&str, &str); 9] = [
     ),
     (
         "lists",
-        "select m.list, m.customer_id, m.added_at
+        "select m.list, m.customer_id, m.added_at, m.put_on
          from customer360.list_members m where m.customer_id = any ($3) order by m.list, m.customer_id",
     ),
     (

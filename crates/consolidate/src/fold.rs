@@ -160,6 +160,8 @@ pub(crate) async fn fold_part(
     move_xrefs(connection, &living, now).await?;
     let living_ids = targets.iter().filter(|target| target.living()).map(|target| target.customer_id);
     redirects::forget(connection, &living_ids.collect::<Vec<_>>()).await?;
+    let come_or_gone = targets.iter().filter(|target| customers::has_come_or_gone(target, &known));
+    redirects::follow_lists(connection, &come_or_gone.map(|target| target.customer_id).collect::<Vec<_>>()).await?;
     attach_participants(connection, &targets, matching).await?;
     offer_for_polling(connection, part, &living, matching.rules, now).await?;
     Ok(profiles)

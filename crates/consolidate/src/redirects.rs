@@ -25,25 +25,29 @@ pub(crate) async fn follow(
         return Ok(());
     }
     lock(&mut *connection).await?;
-    remove(&mut *connection, &moved.iter().filter_map(|moved| moved.to).collect::<Vec<_>>()).await?;
-    sqlx::query(
+    let mut changed = remove(&mut *connection, &moved.iter().filter_map(|moved| moved.to).collect::<Vec<_>>()).await?;
+    let followed: Vec<Uuid> = sqlx::query_scalar(
         "update customer360.redirects r
          set to_customer_id = m.customer_id, since = $4
          from unnest($1::text[], $2::text[], $3::uuid[]) as m (system, external_id, customer_id)
          where r.system = m.system and r.external_id = m.external_id
-           and r.to_customer_id is distinct from m.customer_id",
+           and r.to_customer_id is distinct from m.customer_id
+         returning r.customer_id",
     )
     .bind(moved.iter().map(|moved| moved.system).collect::<Vec<_>>())
     .bind(moved.iter().map(|moved| moved.external_id).collect::<Vec<_>>())
     .bind(moved.iter().map(|moved| moved.to).collect::<Vec<_>>())
     .bind(now)
-    .execute(&mut *connection)
+    .fetch_all(&mut *connection)
     .await
     .map_err(database("following cross-references"))?;
-    note(connection, moved, now).await
+    changed.extend(followed);
+    changed.extend(note(&mut *connection, moved, now).await?);
+    follow_lists(connection, &changed).await
 }
 
-async fn note(connection: &mut PgConnection, moved: &[Moved<'_>], now: DateTime<Utc>) -> Result<(), Error> {
+/// Notes redirects of those whom their last cross-reference has left; returns whose.
+async fn note(connection: &mut PgConnection, moved: &[Moved<'_>], now: DateTime<Utc>) -> Result<Vec<Uuid>, Error> {
     // Of several that left one customer, one: rather one that went to another than to nobody.
     let mut departures: BTreeMap<Uuid, &Moved<'_>> = BTreeMap::new();
     for moved in moved.iter().filter(|moved| moved.from != moved.to) {
@@ -54,9 +58,9 @@ async fn note(connection: &mut PgConnection, moved: &[Moved<'_>], now: DateTime<
         }
     }
     if departures.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
-    sqlx::query(
+    sqlx::query_scalar(
         "with departures as materialized (
              select * from unnest($1::uuid[], $2::text[], $3::text[], $4::uuid[])
                  as d (customer_id, system, external_id, to_customer_id)
@@ -78,17 +82,17 @@ async fn note(connection: &mut PgConnection, moved: &[Moved<'_>], now: DateTime<
          where l.customer_id is null
          on conflict on constraint redirects_pkey do update set
              system = excluded.system, external_id = excluded.external_id, to_customer_id = excluded.to_customer_id,
-             since = excluded.since",
+             since = excluded.since
+         returning r.customer_id",
     )
     .bind(departures.keys().copied().collect::<Vec<_>>())
     .bind(departures.values().map(|moved| moved.system).collect::<Vec<_>>())
     .bind(departures.values().map(|moved| moved.external_id).collect::<Vec<_>>())
     .bind(departures.values().map(|moved| moved.to).collect::<Vec<_>>())
     .bind(now)
-    .execute(connection)
+    .fetch_all(connection)
     .await
-    .map_err(database("noting redirects"))?;
-    Ok(())
+    .map_err(database("noting redirects"))
 }
 
 /// Forgets where customers led who have somebody. A merge that notes one meanwhile marks that customer, who is then folded again;
@@ -104,7 +108,21 @@ pub(crate) async fn forget(connection: &mut PgConnection, customers: &[Uuid]) ->
         return Ok(());
     }
     lock(&mut *connection).await?;
-    remove(connection, &led).await
+    remove(connection, &led).await?;
+    Ok(())
+}
+
+/// Lets members of lists follow those whose redirects have changed, or who have somebody again, or nobody any more.
+pub(crate) async fn follow_lists(connection: &mut PgConnection, changed: &[Uuid]) -> Result<(), Error> {
+    if changed.is_empty() {
+        return Ok(());
+    }
+    sqlx::query("select customer360.follow_lists($1)")
+        .bind(changed)
+        .execute(connection)
+        .await
+        .map_err(database("following members of lists"))?;
+    Ok(())
 }
 
 /// A redirect may hang on a cross-reference of another lane, and two lanes may each take one from the same customer: the
@@ -117,11 +135,11 @@ async fn lock(connection: &mut PgConnection) -> Result<(), Error> {
     Ok(())
 }
 
-async fn remove(connection: &mut PgConnection, customers: &[Uuid]) -> Result<(), Error> {
-    sqlx::query("delete from customer360.redirects where customer_id = any ($1)")
+/// Forgets redirects; returns whose there were.
+async fn remove(connection: &mut PgConnection, customers: &[Uuid]) -> Result<Vec<Uuid>, Error> {
+    sqlx::query_scalar("delete from customer360.redirects where customer_id = any ($1) returning customer_id")
         .bind(customers)
-        .execute(connection)
+        .fetch_all(connection)
         .await
-        .map_err(database("forgetting redirects"))?;
-    Ok(())
+        .map_err(database("forgetting redirects"))
 }

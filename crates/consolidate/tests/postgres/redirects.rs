@@ -101,6 +101,46 @@ async fn who_moves_in_while_the_last_one_moves_out_leaves_no_redirect_behind() {
     assert_eq!(world.value("select count(*) from customer360.redirects").await, 0);
 }
 
+/// As a row filter by a list has to: an agent's client stays that.
+#[tokio::test]
+async fn who_is_on_a_list_stays_on_it_under_another_email_and_through_a_merge_and_its_undoing() {
+    let mut world = two_people().await;
+    sqlx::raw_sql(
+        "insert into customer360.lists values ('mine', 'ann', now()), ('theirs', 'ann', now());
+         insert into customer360.list_members (customer_id, list, added_at)
+         select customer_id, 'mine', now() from customer360.customers where email in ('ann@x.example', 'bob@x.example');
+         insert into customer360.list_members (customer_id, list, added_at)
+         select customer_id, 'theirs', now() from customer360.customers where email = 'ann@x.example'",
+    )
+    .execute(&world.pool)
+    .await
+    .unwrap();
+    let listed = async |world: &World| {
+        let rows = world
+            .rows(
+                "select m.list || ' ' || c.email as who from customer360.list_members m
+                 join customer360.customers c on c.customer_id = m.customer_id and c.deleted_at is null order by 1",
+            )
+            .await;
+        rows.iter().map(|row| row["who"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let before = ["mine ann@x.example", "mine bob@x.example", "theirs ann@x.example"];
+    assert_eq!(listed(&world).await, before);
+    world.ask(&Request::Merge(key(ANN), key(BOB))).await;
+    assert_eq!(listed(&world).await, ["mine bob@x.example", "theirs bob@x.example"]);
+    world.say(&[customer(2, 2).email(CYD)]).await;
+    assert_eq!(listed(&world).await, ["mine bob@x.example", "theirs bob@x.example"], "the merged one is still there");
+    world.say(&[customer(2, 3).email(BOB)]).await;
+    world.ask(&Request::UndoLast(key(ANN))).await;
+    assert_eq!(listed(&world).await, before);
+    world.say(&[customer(1, 2).email(CYD)]).await;
+    assert_eq!(listed(&world).await, ["mine bob@x.example", "mine cyd@x.example", "theirs cyd@x.example"]);
+    world.say(&[gone(1, 3)]).await;
+    assert_eq!(listed(&world).await, ["mine bob@x.example"]);
+    world.say(&[customer(1, 4).email(ANN)]).await;
+    assert_eq!(listed(&world).await, before);
+}
+
 #[tokio::test]
 async fn the_redirect_of_a_decision_goes_with_it() {
     let mut world = two_people().await;

@@ -200,9 +200,9 @@ impl Consolidator {
         drained: &mut Drained,
     ) -> Result<bool, Error> {
         let before = *drained;
-        let swept = sweep(&mut *self.lanes[0].connection().await, rules, cancel).await?;
+        let swept = sweep(&mut *self.lanes[0].connection().await, rules, self.clock, cancel).await?;
         drained.retired += swept.tombstoned;
-        let rebuilding = rebuild::sweep(&mut *self.lanes[0].connection().await, rules, cancel).await?;
+        let rebuilding = rebuild::sweep(&mut *self.lanes[0].connection().await, rules, self.clock, cancel).await?;
         self.merge_claims(rules, seal, memory, cancel, drained).await?;
         drained.profiles += self.fold_all(rules, cancel).await?;
         Ok(*drained != before || swept.is_unfinished || rebuilding)

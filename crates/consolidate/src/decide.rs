@@ -165,11 +165,7 @@ async fn draft(
     let recorded = Draft::of(&mut transaction, rules, request, by, now).await?;
     let keys: Vec<&str> = recorded.plan.keys.iter().map(MatchKey::as_str).collect();
     dirty::mark(&mut transaction, &keys, CAUSE, now).await?;
-    sqlx::query("select pg_notify($1, '')")
-        .bind(staging::LANDED_CHANNEL)
-        .execute(&mut *transaction)
-        .await
-        .map_err(database("waking the consolidator"))?;
+    staging::wake(&mut transaction, staging::LANDED_CHANNEL, None).await?;
     transaction.commit().await.map_err(database("deciding"))?;
     Ok(recorded)
 }

@@ -86,7 +86,7 @@ pub async fn erase(
     let only = Erased::of(seal, digests.iter().copied());
     let (mut removed, theirs) = golden::remove(&mut transaction, &found, &only, orders, now).await?;
     removed.extend(staged::rest(&mut transaction, &found.staged(theirs), &only, seal, now).await?);
-    removed.insert("staging.records", staged::apply(&mut transaction, &records).await?);
+    removed.insert("staging.records", staged::apply(&mut transaction, &records, &only).await?);
     removed.retain(|_, rows| *rows > 0);
 
     if removed.is_empty() {

@@ -9,9 +9,6 @@ pub enum Error {
     /// The schema could not be brought up to date.
     #[error("migrating schema customer360: {0}")]
     Migrate(#[from] sqlx::migrate::MigrateError),
-    /// Another process consolidates this database.
-    #[error("another process is consolidating this database, try again")]
-    Locked,
     /// Somebody was erased since what is being merged was read.
     #[error("somebody was erased meanwhile, try again")]
     Erasing,
@@ -29,7 +26,7 @@ impl Error {
         match self {
             Self::Database(error) => error.is_transient(),
             Self::Migrate(_) | Self::OtherRules | Self::Refused(_) => false,
-            Self::Locked | Self::Erasing => true,
+            Self::Erasing => true,
         }
     }
 

@@ -405,11 +405,7 @@ async fn offer_for_polling(
         staging::polls::withdraw(&mut *connection, &gone).await?;
     }
     if offered > 0 {
-        sqlx::query("select pg_notify($1, '')")
-            .bind(staging::polls::OFFERED_CHANNEL)
-            .execute(connection)
-            .await
-            .map_err(database("waking the pollers"))?;
+        staging::wake(connection, staging::polls::OFFERED_CHANNEL, None).await?;
     }
     Ok(())
 }

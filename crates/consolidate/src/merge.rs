@@ -75,7 +75,7 @@ pub(crate) async fn merge(
         exclude::count(&record.source);
     }
     clocks.write(&mut transaction, &older, &claim.records, now).await?;
-    staging::erase::skip(&mut transaction, &claim.skipped).await?;
+    staging::erase::skip(&mut transaction, &claim.skipped, erased).await?;
     staging::finish(&mut *transaction, &claim.batch_ids(), now).await?;
     transaction.commit().await.map_err(database("merging"))?;
     clocks.advance(&claim.records);

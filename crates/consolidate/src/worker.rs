@@ -273,8 +273,8 @@ async fn offer_known_keys_on(connection: &mut PgConnection, rules: &Rules) -> Re
 
 /// `None` when listening does not work now; the timer does without.
 async fn listen(database: &PgConnectOptions) -> Option<PgListener> {
-    let pool =
-        PgPoolOptions::new().max_connections(1).connect_lazy_with(database.clone().application_name("c360 listen"));
+    let session = staging::session(database).application_name("c360 listen");
+    let pool = PgPoolOptions::new().max_connections(1).connect_lazy_with(session);
     let mut listener = PgListener::connect_with(&pool).await.ok()?;
     listener.listen(LANDED_CHANNEL).await.ok()?;
     Some(listener)

@@ -36,7 +36,6 @@ const SOCKET_PORT: u16 = 5432;
 pub struct Cluster {
     keeper: Keeper,
     run: PathBuf,
-    data: PathBuf,
     port: u16,
     tcp: bool,
     socket_password: Option<String>,
@@ -81,13 +80,11 @@ impl Cluster {
         let pid = wait_until_ready(&mut keeper, run.path(), &home.data(), &log)?;
         tracing::debug!(pid, data = %home.data().display(), "the embedded Postgres is ready");
 
-        let data = home.data();
         let asks_for_password = home.auth() == SocketAuth::Password;
         let (run, run_lock) = run.hand_over();
         Ok(Self {
             keeper,
             run,
-            data,
             port,
             tcp: options.tcp,
             socket_password: asks_for_password.then(|| password.clone()),
@@ -115,11 +112,6 @@ impl Cluster {
     /// The process id of the postmaster.
     pub fn pid(&self) -> u32 {
         self.pid
-    }
-
-    /// The directory of the data (`PGDATA`).
-    pub fn data_directory(&self) -> &Path {
-        &self.data
     }
 
     /// The directory of the Unix socket, mode 0700. It is gone when the cluster is.

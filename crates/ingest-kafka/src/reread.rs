@@ -140,7 +140,6 @@ mod tests {
             reason: reject.reason.as_str().to_owned(),
             detail: reject.detail,
             truncated,
-            has_context: context.is_some(),
             external_id,
             landed_at: landed_at(),
             state: State::Parked,

@@ -32,6 +32,11 @@ impl ExternalId {
         }
     }
 
+    /// The id that [`ExternalId::to_json`] gives, by its text.
+    pub fn from_json(json: &str) -> Option<Self> {
+        Self::from_field(&Field::from_raw(json, None).ok()?, "id").ok()
+    }
+
     /// The id as staged and stored, with whether the system writes it as a number.
     pub fn from_parts(text: String, is_number: bool) -> Self {
         Self { text, is_number }
@@ -76,6 +81,9 @@ mod tests {
         assert_eq!((text.as_str(), text.to_json()), ("0027", json!("0027")));
         let beyond_doubles = ExternalId::from_field(&Field::Json("18446744073709551617"), "id").unwrap();
         assert_eq!(beyond_doubles.to_json().to_string(), "18446744073709551617");
+        for id in [number, text, beyond_doubles] {
+            assert_eq!(ExternalId::from_json(&id.to_json().to_string()), Some(id));
+        }
     }
 
     #[test]

@@ -34,6 +34,8 @@ pub struct Batch {
     dead_letters: Vec<DeadLetter>,
     skipped: u32,
     bytes: usize,
+    /// Ids of customers who are not erased and whose records or dead letters were skipped because they name somebody who is.
+    left_out: Vec<String>,
     /// Entity and id of the records that were skipped because somebody is erased.
     erased: Vec<(String, String)>,
     /// How many skips are of that kind.
@@ -50,6 +52,7 @@ impl Batch {
             row_starts: Vec::new(),
             dead_letters: Vec::new(),
             skipped: 0,
+            left_out: Vec::new(),
             bytes: 0,
             erased: Vec::new(),
             erased_count: 0,
@@ -131,6 +134,11 @@ impl Batch {
     /// Whether this record was skipped because somebody is erased.
     pub(crate) fn has_skipped(&self, entity: &str, external_id: &str) -> bool {
         self.erased.iter().any(|(of, id)| of == entity && id == external_id)
+    }
+
+    /// See `staging.batches.left_out`.
+    pub(crate) fn left_out(&self) -> &[String] {
+        &self.left_out
     }
 
     /// How many records and dead letters were skipped because somebody is erased.

@@ -81,7 +81,7 @@ impl StagedRecord {
             source: &self.source,
             entity: self.entity,
             external_id: self.external_id.as_str(),
-            moved_to: self.moved_to.as_ref().map(ExternalId::as_str),
+            moved_to: self.moved_to.as_ref(),
             email: self.email.as_deref(),
             attributes: &self.attributes,
             payload: self.payload.as_deref(),
@@ -213,10 +213,7 @@ fn staged_record(row: &PgRow) -> Result<StagedRecord, sqlx::Error> {
         position: Position::from(row.get::<Vec<u8>, _>(9)),
         observed_at: row.get(10),
         attributes: row.get(11),
-        moved_to: moved_to.and_then(|raw| {
-            let field = model::Field::from_raw(raw, None).ok()?;
-            ExternalId::from_field(&field, "moved_to").ok()
-        }),
+        moved_to: moved_to.and_then(ExternalId::from_json),
         payload: row.get(13),
     })
 }
@@ -320,7 +317,7 @@ pub async fn exclude(
     Ok(())
 }
 
-/// Notes the ids that a full export has, rows and dead letters alike, in the temporary table `export_members (external_id)`
+/// Notes the ids that a full export has, rows, dead letters and what was left out of it alike, in the temporary table `export_members (external_id)`
 /// of the caller's transaction. Whoever is not among them has left.
 pub async fn note_members(connection: &mut PgConnection, import_id: i64) -> Result<(), Error> {
     let database = || Error::database("noting the members of a full export");
@@ -330,13 +327,15 @@ pub async fn note_members(connection: &mut PgConnection, import_id: i64) -> Resu
         .map_err(database())?;
     sqlx::query(
         "with parts as materialized (
-             select batch_id from staging.batches where import_id = $1 and abandoned_at is null
+             select batch_id, left_out from staging.batches where import_id = $1 and abandoned_at is null
          )
          insert into export_members (external_id)
          select r.external_id from staging.records r join parts p on p.batch_id = r.batch_id
          union
          select d.external_id from staging.dead_letters d join parts p on p.batch_id = d.batch_id
-         where d.external_id is not null",
+         where d.external_id is not null
+         union
+         select unnest(left_out) from parts",
     )
     .bind(import_id)
     .execute(&mut *connection)

@@ -89,8 +89,6 @@ pub struct Letter {
     pub detail: String,
     /// Whether only a part of what came is kept.
     pub truncated: bool,
-    /// Whether it holds what reading it again takes.
-    pub has_context: bool,
     /// The source's id, where it could be read. May be personal.
     pub external_id: Option<String>,
     /// When it was parked.
@@ -118,8 +116,8 @@ impl State {
     }
 }
 
-const LETTER: &str = "d.dead_letter_id, d.source, d.origin, d.reason, d.detail, d.truncated, d.context is not null,
-                      d.external_id, d.landed_at, d.state, d.handled_at, d.landed_batch_id";
+const LETTER: &str = "d.dead_letter_id, d.source, d.origin, d.reason, d.detail, d.truncated, d.external_id,
+                      d.landed_at, d.state, d.handled_at, d.landed_batch_id";
 
 impl Letter {
     /// Where it came from, in one phrase.
@@ -152,12 +150,11 @@ impl Letter {
             reason: row.get(3),
             detail: row.get(4),
             truncated: row.get(5),
-            has_context: row.get(6),
-            external_id: row.get(7),
-            landed_at: row.get(8),
-            state: State::parse(row.get(9)),
-            handled_at: row.get(10),
-            landed_batch_id: row.get(11),
+            external_id: row.get(6),
+            landed_at: row.get(7),
+            state: State::parse(row.get(8)),
+            handled_at: row.get(9),
+            landed_batch_id: row.get(10),
         }
     }
 }

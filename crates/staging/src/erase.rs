@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::TryStreamExt;
-use model::Entity;
+use model::{Entity, ExternalId};
 use serde_json::Value;
 use sqlx::{PgConnection, Row};
 
 use crate::dead_letters::{Context, is_of_erased};
-use crate::erased::{Erased, Rewritten, Said, Verdict, id_of_json};
+use crate::erased::{Erased, Rewritten, Said, Verdict};
 use crate::{Error, Seal};
 
 /// A landing takes so long at most, whatever its clock says of when it began.
@@ -93,12 +93,12 @@ pub async fn find(
     let mut found = Records::new();
     while let Some(row) = rows.try_next().await.map_err(Error::database("reading what is to be erased"))? {
         let Some(entity) = Entity::parse(row.get(3)) else { continue };
-        let moved_to = row.get::<Option<&str>, _>(5).and_then(id_of_json);
+        let moved_to = row.get::<Option<&str>, _>(5).and_then(ExternalId::from_json);
         let verdict = erased.judge(&Said {
             source: row.get(2),
             entity,
             external_id: row.get(4),
-            moved_to: moved_to.as_deref(),
+            moved_to: moved_to.as_ref(),
             email: row.get(6),
             attributes: row.get(7),
             payload: row.get(8),
@@ -113,8 +113,8 @@ pub async fn find(
     Ok(found)
 }
 
-/// Removes staged records, or rewrites them; returns how many.
-pub async fn apply(connection: &mut PgConnection, records: &Records) -> Result<u64, Error> {
+/// Removes staged records, or rewrites them; returns how many. `erased` knows this person alone.
+pub async fn apply(connection: &mut PgConnection, records: &Records, erased: &Erased) -> Result<u64, Error> {
     let skipped: Vec<(i64, i32)> =
         records.iter().filter(|(_, becomes)| becomes.is_none()).map(|(place, _)| *place).collect();
     let rewritten: Vec<_> = records.iter().filter_map(|(place, becomes)| Some((*place, becomes.as_ref()?))).collect();
@@ -129,7 +129,7 @@ pub async fn apply(connection: &mut PgConnection, records: &Records) -> Result<u
     .bind(rewritten.iter().map(|(_, says)| says.email.as_deref()).collect::<Vec<_>>())
     .bind(rewritten.iter().map(|(_, says)| says.attributes.as_str()).collect::<Vec<_>>())
     .bind(rewritten.iter().map(|(_, says)| says.payload.as_deref()).collect::<Vec<_>>());
-    Ok(execute(rewrite, connection).await? + skip(connection, &skipped).await?)
+    Ok(execute(rewrite, connection).await? + skip(connection, &skipped, erased).await?)
 }
 
 /// What this schema holds of a person, as JSON: polls, edits on their way, and raw records that have not expired.
@@ -176,36 +176,44 @@ pub async fn kept(connection: &mut PgConnection, person: &Person) -> Result<[Vec
 
 /// Removes staged records, by batch and ordinal, and counts them as skips of their batches. Those that are gone already are
 /// counted already.
-pub async fn skip(connection: &mut PgConnection, records: &[(i64, i32)]) -> Result<u64, Error> {
+pub async fn skip(connection: &mut PgConnection, records: &[(i64, i32)], erased: &Erased) -> Result<u64, Error> {
     if records.is_empty() {
         return Ok(0);
     }
     let (batch_ids, ordinals): (Vec<i64>, Vec<i32>) = records.iter().copied().unzip();
-    let skipped: i64 = sqlx::query_scalar(
-        "with gone as (
-             delete from staging.records r
-             using unnest($1::bigint[], $2::integer[]) as g (batch_id, ordinal)
-             where r.batch_id = g.batch_id and r.ordinal = g.ordinal
-             returning r.batch_id, r.ordinal
-         ),
-         counted as (
-             select batch_id, count(*)::integer as records, array_agg(ordinal) as ordinals from gone group by batch_id
-         ),
-         noted as (
-             update staging.batches b
-             set record_count = b.record_count - c.records, skipped_count = b.skipped_count + c.records,
-                 excluded = b.excluded || c.ordinals
-             from counted c
-             where b.batch_id = c.batch_id
-         )
-         select count(*) from gone",
+    let gone: Vec<(i64, i32, String, String, String)> = sqlx::query_as(
+        "delete from staging.records r
+         using unnest($1::bigint[], $2::integer[]) as g (batch_id, ordinal)
+         where r.batch_id = g.batch_id and r.ordinal = g.ordinal
+         returning r.batch_id, r.ordinal, r.source, r.entity, r.external_id",
     )
     .bind(batch_ids)
     .bind(ordinals)
-    .fetch_one(connection)
+    .fetch_all(&mut *connection)
     .await
     .map_err(Error::database("erasing staged records"))?;
-    Ok(skipped.unsigned_abs())
+    let left_out = |(_, _, source, entity, id): &(i64, i32, String, String, String)| {
+        (entity == Entity::Customer.as_str() && !erased.has_id(source, id)).then(|| id.clone())
+    };
+    let count = sqlx::query(
+        "with gone as materialized (
+             select batch_id, count(*)::integer as records, array_agg(ordinal) as ordinals,
+                    array_remove(array_agg(left_out), null) as left_out
+             from unnest($1::bigint[], $2::integer[], $3::text[]) as g (batch_id, ordinal, left_out)
+             group by batch_id
+         )
+         update staging.batches b
+         set record_count = b.record_count - g.records, skipped_count = b.skipped_count + g.records,
+             excluded = b.excluded || g.ordinals,
+             left_out = case when b.import_id is null then b.left_out else b.left_out || g.left_out end
+         from gone g
+         where b.batch_id = g.batch_id",
+    )
+    .bind(gone.iter().map(|row| row.0).collect::<Vec<_>>())
+    .bind(gone.iter().map(|row| row.1).collect::<Vec<_>>())
+    .bind(gone.iter().map(left_out).collect::<Vec<_>>());
+    execute(count, connection).await?;
+    Ok(gone.len() as u64)
 }
 
 /// Removes what else this schema holds of a person, and says how many rows of which table. `erased` knows this person alone.
@@ -293,7 +301,7 @@ async fn discard(
     seal: &Seal,
     now: DateTime<Utc>,
 ) -> Result<u64, Error> {
-    let mut found: Vec<i64> = Vec::new();
+    let (mut theirs, mut others): (Vec<i64>, Vec<i64>) = (Vec::new(), Vec::new());
     let mut rows = sqlx::query(
         "select dead_letter_id, source, external_id, payload, context from staging.dead_letters where payload <> ''",
     )
@@ -304,17 +312,21 @@ async fn discard(
         let Ok(payload) = seal.open(source, row.get(3)) else { continue };
         let context = row.get::<Option<&[u8]>, _>(4).and_then(|context| seal.open(source, context).ok());
         let context: Option<Context> = context.and_then(|context| serde_json::from_slice(&context).ok());
-        if is_of_erased(source, row.get(2), &payload, context.as_ref(), erased) {
-            found.push(row.get(0));
+        let id: Option<&str> = row.get(2);
+        if is_of_erased(source, id, &payload, context.as_ref(), erased) {
+            let is_theirs = id.is_some_and(|id| erased.has_id(source, id));
+            if is_theirs { theirs.push(row.get(0)) } else { others.push(row.get(0)) }
         }
     }
     drop(rows);
+    // A member of a full export whose row names the person is a member all the same.
     let discard = sqlx::query(
         "update staging.dead_letters
-         set state = 'discarded', payload = '', context = null, external_id = null, handled_at = $2
-         where dead_letter_id = any ($1)",
+         set state = 'discarded', payload = '', context = null, handled_at = $3,
+             external_id = case when dead_letter_id = any ($2) then external_id end
+         where dead_letter_id = any ($1 || $2)",
     );
-    execute(discard.bind(&found).bind(now), connection).await
+    execute(discard.bind(&theirs).bind(&others).bind(now), connection).await
 }
 
 async fn execute(

@@ -8,7 +8,6 @@ use std::collections::HashSet;
 
 use model::{Digest, Entity, ErasureKey, ExternalId, InteractionFields, Record, find_emails};
 use serde::Deserialize;
-use serde_json::Value;
 use sqlx::{Executor, PgConnection, Row};
 
 use crate::{Error, Seal};
@@ -30,7 +29,7 @@ pub struct Said<'r> {
     /// The source's id.
     pub external_id: &'r str,
     /// The id that the row of a primary-key change has from now on.
-    pub moved_to: Option<&'r str>,
+    pub moved_to: Option<&'r ExternalId>,
     /// The email of a customer.
     pub email: Option<&'r str>,
     /// See [`model::Mapped::attributes`].
@@ -129,7 +128,7 @@ impl Erased {
         }
         let attributes = match said.entity {
             Entity::Customer => {
-                let ids = [Some(said.external_id), said.moved_to];
+                let ids = [Some(said.external_id), said.moved_to.map(ExternalId::as_str)];
                 let is_erased = ids.into_iter().flatten().any(|id| self.has_id(said.source, id));
                 (!is_erased && !said.email.is_some_and(|email| self.has_email(email)))
                     .then(|| said.attributes.to_owned())
@@ -161,7 +160,7 @@ impl Erased {
             source,
             entity: record.mapped.entity,
             external_id: record.mapped.external_id.as_str(),
-            moved_to: record.moved_to.as_ref().map(ExternalId::as_str),
+            moved_to: record.moved_to.as_ref(),
             email: record.mapped.email.as_deref(),
             attributes: &record.mapped.attributes,
             payload: None,
@@ -247,13 +246,4 @@ pub async fn change(transaction: &mut PgConnection, digests: &[Vec<u8>], erased:
         .await
         .map_err(database())?;
     Ok(())
-}
-
-/// The id in the JSON of `staging.records.moved_to`.
-pub(crate) fn id_of_json(json: &str) -> Option<String> {
-    match serde_json::from_str(json).ok()? {
-        Value::String(id) => Some(id),
-        Value::Number(id) => Some(id.to_string()),
-        _ => None,
-    }
 }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use sqlx::postgres::PgRow;
 use sqlx::{Connection, PgConnection, PgExecutor, Row};
 
-use crate::{Error, dead_letters, land};
+use crate::{Error, LANDED_CHANNEL, dead_letters, wake};
 
 /// What became of a file; the words of `csv_imports.state`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -323,7 +323,7 @@ pub async fn publish(
         .await
         .map_err(database())?;
     dead_letters::settle_file(&mut transaction, import_id, now).await.map_err(database())?;
-    land::notify(&mut transaction, source).await.map_err(database())?;
+    wake(&mut transaction, LANDED_CHANNEL, Some(source)).await?;
     transaction.commit().await.map_err(database())?;
     Ok(true)
 }

@@ -188,7 +188,7 @@ impl Lander {
             Some(batch_id)
         };
         if batch_id.is_some() && !matches!(checkpoint, Checkpoint::Csv { .. }) {
-            notify(&mut transaction, batch.source()).await.map_err(database())?;
+            wake(&mut transaction, LANDED_CHANNEL, Some(batch.source())).await?;
         }
         transaction.commit().await.map_err(database())?;
         Ok(Landing::Landed { batch_id })
@@ -298,8 +298,9 @@ async fn insert_batch(
     };
     sqlx::query_scalar(
         "insert into staging.batches
-             (source, origin, record_count, dead_letter_count, skipped_count, landed_at, published_at, expires_at, import_id)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+             (source, origin, record_count, dead_letter_count, skipped_count, landed_at, published_at, expires_at, import_id,
+              left_out)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
          returning batch_id",
     )
     .bind(batch.source())
@@ -311,11 +312,18 @@ async fn insert_batch(
     .bind(import_id.is_none().then_some(now))
     .bind(batch.expires_at(now))
     .bind(import_id)
+    .bind(import_id.map_or(&[][..], |_| batch.left_out()))
     .fetch_one(connection)
     .await
 }
 
-pub(crate) async fn notify(connection: &mut PgConnection, source: &str) -> Result<(), sqlx::Error> {
-    sqlx::query("select pg_notify($1, $2)").bind(LANDED_CHANNEL).bind(source).execute(connection).await?;
+/// Wakes whoever listens on a channel, when the caller's transaction commits. `source` is whose news it is, if it is one's.
+pub async fn wake(connection: &mut PgConnection, channel: &str, source: Option<&str>) -> Result<(), Error> {
+    sqlx::query("select pg_notify($1, $2)")
+        .bind(channel)
+        .bind(source.unwrap_or_default())
+        .execute(connection)
+        .await
+        .map_err(Error::database("waking others"))?;
     Ok(())
 }

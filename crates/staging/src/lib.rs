@@ -51,7 +51,7 @@ pub use error::{Error, is_transient};
 pub use expiry::{Expired, expire};
 pub use holder::LockHolder;
 pub use installation::adopt_key;
-pub use land::{Checkpoint, Lander, Landing};
+pub use land::{Checkpoint, Lander, Landing, wake};
 pub use migrate::{
     Pending, all_migrations, migrate, migrator_of, missing_migrations, pending_migrations, pending_migrations_of,
 };

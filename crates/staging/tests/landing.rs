@@ -147,7 +147,7 @@ async fn the_batch_row_says_where_from_how_much_and_how_long() {
         "source": SOURCE, "origin": origin(10), "record_count": 2, "dead_letter_count": 1, "skipped_count": 1,
         "landed_at": "2026-03-01T12:00:00+00:00", "published_at": "2026-03-01T12:00:00+00:00",
         "expires_at": "2026-03-02T13:00:00+00:00", "consolidated_at": null, "abandoned_at": null, "attempts": 0,
-        "excluded": [], "last_error": null, "import_id": null, "completes_import": false,
+        "excluded": [], "left_out": [], "last_error": null, "import_id": null, "completes_import": false,
     });
     assert_eq!(row, expected);
 }

@@ -33,6 +33,7 @@ struct Rebuild {
 pub(crate) async fn sweep(
     connection: &mut PgConnection,
     rules: &Rules,
+    clock: fn() -> DateTime<Utc>,
     cancel: &CancellationToken,
 ) -> Result<bool, Error> {
     let row = sqlx::query(
@@ -53,7 +54,7 @@ pub(crate) async fn sweep(
         }
         let mut transaction = connection.begin().await.map_err(rebuilding())?;
         staging::erased::hold(&mut transaction).await?;
-        let is_left = rebuild.window(&mut transaction, &matching, Utc::now()).await?;
+        let is_left = rebuild.window(&mut transaction, &matching, clock()).await?;
         transaction.commit().await.map_err(rebuilding())?;
         if !is_left {
             return Ok(false);

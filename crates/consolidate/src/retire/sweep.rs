@@ -32,6 +32,7 @@ pub(crate) struct Swept {
 pub(crate) async fn sweep(
     connection: &mut PgConnection,
     rules: &Rules,
+    clock: fn() -> DateTime<Utc>,
     cancel: &CancellationToken,
 ) -> Result<Swept, Error> {
     let started = Instant::now();
@@ -47,7 +48,7 @@ pub(crate) async fn sweep(
         let mut retirement =
             Retirement { id: row.get(0), system: row.get(1), before: row.get(2), done_until: row.get(3) };
         let matching = Matching::read(connection, rules).await?;
-        while let Some(step) = retirement.step(connection, &matching, Utc::now()).await? {
+        while let Some(step) = retirement.step(connection, &matching, clock()).await? {
             tombstoned += step;
             if started.elapsed() > SWEEP_FOR || cancel.is_cancelled() {
                 return Ok(Swept { tombstoned, is_unfinished: true });

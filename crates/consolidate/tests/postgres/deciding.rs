@@ -304,3 +304,20 @@ async fn a_decision_waits_for_the_consolidator_at_work() {
         assert_eq!((bob.change, bob.customer.profile), (Some(Change::Changes), expected));
     }
 }
+
+/// What a command folded while nobody else was there is not what the next one at work would make of it.
+#[tokio::test]
+async fn a_decision_without_a_daemon_under_other_rules_makes_a_rebuild_due() {
+    let mut world = World::new().await;
+    world.catch_up().await;
+    let of = |(id, email)| customer(id, 1).email(email);
+    world.land("store", &[(1, ANN), (2, BOB), (3, CYD)].map(of)).await;
+    world.catch_up().await;
+    let at_work = world.rules.fingerprint();
+    let is_due = async |world: &World| consolidate::rebuild_is_due(&world.pool, &at_work).await.unwrap();
+    world.carry_out(&merge(ANN, BOB)).await.unwrap();
+    assert!(!is_due(&world).await);
+    world.rules.guards.max_xrefs_per_system += 1;
+    world.carry_out(&merge(BOB, CYD)).await.unwrap();
+    assert!(is_due(&world).await);
+}

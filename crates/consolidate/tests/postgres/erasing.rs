@@ -358,6 +358,29 @@ async fn a_letter_of_an_order_is_that_of_its_customer_and_not_of_the_one_with_it
     assert_eq!(world.rows(parked).await, [json!({"whose": "somebody else's order", "external_id": "77"})]);
 }
 
+/// Before she is erased and after, as the row comes to be skipped in staging or on its way there.
+#[tokio::test]
+async fn a_member_whose_row_names_somebody_erased_has_not_left() {
+    let mut world = world_with_ann().await;
+    let tonight = async |world: &mut World, night| {
+        let bob = member("28", night, 1).email("ann.canary@x.example");
+        let members = [bob, member("29", night, 2).email("cyd@x.example")];
+        world.export(&Export { source: "loyalty", night, members: &members, unreadable: &[], batch_rows: 1 }).await;
+    };
+    tonight(&mut world, 2).await;
+    receipt(erase(&world, &email("ann.canary@x.example"), Orders::Delete).await);
+    let members =
+        "select external_id from customer360.xrefs where system = 'loyalty' and deleted_at is null order by 1";
+    let bob_and_cyd = ["28", "29"].map(|id| json!({"external_id": id}));
+    world.consolidate().await;
+    assert_eq!(world.rows(members).await, bob_and_cyd);
+    assert_eq!(world.profile("bob@x.example").await.unwrap()["points"], json!("7"));
+    tonight(&mut world, 3).await;
+    world.consolidate().await;
+    assert_eq!(world.rows(members).await, bob_and_cyd);
+    assert_eq!(left(&world).await, [""; 0]);
+}
+
 /// As when a note names her once more.
 #[tokio::test]
 async fn who_is_erased_a_second_time_is_readmitted_with_all_that_was_erased_at_first() {

@@ -1,11 +1,12 @@
 //! Taking records of the erased out of a batch before it lands. A batch holds bytes for Postgres, so they are read back;
 //! that costs something only where somebody is erased.
 
-use model::Entity;
+use model::{Entity, ExternalId};
 
 use super::{Batch, COLUMNS};
+use crate::DeadLetter;
 use crate::copy::Rows;
-use crate::erased::{Erased, Said, Verdict, id_of_json};
+use crate::erased::{Erased, Said, Verdict};
 
 /// Places of columns in [`super::COPY`].
 const ENTITY: usize = 5;
@@ -23,11 +24,13 @@ impl Batch {
         }
         let verdicts: Vec<Verdict> = self.row_starts.iter().map(|start| self.judge(*start, erased)).collect();
         if verdicts.iter().any(|verdict| *verdict != Verdict::Keep) {
-            self.keep(&verdicts);
+            self.keep(&verdicts, erased);
         }
-        let (source, before) = (&self.source, self.dead_letters.len());
-        self.dead_letters.retain(|letter| !letter.is_of_erased(source, erased));
-        self.count_erased(before - self.dead_letters.len());
+        let gone: Vec<DeadLetter> =
+            self.dead_letters.extract_if(.., |letter| letter.is_of_erased(&self.source, erased)).collect();
+        self.count_erased(gone.len());
+        let others = gone.into_iter().filter_map(|letter| letter.external_id);
+        self.left_out.extend(others.filter(|id| !erased.has_id(&self.source, id)));
     }
 
     fn judge(&self, start: usize, erased: &Erased) -> Verdict {
@@ -35,19 +38,19 @@ impl Batch {
         let text =
             |column: usize| columns.get(column).copied().flatten().and_then(|bytes| std::str::from_utf8(bytes).ok());
         let Some(entity) = text(ENTITY).and_then(Entity::parse) else { return Verdict::Keep };
-        let moved_to = text(MOVED_TO).and_then(id_of_json);
+        let moved_to = text(MOVED_TO).and_then(ExternalId::from_json);
         erased.judge(&Said {
             source: &self.source,
             entity,
             external_id: text(EXTERNAL_ID).unwrap_or_default(),
-            moved_to: moved_to.as_deref(),
+            moved_to: moved_to.as_ref(),
             email: text(EMAIL),
             attributes: text(ATTRIBUTES).unwrap_or("{}"),
             payload: text(PAYLOAD),
         })
     }
 
-    fn keep(&mut self, verdicts: &[Verdict]) {
+    fn keep(&mut self, verdicts: &[Verdict], erased: &Erased) {
         let (mut rows, mut row_starts, mut skipped) = (Rows::default(), Vec::new(), 0);
         for (start, verdict) in self.row_starts.iter().zip(verdicts) {
             let mut columns = self.rows.columns(*start, COLUMNS);
@@ -55,7 +58,12 @@ impl Batch {
                 Verdict::Keep => {}
                 Verdict::Skip => {
                     let text = |column: usize| columns[column].map(|bytes| String::from_utf8_lossy(bytes).into_owned());
-                    self.erased.extend(text(ENTITY).zip(text(EXTERNAL_ID)));
+                    if let Some((entity, id)) = text(ENTITY).zip(text(EXTERNAL_ID)) {
+                        if entity == Entity::Customer.as_str() && !erased.has_id(&self.source, &id) {
+                            self.left_out.push(id.clone());
+                        }
+                        self.erased.push((entity, id));
+                    }
                     skipped += 1;
                     continue;
                 }

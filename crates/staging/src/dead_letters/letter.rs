@@ -1,11 +1,11 @@
 //! A dead letter as an ingester parks it: what came, why it could not be landed, and what reading it again takes.
 
 use chrono::{DateTime, Utc};
-use model::{Entity, ExternalId, Field, Mapped, Operation, Position, Record, Reject};
+use model::{Entity, ExternalId, Mapped, Operation, Position, Record, Reject};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::erased::{Erased, Said, Verdict, id_of_json};
+use crate::erased::{Erased, Said, Verdict};
 
 /// At most this much of an oversized record is kept.
 const KEPT_BYTES: usize = 64 << 10;
@@ -152,12 +152,12 @@ fn names(value: &Value, erased: &Erased) -> bool {
 impl KeptRecord {
     fn is_of_erased(&self, source: &str, erased: &Erased) -> bool {
         let Some(entity) = Entity::parse(&self.entity) else { return false };
-        let moved_to = self.moved_to.as_ref().and_then(|id| id_of_json(&id.to_string()));
+        let moved_to = self.moved_to.as_ref().and_then(|id| ExternalId::from_json(&id.to_string()));
         let said = Said {
             source,
             entity,
             external_id: &self.external_id,
-            moved_to: moved_to.as_deref(),
+            moved_to: moved_to.as_ref(),
             email: self.email.as_deref(),
             attributes: &self.attributes,
             payload: None,
@@ -184,10 +184,7 @@ impl KeptRecord {
 
     /// The record, with the letter's payload; `None` if it has words that this program does not know.
     pub(super) fn record(&self, payload: &[u8]) -> Option<Record> {
-        let moved_to = self.moved_to.as_ref().map(|id| {
-            let raw = id.to_string();
-            ExternalId::from_field(&Field::from_raw(&raw, None).ok()?, "moved_to").ok()
-        });
+        let moved_to = self.moved_to.as_ref().map(|id| ExternalId::from_json(&id.to_string()));
         Some(Record {
             operation: Operation::parse(&self.operation)?,
             mapped: Mapped {

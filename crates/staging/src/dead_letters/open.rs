@@ -44,7 +44,7 @@ pub async fn open(executor: impl PgExecutor<'_>, seal: &Seal, ids: &[i64]) -> Re
     let rows = sqlx::query(AssertSqlSafe(sql)).bind(ids).fetch_all(executor).await;
     let opened = |row: &sqlx::postgres::PgRow| {
         let letter = Letter::of(row);
-        let contents = contents(seal, &letter.source, row.get(12), row.get(13));
+        let contents = contents(seal, &letter.source, row.get(11), row.get(12));
         Opened { letter, contents }
     };
     Ok(rows.map_err(Error::database("reading dead letters"))?.iter().map(opened).collect())

@@ -66,16 +66,6 @@ impl Opened {
     async fn open(config: Config) -> anyhow::Result<Self> {
         let installation = Installation::open(config).await?;
         installation.prepare_soon().await?;
-        let connection = staging::connect(&installation.database).await;
-        Ok(Self { connection: connection.map_err(|error| with_exit(error.into()))?, installation })
-    }
-}
-
-fn with_exit(error: consolidate::Error) -> anyhow::Error {
-    match &error {
-        consolidate::Error::Refused(refusal) if refusal.is_unknown() => Exit::NotFound.because(error),
-        consolidate::Error::Refused(_) => Exit::Refused.because(error),
-        other if other.is_transient() => Exit::OutOfReach.because(error),
-        _ => error.into(),
+        Ok(Self { connection: staging::connect(&installation.database).await?, installation })
     }
 }

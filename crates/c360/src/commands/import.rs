@@ -145,9 +145,9 @@ fn with_exit(error: Error) -> anyhow::Error {
         Error::NoSuchFile(_) => Exit::NotFound,
         Error::Locked(_) | Error::TakenOver(_) => Exit::Locked,
         Error::Pattern { .. } => Exit::Configuration,
-        Error::Staging(error) if error.is_transient() => Exit::OutOfReach,
+        Error::Staging(error) => error.into(),
         Error::Io { .. } => Exit::OutOfReach,
-        Error::Staging(_) | Error::Cancelled | Error::Parser(_) => Exit::Unexpected,
+        Error::Cancelled | Error::Parser(_) => Exit::Unexpected,
     };
     exit.because(error)
 }

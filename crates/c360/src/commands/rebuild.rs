@@ -25,12 +25,12 @@ pub(super) async fn run(args: cli::Rebuild, config: Config) -> anyhow::Result<Ex
     installation.prepare_soon().await?;
     let rules = installation.rules()?;
     if args.dry_run {
-        let foreseen = rebuild::foresee(&installation.database, &rules, SAMPLES, &cancel).await.map_err(with_exit)?;
+        let foreseen = rebuild::foresee(&installation.database, &rules, SAMPLES, &cancel).await?;
         print_foreseen(&args, &foreseen)?;
         return Ok(if foreseen.is_cut_off { Exit::Unexpected } else { Exit::Done });
     }
-    let mut connection = staging::connect(&installation.database).await.map_err(|error| with_exit(error.into()))?;
-    let recorded = rebuild::record(&mut connection, &rules, Utc::now()).await.map_err(with_exit)?;
+    let mut connection = staging::connect(&installation.database).await?;
+    let recorded = rebuild::record(&mut connection, &rules, Utc::now()).await?;
     if recorded.goes_on && std::io::stderr().is_terminal() {
         eprintln!("c360: goes on with a rebuild that was stopped");
     }
@@ -42,8 +42,8 @@ pub(super) async fn run(args: cli::Rebuild, config: Config) -> anyhow::Result<Ex
     let (seal, database, id) = (installation.seal(), &installation.database, recorded.rebuild_id);
     let progress = rebuild::carry_out(&rules, &seal, database, id, &mut tell, &cancel).await;
     bar.finish_and_clear();
-    let progress = progress.map_err(with_exit)?;
-    let changed = rebuild::changed(&mut connection, id).await.map_err(with_exit)?;
+    let progress = progress?;
+    let changed = rebuild::changed(&mut connection, id).await?;
     print_changed(&args, progress, changed)?;
     if !progress.finished {
         eprintln!("c360: stopped; the same command, or whoever consolidates next, goes on with it");
@@ -95,12 +95,4 @@ fn print_changed(args: &cli::Rebuild, progress: Progress, changed: Changed) -> a
 fn progress_bar() -> ProgressBar {
     let style = ProgressStyle::with_template("rebuilding [{bar:30}] {human_pos}/{human_len}, {eta} left");
     ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-}
-
-fn with_exit(error: consolidate::Error) -> anyhow::Error {
-    match &error {
-        consolidate::Error::OtherRules => Exit::Locked.because(error),
-        error_ if error_.is_transient() => Exit::OutOfReach.because(error),
-        _ => error.into(),
-    }
 }

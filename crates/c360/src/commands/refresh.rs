@@ -49,9 +49,7 @@ pub(super) async fn run(args: cli::Refresh, config: Config) -> anyhow::Result<Ex
     let refreshed = poll_rest::refresh(settings, database, &mut lander, match_key.as_deref(), cancel.clone()).await;
     let Some(summary) = refreshed.map_err(with_exit)? else { return Err(nobody()) };
     let rules = installation.rules()?;
-    let drained = consolidate::catch_up(&rules, &installation.seal(), &installation.database, &cancel).await;
-    let drained =
-        drained.map_err(|error| if error.is_transient() { Exit::OutOfReach.because(error) } else { error.into() })?;
+    let drained = consolidate::catch_up(&rules, &installation.seal(), &installation.database, &cancel).await?;
     let lists = if args.email.is_some() { 0 } else { rest.list.each().count() };
     print(&args, &summary, lists, drained.profiles);
     if cancel.is_cancelled() {
@@ -80,11 +78,8 @@ async fn foresee(
     rest: &Rest,
     match_key: Option<&str>,
 ) -> anyhow::Result<Exit> {
-    let out_of_reach = |error: staging::Error| {
-        if error.is_transient() { Exit::OutOfReach.because(error) } else { error.into() }
-    };
-    let mut connection = staging::connect(&installation.database).await.map_err(out_of_reach)?;
-    let customers = staging::polls::count(&mut connection, &args.source, match_key).await.map_err(out_of_reach)?;
+    let mut connection = staging::connect(&installation.database).await?;
+    let customers = staging::polls::count(&mut connection, &args.source, match_key).await?;
     if match_key.is_some() && customers == 0 {
         return Err(nobody());
     }
@@ -156,8 +151,7 @@ fn nobody() -> anyhow::Error {
 fn with_exit(error: Error) -> anyhow::Error {
     let exit = match &error {
         Error::Config { .. } => Exit::Configuration,
-        Error::Staging(error) if error.is_transient() => Exit::OutOfReach,
-        Error::Staging(_) => Exit::Unexpected,
+        Error::Staging(error) => error.into(),
     };
     exit.because(error)
 }

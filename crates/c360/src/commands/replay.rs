@@ -171,8 +171,8 @@ fn with_exit(error: Error) -> anyhow::Error {
         Error::Replay { .. } => Exit::Usage,
         Error::Moved { .. } => Exit::Locked,
         Error::Unreachable { .. } | Error::Registry { .. } => Exit::OutOfReach,
-        Error::Staging(error) if error.is_transient() => Exit::OutOfReach,
-        Error::Client { .. } | Error::Fenced { .. } | Error::Staging(_) | Error::Thread { .. } => Exit::Unexpected,
+        Error::Staging(error) => error.into(),
+        Error::Client { .. } | Error::Fenced { .. } | Error::Thread { .. } => Exit::Unexpected,
     };
     exit.because(error)
 }

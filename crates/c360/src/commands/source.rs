@@ -38,12 +38,12 @@ async fn retire(args: &cli::Retire, config: Config) -> anyhow::Result<Exit> {
     let is_configured = config.sources.contains_key(&args.name);
     let installation = Installation::open(config).await?;
     installation.prepare_soon().await?;
-    let mut connection = staging::connect(&installation.database).await.map_err(|error| with_exit(error.into()))?;
-    if !is_configured && !retire::is_known(&mut connection, &args.name).await.map_err(with_exit)? {
+    let mut connection = staging::connect(&installation.database).await?;
+    if !is_configured && !retire::is_known(&mut connection, &args.name).await? {
         let problem = anyhow!("no source is called {}, and nothing is known of one", args.name);
         return Err(Exit::NotFound.because(problem));
     }
-    let foreseen = retire::foresee(&mut connection, &args.name, before, SAMPLES).await.map_err(with_exit)?;
+    let foreseen = retire::foresee(&mut connection, &args.name, before, SAMPLES).await?;
     if args.dry_run {
         return print(args, before, &foreseen, None);
     }
@@ -52,7 +52,7 @@ async fn retire(args: &cli::Retire, config: Config) -> anyhow::Result<Exit> {
         return Ok(Exit::Unexpected);
     }
 
-    let id = retire::record(&mut connection, &args.name, before, Utc::now()).await.map_err(with_exit)?;
+    let id = retire::record(&mut connection, &args.name, before, Utc::now()).await?;
     let bar = progress_bar(&foreseen);
     let mut tell = |progress: &Progress| {
         bar.set_position(progress.tombstoned.unsigned_abs());
@@ -61,7 +61,7 @@ async fn retire(args: &cli::Retire, config: Config) -> anyhow::Result<Exit> {
     let (rules, seal, database) = (installation.rules()?, installation.seal(), &installation.database);
     let progress = retire::carry_out(&rules, &seal, database, id, &mut tell, &cancel).await;
     bar.finish_and_clear();
-    let progress = progress.map_err(with_exit)?;
+    let progress = progress?;
     print(args, before, &foreseen, Some(progress))?;
     if !is_done(progress) {
         eprintln!("c360: stopped; the retirement holds, and whoever consolidates next goes on with it");
@@ -158,8 +158,4 @@ fn progress_bar(foreseen: &Foreseen) -> ProgressBar {
     let style = ProgressStyle::with_template("{msg} [{bar:30}] {human_pos}/{human_len}, {eta} left");
     let bar = ProgressBar::new(foreseen.cross_references.unsigned_abs());
     bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar())).with_message("waiting for the consolidator")
-}
-
-fn with_exit(error: consolidate::Error) -> anyhow::Error {
-    if error.is_transient() { Exit::OutOfReach.because(error) } else { error.into() }
 }

@@ -48,10 +48,7 @@ async fn report(config: &Config) -> anyhow::Result<Report> {
         .await
         .map_err(|error| Exit::OutOfReach.because(error))
         .context("the database cannot be reached")?;
-    let asked = status::ask(&mut connection, &setup.rules)
-        .await
-        .map_err(|error| if error.is_transient() { Exit::OutOfReach.because(error) } else { error.into() })?;
-    match asked {
+    match status::ask(&mut connection, &setup.rules).await? {
         Asked::Facts(facts) => {
             let lags = lag::ask(config, &setup, &opened.database, &facts, Utc::now()).await;
             Ok(Report::new(&setup, &facts, &lags, Utc::now()))

@@ -12,7 +12,6 @@ use consolidate::decide::{self, Done, Outcome, Request};
 use serde_json::{Value, json};
 
 use super::show::page;
-use super::with_exit;
 use crate::cli::customer::Deciding;
 use crate::config::Config;
 use crate::exit::Exit;
@@ -33,8 +32,7 @@ pub(super) async fn confirmed(request: Request, yes: bool, how: Deciding, config
     let rules = installation.rules()?;
     let by = how.by.clone().unwrap_or_else(user);
     if how.dry_run || !yes {
-        let foreseen = decide::foresee(&installation.database, &rules, &request, &by, Utc::now()).await;
-        let foreseen = foreseen.map_err(with_exit)?;
+        let foreseen = decide::foresee(&installation.database, &rules, &request, &by, Utc::now()).await?;
         if how.dry_run || foreseen.done == Done::Nothing {
             return print(&how, &foreseen);
         }
@@ -43,8 +41,7 @@ pub(super) async fn confirmed(request: Request, yes: bool, how: Deciding, config
             return Ok(Exit::Unexpected);
         }
     }
-    let outcome = decide::carry_out(&installation.database, &rules, &request, &by, &cancel).await;
-    let outcome = outcome.map_err(with_exit)?;
+    let outcome = decide::carry_out(&installation.database, &rules, &request, &by, &cancel).await?;
     print(&how, &outcome)?;
     if !outcome.folded {
         eprintln!("c360: stopped; the decision holds, and profiles follow with whoever consolidates next");

@@ -7,7 +7,7 @@ use consolidate::Key;
 use consolidate::erase::{self, Outcome, Receipt};
 use serde_json::json;
 
-use super::{Opened, with_exit};
+use super::Opened;
 use crate::cli::customer::{Erase, Readmit};
 use crate::config::Config;
 use crate::exit::Exit;
@@ -37,7 +37,7 @@ pub(super) async fn run(args: &Erase, config: Config) -> anyhow::Result<Exit> {
 async fn attempt(opened: &mut Opened, key: &Key, dry_run: bool) -> anyhow::Result<Outcome> {
     let (rules, seal) = (opened.installation.rules()?, opened.installation.seal());
     let orders = opened.installation.erased_orders();
-    erase::erase(&mut opened.connection, &rules, &seal, key, orders, dry_run).await.map_err(with_exit)
+    Ok(erase::erase(&mut opened.connection, &rules, &seal, key, orders, dry_run).await?)
 }
 
 /// Asks whoever sits there.
@@ -91,7 +91,7 @@ pub(super) async fn readmit(args: &Readmit, config: Config) -> anyhow::Result<Ex
     let mut opened = Opened::open(config).await?;
     let seal = opened.installation.seal();
     let key = Key::parse(&args.whom.key);
-    let lifted = erase::readmit(&mut opened.connection, &seal, &key).await.map_err(with_exit)?;
+    let lifted = erase::readmit(&mut opened.connection, &seal, &key).await?;
     if lifted == 0 {
         return Err(Exit::NotFound.because(anyhow!("nobody was erased under that")));
     }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use sqlx::PgConnection;
 use staging::dead_letters::{self, Count, Letter, Selection, State};
 
-use super::{Database, with_exit};
+use super::Database;
 use crate::cli;
 use crate::config::Config;
 use crate::exit::Exit;
@@ -30,14 +30,14 @@ pub(super) async fn run(args: cli::List, config: Config) -> anyhow::Result<Exit>
         cli::InState::All => None,
     };
     let selection = args.which.selection(state);
-    let counts = dead_letters::count(&mut *connection, &selection).await.map_err(with_exit)?;
+    let counts = dead_letters::count(&mut *connection, &selection).await?;
     let total: i64 = counts.iter().map(|count| count.letters).sum();
     let limit = args.limit.or((!args.json).then_some(DEFAULT_LIMIT));
     let limit = limit.map_or(i64::MAX, i64::from);
     if args.json {
         print_json(connection, &selection, limit).await?;
     } else {
-        let letters = dead_letters::list(&mut *connection, &selection, None, limit).await.map_err(with_exit)?;
+        let letters = dead_letters::list(&mut *connection, &selection, None, limit).await?;
         std::io::stdout().lock().write_all(page(&counts, &letters, state, Utc::now()).as_bytes())?;
     }
     if total > limit {
@@ -55,8 +55,7 @@ pub(super) async fn run(args: cli::List, config: Config) -> anyhow::Result<Exit>
 async fn print_json(connection: &mut PgConnection, selection: &Selection, mut limit: i64) -> anyhow::Result<()> {
     let mut before = None;
     while limit > 0 {
-        let letters = dead_letters::list(&mut *connection, selection, before, limit.min(PAGE)).await;
-        let letters = letters.map_err(with_exit)?;
+        let letters = dead_letters::list(&mut *connection, selection, before, limit.min(PAGE)).await?;
         let Some(last) = letters.last() else { break };
         (before, limit) = (Some(last.dead_letter_id), limit - i64::try_from(letters.len())?);
         let mut stdout = std::io::stdout().lock();

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 use staging::dead_letters::{self, Selection, State};
 
-use super::with_exit;
 use crate::config::Config;
 use crate::exit::Exit;
 use crate::installation::Installation;
@@ -19,11 +18,11 @@ pub(super) async fn run(args: cli::Retry, config: Config) -> anyhow::Result<Exit
     let cancel = stop::on_signal()?;
     let installation = Installation::open(config).await?;
     installation.prepare_soon().await?;
-    let mut connection = staging::connect(&installation.database).await.map_err(with_exit)?;
+    let mut connection = staging::connect(&installation.database).await?;
     args.which.check(&mut connection, &installation.config).await?;
-    let last = dead_letters::newest(&mut connection).await.map_err(with_exit)?;
+    let last = dead_letters::newest(&mut connection).await?;
     let selection = Selection { last, ..args.which.selection(Some(State::Parked)) };
-    let counts = dead_letters::count(&mut connection, &selection).await.map_err(with_exit)?;
+    let counts = dead_letters::count(&mut connection, &selection).await?;
     let mut progress = Progress::new(counts.iter().map(|count| count.letters).sum());
     let mut inc = |letters| progress.inc(letters);
     let outcome = retry::retry(&installation, &mut connection, selection, args.dry_run, &cancel, &mut inc).await?;

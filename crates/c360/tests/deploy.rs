@@ -295,6 +295,23 @@ fn every_service_of_compose_is_pinned_bounded_and_without_rights() {
 }
 
 #[test]
+fn prometheus_hears_every_daemon_of_compose() {
+    let prometheus: Value = serde_norway::from_str(&read("deploy/prometheus/prometheus.yml")).unwrap();
+    let found = &prometheus["scrape_configs"][0]["dns_sd_configs"][0];
+    assert_eq!((text(found, "type"), &found["port"]), ("A", &Value::from(8360)));
+    let asked: Vec<&str> = found["names"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
+    let compose = compose();
+    let services = compose["services"].as_mapping().unwrap().iter();
+    let daemons = services.filter(|(_, service)| service["command"][0].as_str() == Some("run"));
+    let daemons: Vec<&str> = daemons.map(|(name, _)| name.as_str().unwrap()).collect();
+    assert_eq!(asked, daemons);
+    for daemon in daemons {
+        let command = compose["services"][daemon]["command"].as_sequence().unwrap();
+        assert!(!command.iter().any(|word| word.as_str() == Some("--no-http")), "{daemon} serves no metrics");
+    }
+}
+
+#[test]
 fn the_image_is_of_this_version_and_built_with_the_toolchain_of_the_tree() {
     let (dockerfile, compose) = (read("Dockerfile"), compose());
     let version = env!("CARGO_PKG_VERSION");

@@ -1,6 +1,7 @@
 //! Exit codes. They are stable: cron jobs and scripts branch on them.
 
 use std::fmt;
+use std::io::{self, ErrorKind};
 use std::process::{ExitCode, Termination};
 
 use crate::config;
@@ -48,6 +49,18 @@ impl Exit {
                 .or_else(|| cause.downcast_ref::<staging::Error>().map(Self::from))
         };
         error.chain().find_map(by_cause).unwrap_or(Self::Unexpected)
+    }
+
+    /// How a command ends that prints at last what it has done. Whoever reads, such as `head`, may have seen enough: that is
+    /// no error.
+    pub fn after<E: Into<anyhow::Error>>(self, printed: Result<(), E>) -> anyhow::Result<Self> {
+        let has_seen_enough = |error: &anyhow::Error| {
+            error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
+        };
+        match printed.map_err(Into::into) {
+            Err(error) if !has_seen_enough(&error) => Err(error),
+            _ => Ok(self),
+        }
     }
 
     /// The code of two things done by one command.
@@ -141,6 +154,14 @@ mod tests {
         ] {
             assert_eq!(Exit::of(&error), exit, "{error:#}");
         }
+    }
+
+    #[test]
+    fn a_closed_pipe_is_no_error_and_a_full_disk_is() {
+        let failed = |kind: ErrorKind| Err(io::Error::from(kind));
+        assert_eq!(Exit::Refused.after(failed(ErrorKind::BrokenPipe)).unwrap(), Exit::Refused);
+        assert_eq!(Exit::Done.after(failed(ErrorKind::BrokenPipe).context("printing")).unwrap(), Exit::Done);
+        assert!(Exit::Done.after(failed(ErrorKind::StorageFull)).is_err());
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::installation::Installation;
 
 pub(super) async fn run(command: CustomerCommand, config: Config) -> anyhow::Result<Exit> {
     let word = |word: String| Key::parse(&[word]);
-    let ended = match command {
+    match command {
         CustomerCommand::Show(args) => show::run(&args, config).await,
         CustomerCommand::Explain(args) => explain::run(&args, config).await,
         CustomerCommand::Merge(args) => {
@@ -37,14 +37,6 @@ pub(super) async fn run(command: CustomerCommand, config: Config) -> anyhow::Res
         CustomerCommand::Erase(args) => erase::run(&args, config).await,
         CustomerCommand::Readmit(args) => erase::readmit(&args, config).await,
         CustomerCommand::Export(args) => export::run(&args, config).await,
-    };
-    // Whoever reads, such as `head`, has seen enough.
-    let has_seen_enough = |error: &anyhow::Error| {
-        error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
-    };
-    match ended {
-        Err(error) if has_seen_enough(&error) => Ok(Exit::Done),
-        ended => ended,
     }
 }
 

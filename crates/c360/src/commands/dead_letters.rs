@@ -17,19 +17,11 @@ use crate::database;
 use crate::exit::Exit;
 
 pub(super) async fn run(command: DeadLettersCommand, config: Config) -> anyhow::Result<Exit> {
-    let ended = match command {
+    match command {
         DeadLettersCommand::List(args) => list::run(args, config).await,
         DeadLettersCommand::Show(args) => show::run(args, config).await,
         DeadLettersCommand::Retry(args) => retry::run(args, config).await,
         DeadLettersCommand::Discard(args) => discard::run(args, config).await,
-    };
-    // Whoever reads, such as `head`, has seen enough.
-    let has_seen_enough = |error: &anyhow::Error| {
-        error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
-    };
-    match ended {
-        Err(error) if has_seen_enough(&error) => Ok(Exit::Done),
-        ended => ended,
     }
 }
 

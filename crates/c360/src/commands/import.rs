@@ -1,7 +1,7 @@
 //! `c360 import`
 
 use std::collections::BTreeMap;
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 
 use consolidate::{Foreseen, Preview};
@@ -42,8 +42,7 @@ pub(super) async fn run(args: cli::Import, config: Config) -> anyhow::Result<Exi
         consolidate::catch_up(&installation.rules()?, &installation.seal(), &installation.database, &cancel).await?;
         (files, BTreeMap::new())
     };
-    print(&files, &foreseen)?;
-    Ok(exit(&files))
+    exit(&files).after(print(&files, &foreseen))
 }
 
 async fn import(
@@ -154,7 +153,8 @@ fn with_exit(error: Error) -> anyhow::Error {
 
 /// For people on a terminal, one JSON line for scripts.
 fn print(files: &[FileReport], foreseen: &BTreeMap<PathBuf, Foreseen>) -> anyhow::Result<()> {
-    if !std::io::stdout().is_terminal() {
+    let mut stdout = io::stdout().lock();
+    if !stdout.is_terminal() {
         let document = |file: &FileReport| -> serde_json::Result<serde_json::Value> {
             let mut document = serde_json::to_value(file)?;
             if file.dry_run {
@@ -166,16 +166,16 @@ fn print(files: &[FileReport], foreseen: &BTreeMap<PathBuf, Foreseen>) -> anyhow
             Ok(document)
         };
         let files = files.iter().map(document).collect::<Result<Vec<_>, _>>()?;
-        println!("{}", serde_json::json!({ "files": files }));
+        writeln!(stdout, "{}", serde_json::json!({ "files": files }))?;
         return Ok(());
     }
     if files.is_empty() {
-        println!("There is no file to import.");
+        writeln!(stdout, "There is no file to import.")?;
     }
     for file in files {
-        println!("{}", line(file));
+        writeln!(stdout, "{}", line(file))?;
         if let Some(foreseen) = foreseen.get(&file.file) {
-            foreseen::print(foreseen);
+            foreseen::print(&mut stdout, foreseen)?;
         }
     }
     Ok(())

@@ -26,8 +26,8 @@ pub(super) async fn run(args: cli::Rebuild, config: Config) -> anyhow::Result<Ex
     let rules = installation.rules()?;
     if args.dry_run {
         let foreseen = rebuild::foresee(&installation.database, &rules, SAMPLES, &cancel).await?;
-        print_foreseen(&args, &foreseen)?;
-        return Ok(if foreseen.is_cut_off { Exit::Unexpected } else { Exit::Done });
+        let exit = if foreseen.is_cut_off { Exit::Unexpected } else { Exit::Done };
+        return exit.after(print_foreseen(&args, &foreseen));
     }
     let mut connection = staging::connect(&installation.database).await?;
     let recorded = rebuild::record(&mut connection, &rules, Utc::now()).await?;
@@ -44,12 +44,12 @@ pub(super) async fn run(args: cli::Rebuild, config: Config) -> anyhow::Result<Ex
     bar.finish_and_clear();
     let progress = progress?;
     let changed = rebuild::changed(&mut connection, id).await?;
-    print_changed(&args, progress, changed)?;
+    let printed = print_changed(&args, progress, changed);
     if !progress.finished {
         eprintln!("c360: stopped; the same command, or whoever consolidates next, goes on with it");
-        return Ok(Exit::Unexpected);
+        return Exit::Unexpected.after(printed);
     }
-    Ok(Exit::Done)
+    Exit::Done.after(printed)
 }
 
 fn print_foreseen(args: &cli::Rebuild, foreseen: &Foreseen) -> anyhow::Result<()> {

@@ -1,6 +1,6 @@
 //! `c360 refresh`
 
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 use anyhow::anyhow;
@@ -51,10 +51,10 @@ pub(super) async fn run(args: cli::Refresh, config: Config) -> anyhow::Result<Ex
     let rules = installation.rules()?;
     let drained = consolidate::catch_up(&rules, &installation.seal(), &installation.database, &cancel).await?;
     let lists = if args.email.is_some() { 0 } else { rest.list.each().count() };
-    print(&args, &summary, lists, drained.profiles);
+    let printed = print(&args, &summary, lists, drained.profiles);
     if cancel.is_cancelled() {
         eprintln!("c360: stopped; what is due stays due");
-        return Ok(Exit::Unexpected);
+        return Exit::Unexpected.after(printed);
     }
     if summary.held > 0 {
         eprintln!(
@@ -62,13 +62,13 @@ pub(super) async fn run(args: cli::Refresh, config: Config) -> anyhow::Result<Ex
              Once what it has taken is free again, in two minutes or so, the same command asks",
             summary.held, args.source
         );
-        return Ok(Exit::OutOfReach);
+        return Exit::OutOfReach.after(printed);
     }
     if summary.has_failed() {
         eprintln!("c360: {} failed; what is due stays due. `c360 status` says more", args.source);
-        return Ok(Exit::OutOfReach);
+        return Exit::OutOfReach.after(printed);
     }
-    Ok(Exit::Done)
+    Exit::Done.after(printed)
 }
 
 /// Says how much would be asked for.
@@ -87,28 +87,31 @@ async fn foresee(
     #[expect(clippy::cast_precision_loss, reason = "an estimate")]
     let seconds = Duration::try_from_secs_f64(customers as f64 / rest.requests_per_second).unwrap_or(Duration::MAX);
     let seconds = i64::try_from(seconds.as_secs()).unwrap_or(i64::MAX);
-    if args.json || !std::io::stdout().is_terminal() {
+    let mut stdout = io::stdout().lock();
+    if args.json || !stdout.is_terminal() {
         let document = json!({
             "source": args.source, "dry_run": true, "customers": customers, "lists": lists, "at_least_seconds": seconds,
         });
-        println!("{document}");
+        writeln!(stdout, "{document}")?;
     } else {
         let lists = i64::try_from(lists).unwrap_or_default();
-        println!(
+        writeln!(
+            stdout,
             "{} would be asked about {} and read {}; at {} requests a second that takes {} at least",
             args.source,
             count(customers, "customer"),
             count(lists, "list"),
             rest.requests_per_second,
             age(seconds)
-        );
+        )?;
     }
     Ok(Exit::Done)
 }
 
-fn print(args: &cli::Refresh, summary: &Summary, lists: usize, profiles: usize) {
+fn print(args: &cli::Refresh, summary: &Summary, lists: usize, profiles: usize) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
     let lists_elsewhere = (lists as u64).saturating_sub(summary.lists);
-    if args.json || !std::io::stdout().is_terminal() {
+    if args.json || !stdout.is_terminal() {
         let document = json!({
             "source": args.source, "asked": summary.asked, "known": summary.known, "unknown": summary.unknown,
             "failing": summary.failing, "asked_elsewhere": summary.asked_elsewhere,
@@ -116,21 +119,27 @@ fn print(args: &cli::Refresh, summary: &Summary, lists: usize, profiles: usize) 
             "lists_failed": summary.lists_failed, "records": summary.records, "dead_letters": summary.dead_letters,
             "requests": summary.requests, "breaker": summary.breaker.as_str(), "profiles": profiles,
         });
-        println!("{document}");
-        return;
+        return writeln!(stdout, "{document}");
     }
-    println!(
+    writeln!(
+        stdout,
         "{} customers asked about: {} known, {} unknown; {} to be asked again soon; {} products, {} pages of lists",
         summary.asked, summary.known, summary.unknown, summary.failing, summary.products, summary.pages
-    );
-    println!("{} records landed, {} dead letters; {profiles} profiles written", summary.records, summary.dead_letters);
+    )?;
+    writeln!(
+        stdout,
+        "{} records landed, {} dead letters; {profiles} profiles written",
+        summary.records, summary.dead_letters
+    )?;
     if summary.asked_elsewhere + lists_elsewhere > 0 {
-        println!(
+        writeln!(
+            stdout,
             "Other processes, such as the daemon, have asked about {} and read {}, and land what they heard.",
             count(summary.asked_elsewhere.cast_signed(), "other customer"),
             count(lists_elsewhere.cast_signed(), "list")
-        );
+        )?;
     }
+    Ok(())
 }
 
 /// The match key of an email, by which polls are kept. The message does not repeat what was typed.

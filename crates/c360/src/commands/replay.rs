@@ -1,6 +1,6 @@
 //! `c360 replay`
 
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal, Write};
 
 use consolidate::{Foreseen, Preview};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -52,27 +52,22 @@ pub(super) async fn run(args: cli::Replay, config: Config) -> anyhow::Result<Exi
     let drained =
         consolidate::catch_up(&installation.rules()?, &installation.seal(), &installation.database, &cancel).await?;
     let finished = !cancel.is_cancelled() && landed.stopped.is_empty();
-    if std::io::stdout().is_terminal() {
-        println!(
-            "{} records landed again, {} dead letters, {} skipped; {} profiles written",
-            landed.records, landed.dead_letters, landed.skipped, drained.profiles
-        );
-        for stopped in &landed.stopped {
-            println!("{}/{} is stopped: {}", stopped.topic, stopped.partition, stopped.reason);
-        }
+    let printed = if io::stdout().is_terminal() {
+        print_landed(&landed, drained.profiles)
     } else {
         let document = json!({
             "source": args.source, "request": request.to_string(), "finished": finished, "parts": replay.parts(),
             "records": landed.records, "dead_letters": landed.dead_letters, "skipped": landed.skipped,
             "profiles": drained.profiles, "stopped": stopped(&landed),
         });
-        println!("{document}");
-    }
+        writeln!(io::stdout(), "{document}")
+    };
     if cancel.is_cancelled() {
         eprintln!("c360: stopped; the same command goes on from here");
-        return Ok(Exit::Unexpected);
+        return Exit::Unexpected.after(printed);
     }
-    Ok(if landed.stopped.is_empty() { Exit::Done } else { Exit::OutOfReach })
+    let exit = if landed.stopped.is_empty() { Exit::Done } else { Exit::OutOfReach };
+    exit.after(printed)
 }
 
 fn request(args: &cli::Replay) -> Request {
@@ -110,9 +105,9 @@ async fn dry_run(
     if cancel.is_cancelled() {
         return Ok(Exit::Unexpected);
     }
-    if std::io::stdout().is_terminal() {
+    if io::stdout().is_terminal() {
         describe(replay);
-        print_foreseen(&counts, &foreseen);
+        print_foreseen(&counts, &foreseen)?;
     } else {
         let mut document = json!({
             "source": source, "dry_run": true, "parts": replay.parts(),
@@ -123,7 +118,7 @@ async fn dry_run(
         {
             document.extend(more);
         }
-        println!("{document}");
+        writeln!(io::stdout(), "{document}")?;
     }
     Ok(Exit::Done)
 }
@@ -142,12 +137,27 @@ fn describe(replay: &Replay) {
     }
 }
 
-fn print_foreseen(counts: &Counts, foreseen: &Foreseen) {
-    println!(
+fn print_foreseen(counts: &Counts, foreseen: &Foreseen) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    writeln!(
+        stdout,
         "{} records, {} dead letters, {} skipped; {} customer records are news",
         counts.records, counts.dead_letters, counts.skipped, foreseen.news
-    );
-    foreseen::print(foreseen);
+    )?;
+    foreseen::print(&mut stdout, foreseen)
+}
+
+fn print_landed(landed: &CaughtUp, profiles: usize) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    writeln!(
+        stdout,
+        "{} records landed again, {} dead letters, {} skipped; {profiles} profiles written",
+        landed.records, landed.dead_letters, landed.skipped
+    )?;
+    for stopped in &landed.stopped {
+        writeln!(stdout, "{}/{} is stopped: {}", stopped.topic, stopped.partition, stopped.reason)?;
+    }
+    Ok(())
 }
 
 fn stopped(landed: &CaughtUp) -> Vec<serde_json::Value> {

@@ -1,6 +1,6 @@
 //! `c360 source`
 
-use std::io::{IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 
 use anyhow::anyhow;
 use chrono::{DateTime, SecondsFormat, SubsecRound, TimeDelta, Utc};
@@ -45,7 +45,7 @@ async fn retire(args: &cli::Retire, config: Config) -> anyhow::Result<Exit> {
     }
     let foreseen = retire::foresee(&mut connection, &args.name, before, SAMPLES).await?;
     if args.dry_run {
-        return print(args, before, &foreseen, None);
+        return Exit::Done.after(print(args, before, &foreseen, None));
     }
     if !args.yes && !confirmed(args, before, &foreseen)? {
         eprintln!("c360: nothing is retired");
@@ -62,12 +62,12 @@ async fn retire(args: &cli::Retire, config: Config) -> anyhow::Result<Exit> {
     let progress = retire::carry_out(&rules, &seal, database, id, &mut tell, &cancel).await;
     bar.finish_and_clear();
     let progress = progress?;
-    print(args, before, &foreseen, Some(progress))?;
+    let printed = print(args, before, &foreseen, Some(progress));
     if !is_done(progress) {
         eprintln!("c360: stopped; the retirement holds, and whoever consolidates next goes on with it");
-        return Ok(Exit::Unexpected);
+        return Exit::Unexpected.after(printed);
     }
-    Ok(Exit::Done)
+    Exit::Done.after(printed)
 }
 
 fn is_done(progress: Progress) -> bool {
@@ -94,12 +94,7 @@ fn confirmed(args: &cli::Retire, before: DateTime<Utc>, foreseen: &Foreseen) -> 
 }
 
 /// What would be done, or with `progress` what is.
-fn print(
-    args: &cli::Retire,
-    before: DateTime<Utc>,
-    foreseen: &Foreseen,
-    progress: Option<Progress>,
-) -> anyhow::Result<Exit> {
+fn print(args: &cli::Retire, before: DateTime<Utc>, foreseen: &Foreseen, progress: Option<Progress>) -> io::Result<()> {
     let mut stdout = std::io::stdout().lock();
     let cross_references = progress.map_or(foreseen.cross_references, |progress| progress.tombstoned);
     let (losing, vanishing) = (foreseen.profiles_losing, foreseen.profiles_vanishing);
@@ -112,8 +107,7 @@ fn print(
         if let Some(progress) = progress {
             document["finished"] = json!(is_done(progress));
         }
-        writeln!(stdout, "{document}")?;
-        return Ok(Exit::Done);
+        return writeln!(stdout, "{document}");
     }
     let (would, had) = if progress.is_none() { ("would be ", "would ") } else { ("", "") };
     writeln!(
@@ -142,7 +136,7 @@ fn print(
             writeln!(stdout, "  ... and {more} more")?;
         }
     }
-    Ok(Exit::Done)
+    Ok(())
 }
 
 fn tombstoned(number: i64) -> String {

@@ -34,7 +34,7 @@ pub(super) async fn confirmed(request: Request, yes: bool, how: Deciding, config
     if how.dry_run || !yes {
         let foreseen = decide::foresee(&installation.database, &rules, &request, &by, Utc::now()).await?;
         if how.dry_run || foreseen.done == Done::Nothing {
-            return print(&how, &foreseen);
+            return Exit::Done.after(print(&how, &foreseen));
         }
         if !ask(&foreseen)? {
             eprintln!("c360: nothing is decided");
@@ -42,12 +42,12 @@ pub(super) async fn confirmed(request: Request, yes: bool, how: Deciding, config
         }
     }
     let outcome = decide::carry_out(&installation.database, &rules, &request, &by, &cancel).await?;
-    print(&how, &outcome)?;
+    let printed = print(&how, &outcome);
     if !outcome.folded {
         eprintln!("c360: stopped; the decision holds, and profiles follow with whoever consolidates next");
-        return Ok(Exit::Unexpected);
+        return Exit::Unexpected.after(printed);
     }
-    Ok(Exit::Done)
+    Exit::Done.after(printed)
 }
 
 /// Shows what would come of it, and asks whoever sits there.
@@ -64,17 +64,17 @@ fn ask(foreseen: &Outcome) -> anyhow::Result<bool> {
 }
 
 /// What is done, or with --dry-run would be.
-fn print(how: &Deciding, outcome: &Outcome) -> anyhow::Result<Exit> {
+fn print(how: &Deciding, outcome: &Outcome) -> anyhow::Result<()> {
     let mut stdout = std::io::stdout().lock();
     if how.json {
         writeln!(stdout, "{}", document(how, outcome)?)?;
-        return Ok(Exit::Done);
+        return Ok(());
     }
     writeln!(stdout, "{}", summary(outcome, how.dry_run))?;
     if outcome.done != Done::Nothing {
         write!(stdout, "\n{}", customers(outcome))?;
     }
-    Ok(Exit::Done)
+    Ok(())
 }
 
 fn document(how: &Deciding, outcome: &Outcome) -> anyhow::Result<Value> {

@@ -28,12 +28,12 @@ pub(super) async fn run(args: cli::Retry, config: Config) -> anyhow::Result<Exit
     let outcome = retry::retry(&installation, &mut connection, selection, args.dry_run, &cancel, &mut inc).await?;
     progress.bar.finish_and_clear();
     let mut stdout = std::io::stdout().lock();
-    if args.json {
-        writeln!(stdout, "{}", outcome.document(args.dry_run))?;
+    let printed = if args.json {
+        writeln!(stdout, "{}", outcome.document(args.dry_run))
     } else {
-        outcome.lines(args.dry_run).iter().try_for_each(|line| writeln!(stdout, "{line}"))?;
-    }
-    Ok(outcome.exit())
+        outcome.lines(args.dry_run).iter().try_for_each(|line| writeln!(stdout, "{line}"))
+    };
+    outcome.exit().after(printed)
 }
 
 /// A bar on a terminal, a line in the log now and then elsewhere.

@@ -22,9 +22,9 @@ pub(super) async fn run(config: Config) -> anyhow::Result<Exit> {
     )?;
     writeln!(
         stdout,
-        "dropped {} months of the history of profiles, {} in use by readers; forgot {} settled dead letters and {} entries of \
-         the audit log",
-        kept.changes.dropped, kept.changes.locked, kept.dead_letters, kept.audit
+        "dropped {} months of the history of profiles, {} in use by readers; forgot {} settled dead letters, {} edits that \
+         sources have taken and {} entries of the audit log",
+        kept.changes.dropped, kept.changes.locked, kept.dead_letters, kept.edits, kept.audit
     )?;
     Ok(Exit::Done)
 }

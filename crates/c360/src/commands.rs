@@ -1,5 +1,6 @@
 //! The commands: from the command line to an exit code.
 
+mod ask;
 mod completions;
 mod config;
 mod customer;
@@ -9,6 +10,7 @@ mod foreseen;
 mod import;
 mod keys;
 mod migrate;
+mod progress;
 mod rebuild;
 mod refresh;
 mod replay;
@@ -17,6 +19,7 @@ mod sample_store;
 mod serve;
 mod source;
 mod status;
+mod table;
 
 use crate::cli::{Cli, Command, Global};
 use crate::config::{Config, Environment};

@@ -85,5 +85,3 @@ impl Database {
         Ok(Self { connection, _opened: opened })
     }
 }
-
-pub(super) use list::table;

@@ -5,12 +5,11 @@ use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 
 use consolidate::{Foreseen, Preview};
-use indicatif::{ProgressBar, ProgressStyle};
 use ingest_csv::{Error, FileReport, ImportOptions, Outcome, Progress, Settings, Sighting};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::foreseen;
+use super::{foreseen, progress};
 use crate::cli;
 use crate::config::Config;
 use crate::exit::Exit;
@@ -52,26 +51,17 @@ async fn import(
     options: &ImportOptions,
     cancel: &CancellationToken,
 ) -> anyhow::Result<Vec<FileReport>> {
-    let bar = std::io::stderr().is_terminal().then(progress_bar);
+    let bar = progress::bar(0, "{msg} [{bar:30}] {bytes}/{total_bytes}, {eta} left");
     let mut show = |progress: &Progress| {
-        if let Some(bar) = &bar {
-            bar.set_length(progress.bytes);
-            bar.set_position(progress.bytes_landed);
-            bar.set_message(format!("{}: {} rows", progress.file, progress.rows));
-        }
+        bar.set_length(progress.bytes);
+        bar.set_position(progress.bytes_landed);
+        bar.set_message(format!("{}: {} rows", progress.file, progress.rows));
     };
     let (database, lander) = (installation.database.clone(), installation.lander());
     let imported =
         ingest_csv::import(settings, database, lander, &args.files, options, &mut show, cancel.clone()).await;
-    if let Some(bar) = &bar {
-        bar.finish_and_clear();
-    }
+    bar.finish_and_clear();
     imported.map_err(with_exit)
-}
-
-fn progress_bar() -> ProgressBar {
-    let style = ProgressStyle::with_template("{msg} [{bar:30}] {bytes}/{total_bytes}, {eta} left");
-    ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
 /// Reads everything, lands nothing, and looks what each file that would be published would change, by itself.

@@ -7,7 +7,7 @@ use secrecy::ExposeSecret;
 use serve::keys::{self, Key, NewKey};
 use sqlx::PgConnection;
 
-use super::dead_letters::table;
+use super::table::table;
 use crate::cli::{AddKey, KeysCommand, ListKeys, RevokeKey};
 use crate::config::Config;
 use crate::exit::Exit;

@@ -6,9 +6,9 @@ use anyhow::Context;
 use chrono::Utc;
 use consolidate::Change;
 use consolidate::rebuild::{self, Changed, Foreseen, Progress};
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
+use super::progress;
 use crate::cli;
 use crate::config::Config;
 use crate::exit::Exit;
@@ -34,7 +34,7 @@ pub(super) async fn run(args: cli::Rebuild, config: Config) -> anyhow::Result<Ex
     if recorded.goes_on && std::io::stderr().is_terminal() {
         eprintln!("c360: goes on with a rebuild that was stopped");
     }
-    let bar = progress_bar();
+    let bar = progress::bar(0, "rebuilding [{bar:30}] {human_pos}/{human_len}, {eta} left");
     let mut tell = |progress: &Progress| {
         bar.set_length(progress.total.unsigned_abs());
         bar.set_position(progress.done.unsigned_abs());
@@ -89,10 +89,4 @@ fn print_changed(args: &cli::Rebuild, progress: Progress, changed: Changed) -> a
         return writeln!(stdout, "{document}").context("printing");
     }
     writeln!(stdout, "profiles: {appeared} appeared, {vanished} vanished, {changed} changed").context("printing")
-}
-
-/// Invisible off a terminal.
-fn progress_bar() -> ProgressBar {
-    let style = ProgressStyle::with_template("rebuilding [{bar:30}] {human_pos}/{human_len}, {eta} left");
-    ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }

@@ -3,13 +3,12 @@
 use std::io::{self, IsTerminal, Write};
 
 use consolidate::{Foreseen, Preview};
-use indicatif::{ProgressBar, ProgressStyle};
 use ingest_kafka::{CaughtUp, Counts, Error, Part, Place, Replay, Request};
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::foreseen;
+use super::{foreseen, progress};
 use crate::cli;
 use crate::config::Config;
 use crate::exit::Exit;
@@ -19,6 +18,7 @@ use crate::stop;
 
 /// Chunks of records between reading and looking what they would change.
 const ROOM: usize = 2;
+const BAR: &str = "[{bar:30}] {human_pos}/{human_len} messages, {per_sec}, {eta} left";
 
 /// Lands messages again: a progress bar on a terminal, one JSON line otherwise.
 pub(super) async fn run(args: cli::Replay, config: Config) -> anyhow::Result<Exit> {
@@ -45,7 +45,7 @@ pub(super) async fn run(args: cli::Replay, config: Config) -> anyhow::Result<Exi
     if std::io::stderr().is_terminal() {
         describe(&replay);
     }
-    let bar = progress_bar(replay.messages());
+    let bar = progress::bar(replay.messages(), BAR);
     let landed = replay.run(installation.lander(), &mut |messages| bar.set_position(messages), &cancel).await;
     bar.finish_and_clear();
     let landed = landed.map_err(with_exit)?;
@@ -89,7 +89,7 @@ async fn dry_run(
     cancel: &CancellationToken,
 ) -> anyhow::Result<Exit> {
     let rules = installation.rules()?;
-    let bar = progress_bar(replay.messages());
+    let bar = progress::bar(replay.messages(), BAR);
     let (sender, mut records) = mpsc::channel::<Vec<model::Record>>(ROOM);
     let looking = async {
         let mut preview = Preview::begin(&installation.database, &rules, source).await?;
@@ -166,12 +166,6 @@ fn stopped(landed: &CaughtUp) -> Vec<serde_json::Value> {
         .iter()
         .map(|stopped| json!({"topic": stopped.topic, "partition": stopped.partition, "reason": stopped.reason}))
         .collect()
-}
-
-/// Invisible off a terminal.
-fn progress_bar(messages: u64) -> ProgressBar {
-    let style = ProgressStyle::with_template("[{bar:30}] {human_pos}/{human_len} messages, {per_sec}, {eta} left");
-    ProgressBar::new(messages).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
 fn with_exit(error: Error) -> anyhow::Error {

@@ -5,10 +5,11 @@ use std::io::{self, IsTerminal, Write};
 use anyhow::anyhow;
 use chrono::{DateTime, SecondsFormat, SubsecRound, TimeDelta, Utc};
 use consolidate::retire::{self, Foreseen, Progress};
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use crate::cli::{self, SourceCommand};
+use crate::commands::ask::says_yes;
+use crate::commands::progress;
 use crate::config::Config;
 use crate::exit::Exit;
 use crate::installation::Installation;
@@ -53,7 +54,9 @@ async fn retire(args: &cli::Retire, config: Config) -> anyhow::Result<Exit> {
     }
 
     let id = retire::record(&mut connection, &args.name, before, Utc::now()).await?;
-    let bar = progress_bar(&foreseen);
+    let length = foreseen.cross_references.unsigned_abs();
+    let bar = progress::bar(length, "{msg} [{bar:30}] {human_pos}/{human_len}, {eta} left");
+    bar.set_message("waiting for the consolidator");
     let mut tell = |progress: &Progress| {
         bar.set_position(progress.tombstoned.unsigned_abs());
         bar.set_message(if progress.finished { "profiles follow" } else { "cross-references" });
@@ -77,25 +80,22 @@ fn is_done(progress: Progress) -> bool {
 /// Asks whoever sits there.
 fn confirmed(args: &cli::Retire, before: DateTime<Utc>, foreseen: &Foreseen) -> anyhow::Result<bool> {
     let what = format!("what {} said before {}", printable(&args.name), written(before));
-    if !std::io::stdin().is_terminal() {
+    if !io::stdin().is_terminal() {
         let problem = anyhow!("{what} would be retired, {}: say --yes", tombstoned(foreseen.cross_references));
         return Err(Exit::Usage.because(problem));
     }
-    eprint!(
-        "Retire {what}? {} would be tombstoned, {} would vanish, {} would lose something. [y/N] ",
+    let question = format!(
+        "Retire {what}? {} would be tombstoned, {} would vanish, {} would lose something.",
         tombstoned(foreseen.cross_references),
         count(foreseen.profiles_vanishing, "profile"),
         count(foreseen.profiles_losing, "profile"),
     );
-    std::io::stderr().flush()?;
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer)?;
-    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+    says_yes(&question)
 }
 
 /// What would be done, or with `progress` what is.
 fn print(args: &cli::Retire, before: DateTime<Utc>, foreseen: &Foreseen, progress: Option<Progress>) -> io::Result<()> {
-    let mut stdout = std::io::stdout().lock();
+    let mut stdout = io::stdout().lock();
     let cross_references = progress.map_or(foreseen.cross_references, |progress| progress.tombstoned);
     let (losing, vanishing) = (foreseen.profiles_losing, foreseen.profiles_vanishing);
     if args.json {
@@ -145,11 +145,4 @@ fn tombstoned(number: i64) -> String {
 
 fn written(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::AutoSi, true)
-}
-
-/// Invisible off a terminal.
-fn progress_bar(foreseen: &Foreseen) -> ProgressBar {
-    let style = ProgressStyle::with_template("{msg} [{bar:30}] {human_pos}/{human_len}, {eta} left");
-    let bar = ProgressBar::new(foreseen.cross_references.unsigned_abs());
-    bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar())).with_message("waiting for the consolidator")
 }

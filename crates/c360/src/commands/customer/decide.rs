@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::show::page;
 use crate::cli::customer::Deciding;
+use crate::commands::ask::says_yes;
 use crate::config::Config;
 use crate::exit::Exit;
 use crate::installation::Installation;
@@ -56,11 +57,7 @@ fn ask(foreseen: &Outcome) -> anyhow::Result<bool> {
         let problem = anyhow!("{}: say --yes, or look at it with --dry-run", summary(foreseen, true));
         return Err(Exit::Usage.because(problem));
     }
-    eprint!("{}\n{}. Go on? [y/N] ", customers(foreseen), summary(foreseen, true));
-    std::io::stderr().flush()?;
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer)?;
-    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+    says_yes(&format!("{}\n{}. Go on?", customers(foreseen), summary(foreseen, true)))
 }
 
 /// What is done, or with --dry-run would be.

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::Opened;
 use crate::cli::customer::{Erase, Readmit};
+use crate::commands::ask::says_yes;
 use crate::config::Config;
 use crate::exit::Exit;
 use status::words::count;
@@ -44,11 +45,8 @@ async fn attempt(opened: &mut Opened, key: &Key, dry_run: bool) -> anyhow::Resul
 fn confirmed(receipt: &Receipt) -> anyhow::Result<bool> {
     let rows = i64::try_from(receipt.removed.values().sum::<u64>()).unwrap_or(i64::MAX);
     let tables = i64::try_from(receipt.removed.len()).unwrap_or(i64::MAX);
-    eprint!("Erase this person, {} of {}? There is no way back. [y/N] ", count(rows, "row"), count(tables, "table"));
-    std::io::stderr().flush()?;
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer)?;
-    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+    let (rows, tables) = (count(rows, "row"), count(tables, "table"));
+    says_yes(&format!("Erase this person, {rows} of {tables}? There is no way back."))
 }
 
 /// The receipt, or why there is none.

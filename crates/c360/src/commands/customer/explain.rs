@@ -10,7 +10,7 @@ use model::{Explanation, Why};
 use super::Opened;
 use super::show::{page, text, time};
 use crate::cli::customer::Explain;
-use crate::commands::dead_letters::table;
+use crate::commands::table::table;
 use crate::config::Config;
 use crate::exit::Exit;
 use status::words::printable;

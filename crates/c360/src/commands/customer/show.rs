@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::Opened;
 use crate::cli::customer::Show;
-use crate::commands::dead_letters::table;
+use crate::commands::table::table;
 use crate::config::Config;
 use crate::exit::Exit;
 use status::words::{count, printable};

@@ -7,7 +7,7 @@ use consolidate::unmatched::{self, Selection, Unmatched};
 
 use super::Opened;
 use crate::cli::customer;
-use crate::commands::dead_letters::table;
+use crate::commands::table::table;
 use crate::config::Config;
 use crate::exit::Exit;
 use status::words::{count, thousands};

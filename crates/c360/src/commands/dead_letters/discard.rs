@@ -9,6 +9,7 @@ use staging::dead_letters::{self, Selection};
 
 use super::Database;
 use crate::cli;
+use crate::commands::ask::says_yes;
 use crate::config::Config;
 use crate::exit::Exit;
 use status::words::{count, thousands};
@@ -47,11 +48,8 @@ fn confirmed(parked: i64, left: i64) -> anyhow::Result<bool> {
         let problem = anyhow!("{} would be discarded and wiped: say --yes", what(parked, left));
         return Err(Exit::Usage.because(problem));
     }
-    eprint!("Discard {}? What they hold is wiped and cannot be had back. [y/N] ", what(parked, left));
-    std::io::stderr().flush()?;
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer)?;
-    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+    let question = format!("Discard {}? What they hold is wiped and cannot be had back.", what(parked, left));
+    says_yes(&question)
 }
 
 fn what(parked: i64, left: i64) -> String {

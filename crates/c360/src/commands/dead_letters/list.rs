@@ -9,9 +9,10 @@ use staging::dead_letters::{self, Count, Letter, Selection, State};
 
 use super::Database;
 use crate::cli;
+use crate::commands::table::table;
 use crate::config::Config;
 use crate::exit::Exit;
-use status::words::{age, printable, thousands};
+use status::words::{age, thousands};
 
 /// What fits on a screen or two.
 const DEFAULT_LIMIT: u32 = 50;
@@ -120,20 +121,4 @@ fn page(counts: &[Count], letters: &[Letter], state: Option<State>, now: DateTim
     page.push('\n');
     page += &table(std::iter::once(heading).chain(letters.iter().map(line)).collect());
     page
-}
-
-/// Lines of cells, columns as wide as they have to be. What other systems named has no control characters.
-pub(in crate::commands) fn table(lines: Vec<Vec<String>>) -> String {
-    let lines: Vec<Vec<String>> =
-        lines.into_iter().map(|line| line.iter().map(|cell| printable(cell)).collect()).collect();
-    let columns = lines.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| lines.iter().filter_map(|line| line.get(column)).map(|cell| cell.chars().count()).max();
-    let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
-    let mut text = String::new();
-    for line in &lines {
-        let cells: Vec<String> = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        text += cells.join("  ").trim_end();
-        text.push('\n');
-    }
-    text
 }

@@ -3,9 +3,10 @@
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use staging::dead_letters::{self, Selection, State};
 
+use crate::commands::progress;
 use crate::config::Config;
 use crate::exit::Exit;
 use crate::installation::Installation;
@@ -44,10 +45,8 @@ struct Progress {
 
 impl Progress {
     fn new(letters: i64) -> Self {
-        let style = ProgressStyle::with_template("[{bar:30}] {human_pos}/{human_len} dead letters, {eta} left");
-        let bar = ProgressBar::new(letters.unsigned_abs());
-        let bar = bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-        Self { bar, said_at: Instant::now() }
+        let template = "[{bar:30}] {human_pos}/{human_len} dead letters, {eta} left";
+        Self { bar: progress::bar(letters.unsigned_abs(), template), said_at: Instant::now() }
     }
 
     fn inc(&mut self, letters: u64) {

@@ -121,8 +121,10 @@ it_is_seen() {
   compose --profile monitoring up --detach --no-deps grafana
   until_it_is 60 healthy state_of grafana
   compose logs --no-log-prefix grafana | grep understood
-  until_it_is 60 1 query_prometheus 'up{job="c360"}'
-  until_it_is 60 6 query_prometheus 'sum(c360_dead_letters_parked)'
+  # c360, and the two more.
+  until_it_is 60 3 query_prometheus 'sum(up{job="c360"})'
+  until_it_is 60 1 query_prometheus 'sum(c360_consolidator_active)'
+  until_it_is 60 6 query_prometheus 'sum(max by (source, reason) (c360_dead_letters_parked))'
   local rules
   rules=$(curl --silent --fail "http://127.0.0.1:$PROMETHEUS_PORT/api/v1/rules" | grep -o '"alert' | wc -l)
   [ "$rules" -gt 5 ] || fail "Prometheus has only $rules alarms"

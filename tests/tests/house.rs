@@ -73,8 +73,8 @@ fn read(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// The members of the workspace: name and what they use outside of their tests.
-fn members() -> BTreeMap<String, BTreeSet<String>> {
+/// The members of the workspace, as cargo describes them.
+fn packages() -> Vec<Value> {
     let output = Command::new(env!("CARGO"))
         .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
         .current_dir(root())
@@ -82,12 +82,20 @@ fn members() -> BTreeMap<String, BTreeSet<String>> {
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let name = |value: &Value| value["name"].as_str().unwrap().to_owned();
+    metadata["packages"].as_array().unwrap().clone()
+}
+
+fn name(value: &Value) -> String {
+    value["name"].as_str().unwrap().to_owned()
+}
+
+/// The members of the workspace: name and what they use outside of their tests.
+fn members() -> BTreeMap<String, BTreeSet<String>> {
     let uses = |package: &Value| {
         let dependencies = package["dependencies"].as_array().unwrap();
         dependencies.iter().filter(|dependency| dependency["kind"] != "dev").map(name).collect()
     };
-    metadata["packages"].as_array().unwrap().iter().map(|package| (name(package), uses(package))).collect()
+    packages().iter().map(|package| (name(package), uses(package))).collect()
 }
 
 /// Files below a directory whose names end so, without what is built.
@@ -201,6 +209,28 @@ fn dependencies_run_one_way() {
         let forbidden: Vec<_> = uses.iter().filter(|used| !may_use.contains(used)).collect();
         assert!(forbidden.is_empty(), "{name} must not use {forbidden:?}");
     }
+}
+
+#[test]
+fn every_dependency_is_used() {
+    let (mut inherited, mut unused) = (BTreeSet::new(), vec![]);
+    for package in packages() {
+        let mut sources = vec![];
+        files(Path::new(package["manifest_path"].as_str().unwrap()).parent().unwrap(), ".rs", &mut sources);
+        let text: String = sources.iter().map(|source| fs::read_to_string(source).unwrap()).collect();
+        let words: BTreeSet<&str> = text.split(|char| !is_of_a_name(char)).collect();
+        for dependency in package["dependencies"].as_array().unwrap().iter().map(name) {
+            if !words.contains(&*dependency.replace('-', "_")) {
+                unused.push(format!("{dependency} by {}", name(&package)));
+            }
+            inherited.insert(dependency);
+        }
+    }
+    let manifest = read("Cargo.toml");
+    let section = manifest.split("\n[").find(|section| section.starts_with("workspace.dependencies]")).unwrap();
+    let listed = section.lines().filter_map(|line| line.split_once(" = ").map(|(name, _)| name));
+    unused.extend(listed.filter(|name| !inherited.contains(*name)).map(|name| format!("{name} by any member")));
+    assert!(unused.is_empty(), "not used: {unused:#?}");
 }
 
 #[test]

@@ -162,9 +162,7 @@ async fn consolidate(
     cancel: &CancellationToken,
     on_step: &mut (dyn FnMut(Step<'_>) + Send),
 ) -> anyhow::Result<()> {
-    let drained = consolidate::catch_up(rules, &installation.seal(), &installation.database, cancel).await;
-    let drained =
-        drained.map_err(|error| if error.is_transient() { Exit::OutOfReach.because(error) } else { error.into() })?;
+    let drained = consolidate::catch_up(rules, &installation.seal(), &installation.database, cancel).await?;
     on_step(Step::Consolidated(&drained));
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! The commands: from the command line to an exit code.
 
+mod ask;
 mod completions;
 mod config;
 mod customer;
@@ -9,6 +10,7 @@ mod foreseen;
 mod import;
 mod keys;
 mod migrate;
+mod progress;
 mod rebuild;
 mod refresh;
 mod replay;
@@ -17,6 +19,7 @@ mod sample_store;
 mod serve;
 mod source;
 mod status;
+mod table;
 
 use crate::cli::{Cli, Command, Global};
 use crate::config::{Config, Environment};
@@ -29,7 +32,7 @@ use crate::telemetry;
 /// What the operator must know. [`Exit::of`] has the code for it.
 pub async fn run(cli: Cli) -> anyhow::Result<Exit> {
     telemetry::log(cli.global.log_format, matches!(cli.command, Command::Demo(_)))?;
-    match cli.command {
+    let ended = match cli.command {
         Command::Run(args) => run::run(args, configured(&cli.global)?).await,
         Command::Demo(args) => crate::demo::run(args).await,
         Command::Import(args) => import::run(args, configured(&cli.global)?).await,
@@ -47,7 +50,9 @@ pub async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Config(args) => config::run(args.command, &cli.global),
         Command::Completions(args) => completions::run(args.shell),
         Command::SampleStore(args) => sample_store::run(args).await,
-    }
+    };
+    // Most commands are done once they have printed; those that end otherwise have said so themselves.
+    ended.or_else(|error| Exit::Done.after(Err(error)))
 }
 
 /// The configuration that the command line and the environment name.

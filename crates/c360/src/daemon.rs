@@ -98,7 +98,7 @@ fn member(config: &Config) -> Option<Member> {
 fn join_as(member: &Member, settings: &mut ingest_kafka::Settings) {
     // The newer group protocol refuses a name until the session of whoever had it has ended.
     if settings.properties.get("group.protocol").is_none_or(|protocol| protocol != "consumer") {
-        let id = member.instance_id(&settings.name, &settings.topics);
+        let id = member.instance_id(&settings.name, &settings.all_topics());
         settings.properties.entry("group.instance.id".to_owned()).or_insert(id);
     }
 }

@@ -1,6 +1,7 @@
 //! Exit codes. They are stable: cron jobs and scripts branch on them.
 
 use std::fmt;
+use std::io::{self, ErrorKind};
 use std::process::{ExitCode, Termination};
 
 use crate::config;
@@ -42,15 +43,54 @@ impl Exit {
             if let Some(failure) = cause.downcast_ref::<Failure>() {
                 return Some(failure.exit);
             }
-            cause.is::<config::Error>().then_some(Self::Configuration)
+            let is_configuration = cause.is::<config::Error>().then_some(Self::Configuration);
+            is_configuration
+                .or_else(|| cause.downcast_ref::<consolidate::Error>().map(Self::from))
+                .or_else(|| cause.downcast_ref::<staging::Error>().map(Self::from))
         };
         error.chain().find_map(by_cause).unwrap_or(Self::Unexpected)
+    }
+
+    /// How a command ends that prints at last what it has done. Whoever reads, such as `head`, may have seen enough: that is
+    /// no error.
+    pub fn after<E: Into<anyhow::Error>>(self, printed: Result<(), E>) -> anyhow::Result<Self> {
+        let has_seen_enough = |error: &anyhow::Error| {
+            error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
+        };
+        match printed.map_err(Into::into) {
+            Err(error) if !has_seen_enough(&error) => Err(error),
+            _ => Ok(self),
+        }
     }
 
     /// The code of two things done by one command.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         self.max(other)
+    }
+}
+
+impl From<&staging::Error> for Exit {
+    fn from(error: &staging::Error) -> Self {
+        match error {
+            staging::Error::WrongKey | staging::Error::TooOld { .. } => Self::Configuration,
+            staging::Error::Importing => Self::Locked,
+            error if error.is_transient() => Self::OutOfReach,
+            _ => Self::Unexpected,
+        }
+    }
+}
+
+impl From<&consolidate::Error> for Exit {
+    fn from(error: &consolidate::Error) -> Self {
+        match error {
+            consolidate::Error::Database(error) => error.into(),
+            consolidate::Error::Refused(refusal) if refusal.is_unknown() => Self::NotFound,
+            consolidate::Error::Refused(_) => Self::Refused,
+            consolidate::Error::OtherRules => Self::Locked,
+            error if error.is_transient() => Self::OutOfReach,
+            _ => Self::Unexpected,
+        }
     }
 }
 
@@ -92,6 +132,36 @@ mod tests {
         assert_eq!(Exit::of(&wrapped), Exit::Refused);
         assert_eq!(format!("{wrapped:#}"), "importing: too many bad rows");
         assert_eq!(Exit::of(&anyhow!("who knows")), Exit::Unexpected);
+    }
+
+    #[test]
+    fn errors_of_the_database_say_by_themselves_what_to_do() {
+        let away = || staging::Error::database("reading")(sqlx::Error::PoolTimedOut);
+        let bug = || staging::Error::database("reading")(sqlx::Error::RowNotFound);
+        for (error, exit) in [
+            (anyhow::Error::from(away()), Exit::OutOfReach),
+            (consolidate::Error::from(away()).into(), Exit::OutOfReach),
+            (anyhow::Error::from(away()).context("the database cannot be used"), Exit::OutOfReach),
+            (staging::Error::WrongKey.into(), Exit::Configuration),
+            (consolidate::Error::from(staging::Error::TooOld { version: 140_000 }).into(), Exit::Configuration),
+            (staging::Error::Importing.into(), Exit::Locked),
+            (consolidate::Error::OtherRules.into(), Exit::Locked),
+            (consolidate::Error::Locked.into(), Exit::OutOfReach),
+            (consolidate::Error::Refused(consolidate::Refusal::Unknown).into(), Exit::NotFound),
+            (consolidate::Error::Refused(consolidate::Refusal::Oneself).into(), Exit::Refused),
+            (bug().into(), Exit::Unexpected),
+            (consolidate::Error::from(bug()).into(), Exit::Unexpected),
+        ] {
+            assert_eq!(Exit::of(&error), exit, "{error:#}");
+        }
+    }
+
+    #[test]
+    fn a_closed_pipe_is_no_error_and_a_full_disk_is() {
+        let failed = |kind: ErrorKind| Err(io::Error::from(kind));
+        assert_eq!(Exit::Refused.after(failed(ErrorKind::BrokenPipe)).unwrap(), Exit::Refused);
+        assert_eq!(Exit::Done.after(failed(ErrorKind::BrokenPipe).context("printing")).unwrap(), Exit::Done);
+        assert!(Exit::Done.after(failed(ErrorKind::StorageFull)).is_err());
     }
 
     #[test]

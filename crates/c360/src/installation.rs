@@ -63,7 +63,6 @@ impl Installation {
             Ok(connection)
         });
         let mut connection = prepared.await.map_err(|error| match error {
-            staging::Error::WrongKey | staging::Error::TooOld { .. } => Exit::Configuration.because(error),
             staging::Error::Cancelled => Exit::OutOfReach.because(error),
             error => error.into(),
         })?;

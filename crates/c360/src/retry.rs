@@ -50,7 +50,7 @@ pub async fn retry(
     cancel: &CancellationToken,
     progress: &mut (dyn FnMut(u64) + Send),
 ) -> anyhow::Result<Outcome> {
-    let counts = dead_letters::count(&mut *connection, &selection).await.map_err(with_exit)?;
+    let counts = dead_letters::count(&mut *connection, &selection).await?;
     let sources: BTreeSet<&str> = counts.iter().map(|count| count.source.as_str()).collect();
     let mut work = Work { installation, connection, selection, dry_run, cancel, progress };
     let mut outcome = Outcome::default();
@@ -67,7 +67,7 @@ pub async fn retry(
     if !batch_ids.is_empty() && !cancel.is_cancelled() {
         let (rules, seal) = (installation.rules()?, installation.seal());
         consolidate::catch_up(&rules, &seal, &installation.database, cancel).await?;
-        outcome.excluded = dead_letters::excluded_from(&mut *connection, &batch_ids).await.map_err(with_exit)?;
+        outcome.excluded = dead_letters::excluded_from(&mut *connection, &batch_ids).await?;
     }
     outcome.stopped = cancel.is_cancelled();
     Ok(outcome)
@@ -79,7 +79,7 @@ pub async fn some(
     ids: Vec<i64>,
     cancel: &CancellationToken,
 ) -> anyhow::Result<Vec<String>> {
-    let mut connection = staging::connect(&installation.database).await.map_err(with_exit)?;
+    let mut connection = staging::connect(&installation.database).await?;
     let selection = Selection { ids: Some(ids), state: Some(State::Parked), ..Selection::default() };
     let outcome = retry(installation, &mut connection, selection, false, cancel, &mut |_| {}).await?;
     Ok(outcome.lines(false))
@@ -113,8 +113,8 @@ impl Work<'_> {
         };
         let mut after = 0;
         while !self.cancel.is_cancelled() {
-            let page = dead_letters::waiting(&mut *self.connection, &self.selection, name, after, LETTERS).await;
-            let ids = first(page.map_err(with_exit)?);
+            let page = dead_letters::waiting(&mut *self.connection, &self.selection, name, after, LETTERS).await?;
+            let ids = first(page);
             let Some(last) = ids.last() else { break };
             after = *last;
             let part = match source {
@@ -130,21 +130,11 @@ impl Work<'_> {
             match part {
                 Ok(part) => total.add(part),
                 Err(staging::Error::Cancelled) => break,
-                Err(error) => return Err(with_exit(error)),
+                Err(error) => return Err(error.into()),
             }
             (self.progress)(ids.len() as u64);
         }
         Ok(total)
-    }
-}
-
-/// An error of dead letters with the exit code that it means.
-pub fn with_exit(error: staging::Error) -> anyhow::Error {
-    match error {
-        staging::Error::WrongKey => Exit::Configuration.because(error),
-        staging::Error::Importing => Exit::Locked.because(error),
-        error if error.is_transient() => Exit::OutOfReach.because(error),
-        error => error.into(),
     }
 }
 

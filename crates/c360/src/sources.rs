@@ -137,3 +137,34 @@ fn rest(name: &str, source: &Source, rest: &Rest, context: Context) -> poll_rest
         ttl: source.ttl(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::{Config, Environment};
+
+    #[test]
+    fn a_kafka_source_reads_what_only_its_mappings_name() {
+        let text = r#"
+            [sources.shop]
+            kind = "kafka"
+            brokers = "localhost:9092"
+            [sources.shop.customer]
+            topics = ["customers"]
+            external_id = "id"
+            [sources.shop.order]
+            topics = ["^orders\\..*"]
+            order_id = "id"
+            customer_external_id = "customer"
+        "#;
+        let config = Config::parse(text, Some(Path::new("c360.toml")), &Environment::default()).unwrap();
+        let Ok(Ingester::Kafka(settings)) = ingester("shop", &config.sources["shop"], &InstallationKey::new([0; 32]))
+        else {
+            panic!()
+        };
+        settings.check().unwrap();
+        assert_eq!(settings.all_topics(), ["customers", "^orders\\..*"]);
+    }
+}

@@ -72,9 +72,9 @@ fn metrics_of(text: &str, metrics: &mut BTreeMap<String, BTreeSet<String>>) {
     let label = regex(r#""([a-z]+)" =>|\("([a-z]+)","#);
     let emissions = arguments(text, &emitting);
     for (_, [constant, name]) in constants.captures_iter(text).map(|captures| captures.extract()) {
-        let labels: &mut BTreeSet<String> = metrics.entry(name.to_owned()).or_default();
         let is_it = regex(&format!(r"\b{constant}\b"));
         for (at, emission) in emissions.iter().filter(|(_, emission)| is_it.is_match(emission)) {
+            let labels: &mut BTreeSet<String> = metrics.entry(name.to_owned()).or_default();
             // `&labels` are those that stand before it.
             let named = emission.contains("&labels").then(|| &text[text[..*at].rfind("let labels").unwrap()..*at]);
             for text in named.into_iter().chain([*emission]) {
@@ -195,6 +195,13 @@ fn what_the_readme_says_to_watch_has_an_alarm_or_a_panel() {
 }
 
 #[test]
+fn every_metric_has_an_alarm_or_a_panel_or_is_explained() {
+    let told = ["deploy/prometheus/alerts.yml", "deploy/grafana/c360.json", "README.md"].map(read).join("\n");
+    let silent: Vec<String> = metrics().into_keys().filter(|name| !told.contains(name)).collect();
+    assert!(silent.is_empty(), "nobody is told of {silent:?}");
+}
+
+#[test]
 fn the_dashboard_shows_only_metrics_and_labels_that_there_are() {
     let dashboard: Value = serde_json::from_str(&read("deploy/grafana/c360.json")).unwrap();
     let (metrics, code) = (metrics(), all_code());
@@ -291,6 +298,23 @@ fn every_service_of_compose_is_pinned_bounded_and_without_rights() {
             assert_eq!(compose["secrets"][secret]["file"].as_str(), Some(&*file), "{name}");
             assert!(read("scripts/secrets.sh").contains(secret), "nothing makes {file}");
         }
+    }
+}
+
+#[test]
+fn prometheus_hears_every_daemon_of_compose() {
+    let prometheus: Value = serde_norway::from_str(&read("deploy/prometheus/prometheus.yml")).unwrap();
+    let found = &prometheus["scrape_configs"][0]["dns_sd_configs"][0];
+    assert_eq!((text(found, "type"), &found["port"]), ("A", &Value::from(8360)));
+    let asked: Vec<&str> = found["names"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
+    let compose = compose();
+    let services = compose["services"].as_mapping().unwrap().iter();
+    let daemons = services.filter(|(_, service)| service["command"][0].as_str() == Some("run"));
+    let daemons: Vec<&str> = daemons.map(|(name, _)| name.as_str().unwrap()).collect();
+    assert_eq!(asked, daemons);
+    for daemon in daemons {
+        let command = compose["services"][daemon]["command"].as_sequence().unwrap();
+        assert!(!command.iter().any(|word| word.as_str() == Some("--no-http")), "{daemon} serves no metrics");
     }
 }
 

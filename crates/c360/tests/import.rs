@@ -65,13 +65,24 @@ impl Place {
         fs::write(self.path(name), HEADER.to_owned() + rows).unwrap();
     }
 
-    fn c360(&self, arguments: &[&str]) -> Assert {
-        let mut command = Command::cargo_bin("c360").unwrap();
+    fn command(&self, arguments: &[&str]) -> std::process::Command {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_c360"));
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("C360") || name == "DATABASE_URL") {
             command.env_remove(name);
         }
         command.current_dir(&self.directory).args(arguments).env_remove("RUST_LOG");
-        command.env("DATABASE_URL", &self.url).env("C360_LOG", "trace").timeout(Duration::from_mins(2)).assert()
+        command.env("DATABASE_URL", &self.url).env("C360_LOG", "trace");
+        command
+    }
+
+    fn c360(&self, arguments: &[&str]) -> Assert {
+        Command::from_std(self.command(arguments)).timeout(Duration::from_mins(2)).assert()
+    }
+
+    /// Runs it for a reader who has gone, and returns its exit code.
+    fn unread(&self, arguments: &[&str]) -> Option<i32> {
+        let (_, writer) = std::io::pipe().unwrap();
+        self.command(arguments).stdout(writer).stderr(std::process::Stdio::null()).status().unwrap().code()
     }
 
     /// Imports, expects an exit code, and returns what it prints of its files.
@@ -149,6 +160,29 @@ async fn every_way_to_end_has_its_code() {
     assert!(said.contains(place.path("no/where").to_str().unwrap()), "which directory that is: {said}");
     place.configure("directory = \"drop\"", "directory = \"drop\"\nencoding = \"klingon\"");
     place.c360(&["import", "loyalty"]).code(78);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_who_has_seen_enough_is_no_error_and_hides_none() {
+    let place = Place::new().await;
+    place.put("drop/members_2026-01-30.csv", "1;a@x.example;s;Bern\n2\n");
+    for (command, code) in [
+        ("config print", 0),
+        ("migrate", 0),
+        ("import loyalty --dry-run", 4),
+        ("import loyalty", 4),
+        ("status", 0),
+        ("status --check", 1),
+        ("keys list", 0),
+        ("dead-letters list", 0),
+        ("customer unmatched", 0),
+        ("source retire loyalty --dry-run", 0),
+        ("rebuild", 0),
+        ("expire", 0),
+    ] {
+        let arguments: Vec<&str> = command.split(' ').collect();
+        assert_eq!(place.unread(&arguments), Some(code), "{command}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

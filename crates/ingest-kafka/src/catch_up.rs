@@ -71,9 +71,9 @@ impl CaughtUp {
 pub(crate) fn targets(settings: &Settings, client: &Client) -> Result<Vec<Target>, Error> {
     let deadline = Instant::now() + ALONE_PATIENCE;
     let metadata = ask(settings, client, deadline, |timeout| client.fetch_metadata(None, timeout))?;
-    for topic in settings.topics.iter().filter(|topic| !topic.starts_with('^')) {
+    for topic in settings.all_topics().into_iter().filter(|topic| !topic.starts_with('^')) {
         if !metadata.topics().iter().any(|known| known.name() == topic && known.error().is_none()) {
-            return Err(Error::UnknownTopic { from: settings.name.clone(), topic: topic.clone() });
+            return Err(Error::UnknownTopic { from: settings.name.clone(), topic: topic.to_owned() });
         }
     }
     let mut targets = Vec::new();

@@ -33,7 +33,7 @@ pub struct Settings {
     pub name: String,
     /// `host:port`, several with commas between.
     pub brokers: String,
-    /// Topics; one that begins with `^` is a pattern.
+    /// Topics of mappings that name none; one that begins with `^` is a pattern.
     pub topics: Vec<String>,
     /// The consumer group that several processes share the partitions by.
     pub group_id: String,
@@ -64,7 +64,7 @@ impl Settings {
         let refuse = |problem: String| Err(Error::Configuration { from: self.name.clone(), problem });
         for (what, is_empty) in [
             ("brokers", self.brokers.trim().is_empty()),
-            ("topics", self.topics.is_empty()),
+            ("topics", self.all_topics().is_empty()),
             ("group_id", self.group_id.is_empty()),
             ("a mapping (customer, order, product or interaction)", self.mappings.is_empty()),
         ] {
@@ -75,8 +75,7 @@ impl Settings {
         if let Err(bad) = check_properties(&self.properties) {
             return refuse(bad.to_string());
         }
-        let patterns = self.topics.iter().chain(self.mappings.iter().flat_map(Mapping::topics));
-        for topic in patterns.filter(|topic| topic.starts_with('^')) {
+        for topic in self.all_topics().into_iter().filter(|topic| topic.starts_with('^')) {
             if let Err(error) = Regex::new(topic) {
                 return refuse(format!("topic pattern {topic}: {error}"));
             }
@@ -84,21 +83,32 @@ impl Settings {
         Ok(())
     }
 
-    /// The mappings for a topic.
+    /// All topics that are read, each once: the source's own, then those that mappings name besides.
+    pub fn all_topics(&self) -> Vec<&str> {
+        let mut topics: Vec<&str> = Vec::new();
+        for topic in self.topics.iter().chain(self.mappings.iter().flat_map(Mapping::topics)) {
+            if !topics.contains(&topic.as_str()) {
+                topics.push(topic);
+            }
+        }
+        topics
+    }
+
+    /// The mappings for a topic: those that name it and, unless only mappings do, those that name none.
     pub(crate) fn mappings_for(&self, topic: &str) -> impl Iterator<Item = &Mapping> {
-        self.mappings.iter().filter(move |mapping| {
-            mapping.topics().is_empty() || mapping.topics().iter().any(|wanted| is_topic(wanted, topic))
-        })
+        let has = |topics: &[String]| topics.iter().any(|wanted| is_topic(wanted, topic));
+        let is_common = has(&self.topics) || !self.mappings.iter().any(|mapping| has(mapping.topics()));
+        self.mappings.iter().filter(move |mapping| has(mapping.topics()) || is_common && mapping.topics().is_empty())
     }
 
     /// Whether a topic is one of this source's.
     pub(crate) fn reads(&self, topic: &str) -> bool {
-        self.topics.iter().any(|wanted| is_topic(wanted, topic))
+        self.all_topics().into_iter().any(|wanted| is_topic(wanted, topic))
     }
 
     /// Whether a topic or a pattern asks for topics of Kafka's own.
     pub(crate) fn asks_for_kafkas_own(&self) -> bool {
-        self.topics.iter().any(|wanted| is_of_kafkas_own(wanted))
+        self.all_topics().into_iter().any(is_of_kafkas_own)
     }
 
     /// The placeholder as it stands in messages.
@@ -156,6 +166,25 @@ mod tests {
     #[test]
     fn broken_patterns_are_refused_before_anything_starts() {
         assert!(refusal(|settings| settings.topics.push("^(".to_owned())).contains("topic pattern ^("));
+    }
+
+    #[test]
+    fn topics_that_only_a_mapping_names_are_read_and_by_that_mapping_alone() {
+        let mut settings = settings(Format::Debezium);
+        let mut orders = settings.mappings[0].clone();
+        let Mapping::Customer(mapping) = &mut orders else { unreachable!() };
+        mapping.topics = vec!["shared".to_owned(), "^orders".to_owned()];
+        settings.mappings.push(orders);
+        settings.topics = vec!["customers".to_owned(), "shared".to_owned()];
+        assert_eq!(settings.all_topics(), ["customers", "shared", "^orders"]);
+        for (topic, is_read, mappings) in
+            [("customers", true, 1), ("shared", true, 2), ("orders.eu", true, 1), ("one that was read once", false, 1)]
+        {
+            assert_eq!((settings.reads(topic), settings.mappings_for(topic).count()), (is_read, mappings), "{topic}");
+        }
+        settings.mappings.remove(0);
+        settings.topics.clear();
+        settings.check().unwrap();
     }
 
     #[test]

@@ -189,8 +189,9 @@ Exit codes:
 
 pub(super) const EXPIRE: &str = "\
 Drops the staged records whose time (ttl) is over and which are consolidated. What is not consolidated stays, however old, \
-and `c360 status` says how late that makes it. Drops the history of profiles and forgets dead letters that were retried or \
-discarded, when they are older than `retention` has them; parked ones stay.
+and `c360 status` says how late that makes it. Drops the history of profiles, the audit log, and dead letters that were \
+retried or discarded, when they are older than `retention` has them; parked ones stay. Edits that a source has taken go a day \
+later.
 
 The daemon does this by itself every minute; the command is for installations that run from cron. Golden records never \
 expire.";
@@ -269,4 +270,4 @@ Exit codes:
 
 pub(super) const SAMPLE_STORE: &str = "\
 Serves the online store of the reference scenario: three endpoints that answer for one customer, order list or product at \
-a time. For docker-compose and for trying things out; the demo has its own.";
+a time, and two that change a customer and make one. For docker-compose and for trying things out; the demo has its own.";

@@ -18,7 +18,7 @@ use crate::installation::Installation;
 
 pub(super) async fn run(command: CustomerCommand, config: Config) -> anyhow::Result<Exit> {
     let word = |word: String| Key::parse(&[word]);
-    let ended = match command {
+    match command {
         CustomerCommand::Show(args) => show::run(&args, config).await,
         CustomerCommand::Explain(args) => explain::run(&args, config).await,
         CustomerCommand::Merge(args) => {
@@ -37,14 +37,6 @@ pub(super) async fn run(command: CustomerCommand, config: Config) -> anyhow::Res
         CustomerCommand::Erase(args) => erase::run(&args, config).await,
         CustomerCommand::Readmit(args) => erase::readmit(&args, config).await,
         CustomerCommand::Export(args) => export::run(&args, config).await,
-    };
-    // Whoever reads, such as `head`, has seen enough.
-    let has_seen_enough = |error: &anyhow::Error| {
-        error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
-    };
-    match ended {
-        Err(error) if has_seen_enough(&error) => Ok(Exit::Done),
-        ended => ended,
     }
 }
 
@@ -66,16 +58,6 @@ impl Opened {
     async fn open(config: Config) -> anyhow::Result<Self> {
         let installation = Installation::open(config).await?;
         installation.prepare_soon().await?;
-        let connection = staging::connect(&installation.database).await;
-        Ok(Self { connection: connection.map_err(|error| with_exit(error.into()))?, installation })
-    }
-}
-
-fn with_exit(error: consolidate::Error) -> anyhow::Error {
-    match &error {
-        consolidate::Error::Refused(refusal) if refusal.is_unknown() => Exit::NotFound.because(error),
-        consolidate::Error::Refused(_) => Exit::Refused.because(error),
-        other if other.is_transient() => Exit::OutOfReach.because(error),
-        _ => error.into(),
+        Ok(Self { connection: staging::connect(&installation.database).await?, installation })
     }
 }

@@ -15,22 +15,13 @@ use crate::cli::{DeadLettersCommand, Which};
 use crate::config::Config;
 use crate::database;
 use crate::exit::Exit;
-use crate::retry::with_exit;
 
 pub(super) async fn run(command: DeadLettersCommand, config: Config) -> anyhow::Result<Exit> {
-    let ended = match command {
+    match command {
         DeadLettersCommand::List(args) => list::run(args, config).await,
         DeadLettersCommand::Show(args) => show::run(args, config).await,
         DeadLettersCommand::Retry(args) => retry::run(args, config).await,
         DeadLettersCommand::Discard(args) => discard::run(args, config).await,
-    };
-    // Whoever reads, such as `head`, has seen enough.
-    let has_seen_enough = |error: &anyhow::Error| {
-        error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
-    };
-    match ended {
-        Err(error) if has_seen_enough(&error) => Ok(Exit::Done),
-        ended => ended,
     }
 }
 
@@ -53,7 +44,7 @@ impl Which {
             && !config.sources.contains_key(source)
         {
             let selection = Selection { source: Some(source.clone()), ..Selection::default() };
-            if dead_letters::count(&mut *connection, &selection).await.map_err(with_exit)?.is_empty() {
+            if dead_letters::count(&mut *connection, &selection).await?.is_empty() {
                 return Err(Exit::NotFound.because(anyhow!("no source is called {source}")));
             }
         }
@@ -65,7 +56,7 @@ impl Which {
 /// Those of the numbers that no letter has.
 async fn missing(connection: &mut PgConnection, ids: &[i64]) -> anyhow::Result<Vec<i64>> {
     let selection = Selection { ids: Some(ids.to_vec()), ..Selection::default() };
-    let found = dead_letters::list(connection, &selection, None, i64::MAX).await.map_err(with_exit)?;
+    let found = dead_letters::list(connection, &selection, None, i64::MAX).await?;
     let found: BTreeSet<i64> = found.iter().map(|letter| letter.dead_letter_id).collect();
     Ok(ids.iter().copied().filter(|id| !found.contains(id)).collect())
 }
@@ -87,12 +78,10 @@ impl Database {
             Exit::Configuration.because(anyhow!("the database is not migrated yet: run `c360 run` or `c360 migrate`"))
         };
         let opened = database::open(config).await?.ok_or_else(not_migrated)?;
-        let mut connection = staging::connect(&opened.database).await.map_err(with_exit)?;
-        if staging::missing_migrations(&mut connection).await.map_err(with_exit)? > 0 {
+        let mut connection = staging::connect(&opened.database).await?;
+        if staging::missing_migrations(&mut connection).await? > 0 {
             return Err(not_migrated());
         }
         Ok(Self { connection, _opened: opened })
     }
 }
-
-pub(super) use list::table;

@@ -1,5 +1,7 @@
 //! `c360 expire`
 
+use std::io::Write;
+
 use chrono::Utc;
 
 use crate::config::Config;
@@ -12,14 +14,17 @@ pub(super) async fn run(config: Config) -> anyhow::Result<Exit> {
     let installation = Installation::open(config).await?;
     installation.prepare_soon().await?;
     let kept = upkeep::keep(&installation.database, installation.config.retention, Utc::now()).await?;
-    println!(
+    let mut stdout = std::io::stdout().lock();
+    writeln!(
+        stdout,
         "dropped {} partitions; {} held back by batches that are not consolidated; {} in use by readers",
         kept.records.dropped, kept.records.held_back, kept.records.locked
-    );
-    println!(
-        "dropped {} months of the history of profiles, {} in use by readers; forgot {} settled dead letters and {} entries of \
-         the audit log",
-        kept.changes.dropped, kept.changes.locked, kept.dead_letters, kept.audit
-    );
+    )?;
+    writeln!(
+        stdout,
+        "dropped {} months of the history of profiles, {} in use by readers; forgot {} settled dead letters, {} edits that \
+         sources have taken and {} entries of the audit log",
+        kept.changes.dropped, kept.changes.locked, kept.dead_letters, kept.edits, kept.audit
+    )?;
     Ok(Exit::Done)
 }

@@ -1,5 +1,7 @@
 //! What a dry run says of profiles.
 
+use std::io::{self, Write};
+
 use consolidate::{Change, Foreseen};
 use serde_json::{Value, json};
 
@@ -20,25 +22,27 @@ pub(super) fn document(foreseen: &Foreseen) -> Value {
 }
 
 /// For people.
-pub(super) fn print(foreseen: &Foreseen) {
-    println!(
+pub(super) fn print(out: &mut impl Write, foreseen: &Foreseen) -> io::Result<()> {
+    writeln!(
+        out,
         "profiles: {} would appear, {} vanish, {} change",
         count(foreseen, Change::Appears),
         count(foreseen, Change::Vanishes),
         count(foreseen, Change::Changes)
-    );
+    )?;
     for profile in foreseen.profiles.iter().take(SAMPLES) {
-        println!("  {} {:?}: {}", profile.customer_id, profile.change, profile.attributes.join(", "));
+        writeln!(out, "  {} {:?}: {}", profile.customer_id, profile.change, profile.attributes.join(", "))?;
     }
     if foreseen.profiles.len() > SAMPLES {
-        println!("  ... and {} more", foreseen.profiles.len() - SAMPLES);
+        writeln!(out, "  ... and {} more", foreseen.profiles.len() - SAMPLES)?;
     }
     if foreseen.leaving > 0 {
-        println!("{} members are missing and would leave", foreseen.leaving);
+        writeln!(out, "{} members are missing and would leave", foreseen.leaving)?;
     }
     if foreseen.not_applied > 0 {
-        println!("{} of the records that are news were too many to look at", foreseen.not_applied);
+        writeln!(out, "{} of the records that are news were too many to look at", foreseen.not_applied)?;
     }
+    Ok(())
 }
 
 fn count(foreseen: &Foreseen, change: Change) -> usize {

@@ -1,16 +1,15 @@
 //! `c360 import`
 
 use std::collections::BTreeMap;
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 
 use consolidate::{Foreseen, Preview};
-use indicatif::{ProgressBar, ProgressStyle};
 use ingest_csv::{Error, FileReport, ImportOptions, Outcome, Progress, Settings, Sighting};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::foreseen;
+use super::{foreseen, progress};
 use crate::cli;
 use crate::config::Config;
 use crate::exit::Exit;
@@ -42,8 +41,7 @@ pub(super) async fn run(args: cli::Import, config: Config) -> anyhow::Result<Exi
         consolidate::catch_up(&installation.rules()?, &installation.seal(), &installation.database, &cancel).await?;
         (files, BTreeMap::new())
     };
-    print(&files, &foreseen)?;
-    Ok(exit(&files))
+    exit(&files).after(print(&files, &foreseen))
 }
 
 async fn import(
@@ -53,26 +51,17 @@ async fn import(
     options: &ImportOptions,
     cancel: &CancellationToken,
 ) -> anyhow::Result<Vec<FileReport>> {
-    let bar = std::io::stderr().is_terminal().then(progress_bar);
+    let bar = progress::bar(0, "{msg} [{bar:30}] {bytes}/{total_bytes}, {eta} left");
     let mut show = |progress: &Progress| {
-        if let Some(bar) = &bar {
-            bar.set_length(progress.bytes);
-            bar.set_position(progress.bytes_landed);
-            bar.set_message(format!("{}: {} rows", progress.file, progress.rows));
-        }
+        bar.set_length(progress.bytes);
+        bar.set_position(progress.bytes_landed);
+        bar.set_message(format!("{}: {} rows", progress.file, progress.rows));
     };
     let (database, lander) = (installation.database.clone(), installation.lander());
     let imported =
         ingest_csv::import(settings, database, lander, &args.files, options, &mut show, cancel.clone()).await;
-    if let Some(bar) = &bar {
-        bar.finish_and_clear();
-    }
+    bar.finish_and_clear();
     imported.map_err(with_exit)
-}
-
-fn progress_bar() -> ProgressBar {
-    let style = ProgressStyle::with_template("{msg} [{bar:30}] {bytes}/{total_bytes}, {eta} left");
-    ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
 /// Reads everything, lands nothing, and looks what each file that would be published would change, by itself.
@@ -145,16 +134,17 @@ fn with_exit(error: Error) -> anyhow::Error {
         Error::NoSuchFile(_) => Exit::NotFound,
         Error::Locked(_) | Error::TakenOver(_) => Exit::Locked,
         Error::Pattern { .. } => Exit::Configuration,
-        Error::Staging(error) if error.is_transient() => Exit::OutOfReach,
+        Error::Staging(error) => error.into(),
         Error::Io { .. } => Exit::OutOfReach,
-        Error::Staging(_) | Error::Cancelled | Error::Parser(_) => Exit::Unexpected,
+        Error::Cancelled | Error::Parser(_) => Exit::Unexpected,
     };
     exit.because(error)
 }
 
 /// For people on a terminal, one JSON line for scripts.
 fn print(files: &[FileReport], foreseen: &BTreeMap<PathBuf, Foreseen>) -> anyhow::Result<()> {
-    if !std::io::stdout().is_terminal() {
+    let mut stdout = io::stdout().lock();
+    if !stdout.is_terminal() {
         let document = |file: &FileReport| -> serde_json::Result<serde_json::Value> {
             let mut document = serde_json::to_value(file)?;
             if file.dry_run {
@@ -166,16 +156,16 @@ fn print(files: &[FileReport], foreseen: &BTreeMap<PathBuf, Foreseen>) -> anyhow
             Ok(document)
         };
         let files = files.iter().map(document).collect::<Result<Vec<_>, _>>()?;
-        println!("{}", serde_json::json!({ "files": files }));
+        writeln!(stdout, "{}", serde_json::json!({ "files": files }))?;
         return Ok(());
     }
     if files.is_empty() {
-        println!("There is no file to import.");
+        writeln!(stdout, "There is no file to import.")?;
     }
     for file in files {
-        println!("{}", line(file));
+        writeln!(stdout, "{}", line(file))?;
         if let Some(foreseen) = foreseen.get(&file.file) {
-            foreseen::print(foreseen);
+            foreseen::print(&mut stdout, foreseen)?;
         }
     }
     Ok(())

@@ -7,7 +7,7 @@ use secrecy::ExposeSecret;
 use serve::keys::{self, Key, NewKey};
 use sqlx::PgConnection;
 
-use super::dead_letters::table;
+use super::table::table;
 use crate::cli::{AddKey, KeysCommand, ListKeys, RevokeKey};
 use crate::config::Config;
 use crate::exit::Exit;
@@ -23,11 +23,14 @@ pub(super) async fn run(command: KeysCommand, config: Config) -> anyhow::Result<
         KeysCommand::List(args) => list(&mut connection, args).await,
         KeysCommand::Revoke(args) => revoke(&mut connection, &args).await,
     };
-    ended.map(|()| Exit::Done).map_err(|error| match error.downcast_ref() {
-        Some(keys::Error::Unknown(_)) => Exit::NotFound.because(error),
-        Some(keys::Error::Exists(_) | keys::Error::NoSuchList(_) | keys::Error::NoRole) => Exit::Refused.because(error),
-        Some(keys::Error::Database(cause)) if cause.is_transient() => Exit::OutOfReach.because(error),
-        _ => error,
+    ended.map(|()| Exit::Done).map_err(|error| {
+        let exit = match error.downcast_ref() {
+            Some(keys::Error::Unknown(_)) => Exit::NotFound,
+            Some(keys::Error::Exists(_) | keys::Error::NoSuchList(_) | keys::Error::NoRole) => Exit::Refused,
+            Some(keys::Error::Database(cause)) => cause.into(),
+            None => return error,
+        };
+        exit.because(error)
     })
 }
 

@@ -1,5 +1,7 @@
 //! `c360 migrate`
 
+use std::io::Write;
+
 use anyhow::Context;
 use serde::Serialize;
 use staging::Pending;
@@ -36,16 +38,17 @@ pub(super) async fn run(args: cli::Migrate, config: Config) -> anyhow::Result<Ex
         let installation = Installation::open(config).await?;
         installation.prepare_soon().await?;
     }
+    let mut stdout = std::io::stdout().lock();
     if args.json {
-        println!("{}", serde_json::to_string(&Report { dry_run: args.dry_run, migrations })?);
+        writeln!(stdout, "{}", serde_json::to_string(&Report { dry_run: args.dry_run, migrations })?)?;
         return Ok(Exit::Done);
     }
     let done = if args.dry_run { "would apply" } else { "applied" };
     for Migration { schema, pending } in &migrations {
-        println!("{done} {schema} {:04} {}", pending.version, pending.description);
+        writeln!(stdout, "{done} {schema} {:04} {}", pending.version, pending.description)?;
     }
     if migrations.is_empty() || !args.dry_run {
-        println!("schemas staging and customer360 are up to date");
+        writeln!(stdout, "schemas staging and customer360 are up to date")?;
     }
     Ok(Exit::Done)
 }

@@ -6,9 +6,9 @@ use anyhow::Context;
 use chrono::Utc;
 use consolidate::Change;
 use consolidate::rebuild::{self, Changed, Foreseen, Progress};
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
+use super::progress;
 use crate::cli;
 use crate::config::Config;
 use crate::exit::Exit;
@@ -25,16 +25,16 @@ pub(super) async fn run(args: cli::Rebuild, config: Config) -> anyhow::Result<Ex
     installation.prepare_soon().await?;
     let rules = installation.rules()?;
     if args.dry_run {
-        let foreseen = rebuild::foresee(&installation.database, &rules, SAMPLES, &cancel).await.map_err(with_exit)?;
-        print_foreseen(&args, &foreseen)?;
-        return Ok(if foreseen.is_cut_off { Exit::Unexpected } else { Exit::Done });
+        let foreseen = rebuild::foresee(&installation.database, &rules, SAMPLES, &cancel).await?;
+        let exit = if foreseen.is_cut_off { Exit::Unexpected } else { Exit::Done };
+        return exit.after(print_foreseen(&args, &foreseen));
     }
-    let mut connection = staging::connect(&installation.database).await.map_err(|error| with_exit(error.into()))?;
-    let recorded = rebuild::record(&mut connection, &rules, Utc::now()).await.map_err(with_exit)?;
+    let mut connection = staging::connect(&installation.database).await?;
+    let recorded = rebuild::record(&mut connection, &rules, Utc::now()).await?;
     if recorded.goes_on && std::io::stderr().is_terminal() {
         eprintln!("c360: goes on with a rebuild that was stopped");
     }
-    let bar = progress_bar();
+    let bar = progress::bar(0, "rebuilding [{bar:30}] {human_pos}/{human_len}, {eta} left");
     let mut tell = |progress: &Progress| {
         bar.set_length(progress.total.unsigned_abs());
         bar.set_position(progress.done.unsigned_abs());
@@ -42,14 +42,14 @@ pub(super) async fn run(args: cli::Rebuild, config: Config) -> anyhow::Result<Ex
     let (seal, database, id) = (installation.seal(), &installation.database, recorded.rebuild_id);
     let progress = rebuild::carry_out(&rules, &seal, database, id, &mut tell, &cancel).await;
     bar.finish_and_clear();
-    let progress = progress.map_err(with_exit)?;
-    let changed = rebuild::changed(&mut connection, id).await.map_err(with_exit)?;
-    print_changed(&args, progress, changed)?;
+    let progress = progress?;
+    let changed = rebuild::changed(&mut connection, id).await?;
+    let printed = print_changed(&args, progress, changed);
     if !progress.finished {
         eprintln!("c360: stopped; the same command, or whoever consolidates next, goes on with it");
-        return Ok(Exit::Unexpected);
+        return Exit::Unexpected.after(printed);
     }
-    Ok(Exit::Done)
+    Exit::Done.after(printed)
 }
 
 fn print_foreseen(args: &cli::Rebuild, foreseen: &Foreseen) -> anyhow::Result<()> {
@@ -89,18 +89,4 @@ fn print_changed(args: &cli::Rebuild, progress: Progress, changed: Changed) -> a
         return writeln!(stdout, "{document}").context("printing");
     }
     writeln!(stdout, "profiles: {appeared} appeared, {vanished} vanished, {changed} changed").context("printing")
-}
-
-/// Invisible off a terminal.
-fn progress_bar() -> ProgressBar {
-    let style = ProgressStyle::with_template("rebuilding [{bar:30}] {human_pos}/{human_len}, {eta} left");
-    ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-}
-
-fn with_exit(error: consolidate::Error) -> anyhow::Error {
-    match &error {
-        consolidate::Error::OtherRules => Exit::Locked.because(error),
-        error_ if error_.is_transient() => Exit::OutOfReach.because(error),
-        _ => error.into(),
-    }
 }

@@ -1,6 +1,6 @@
 //! `c360 refresh`
 
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 use anyhow::anyhow;
@@ -49,14 +49,12 @@ pub(super) async fn run(args: cli::Refresh, config: Config) -> anyhow::Result<Ex
     let refreshed = poll_rest::refresh(settings, database, &mut lander, match_key.as_deref(), cancel.clone()).await;
     let Some(summary) = refreshed.map_err(with_exit)? else { return Err(nobody()) };
     let rules = installation.rules()?;
-    let drained = consolidate::catch_up(&rules, &installation.seal(), &installation.database, &cancel).await;
-    let drained =
-        drained.map_err(|error| if error.is_transient() { Exit::OutOfReach.because(error) } else { error.into() })?;
+    let drained = consolidate::catch_up(&rules, &installation.seal(), &installation.database, &cancel).await?;
     let lists = if args.email.is_some() { 0 } else { rest.list.each().count() };
-    print(&args, &summary, lists, drained.profiles);
+    let printed = print(&args, &summary, lists, drained.profiles);
     if cancel.is_cancelled() {
         eprintln!("c360: stopped; what is due stays due");
-        return Ok(Exit::Unexpected);
+        return Exit::Unexpected.after(printed);
     }
     if summary.held > 0 {
         eprintln!(
@@ -64,13 +62,13 @@ pub(super) async fn run(args: cli::Refresh, config: Config) -> anyhow::Result<Ex
              Once what it has taken is free again, in two minutes or so, the same command asks",
             summary.held, args.source
         );
-        return Ok(Exit::OutOfReach);
+        return Exit::OutOfReach.after(printed);
     }
     if summary.has_failed() {
         eprintln!("c360: {} failed; what is due stays due. `c360 status` says more", args.source);
-        return Ok(Exit::OutOfReach);
+        return Exit::OutOfReach.after(printed);
     }
-    Ok(Exit::Done)
+    Exit::Done.after(printed)
 }
 
 /// Says how much would be asked for.
@@ -80,11 +78,8 @@ async fn foresee(
     rest: &Rest,
     match_key: Option<&str>,
 ) -> anyhow::Result<Exit> {
-    let out_of_reach = |error: staging::Error| {
-        if error.is_transient() { Exit::OutOfReach.because(error) } else { error.into() }
-    };
-    let mut connection = staging::connect(&installation.database).await.map_err(out_of_reach)?;
-    let customers = staging::polls::count(&mut connection, &args.source, match_key).await.map_err(out_of_reach)?;
+    let mut connection = staging::connect(&installation.database).await?;
+    let customers = staging::polls::count(&mut connection, &args.source, match_key).await?;
     if match_key.is_some() && customers == 0 {
         return Err(nobody());
     }
@@ -92,28 +87,31 @@ async fn foresee(
     #[expect(clippy::cast_precision_loss, reason = "an estimate")]
     let seconds = Duration::try_from_secs_f64(customers as f64 / rest.requests_per_second).unwrap_or(Duration::MAX);
     let seconds = i64::try_from(seconds.as_secs()).unwrap_or(i64::MAX);
-    if args.json || !std::io::stdout().is_terminal() {
+    let mut stdout = io::stdout().lock();
+    if args.json || !stdout.is_terminal() {
         let document = json!({
             "source": args.source, "dry_run": true, "customers": customers, "lists": lists, "at_least_seconds": seconds,
         });
-        println!("{document}");
+        writeln!(stdout, "{document}")?;
     } else {
         let lists = i64::try_from(lists).unwrap_or_default();
-        println!(
+        writeln!(
+            stdout,
             "{} would be asked about {} and read {}; at {} requests a second that takes {} at least",
             args.source,
             count(customers, "customer"),
             count(lists, "list"),
             rest.requests_per_second,
             age(seconds)
-        );
+        )?;
     }
     Ok(Exit::Done)
 }
 
-fn print(args: &cli::Refresh, summary: &Summary, lists: usize, profiles: usize) {
+fn print(args: &cli::Refresh, summary: &Summary, lists: usize, profiles: usize) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
     let lists_elsewhere = (lists as u64).saturating_sub(summary.lists);
-    if args.json || !std::io::stdout().is_terminal() {
+    if args.json || !stdout.is_terminal() {
         let document = json!({
             "source": args.source, "asked": summary.asked, "known": summary.known, "unknown": summary.unknown,
             "failing": summary.failing, "asked_elsewhere": summary.asked_elsewhere,
@@ -121,21 +119,27 @@ fn print(args: &cli::Refresh, summary: &Summary, lists: usize, profiles: usize) 
             "lists_failed": summary.lists_failed, "records": summary.records, "dead_letters": summary.dead_letters,
             "requests": summary.requests, "breaker": summary.breaker.as_str(), "profiles": profiles,
         });
-        println!("{document}");
-        return;
+        return writeln!(stdout, "{document}");
     }
-    println!(
+    writeln!(
+        stdout,
         "{} customers asked about: {} known, {} unknown; {} to be asked again soon; {} products, {} pages of lists",
         summary.asked, summary.known, summary.unknown, summary.failing, summary.products, summary.pages
-    );
-    println!("{} records landed, {} dead letters; {profiles} profiles written", summary.records, summary.dead_letters);
+    )?;
+    writeln!(
+        stdout,
+        "{} records landed, {} dead letters; {profiles} profiles written",
+        summary.records, summary.dead_letters
+    )?;
     if summary.asked_elsewhere + lists_elsewhere > 0 {
-        println!(
+        writeln!(
+            stdout,
             "Other processes, such as the daemon, have asked about {} and read {}, and land what they heard.",
             count(summary.asked_elsewhere.cast_signed(), "other customer"),
             count(lists_elsewhere.cast_signed(), "list")
-        );
+        )?;
     }
+    Ok(())
 }
 
 /// The match key of an email, by which polls are kept. The message does not repeat what was typed.
@@ -156,8 +160,7 @@ fn nobody() -> anyhow::Error {
 fn with_exit(error: Error) -> anyhow::Error {
     let exit = match &error {
         Error::Config { .. } => Exit::Configuration,
-        Error::Staging(error) if error.is_transient() => Exit::OutOfReach,
-        Error::Staging(_) => Exit::Unexpected,
+        Error::Staging(error) => error.into(),
     };
     exit.because(error)
 }

@@ -1,15 +1,14 @@
 //! `c360 replay`
 
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal, Write};
 
 use consolidate::{Foreseen, Preview};
-use indicatif::{ProgressBar, ProgressStyle};
 use ingest_kafka::{CaughtUp, Counts, Error, Part, Place, Replay, Request};
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::foreseen;
+use super::{foreseen, progress};
 use crate::cli;
 use crate::config::Config;
 use crate::exit::Exit;
@@ -19,6 +18,7 @@ use crate::stop;
 
 /// Chunks of records between reading and looking what they would change.
 const ROOM: usize = 2;
+const BAR: &str = "[{bar:30}] {human_pos}/{human_len} messages, {per_sec}, {eta} left";
 
 /// Lands messages again: a progress bar on a terminal, one JSON line otherwise.
 pub(super) async fn run(args: cli::Replay, config: Config) -> anyhow::Result<Exit> {
@@ -45,34 +45,29 @@ pub(super) async fn run(args: cli::Replay, config: Config) -> anyhow::Result<Exi
     if std::io::stderr().is_terminal() {
         describe(&replay);
     }
-    let bar = progress_bar(replay.messages());
+    let bar = progress::bar(replay.messages(), BAR);
     let landed = replay.run(installation.lander(), &mut |messages| bar.set_position(messages), &cancel).await;
     bar.finish_and_clear();
     let landed = landed.map_err(with_exit)?;
     let drained =
         consolidate::catch_up(&installation.rules()?, &installation.seal(), &installation.database, &cancel).await?;
     let finished = !cancel.is_cancelled() && landed.stopped.is_empty();
-    if std::io::stdout().is_terminal() {
-        println!(
-            "{} records landed again, {} dead letters, {} skipped; {} profiles written",
-            landed.records, landed.dead_letters, landed.skipped, drained.profiles
-        );
-        for stopped in &landed.stopped {
-            println!("{}/{} is stopped: {}", stopped.topic, stopped.partition, stopped.reason);
-        }
+    let printed = if io::stdout().is_terminal() {
+        print_landed(&landed, drained.profiles)
     } else {
         let document = json!({
             "source": args.source, "request": request.to_string(), "finished": finished, "parts": replay.parts(),
             "records": landed.records, "dead_letters": landed.dead_letters, "skipped": landed.skipped,
             "profiles": drained.profiles, "stopped": stopped(&landed),
         });
-        println!("{document}");
-    }
+        writeln!(io::stdout(), "{document}")
+    };
     if cancel.is_cancelled() {
         eprintln!("c360: stopped; the same command goes on from here");
-        return Ok(Exit::Unexpected);
+        return Exit::Unexpected.after(printed);
     }
-    Ok(if landed.stopped.is_empty() { Exit::Done } else { Exit::OutOfReach })
+    let exit = if landed.stopped.is_empty() { Exit::Done } else { Exit::OutOfReach };
+    exit.after(printed)
 }
 
 fn request(args: &cli::Replay) -> Request {
@@ -94,7 +89,7 @@ async fn dry_run(
     cancel: &CancellationToken,
 ) -> anyhow::Result<Exit> {
     let rules = installation.rules()?;
-    let bar = progress_bar(replay.messages());
+    let bar = progress::bar(replay.messages(), BAR);
     let (sender, mut records) = mpsc::channel::<Vec<model::Record>>(ROOM);
     let looking = async {
         let mut preview = Preview::begin(&installation.database, &rules, source).await?;
@@ -110,9 +105,9 @@ async fn dry_run(
     if cancel.is_cancelled() {
         return Ok(Exit::Unexpected);
     }
-    if std::io::stdout().is_terminal() {
+    if io::stdout().is_terminal() {
         describe(replay);
-        print_foreseen(&counts, &foreseen);
+        print_foreseen(&counts, &foreseen)?;
     } else {
         let mut document = json!({
             "source": source, "dry_run": true, "parts": replay.parts(),
@@ -123,7 +118,7 @@ async fn dry_run(
         {
             document.extend(more);
         }
-        println!("{document}");
+        writeln!(io::stdout(), "{document}")?;
     }
     Ok(Exit::Done)
 }
@@ -142,12 +137,27 @@ fn describe(replay: &Replay) {
     }
 }
 
-fn print_foreseen(counts: &Counts, foreseen: &Foreseen) {
-    println!(
+fn print_foreseen(counts: &Counts, foreseen: &Foreseen) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    writeln!(
+        stdout,
         "{} records, {} dead letters, {} skipped; {} customer records are news",
         counts.records, counts.dead_letters, counts.skipped, foreseen.news
-    );
-    foreseen::print(foreseen);
+    )?;
+    foreseen::print(&mut stdout, foreseen)
+}
+
+fn print_landed(landed: &CaughtUp, profiles: usize) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    writeln!(
+        stdout,
+        "{} records landed again, {} dead letters, {} skipped; {profiles} profiles written",
+        landed.records, landed.dead_letters, landed.skipped
+    )?;
+    for stopped in &landed.stopped {
+        writeln!(stdout, "{}/{} is stopped: {}", stopped.topic, stopped.partition, stopped.reason)?;
+    }
+    Ok(())
 }
 
 fn stopped(landed: &CaughtUp) -> Vec<serde_json::Value> {
@@ -158,12 +168,6 @@ fn stopped(landed: &CaughtUp) -> Vec<serde_json::Value> {
         .collect()
 }
 
-/// Invisible off a terminal.
-fn progress_bar(messages: u64) -> ProgressBar {
-    let style = ProgressStyle::with_template("[{bar:30}] {human_pos}/{human_len} messages, {per_sec}, {eta} left");
-    ProgressBar::new(messages).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-}
-
 fn with_exit(error: Error) -> anyhow::Error {
     let exit = match &error {
         Error::Configuration { .. } => Exit::Configuration,
@@ -171,8 +175,8 @@ fn with_exit(error: Error) -> anyhow::Error {
         Error::Replay { .. } => Exit::Usage,
         Error::Moved { .. } => Exit::Locked,
         Error::Unreachable { .. } | Error::Registry { .. } => Exit::OutOfReach,
-        Error::Staging(error) if error.is_transient() => Exit::OutOfReach,
-        Error::Client { .. } | Error::Fenced { .. } | Error::Staging(_) | Error::Thread { .. } => Exit::Unexpected,
+        Error::Staging(error) => error.into(),
+        Error::Client { .. } | Error::Fenced { .. } | Error::Thread { .. } => Exit::Unexpected,
     };
     exit.because(error)
 }

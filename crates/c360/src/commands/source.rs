@@ -1,14 +1,15 @@
 //! `c360 source`
 
-use std::io::{IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 
 use anyhow::anyhow;
 use chrono::{DateTime, SecondsFormat, SubsecRound, TimeDelta, Utc};
 use consolidate::retire::{self, Foreseen, Progress};
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use crate::cli::{self, SourceCommand};
+use crate::commands::ask::says_yes;
+use crate::commands::progress;
 use crate::config::Config;
 use crate::exit::Exit;
 use crate::installation::Installation;
@@ -38,22 +39,24 @@ async fn retire(args: &cli::Retire, config: Config) -> anyhow::Result<Exit> {
     let is_configured = config.sources.contains_key(&args.name);
     let installation = Installation::open(config).await?;
     installation.prepare_soon().await?;
-    let mut connection = staging::connect(&installation.database).await.map_err(|error| with_exit(error.into()))?;
-    if !is_configured && !retire::is_known(&mut connection, &args.name).await.map_err(with_exit)? {
+    let mut connection = staging::connect(&installation.database).await?;
+    if !is_configured && !retire::is_known(&mut connection, &args.name).await? {
         let problem = anyhow!("no source is called {}, and nothing is known of one", args.name);
         return Err(Exit::NotFound.because(problem));
     }
-    let foreseen = retire::foresee(&mut connection, &args.name, before, SAMPLES).await.map_err(with_exit)?;
+    let foreseen = retire::foresee(&mut connection, &args.name, before, SAMPLES).await?;
     if args.dry_run {
-        return print(args, before, &foreseen, None);
+        return Exit::Done.after(print(args, before, &foreseen, None));
     }
     if !args.yes && !confirmed(args, before, &foreseen)? {
         eprintln!("c360: nothing is retired");
         return Ok(Exit::Unexpected);
     }
 
-    let id = retire::record(&mut connection, &args.name, before, Utc::now()).await.map_err(with_exit)?;
-    let bar = progress_bar(&foreseen);
+    let id = retire::record(&mut connection, &args.name, before, Utc::now()).await?;
+    let length = foreseen.cross_references.unsigned_abs();
+    let bar = progress::bar(length, "{msg} [{bar:30}] {human_pos}/{human_len}, {eta} left");
+    bar.set_message("waiting for the consolidator");
     let mut tell = |progress: &Progress| {
         bar.set_position(progress.tombstoned.unsigned_abs());
         bar.set_message(if progress.finished { "profiles follow" } else { "cross-references" });
@@ -61,13 +64,13 @@ async fn retire(args: &cli::Retire, config: Config) -> anyhow::Result<Exit> {
     let (rules, seal, database) = (installation.rules()?, installation.seal(), &installation.database);
     let progress = retire::carry_out(&rules, &seal, database, id, &mut tell, &cancel).await;
     bar.finish_and_clear();
-    let progress = progress.map_err(with_exit)?;
-    print(args, before, &foreseen, Some(progress))?;
+    let progress = progress?;
+    let printed = print(args, before, &foreseen, Some(progress));
     if !is_done(progress) {
         eprintln!("c360: stopped; the retirement holds, and whoever consolidates next goes on with it");
-        return Ok(Exit::Unexpected);
+        return Exit::Unexpected.after(printed);
     }
-    Ok(Exit::Done)
+    Exit::Done.after(printed)
 }
 
 fn is_done(progress: Progress) -> bool {
@@ -77,30 +80,22 @@ fn is_done(progress: Progress) -> bool {
 /// Asks whoever sits there.
 fn confirmed(args: &cli::Retire, before: DateTime<Utc>, foreseen: &Foreseen) -> anyhow::Result<bool> {
     let what = format!("what {} said before {}", printable(&args.name), written(before));
-    if !std::io::stdin().is_terminal() {
+    if !io::stdin().is_terminal() {
         let problem = anyhow!("{what} would be retired, {}: say --yes", tombstoned(foreseen.cross_references));
         return Err(Exit::Usage.because(problem));
     }
-    eprint!(
-        "Retire {what}? {} would be tombstoned, {} would vanish, {} would lose something. [y/N] ",
+    let question = format!(
+        "Retire {what}? {} would be tombstoned, {} would vanish, {} would lose something.",
         tombstoned(foreseen.cross_references),
         count(foreseen.profiles_vanishing, "profile"),
         count(foreseen.profiles_losing, "profile"),
     );
-    std::io::stderr().flush()?;
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer)?;
-    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+    says_yes(&question)
 }
 
 /// What would be done, or with `progress` what is.
-fn print(
-    args: &cli::Retire,
-    before: DateTime<Utc>,
-    foreseen: &Foreseen,
-    progress: Option<Progress>,
-) -> anyhow::Result<Exit> {
-    let mut stdout = std::io::stdout().lock();
+fn print(args: &cli::Retire, before: DateTime<Utc>, foreseen: &Foreseen, progress: Option<Progress>) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
     let cross_references = progress.map_or(foreseen.cross_references, |progress| progress.tombstoned);
     let (losing, vanishing) = (foreseen.profiles_losing, foreseen.profiles_vanishing);
     if args.json {
@@ -112,8 +107,7 @@ fn print(
         if let Some(progress) = progress {
             document["finished"] = json!(is_done(progress));
         }
-        writeln!(stdout, "{document}")?;
-        return Ok(Exit::Done);
+        return writeln!(stdout, "{document}");
     }
     let (would, had) = if progress.is_none() { ("would be ", "would ") } else { ("", "") };
     writeln!(
@@ -142,7 +136,7 @@ fn print(
             writeln!(stdout, "  ... and {more} more")?;
         }
     }
-    Ok(Exit::Done)
+    Ok(())
 }
 
 fn tombstoned(number: i64) -> String {
@@ -151,15 +145,4 @@ fn tombstoned(number: i64) -> String {
 
 fn written(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::AutoSi, true)
-}
-
-/// Invisible off a terminal.
-fn progress_bar(foreseen: &Foreseen) -> ProgressBar {
-    let style = ProgressStyle::with_template("{msg} [{bar:30}] {human_pos}/{human_len}, {eta} left");
-    let bar = ProgressBar::new(foreseen.cross_references.unsigned_abs());
-    bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar())).with_message("waiting for the consolidator")
-}
-
-fn with_exit(error: consolidate::Error) -> anyhow::Error {
-    if error.is_transient() { Exit::OutOfReach.because(error) } else { error.into() }
 }

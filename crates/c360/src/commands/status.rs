@@ -31,13 +31,12 @@ pub(super) async fn run(args: cli::Status, config: Config) -> anyhow::Result<Exi
         status::page(&report, Utc::now(), paint)
     };
     // The message of the error says it all to whoever reads; whoever parses gets the document.
-    if args.json || out_of_reach.is_none() {
-        output.write_all(page.as_bytes())?;
-    }
+    let is_printed = args.json || out_of_reach.is_none();
+    let printed = if is_printed { output.write_all(page.as_bytes()) } else { Ok(()) };
     match out_of_reach {
         Some(error) => Err(error),
-        None if args.check && !report.looks.is_empty() => Ok(Exit::Unexpected),
-        None => Ok(Exit::Done),
+        None if args.check && !report.looks.is_empty() => Exit::Unexpected.after(printed),
+        None => Exit::Done.after(printed),
     }
 }
 
@@ -48,10 +47,7 @@ async fn report(config: &Config) -> anyhow::Result<Report> {
         .await
         .map_err(|error| Exit::OutOfReach.because(error))
         .context("the database cannot be reached")?;
-    let asked = status::ask(&mut connection, &setup.rules)
-        .await
-        .map_err(|error| if error.is_transient() { Exit::OutOfReach.because(error) } else { error.into() })?;
-    match asked {
+    match status::ask(&mut connection, &setup.rules).await? {
         Asked::Facts(facts) => {
             let lags = lag::ask(config, &setup, &opened.database, &facts, Utc::now()).await;
             Ok(Report::new(&setup, &facts, &lags, Utc::now()))

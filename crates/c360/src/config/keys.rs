@@ -27,7 +27,7 @@ pub(super) const TOP: [&str; 11] = [
 pub(super) const KINDS: [&str; 3] = ["kafka", "csv", "rest"];
 
 /// The secrets, each of which may also come from a file: `x_file` for `x`. `*` is any key.
-const SECRETS: [&[&str]; 8] = [
+pub(super) const SECRETS: [&[&str]; 8] = [
     &["database", "url"],
     &["database", "password"],
     &["sources", "*", "bearer_token"],

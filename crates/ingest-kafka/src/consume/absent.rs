@@ -50,8 +50,8 @@ impl Reader<'_> {
     fn absent_topics(&self) -> KafkaResult<Vec<String>> {
         let metadata = self.client.fetch_metadata(None, TIMEOUT)?;
         let is_there =
-            |topic: &String| metadata.topics().iter().any(|known| known.name() == topic && known.error().is_none());
-        let named = self.settings.topics.iter().filter(|topic| !topic.starts_with('^'));
-        Ok(named.filter(|topic| !is_there(topic)).cloned().collect())
+            |topic: &str| metadata.topics().iter().any(|known| known.name() == topic && known.error().is_none());
+        let named = self.settings.all_topics().into_iter().filter(|topic| !topic.starts_with('^'));
+        Ok(named.filter(|topic| !is_there(topic)).map(str::to_owned).collect())
     }
 }

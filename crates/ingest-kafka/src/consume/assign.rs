@@ -51,8 +51,7 @@ impl Reader<'_> {
     }
 
     pub(super) fn subscribe(&self) -> Result<(), Error> {
-        let topics: Vec<&str> = self.settings.topics.iter().map(String::as_str).collect();
-        self.client.subscribe(&topics).map_err(|error| self.client_error(error))
+        self.client.subscribe(&self.settings.all_topics()).map_err(|error| self.client_error(error))
     }
 
     pub(super) fn answer_rebalances(&mut self) -> Result<(), Error> {

@@ -12,8 +12,8 @@ use consolidate::decide::{self, Done, Outcome, Request};
 use serde_json::{Value, json};
 
 use super::show::page;
-use super::with_exit;
 use crate::cli::customer::Deciding;
+use crate::commands::ask::says_yes;
 use crate::config::Config;
 use crate::exit::Exit;
 use crate::installation::Installation;
@@ -33,24 +33,22 @@ pub(super) async fn confirmed(request: Request, yes: bool, how: Deciding, config
     let rules = installation.rules()?;
     let by = how.by.clone().unwrap_or_else(user);
     if how.dry_run || !yes {
-        let foreseen = decide::foresee(&installation.database, &rules, &request, &by, Utc::now()).await;
-        let foreseen = foreseen.map_err(with_exit)?;
+        let foreseen = decide::foresee(&installation.database, &rules, &request, &by, Utc::now()).await?;
         if how.dry_run || foreseen.done == Done::Nothing {
-            return print(&how, &foreseen);
+            return Exit::Done.after(print(&how, &foreseen));
         }
         if !ask(&foreseen)? {
             eprintln!("c360: nothing is decided");
             return Ok(Exit::Unexpected);
         }
     }
-    let outcome = decide::carry_out(&installation.database, &rules, &request, &by, &cancel).await;
-    let outcome = outcome.map_err(with_exit)?;
-    print(&how, &outcome)?;
+    let outcome = decide::carry_out(&installation.database, &rules, &request, &by, &cancel).await?;
+    let printed = print(&how, &outcome);
     if !outcome.folded {
         eprintln!("c360: stopped; the decision holds, and profiles follow with whoever consolidates next");
-        return Ok(Exit::Unexpected);
+        return Exit::Unexpected.after(printed);
     }
-    Ok(Exit::Done)
+    Exit::Done.after(printed)
 }
 
 /// Shows what would come of it, and asks whoever sits there.
@@ -59,25 +57,21 @@ fn ask(foreseen: &Outcome) -> anyhow::Result<bool> {
         let problem = anyhow!("{}: say --yes, or look at it with --dry-run", summary(foreseen, true));
         return Err(Exit::Usage.because(problem));
     }
-    eprint!("{}\n{}. Go on? [y/N] ", customers(foreseen), summary(foreseen, true));
-    std::io::stderr().flush()?;
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer)?;
-    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+    says_yes(&format!("{}\n{}. Go on?", customers(foreseen), summary(foreseen, true)))
 }
 
 /// What is done, or with --dry-run would be.
-fn print(how: &Deciding, outcome: &Outcome) -> anyhow::Result<Exit> {
+fn print(how: &Deciding, outcome: &Outcome) -> anyhow::Result<()> {
     let mut stdout = std::io::stdout().lock();
     if how.json {
         writeln!(stdout, "{}", document(how, outcome)?)?;
-        return Ok(Exit::Done);
+        return Ok(());
     }
     writeln!(stdout, "{}", summary(outcome, how.dry_run))?;
     if outcome.done != Done::Nothing {
         write!(stdout, "\n{}", customers(outcome))?;
     }
-    Ok(Exit::Done)
+    Ok(())
 }
 
 fn document(how: &Deciding, outcome: &Outcome) -> anyhow::Result<Value> {

@@ -7,8 +7,9 @@ use consolidate::Key;
 use consolidate::erase::{self, Outcome, Receipt};
 use serde_json::json;
 
-use super::{Opened, with_exit};
+use super::Opened;
 use crate::cli::customer::{Erase, Readmit};
+use crate::commands::ask::says_yes;
 use crate::config::Config;
 use crate::exit::Exit;
 use status::words::count;
@@ -37,18 +38,15 @@ pub(super) async fn run(args: &Erase, config: Config) -> anyhow::Result<Exit> {
 async fn attempt(opened: &mut Opened, key: &Key, dry_run: bool) -> anyhow::Result<Outcome> {
     let (rules, seal) = (opened.installation.rules()?, opened.installation.seal());
     let orders = opened.installation.erased_orders();
-    erase::erase(&mut opened.connection, &rules, &seal, key, orders, dry_run).await.map_err(with_exit)
+    Ok(erase::erase(&mut opened.connection, &rules, &seal, key, orders, dry_run).await?)
 }
 
 /// Asks whoever sits there.
 fn confirmed(receipt: &Receipt) -> anyhow::Result<bool> {
     let rows = i64::try_from(receipt.removed.values().sum::<u64>()).unwrap_or(i64::MAX);
     let tables = i64::try_from(receipt.removed.len()).unwrap_or(i64::MAX);
-    eprint!("Erase this person, {} of {}? There is no way back. [y/N] ", count(rows, "row"), count(tables, "table"));
-    std::io::stderr().flush()?;
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer)?;
-    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+    let (rows, tables) = (count(rows, "row"), count(tables, "table"));
+    says_yes(&format!("Erase this person, {rows} of {tables}? There is no way back."))
 }
 
 /// The receipt, or why there is none.
@@ -91,7 +89,7 @@ pub(super) async fn readmit(args: &Readmit, config: Config) -> anyhow::Result<Ex
     let mut opened = Opened::open(config).await?;
     let seal = opened.installation.seal();
     let key = Key::parse(&args.whom.key);
-    let lifted = erase::readmit(&mut opened.connection, &seal, &key).await.map_err(with_exit)?;
+    let lifted = erase::readmit(&mut opened.connection, &seal, &key).await?;
     if lifted == 0 {
         return Err(Exit::NotFound.because(anyhow!("nobody was erased under that")));
     }

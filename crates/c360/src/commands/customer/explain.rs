@@ -7,10 +7,10 @@ use consolidate::Key;
 use consolidate::explain::{self, Entry, Explained};
 use model::{Explanation, Why};
 
+use super::Opened;
 use super::show::{page, text, time};
-use super::{Opened, with_exit};
 use crate::cli::customer::Explain;
-use crate::commands::dead_letters::table;
+use crate::commands::table::table;
 use crate::config::Config;
 use crate::exit::Exit;
 use status::words::printable;
@@ -18,8 +18,7 @@ use status::words::printable;
 pub(super) async fn run(args: &Explain, config: Config) -> anyhow::Result<Exit> {
     let mut opened = Opened::open(config).await?;
     let rules = opened.installation.rules()?;
-    let explained = explain::explain(&mut opened.connection, &rules, &Key::parse(&args.whom.key)).await;
-    let explained = explained.map_err(with_exit)?;
+    let explained = explain::explain(&mut opened.connection, &rules, &Key::parse(&args.whom.key)).await?;
     let mut stdout = std::io::stdout().lock();
     if args.json {
         writeln!(stdout, "{}", serde_json::to_string(&explained)?)?;

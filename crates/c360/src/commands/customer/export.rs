@@ -5,7 +5,7 @@ use std::io::Write;
 use anyhow::anyhow;
 use consolidate::Key;
 
-use super::{Opened, with_exit};
+use super::Opened;
 use crate::cli::customer::Export;
 use crate::config::Config;
 use crate::exit::Exit;
@@ -15,7 +15,7 @@ pub(super) async fn run(args: &Export, config: Config) -> anyhow::Result<Exit> {
     let mut opened = Opened::open(config).await?;
     let rules = opened.installation.rules()?;
     let key = Key::parse(&args.whom.key);
-    let document = consolidate::export::export(&mut opened.connection, &rules, &key).await.map_err(with_exit)?;
+    let document = consolidate::export::export(&mut opened.connection, &rules, &key).await?;
     let Some(mut document) = document else {
         return Err(Exit::NotFound.because(anyhow!("nothing is known of such a person")));
     };

@@ -8,9 +8,9 @@ use consolidate::Key;
 use consolidate::show::{self, Customer};
 use serde_json::Value;
 
-use super::{Opened, with_exit};
+use super::Opened;
 use crate::cli::customer::Show;
-use crate::commands::dead_letters::table;
+use crate::commands::table::table;
 use crate::config::Config;
 use crate::exit::Exit;
 use status::words::{count, printable};
@@ -18,7 +18,7 @@ use status::words::{count, printable};
 pub(super) async fn run(args: &Show, config: Config) -> anyhow::Result<Exit> {
     let mut opened = Opened::open(config).await?;
     let rules = opened.installation.rules()?;
-    let customer = show::show(&mut opened.connection, &rules, &Key::parse(&args.whom.key)).await.map_err(with_exit)?;
+    let customer = show::show(&mut opened.connection, &rules, &Key::parse(&args.whom.key)).await?;
     let mut stdout = std::io::stdout().lock();
     if args.json {
         writeln!(stdout, "{}", serde_json::to_string(&customer)?)?;

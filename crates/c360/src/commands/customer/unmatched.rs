@@ -5,9 +5,9 @@ use std::io::Write;
 use clap::ValueEnum;
 use consolidate::unmatched::{self, Selection, Unmatched};
 
-use super::{Opened, with_exit};
+use super::Opened;
 use crate::cli::customer;
-use crate::commands::dead_letters::table;
+use crate::commands::table::table;
 use crate::config::Config;
 use crate::exit::Exit;
 use status::words::{count, thousands};
@@ -21,7 +21,7 @@ pub(super) async fn run(args: &customer::Unmatched, config: Config) -> anyhow::R
     let mut opened = Opened::open(config).await?;
     let reason = args.reason.and_then(|reason| Some(reason.to_possible_value()?.get_name().to_owned()));
     let selection = Selection { reason, system: args.system.clone() };
-    let total = unmatched::count(&mut opened.connection, &selection).await.map_err(with_exit)?;
+    let total = unmatched::count(&mut opened.connection, &selection).await?;
     let limit = args.limit.or((!args.json).then_some(DEFAULT_LIMIT)).map_or(i64::MAX, i64::from);
     if !args.json {
         writeln!(std::io::stdout(), "{} without a customer", count(total, "living cross-reference"))?;
@@ -29,8 +29,7 @@ pub(super) async fn run(args: &customer::Unmatched, config: Config) -> anyhow::R
     let (mut after, mut left): (Option<Unmatched>, i64) = (None, limit);
     while left > 0 {
         let last = after.as_ref().map(|last| (last.system.as_str(), last.external_id.as_str()));
-        let page = unmatched::list(&mut opened.connection, &selection, last, left.min(PAGE)).await;
-        let page = page.map_err(with_exit)?;
+        let page = unmatched::list(&mut opened.connection, &selection, last, left.min(PAGE)).await?;
         left -= i64::try_from(page.len())?;
         print(&page, args.json)?;
         match page.into_iter().next_back() {

@@ -7,8 +7,9 @@ use chrono::Utc;
 use serde_json::json;
 use staging::dead_letters::{self, Selection};
 
-use super::{Database, with_exit};
+use super::Database;
 use crate::cli;
+use crate::commands::ask::says_yes;
 use crate::config::Config;
 use crate::exit::Exit;
 use status::words::{count, thousands};
@@ -21,9 +22,9 @@ pub(super) async fn run(args: cli::Discard, config: Config) -> anyhow::Result<Ex
     let connection = &mut database.connection;
     args.which.check(connection, &config).await?;
     // Not those that come meanwhile: nobody has been asked about them.
-    let last = dead_letters::newest(&mut *connection).await.map_err(with_exit)?;
+    let last = dead_letters::newest(&mut *connection).await?;
     let selection = Selection { last, ..args.which.selection(None) };
-    let (parked, left) = dead_letters::discardable(&mut *connection, &selection).await.map_err(with_exit)?;
+    let (parked, left) = dead_letters::discardable(&mut *connection, &selection).await?;
     if args.dry_run || parked + left == 0 {
         return print(&args, parked, left);
     }
@@ -33,7 +34,7 @@ pub(super) async fn run(args: cli::Discard, config: Config) -> anyhow::Result<Ex
     }
     let (mut discarded, mut wiped) = (0, 0);
     loop {
-        let done = dead_letters::discard(&mut *connection, &selection, PAGE, Utc::now()).await.map_err(with_exit)?;
+        let done = dead_letters::discard(&mut *connection, &selection, PAGE, Utc::now()).await?;
         if done == (0, 0) {
             return print(&args, discarded, wiped);
         }
@@ -47,11 +48,8 @@ fn confirmed(parked: i64, left: i64) -> anyhow::Result<bool> {
         let problem = anyhow!("{} would be discarded and wiped: say --yes", what(parked, left));
         return Err(Exit::Usage.because(problem));
     }
-    eprint!("Discard {}? What they hold is wiped and cannot be had back. [y/N] ", what(parked, left));
-    std::io::stderr().flush()?;
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer)?;
-    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+    let question = format!("Discard {}? What they hold is wiped and cannot be had back.", what(parked, left));
+    says_yes(&question)
 }
 
 fn what(parked: i64, left: i64) -> String {

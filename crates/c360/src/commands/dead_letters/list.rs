@@ -7,11 +7,12 @@ use serde_json::{Value, json};
 use sqlx::PgConnection;
 use staging::dead_letters::{self, Count, Letter, Selection, State};
 
-use super::{Database, with_exit};
+use super::Database;
 use crate::cli;
+use crate::commands::table::table;
 use crate::config::Config;
 use crate::exit::Exit;
-use status::words::{age, printable, thousands};
+use status::words::{age, thousands};
 
 /// What fits on a screen or two.
 const DEFAULT_LIMIT: u32 = 50;
@@ -30,14 +31,14 @@ pub(super) async fn run(args: cli::List, config: Config) -> anyhow::Result<Exit>
         cli::InState::All => None,
     };
     let selection = args.which.selection(state);
-    let counts = dead_letters::count(&mut *connection, &selection).await.map_err(with_exit)?;
+    let counts = dead_letters::count(&mut *connection, &selection).await?;
     let total: i64 = counts.iter().map(|count| count.letters).sum();
     let limit = args.limit.or((!args.json).then_some(DEFAULT_LIMIT));
     let limit = limit.map_or(i64::MAX, i64::from);
     if args.json {
         print_json(connection, &selection, limit).await?;
     } else {
-        let letters = dead_letters::list(&mut *connection, &selection, None, limit).await.map_err(with_exit)?;
+        let letters = dead_letters::list(&mut *connection, &selection, None, limit).await?;
         std::io::stdout().lock().write_all(page(&counts, &letters, state, Utc::now()).as_bytes())?;
     }
     if total > limit {
@@ -55,8 +56,7 @@ pub(super) async fn run(args: cli::List, config: Config) -> anyhow::Result<Exit>
 async fn print_json(connection: &mut PgConnection, selection: &Selection, mut limit: i64) -> anyhow::Result<()> {
     let mut before = None;
     while limit > 0 {
-        let letters = dead_letters::list(&mut *connection, selection, before, limit.min(PAGE)).await;
-        let letters = letters.map_err(with_exit)?;
+        let letters = dead_letters::list(&mut *connection, selection, before, limit.min(PAGE)).await?;
         let Some(last) = letters.last() else { break };
         (before, limit) = (Some(last.dead_letter_id), limit - i64::try_from(letters.len())?);
         let mut stdout = std::io::stdout().lock();
@@ -121,20 +121,4 @@ fn page(counts: &[Count], letters: &[Letter], state: Option<State>, now: DateTim
     page.push('\n');
     page += &table(std::iter::once(heading).chain(letters.iter().map(line)).collect());
     page
-}
-
-/// Lines of cells, columns as wide as they have to be. What other systems named has no control characters.
-pub(in crate::commands) fn table(lines: Vec<Vec<String>>) -> String {
-    let lines: Vec<Vec<String>> =
-        lines.into_iter().map(|line| line.iter().map(|cell| printable(cell)).collect()).collect();
-    let columns = lines.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| lines.iter().filter_map(|line| line.get(column)).map(|cell| cell.chars().count()).max();
-    let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
-    let mut text = String::new();
-    for line in &lines {
-        let cells: Vec<String> = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        text += cells.join("  ").trim_end();
-        text.push('\n');
-    }
-    text
 }

@@ -3,10 +3,10 @@
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use staging::dead_letters::{self, Selection, State};
 
-use super::with_exit;
+use crate::commands::progress;
 use crate::config::Config;
 use crate::exit::Exit;
 use crate::installation::Installation;
@@ -19,22 +19,22 @@ pub(super) async fn run(args: cli::Retry, config: Config) -> anyhow::Result<Exit
     let cancel = stop::on_signal()?;
     let installation = Installation::open(config).await?;
     installation.prepare_soon().await?;
-    let mut connection = staging::connect(&installation.database).await.map_err(with_exit)?;
+    let mut connection = staging::connect(&installation.database).await?;
     args.which.check(&mut connection, &installation.config).await?;
-    let last = dead_letters::newest(&mut connection).await.map_err(with_exit)?;
+    let last = dead_letters::newest(&mut connection).await?;
     let selection = Selection { last, ..args.which.selection(Some(State::Parked)) };
-    let counts = dead_letters::count(&mut connection, &selection).await.map_err(with_exit)?;
+    let counts = dead_letters::count(&mut connection, &selection).await?;
     let mut progress = Progress::new(counts.iter().map(|count| count.letters).sum());
     let mut inc = |letters| progress.inc(letters);
     let outcome = retry::retry(&installation, &mut connection, selection, args.dry_run, &cancel, &mut inc).await?;
     progress.bar.finish_and_clear();
     let mut stdout = std::io::stdout().lock();
-    if args.json {
-        writeln!(stdout, "{}", outcome.document(args.dry_run))?;
+    let printed = if args.json {
+        writeln!(stdout, "{}", outcome.document(args.dry_run))
     } else {
-        outcome.lines(args.dry_run).iter().try_for_each(|line| writeln!(stdout, "{line}"))?;
-    }
-    Ok(outcome.exit())
+        outcome.lines(args.dry_run).iter().try_for_each(|line| writeln!(stdout, "{line}"))
+    };
+    outcome.exit().after(printed)
 }
 
 /// A bar on a terminal, a line in the log now and then elsewhere.
@@ -45,10 +45,8 @@ struct Progress {
 
 impl Progress {
     fn new(letters: i64) -> Self {
-        let style = ProgressStyle::with_template("[{bar:30}] {human_pos}/{human_len} dead letters, {eta} left");
-        let bar = ProgressBar::new(letters.unsigned_abs());
-        let bar = bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-        Self { bar, said_at: Instant::now() }
+        let template = "[{bar:30}] {human_pos}/{human_len} dead letters, {eta} left";
+        Self { bar: progress::bar(letters.unsigned_abs(), template), said_at: Instant::now() }
     }
 
     fn inc(&mut self, letters: u64) {

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use staging::dead_letters::{self, Closed, Contents, Context, Opened, State};
 
 use super::list::document;
-use super::{missing, not_found, with_exit};
+use super::{missing, not_found};
 use crate::cli;
 use crate::config::{Config, Source};
 use crate::exit::Exit;
@@ -28,8 +28,8 @@ pub(super) async fn run(args: cli::Show, config: Config) -> anyhow::Result<Exit>
     }
     let installation = Installation::open(config).await?;
     installation.prepare_soon().await?;
-    let mut connection = staging::connect(&installation.database).await.map_err(with_exit)?;
-    let letters = dead_letters::open(&mut connection, &installation.seal(), &args.ids).await.map_err(with_exit)?;
+    let mut connection = staging::connect(&installation.database).await?;
+    let letters = dead_letters::open(&mut connection, &installation.seal(), &args.ids).await?;
     let mut exit = Exit::Done;
     for opened in &letters {
         let source = installation.config.sources.get(&opened.letter.source);

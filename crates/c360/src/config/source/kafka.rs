@@ -13,7 +13,7 @@ use crate::config::{print, read, size};
 pub struct Kafka {
     /// `host:port`, several with commas between them.
     pub brokers: String,
-    /// Topics; one that begins with `^` is a pattern. Mappings may name others.
+    /// Topics; one that begins with `^` is a pattern. Mappings may name others, which they read alone.
     #[serde(default)]
     pub topics: Vec<String>,
     /// The consumer group.

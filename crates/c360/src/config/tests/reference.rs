@@ -111,6 +111,16 @@ fn every_key_there_is_stands_in_the_shipped_file() {
     assert!(absent.is_empty(), "not in c360.toml: {absent:?}");
 }
 
+#[test]
+fn every_secret_there_is_stands_in_the_head_of_the_shipped_file() {
+    let head = SHIPPED.split("\n\n").next().unwrap();
+    for secret in keys::SECRETS {
+        let named = secret.iter().filter(|word| !["sources", "*"].contains(word)).copied();
+        let name = named.collect::<Vec<_>>().join(".");
+        assert!(head.contains(&name), "{name} is not among the secrets");
+    }
+}
+
 /// What the file says of defaults is true: with those comments made keys, nothing changes.
 #[test]
 fn the_defaults_in_the_comments_are_the_defaults() {

@@ -146,7 +146,6 @@ mod tests {
             (consolidate::Error::from(staging::Error::TooOld { version: 140_000 }).into(), Exit::Configuration),
             (staging::Error::Importing.into(), Exit::Locked),
             (consolidate::Error::OtherRules.into(), Exit::Locked),
-            (consolidate::Error::Locked.into(), Exit::OutOfReach),
             (consolidate::Error::Refused(consolidate::Refusal::Unknown).into(), Exit::NotFound),
             (consolidate::Error::Refused(consolidate::Refusal::Oneself).into(), Exit::Refused),
             (bug().into(), Exit::Unexpected),

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use anyhow::anyhow;
 use chrono::{DateTime, SecondsFormat, Utc};
 use secrecy::ExposeSecret;
 use serve::keys::{self, Key, NewKey};
@@ -37,14 +38,19 @@ pub(super) async fn run(command: KeysCommand, config: Config) -> anyhow::Result<
 async fn add(connection: &mut PgConnection, args: AddKey) -> anyhow::Result<()> {
     let new = NewKey { name: args.name, role: args.role, only: args.only, expires_at: args.expires };
     let (key, secret) = keys::add(connection, &new, Utc::now()).await?;
-    let mut stdout = std::io::stdout().lock();
-    if args.json {
+    let name = printable(&key.name);
+    let shown = if args.json {
         let mut document = serde_json::to_value(&key)?;
         document["key"] = secret.expose_secret().into();
-        writeln!(stdout, "{document}")?;
+        document.to_string()
     } else {
-        writeln!(stdout, "{}", secret.expose_secret())?;
-        eprintln!("this is the only time that the key of `{}` ({}) is shown", printable(&key.name), key.role);
+        secret.expose_secret().to_owned()
+    };
+    // A reader who has seen enough has not seen this.
+    writeln!(std::io::stdout(), "{shown}")
+        .map_err(|error| anyhow!("nobody has seen the key ({error}): `c360 keys revoke {name}`, and make another"))?;
+    if !args.json {
+        eprintln!("this is the only time that the key of `{name}` ({}) is shown", key.role);
     }
     Ok(())
 }

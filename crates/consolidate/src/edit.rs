@@ -182,6 +182,8 @@ pub enum Made {
         /// What is on its way to sources, see [`staging::outbox::of_edits`].
         outgoing: Vec<Uuid>,
     },
+    /// There is a cross-reference of this id already, of which something else was said.
+    Reused,
     /// The email is nobody's.
     Unmatched(Unmatched),
     /// The person was erased.
@@ -191,7 +193,7 @@ pub enum Made {
 /// A customer who is to be made by hand.
 #[derive(Clone, Copy, Debug)]
 pub struct NewCustomer<'a> {
-    /// What the cross-reference is called; the same again changes nothing.
+    /// What the cross-reference is called; the same again changes nothing, and something else is refused.
     pub external_id: &'a str,
     /// As it was written.
     pub email: &'a str,
@@ -238,6 +240,9 @@ pub async fn make(
     .map_err(database(doing))?;
     // The same once more is made already, or on its way.
     let is_new = inserted.rows_affected() > 0;
+    if !is_new && !is_made(&mut transaction, new).await? {
+        return Ok(Made::Reused);
+    }
     let takers = takers.create.iter().filter(|_| is_new);
     let outgoing = write_through::create(&mut transaction, takers, &match_key, new, now).await?;
     let mark_id = sqlx::query_scalar(
@@ -252,6 +257,21 @@ pub async fn make(
     wake(&mut transaction).await?;
     transaction.commit().await.map_err(database(doing))?;
     Ok(Made::Noted { customer_id: matching.customer_id(&match_key), mark_id, outgoing })
+}
+
+/// Whether the cross-reference that is there says what this customer is to be made with.
+async fn is_made(transaction: &mut PgConnection, new: NewCustomer<'_>) -> Result<bool, Error> {
+    sqlx::query_scalar(
+        "select email is not distinct from $3 and attributes = $4 from customer360.xrefs
+         where system = $1 and external_id = $2",
+    )
+    .bind(BY_HAND)
+    .bind(new.external_id)
+    .bind(new.email)
+    .bind(Value::Object(new.attributes.clone()))
+    .fetch_one(transaction)
+    .await
+    .map_err(database("looking for a customer made by hand"))
 }
 
 async fn wake(transaction: &mut PgConnection) -> Result<(), Error> {

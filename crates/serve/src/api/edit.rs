@@ -22,7 +22,7 @@ use utoipa::ToSchema;
 
 use super::audit;
 use super::customer::Refusal;
-use super::entries::{IfMatch, idempotent, rejected};
+use super::entries::{IfMatch, idempotent, rejected, reused};
 use super::written_through::WrittenThrough;
 use super::{Api, Caller};
 use crate::keys::Role;
@@ -207,7 +207,8 @@ pub(crate) async fn write(
 /// Make a customer by hand
 ///
 /// A cross-reference of the system `crm`, which counts as any other: whoever has the email already is the customer. Sources
-/// that make customers make it too. The same `Idempotency-Key` again makes nothing. It needs a key without a row filter.
+/// that make customers make it too. The same `Idempotency-Key` again makes nothing, and is refused with something else in the
+/// body. It needs a key without a row filter.
 #[utoipa::path(
     post, path = "/api/v1/customers", tag = "customers", operation_id = "make_customer",
     params(("Idempotency-Key" = Option<String>, Header, description = "Any text, one for each customer", max_length = 200)),
@@ -260,6 +261,7 @@ pub(crate) async fn add(
             drop(session);
             return api.written(customer_id, mark_id, &outgoing).await;
         }
+        Made::Reused => return Err(reused()),
         Made::Erased => "another email: this person was erased, and `c360 customer readmit` lifts it",
         Made::Unmatched(model::Unmatched::Blocked) => {
             "another email: this one is nobody's, as matching.blocked or an operator says"

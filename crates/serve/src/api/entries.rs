@@ -202,9 +202,14 @@ pub(crate) async fn write_new(
                 returning e.*";
     let entry = write.run(api, caller, done).await?.ok_or_else(Problem::not_found)?;
     if entry.version == 1 && entry.content != content.value {
-        return Err(Problem::unprocessable("Idempotency-Key", "one that was not used for something else").into());
+        return Err(reused().into());
     }
     Ok(entry)
+}
+
+/// An `Idempotency-Key` that stands for something else already.
+pub(super) fn reused() -> Problem {
+    Problem::unprocessable("Idempotency-Key", "one that was not used for something else")
 }
 
 const MAX_IDEMPOTENCY_KEY_BYTES: usize = 200;

@@ -237,6 +237,32 @@ const journeys = {
     assert.deepEqual(wrong.filter((what) => !/status of 4/.test(what)), []);
   },
 
+  async manager() {
+    const { page, wrong } = await open();
+    await signIn(page);
+    await page.getByRole("link", { name: "Insights" }).click();
+    for (const chart of ["New customers by month", "Order value by month"]) {
+      const drawn = page.getByRole("img", { name: chart });
+      const { width, height } = await drawn.boundingBox();
+      assert(width > 500 && height >= 200, `${chart} is ${width} × ${height} px`);
+      const columns = await drawn.locator("rect").evaluateAll((all) => all.map((one) => one.getBoundingClientRect().height));
+      assert(columns.length === 12 && Math.max(...columns) > 75, `${chart} has columns of ${columns} px`);
+    }
+    await judging(page, "light", "desktop", SIZES.desktop)("insights-of-a-manager");
+    await picture(page, "insights");
+    const state = page.getByRole("row").filter({ has: page.getByRole("link", { name: "NH", exact: true }) });
+    const number = await state.getByRole("cell").last().textContent();
+    await state.getByRole("link").click();
+    await page.getByText("State: NH").waitFor();
+    assert.equal(await page.locator("#summary").textContent(), `${number} customers.`);
+    const customer = page.locator(".rows tbody a").first();
+    const name = await customer.textContent();
+    await customer.click();
+    await page.getByRole("heading", { level: 1, name }).waitFor();
+    assert.match(await page.locator("#profile .row", { hasText: "Address" }).textContent(), /NH/);
+    assert.deepEqual(wrong, []);
+  },
+
   async decisions() {
     const { page, wrong } = await open();
     await signIn(page);

@@ -9,6 +9,7 @@
 //! get through all the same, the Content-Security-Policy lets no page run or load anything but our own files.
 
 mod assets;
+mod chart;
 mod counts;
 mod customer;
 mod customers;

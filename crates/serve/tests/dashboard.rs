@@ -702,3 +702,54 @@ async fn insights_lead_to_the_customers_behind_a_number_and_count_what_the_key_s
     let page = Browser::signed_in(&empty, Role::Viewer, None).await.get("/insights").await;
     assert!(page.status == 200 && page.body.contains("Nothing to count yet."), "{page:?}");
 }
+
+#[tokio::test]
+async fn growth_and_order_value_are_charts_above_their_tables() {
+    let base = Base::new().await;
+    let month = |ago: u32| Utc::now().date_naive().checked_sub_months(chrono::Months::new(ago)).unwrap();
+    let first = |ago: u32| month(ago).format("%Y-%m-01T00:00:00Z").to_string();
+    for (email, ago) in [("a@x.example", 1), ("b@x.example", 1), ("c@x.example", 0)] {
+        let customer = base.customer(email, json!({"name": "N", "at": first(ago)})).await;
+        for later in 0..=ago {
+            base.order(customer, &format!("{email} {later}"), Some(&first(later)), "p").await;
+        }
+    }
+    // Only one of the two who began a month ago has ordered again.
+    base.run("update customer360.orders set cancelled = true where order_id = 'b@x.example 0'").await;
+    base.run("update customer360.orders set total = 1234.5 where order_id = 'c@x.example 0'").await;
+    let mut browser = Browser::signed_in(&base, Role::Viewer, None).await;
+    browser.headers = "accept-language: de-DE,de\r\n";
+    let page = browser.get("/insights").await;
+    assert!(page.body.len() < 100_000 && !page.body.contains(" style="), "{} bytes", page.body.len());
+    let section = |id: &str| {
+        let (_, section) = page.body.split_once(&format!("<section aria-labelledby=\"{id}\">")).unwrap();
+        section.split("</section>").next().unwrap().to_owned()
+    };
+    let written = |ago: u32| month(ago).format("%b %Y").to_string();
+    let (new, orders) = (section("new"), section("orders"));
+    for chart in [&new, &orders] {
+        assert!(chart.contains("<svg class=\"chart\" role=\"img\" aria-labelledby=\""), "{chart}");
+        assert_eq!((chart.matches("<rect").count(), chart.matches("<rect class=\"unfinished\"").count()), (12, 1));
+        assert!(chart.contains(&format!("<text y=\"100%\" dy=\"18\">{}</text>", written(11))), "{chart}");
+        assert!(chart.contains(&format!("text-anchor=\"end\">{}</text>", written(0))), "{chart}");
+        assert!(chart.find("</svg>").unwrap() < chart.find("<table").unwrap(), "the table is beneath");
+    }
+    assert!(new.contains("height=\"100.00%\"") && new.contains("height=\"50.00%\""), "two, then one: {new}");
+    let said = format!("Highest: 2 in {}. So far: 1 in {}.</desc>", written(1), written(0));
+    assert!(new.contains(&said), "{said}: {new}");
+    assert!(orders.contains(">1,5k</text>") && orders.contains(": 1.247,00</title>"), "{orders}");
+    for head in ["Month", "Orders", "Order value"] {
+        assert!(orders.contains(&format!(">{head}</th>")), "{head}: {orders}");
+    }
+    let rows = orders.split("<tbody>").nth(1).unwrap().replace('\n', "");
+    let row = |ago, orders, value| {
+        format!(
+            "<th scope=\"row\">{}</th><td class=\"number\">{orders}</td><td class=\"number\">{value}</td>",
+            written(ago)
+        )
+    };
+    assert!(rows.contains(&row(0, 2, "1.247,00")) && rows.contains(&row(1, 2, "25,00")), "{rows}");
+    for cell in ["shade-0\">100 %", "shade-10\">50 %"] {
+        assert!(page.body.contains(&format!("<td class=\"number {cell}</td>")), "{cell}: {}", page.body);
+    }
+}

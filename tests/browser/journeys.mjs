@@ -168,6 +168,15 @@ const journeys = {
     await picture(page, "customer");
     assert.equal(await page.getByText("Last change undone.").count(), 0, "what was done is said once");
 
+    const tooMany = { status: 429, contentType: "text/html", body: "<h1>Too many requests</h1>" };
+    await page.route("**/timeline?*", (route) => route.fulfill(tooMany), { times: 1 });
+    const refused = page.waitForResponse((answer) => answer.status() === tooMany.status);
+    await page.reload();
+    await page.locator("#older").scrollIntoViewIfNeeded();
+    await (await refused).finished();
+    await page.evaluate(() => new Promise((done) => setTimeout(done)));
+    assert(await page.locator("#older").isVisible(), "what is older can still be asked for");
+    await page.reload();
     const before = await page.locator(".day li").count();
     await page.locator("#older").scrollIntoViewIfNeeded();
     await page.waitForFunction((count) => document.querySelectorAll(".day li").length > count, before);

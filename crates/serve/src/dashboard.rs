@@ -19,6 +19,7 @@ mod edit;
 mod entries;
 mod erase;
 mod export;
+mod filters;
 mod foreseen;
 mod frame;
 mod insights;

@@ -753,3 +753,46 @@ async fn growth_and_order_value_are_charts_above_their_tables() {
         assert!(page.body.contains(&format!("<td class=\"number {cell}</td>")), "{cell}: {}", page.body);
     }
 }
+
+#[tokio::test]
+async fn a_timeline_is_searched_and_shows_the_types_of_the_configuration_that_there_are() {
+    let base = Base::new().await;
+    let ann = base.customer("ann@x.example", json!({"name": "Ann"})).await;
+    let page = format!("/customers/{ann}");
+    let mut browser = Browser::signed_in(&base, Role::Agent, None).await;
+    let tab = |count| format!("<a href=\"{page}?type=complaint#timeline\"{count}</span></a>");
+    assert!(!browser.get(&page).await.body.contains("type=complaint"), "there is none");
+    let none = browser.get(&format!("{page}?type=complaint")).await;
+    assert!(none.body.contains(&tab(" aria-current=\"true\">Complaint <span class=\"count\">0")), "{none:?}");
+    for text in ["The lamp is broken", "The shade is late"] {
+        assert_eq!(browser.fill(&page, &format!("{page}/complaint"), &[("text", text)]).await.status, 303);
+    }
+    for number in 0..60 {
+        base.note(ann, &format!("Wants lamp {number}"), "2026-10-20T03:00:00Z").await;
+    }
+    let all = browser.get(&page).await;
+    assert!(all.body.contains(&tab(">Complaint <span class=\"count\">2")), "{all:?}");
+    let complaints = browser.get(&format!("{page}?type=complaint")).await;
+    assert!(complaints.body.contains("lamp is broken") && complaints.body.contains("shade is late"), "{complaints:?}");
+    assert!(!complaints.body.contains("Wants lamp"));
+    assert!(complaints.body.contains("<input type=\"hidden\" name=\"type\" value=\"complaint\">"), "searched within");
+
+    let found = browser.get(&format!("{page}?type=complaint&q=lamp")).await;
+    assert!(found.body.contains("lamp is broken") && !found.body.contains("shade is late"), "{found:?}");
+    assert!(found.body.contains("name=\"q\" value=\"lamp\""), "what was searched for stays in its field");
+    let nothing = browser.get(&format!("{page}?q=sofa")).await;
+    assert!(nothing.status == 200 && nothing.body.contains("Nothing holds these words."), "{nothing:?}");
+    let (mut path, mut lamps) = (format!("{page}?q=lamp"), 0);
+    loop {
+        let shown = browser.get(&path).await;
+        assert!(shown.status == 200 && !shown.body.contains("shade is late"), "{shown:?}");
+        lamps += shown.body.matches("<p>Wants lamp ").count();
+        match shown.leads("/timeline?").first() {
+            Some(next) => path.clone_from(next),
+            None => break,
+        }
+    }
+    assert_eq!(lamps, 60, "older pages are searched, too");
+    let long = browser.get(&format!("{page}?q={}", "x".repeat(300))).await;
+    assert_eq!(long.status, 400, "{long:?}");
+}

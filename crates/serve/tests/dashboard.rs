@@ -796,3 +796,48 @@ async fn a_timeline_is_searched_and_shows_the_types_of_the_configuration_that_th
     let long = browser.get(&format!("{page}?q={}", "x".repeat(300))).await;
     assert_eq!(long.status, 400, "{long:?}");
 }
+
+#[tokio::test]
+async fn beside_each_cross_reference_stands_how_fresh_its_system_is() {
+    let base = Base::new().await;
+    let ann = base.customer("ann@x.example", json!({"name": "Ann"})).await;
+    for system in ["loyalty", "online_store", "crm"] {
+        base.xref(ann, system, "27", json!({})).await;
+    }
+    base.run(
+        r#"insert into staging.sources (source, health, health_at) values
+               ('home_delivery', '{"lag": 0, "stopped": []}', now() + interval '1 hour'),
+               ('loyalty', '{"stopped": []}', now() + interval '1 hour'),
+               ('online_store', '{"breaker": "open", "stopped": []}', now() + interval '1 hour');
+           insert into staging.polls (source, match_key, email, next_at)
+           values ('online_store', 'ann@x.example', 'ann@x.example', now() - interval '41 minutes 30 seconds');
+           insert into staging.csv_imports
+               (source, file_name, as_of, mtime, dated, full_export, sha256, state, started_at, finished_at)
+           values ('loyalty', 'members.csv', '2019-11-28T02:00:00Z', now(), true, true, '1', 'imported', now(), now())"#,
+    )
+    .await;
+    let mut browser = Browser::signed_in(&base, Role::Viewer, None).await;
+    let path = format!("/customers/{ann}");
+    // Whoever looks does not wait for what nobody has asked for yet.
+    let since = std::time::Instant::now();
+    let page = loop {
+        let page = browser.get(&path).await.body;
+        if page.contains("class=\"shape") || since.elapsed() > std::time::Duration::from_mins(2) {
+            break page;
+        }
+        tokio::task::yield_now().await;
+    };
+    let (_, systems) = page.split_once("<section id=\"systems\"").unwrap();
+    let rows: Vec<&str> = systems.split("</section>").next().unwrap().split("<li class=\"xref\">").skip(1).collect();
+    for (system, mark, words) in [
+        ("home_delivery", "ok", "Live"),
+        ("loyalty", "ok", "File of 28 Nov 2019"),
+        ("online_store", "failed", "Not answering, 41 min behind"),
+    ] {
+        let row = rows.iter().find(|row| row.contains(&format!("<span>{system}</span>"))).unwrap();
+        assert!(row.contains(&format!("<svg class=\"shape {mark}\"")), "{row}");
+        assert!(row.contains(&format!("</svg> {words}</span>")), "{words}: {row}");
+    }
+    let by_hand = rows.iter().find(|row| row.contains("<span>crm</span>")).unwrap();
+    assert!(!by_hand.contains("class=\"shape"), "nobody reads it: {by_hand}");
+}

@@ -14,6 +14,7 @@ use super::entries::{Field, fields, is_kind};
 use super::filters::{Filter, Shown};
 use super::frame::{Frame, page};
 use super::locale::{Locale, Moment};
+use super::operations::Freshness;
 use super::operator::{self, Operator};
 use super::profile::{self, Row, external_id};
 use super::session::once;
@@ -94,6 +95,8 @@ struct System {
     email: Option<String>,
     changed: Moment,
     seen: Moment,
+    /// As far as it is known at the moment.
+    freshness: Option<Freshness>,
     /// What its source has yet to take of edits, or does not.
     unsent: Vec<String>,
 }
@@ -255,12 +258,15 @@ async fn systems(dashboard: &Dashboard, customer: &Customer, locale: &Locale) ->
     let place =
         |system: &String| dashboard.systems.names().iter().position(|name| name == system).unwrap_or(usize::MAX);
     xrefs.sort_by_key(|xref| place(&xref.system));
+    let known = dashboard.watch.glance();
+    let source = |system: &str| known.as_ref().and_then(|known| known.report.sources.get(system));
     let system = |xref: &&customer::Xref| System {
         badge: dashboard.systems.badge(&xref.system),
         external_id: external_id(xref),
         email: xref.email.clone().filter(|email| Some(email) != customer.email.as_ref()),
         changed: locale.ago(xref.observed_at),
         seen: locale.ago(xref.last_seen_at),
+        freshness: source(&xref.system).map(|source| Freshness::of(locale, source)),
         unsent: unsent(xref),
     };
     Ok(xrefs.iter().map(system).collect())

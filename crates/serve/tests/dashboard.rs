@@ -20,6 +20,19 @@ async fn whoever_has_not_signed_in_does_that_first_and_comes_back() {
     assert_eq!((asked.status, asked.location()), (303, "/sign-in?next=%2Fcustomers%3Fq%3Da%2520b"));
     let posted = browser.post(&format!("/customers/{ann}/notes"), &[("text", "a")]).await;
     assert_eq!(posted.location(), format!("/sign-in?next=%2Fcustomers%2F{ann}"));
+    for (form, page) in [
+        ("/customers", "customers"),
+        ("/views", "customers"),
+        ("/views/remove", "customers"),
+        ("/theme", "customers"),
+        ("/sign-out", "customers"),
+        ("/lists", "lists"),
+        ("/lists/remove", "lists"),
+        ("/operations/dead-letters/retry", "operations"),
+    ] {
+        let posted = browser.post(form, &[]).await;
+        assert_eq!(posted.location(), format!("/sign-in?next=%2F{page}"), "{form}");
+    }
     // A link on another site brings no cookie: the page asks for itself once more, and nobody is signed out.
     browser.headers = "sec-fetch-site: cross-site\r\n";
     let linked = browser.get("/customers").await;

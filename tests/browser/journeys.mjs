@@ -168,6 +168,9 @@ const journeys = {
     await picture(page, "customer");
     assert.equal(await page.getByText("Last change undone.").count(), 0, "what was done is said once");
 
+    const before = await page.locator(".day li").count();
+    await page.locator("#older").scrollIntoViewIfNeeded();
+    await page.waitForFunction((count) => document.querySelectorAll(".day li").length > count, before);
     const tooMany = { status: 429, contentType: "text/html", body: "<h1>Too many requests</h1>" };
     await page.route("**/timeline?*", (route) => route.fulfill(tooMany), { times: 1 });
     const refused = page.waitForResponse((answer) => answer.status() === tooMany.status);
@@ -176,10 +179,6 @@ const journeys = {
     await (await refused).finished();
     await page.evaluate(() => new Promise((done) => setTimeout(done)));
     assert(await page.locator("#older").isVisible(), "what is older can still be asked for");
-    await page.reload();
-    const before = await page.locator(".day li").count();
-    await page.locator("#older").scrollIntoViewIfNeeded();
-    await page.waitForFunction((count) => document.querySelectorAll(".day li").length > count, before);
 
     await page.keyboard.press("e");
     await page.getByRole("heading", { level: 1, name: `Edit ${MATTHEW}` }).waitFor();
@@ -231,6 +230,12 @@ const journeys = {
       await page.getByRole("button", { name: button }).click();
       await page.getByText(`${tab} added.`).waitFor();
     }
+    await page.getByRole("navigation", { name: "Types on the timeline" }).getByRole("link", { name: "Complaint" }).click();
+    await page.getByRole("searchbox", { name: "Words on the timeline" }).fill("transit");
+    await page.getByRole("searchbox", { name: "Words on the timeline" }).press("Enter");
+    await page.locator("#days").getByText("Damaged in transit").waitFor();
+    assert.equal(new URL(page.url()).search, "?type=complaint&q=transit");
+    await page.goto(MATTHEWS);
     await page.getByRole("link", { name: "Show older" }).click();
     await page.getByRole("heading", { level: 1, name: "Timeline" }).waitFor();
     await editAndSave(page);

@@ -235,7 +235,7 @@ fn drop_files(home: &Path) {
 async fn buy_and_talk(pool: &PgPool) {
     sqlx::raw_sql(
         "update customer360.customers c
-         set created_at = now() - interval '1 day' * (n.nth * n.nth / 100)
+         set created_at = now() - interval '1 day' * (n.nth * (n.nth + 250) / 300)
          from (select customer_id, row_number() over (order by email) as nth from customer360.customers) n
          where n.customer_id = c.customer_id;
          insert into customer360.products (system, product_id, name, attributes, position)
@@ -259,7 +259,7 @@ async fn buy_and_talk(pool: &PgPool) {
          orders as (
              insert into customer360.orders
                  (system, order_id, customer_id, purchased_at, purchased_at_text, total, document, position)
-             select 'online_store', (1000 + n)::text, customer_id, now() - interval '1 day' * n, null, 60, '{}', ''
+             select 'online_store', (1000 + n)::text, customer_id, now() - interval '1 day' * (n * n / 2), null, 60, '{}', ''
              from others
          )
          insert into customer360.order_lines (system, order_id, line_no, product_id, quantity, unit_price)

@@ -32,24 +32,32 @@ pub enum Edited {
     },
     /// Nobody living has this id.
     Unknown,
-    /// The customer has another version than the one that was meant.
+    /// The customer has another version than was meant, or will have by another edit that the profile has not followed yet.
     Changed,
 }
 
 /// Notes values for attributes of a customer, each on the cross-reference that supplied the value, or the group of which it
 /// is one, and where none did on the best-ranked one. `None` takes an edit back. An edit stands until its source says
-/// something else. Only of `version`, if one is meant. What `takers` take is put on its way to them.
+/// something else. Only of one of `versions`, if any are meant. What `takers` take is put on its way to them.
 pub async fn edit(
     connection: &mut PgConnection,
     (survivorship, takers): (&Survivorship, &Takers),
     customer_id: Uuid,
     attributes: &BTreeMap<String, Option<Value>>,
-    version: Option<i64>,
+    versions: &[i64],
     by: &str,
     now: DateTime<Utc>,
 ) -> Result<Edited, Error> {
     let mut transaction = connection.begin().await.map_err(database("editing a customer"))?;
     staging::erased::hold(&mut transaction).await?;
+    if !versions.is_empty() {
+        // Of two who mean the same version the second waits here, and sees what the first has marked.
+        sqlx::query("select pg_advisory_xact_lock(hashtext('c360.edits'), hashtext($1::text))")
+            .bind(customer_id)
+            .execute(&mut *transaction)
+            .await
+            .map_err(database("editing a customer"))?;
+    }
     let wanted = attributes.iter().map(|(attribute, value)| {
         let group = survivorship.groups.iter().find(|group| group.contains(attribute));
         let ranked_by = group.and_then(|group| group.first()).unwrap_or(attribute);
@@ -62,7 +70,13 @@ pub async fn edit(
              select customer_id, match_key, provenance, version from customer360.customers
              where customer_id = $1 and deleted_at is null
          ),
-         meant as materialized (select * from c where $2::bigint is null or version = $2),
+         meant as materialized (
+             select * from c
+             where $2::bigint[] = '{}'
+                or version = any ($2)
+                   and not exists (select from customer360.dirty_marks m
+                                   where m.cause = 'edit' and c.match_key = any (m.match_keys))
+         ),
          wanted as materialized (
              select w ->> 'attribute' as attribute, w -> 'value' as value, (w -> 'removed')::boolean as removed,
                     array(select jsonb_array_elements_text(w -> 'systems')) as systems,
@@ -107,7 +121,7 @@ pub async fn edit(
                 (select coalesce(jsonb_agg(a), '[]') from candidates a)",
     )
     .bind(customer_id)
-    .bind(version)
+    .bind(versions)
     .bind(wanted.collect::<Value>())
     .bind(now)
     .bind(by)

@@ -708,6 +708,12 @@ async fn insights_lead_to_the_customers_behind_a_number_and_count_what_the_key_s
     assert_eq!(page.status, 200, "{page:?}");
     assert!(page.leads("/customers?state=N+H+%26+%3Cb%3E").len() == 1 && !page.body.contains("& <b>"), "{}", page.body);
     assert!(page.body.contains("<rect width=\"50\"") && page.body.contains("37.50"), "{}", page.body);
+    base.run("update customer360.customer_search set systems = '{crm,gone_system,home_delivery}'").await;
+    let page = browser.get("/insights").await;
+    assert_eq!(page.leads("/customers?system"), ["crm", "home_delivery"].map(|of| format!("/customers?system={of}")));
+    assert!(page.body.contains("gone_system"), "{page:?}");
+    let by_hand = browser.get("/customers?system=crm").await;
+    assert!(by_hand.status == 200 && by_hand.body.contains("value=\"crm\" checked"), "{by_hand:?}");
     let mut limited = Browser::signed_in(&base, Role::Viewer, Some("state in ('VT')")).await;
     let page = limited.get("/insights").await.body;
     assert!(page.contains("25.00") && !page.contains("37.50") && !page.contains("N H"), "{page}");

@@ -123,7 +123,7 @@ fn drawn(
     error: Option<String>,
 ) -> Customers {
     let settings = &dashboard.api.settings;
-    let systems = dashboard.systems.names().iter();
+    let systems = dashboard.systems.filters();
     let attributes = settings.attributes.iter().map(|name| Attribute {
         name: name.clone(),
         label: label(name),

@@ -1,6 +1,5 @@
 //! `GET /insights`: the whole base in aggregate, as charts and as tables with a bar beside each number.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use askama::Template;
@@ -14,7 +13,7 @@ use super::frame::{Frame, page};
 use super::locale::{Locale, Moment};
 use super::systems::{counted, label};
 use super::visitor::Reader;
-use crate::api::insights::{self, Cohort};
+use crate::api::insights::{self, Cohort, System};
 
 #[derive(Template)]
 #[template(path = "insights.html")]
@@ -71,20 +70,17 @@ struct Cell {
 pub(super) async fn show(State(dashboard): State<Arc<Dashboard>>, reader: Reader) -> Response {
     let frame = Frame::of(&dashboard, &reader);
     match insights::count(&dashboard.api, &reader.caller).await {
-        Ok(insights) => {
-            let attributes = &dashboard.api.settings.attributes;
-            page(StatusCode::OK, &drawn(frame, &reader.visitor.locale, &insights, attributes))
-        }
+        Ok(insights) => page(StatusCode::OK, &drawn(&dashboard, frame, &reader.visitor.locale, &insights)),
         Err(problem) => frame.failure(&problem),
     }
 }
 
-fn drawn(frame: Frame, locale: &Locale, insights: &insights::Insights, attributes: &BTreeSet<String>) -> Page {
+fn drawn(dashboard: &Dashboard, frame: Frame, locale: &Locale, insights: &insights::Insights) -> Page {
     Page {
         frame,
         as_of: locale.ago(insights.as_of),
         stats: stats(locale, insights),
-        groups: [("pair charts", charts(locale, insights)), ("beside", tables(locale, insights, attributes))],
+        groups: [("pair charts", charts(locale, insights)), ("beside", tables(dashboard, locale, insights))],
         cohorts: cohorts(locale, &insights.cohorts),
     }
 }
@@ -143,23 +139,25 @@ fn charts(locale: &Locale, insights: &insights::Insights) -> Vec<Table> {
     ]
 }
 
-/// Attributes are those that can be filtered by.
-fn tables(locale: &Locale, insights: &insights::Insights, attributes: &BTreeSet<String>) -> Vec<Table> {
+/// What customers cannot be filtered by leads nowhere.
+fn tables(dashboard: &Dashboard, locale: &Locale, insights: &insights::Insights) -> Vec<Table> {
+    let attributes = &dashboard.api.settings.attributes;
     let customers = &insights.customers;
     let systems =
         customers.by_systems.iter().map(|by| (counted(locale, by.systems, "system", "systems"), None, by.customers));
     let states = customers.by_state.iter().map(|by| {
-        let link = by.value.as_ref().map(|value| customers_with("state", &[value]));
+        let value = by.value.as_ref().filter(|_| attributes.contains("state"));
+        let link = value.map(|value| customers_with("state", &[value]));
         (by.value.clone().unwrap_or_else(|| "None".to_owned()), link, by.customers)
     });
     let points = customers.by_loyalty.iter().map(|by| {
         let range = format!("{} to {}", locale.count(by.from), locale.count(by.below - 1));
         (if by.below - by.from == 1 { locale.count(by.from) } else { range }, None, by.customers)
     });
-    let sources = insights
-        .systems
-        .iter()
-        .map(|system| (system.system.clone(), Some(customers_with("system", &[&system.system])), system.customers));
+    let sources = insights.systems.iter().map(|System { system, customers, .. }| {
+        let is_filter = dashboard.systems.filters().any(|filter| filter == system);
+        (system.clone(), is_filter.then(|| customers_with("system", &[system])), *customers)
+    });
     let missing = insights.quality.missing.iter().map(|by| (label(&by.attribute), None, by.customers));
     let disagreements = insights.quality.disagreements.iter().map(|by| {
         let link = attributes.contains(&by.attribute).then(|| customers_with("disagreeing", &[&by.attribute]));

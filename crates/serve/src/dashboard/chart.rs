@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Datelike as _, Months, Utc};
 
-use super::locale::Locale;
+use super::locale::{self, Locale};
 
 /// The latest months, the last of which is not over.
 const MONTHS: u8 = 12;
@@ -54,7 +54,7 @@ impl Chart {
             return None;
         }
         let texts: Vec<&str> = months.iter().map(|month| amounts.get(month.as_str()).copied().unwrap_or("0")).collect();
-        let names: Vec<String> = months.iter().map(|month| locale.month(month)).collect();
+        let names: Vec<String> = months.iter().map(|month| locale::month(month)).collect();
         let heights: Vec<f64> = texts.iter().map(|text| height(text)).collect();
         let most = heights.iter().copied().fold(0.0, f64::max);
         let grid = grid(most);

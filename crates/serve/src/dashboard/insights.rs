@@ -10,7 +10,7 @@ use axum::response::Response;
 use super::Dashboard;
 use super::chart::Chart;
 use super::frame::{Frame, page};
-use super::locale::{Locale, Moment};
+use super::locale::{self, Locale, Moment};
 use super::systems::{counted, label};
 use super::visitor::Reader;
 use crate::api::insights::{self, Cohort, System};
@@ -95,7 +95,7 @@ fn stats(locale: &Locale, insights: &insights::Insights) -> Vec<Stat> {
             "Customers",
             locale.count(customers.total),
             month
-                .map(|month| format!("{} new in {}", locale.count(month.customers), locale.month(&month.month)))
+                .map(|month| format!("{} new in {}", locale.count(month.customers), locale::month(&month.month)))
                 .unwrap_or_default(),
         ),
         stat("Known to several systems", locale.count(several), percent(several, customers.total, "of customers")),
@@ -115,7 +115,7 @@ fn charts(locale: &Locale, insights: &insights::Insights) -> Vec<Table> {
     let counts: Vec<String> = new.iter().map(|by| by.customers.to_string()).collect();
     let counts = new.iter().zip(&counts).map(|(by, count)| (by.month.as_str(), count.as_str())).collect();
     let values = orders.iter().map(|by| (by.month.as_str(), by.value.as_str())).collect();
-    let row = |month: &str, values| Row { label: locale.month(month), link: None, share: 0, values };
+    let row = |month: &str, values| Row { label: locale::month(month), link: None, share: 0, values };
     vec![
         Table {
             id: "new",
@@ -227,7 +227,7 @@ fn cohorts(locale: &Locale, cohorts: &[Cohort]) -> Vec<CohortRow> {
         shade: if later == 0 { 0 } else { (share * 10 + most - 1) / most.max(1) },
     };
     let row = |cohort: &Cohort| CohortRow {
-        label: locale.month(&cohort.month),
+        label: locale::month(&cohort.month),
         customers: locale.count(cohort.customers),
         cells: cohort.ordered.iter().map(|ordered| share(*ordered, cohort.customers)).enumerate().map(cell).collect(),
     };

@@ -85,12 +85,6 @@ impl Locale {
         format!("{}{unit}", self.number(digits.strip_suffix(".0").unwrap_or(&digits)))
     }
 
-    /// A month that is written as 2026-11.
-    pub(super) fn month(&self, month: &str) -> String {
-        let first = NaiveDate::parse_from_str(&format!("{month}-01"), "%Y-%m-%d");
-        first.map_or_else(|_| month.to_owned(), |first| first.format("%b %Y").to_string())
-    }
-
     /// Seconds and minutes ago within the hour, the clock today, Yesterday, then the day.
     pub(super) fn ago(&self, at: DateTime<Utc>) -> Moment {
         let past = self.now - at;
@@ -171,6 +165,12 @@ impl Locale {
     }
 }
 
+/// A month that is written as 2026-11.
+pub(super) fn month(month: &str) -> String {
+    let first = NaiveDate::parse_from_str(&format!("{month}-01"), "%Y-%m-%d");
+    first.map_or_else(|_| month.to_owned(), |first| first.format("%b %Y").to_string())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -232,7 +232,7 @@ mod tests {
         assert_eq!(american.ago(at("2019-04-25T10:00:00Z")).text, "Apr 25, 2019");
         assert_eq!(american.day_title(at("2026-11-20T03:00:00Z")), "Yesterday, Nov 19");
         assert_eq!(english.day_title(at("2026-11-17T03:00:00Z")), "Tuesday, 17 Nov");
-        assert_eq!((english.month("2026-11").as_str(), english.month("x").as_str()), ("Nov 2026", "x"));
+        assert_eq!((month("2026-11").as_str(), month("x").as_str()), ("Nov 2026", "x"));
         assert_eq!(locale("en", "Nowhere/\"><b>").zone, Tz::UTC);
         assert_eq!(
             american.clock(at("2026-11-20T03:00:00Z")).to_string(),

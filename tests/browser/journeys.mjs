@@ -171,6 +171,14 @@ const journeys = {
     const before = await page.locator(".day li").count();
     await page.locator("#older").scrollIntoViewIfNeeded();
     await page.waitForFunction((count) => document.querySelectorAll(".day li").length > count, before);
+    const tooMany = { status: 429, contentType: "text/html", body: "<h1>Too many requests</h1>" };
+    await page.route("**/timeline?*", (route) => route.fulfill(tooMany), { times: 1 });
+    const refused = page.waitForResponse((answer) => answer.status() === tooMany.status);
+    await page.reload();
+    await page.locator("#older").scrollIntoViewIfNeeded();
+    await (await refused).finished();
+    await page.evaluate(() => new Promise((done) => setTimeout(done)));
+    assert(await page.locator("#older").isVisible(), "what is older can still be asked for");
 
     await page.keyboard.press("e");
     await page.getByRole("heading", { level: 1, name: `Edit ${MATTHEW}` }).waitFor();
@@ -222,6 +230,12 @@ const journeys = {
       await page.getByRole("button", { name: button }).click();
       await page.getByText(`${tab} added.`).waitFor();
     }
+    await page.getByRole("navigation", { name: "Types on the timeline" }).getByRole("link", { name: "Complaint" }).click();
+    await page.getByRole("searchbox", { name: "Words on the timeline" }).fill("transit");
+    await page.getByRole("searchbox", { name: "Words on the timeline" }).press("Enter");
+    await page.locator("#days").getByText("Damaged in transit").waitFor();
+    assert.equal(new URL(page.url()).search, "?type=complaint&q=transit");
+    await page.goto(MATTHEWS);
     await page.getByRole("link", { name: "Show older" }).click();
     await page.getByRole("heading", { level: 1, name: "Timeline" }).waitFor();
     await editAndSave(page);
@@ -235,6 +249,32 @@ const journeys = {
     await page.getByRole("button", { name: "Sign out" }).click();
     await page.waitForURL("**/sign-in");
     assert.deepEqual(wrong.filter((what) => !/status of 4/.test(what)), []);
+  },
+
+  async manager() {
+    const { page, wrong } = await open();
+    await signIn(page);
+    await page.getByRole("link", { name: "Insights" }).click();
+    for (const chart of ["New customers by month", "Order value by month"]) {
+      const drawn = page.getByRole("img", { name: chart });
+      const { width, height } = await drawn.boundingBox();
+      assert(width > 500 && height >= 200, `${chart} is ${width} × ${height} px`);
+      const columns = await drawn.locator("rect").evaluateAll((all) => all.map((one) => one.getBoundingClientRect().height));
+      assert(columns.length === 12 && Math.max(...columns) > 75, `${chart} has columns of ${columns} px`);
+    }
+    await judging(page, "light", "desktop", SIZES.desktop)("insights-of-a-manager");
+    await picture(page, "insights");
+    const state = page.getByRole("row").filter({ has: page.getByRole("link", { name: "NH", exact: true }) });
+    const number = await state.getByRole("cell").last().textContent();
+    await state.getByRole("link").click();
+    await page.getByText("State: NH").waitFor();
+    assert.equal(await page.locator("#summary").textContent(), `${number} customers.`);
+    const customer = page.locator(".rows tbody a").first();
+    const name = await customer.textContent();
+    await customer.click();
+    await page.getByRole("heading", { level: 1, name }).waitFor();
+    assert.match(await page.locator("#profile .row", { hasText: "Address" }).textContent(), /NH/);
+    assert.deepEqual(wrong, []);
   },
 
   async decisions() {

@@ -32,24 +32,32 @@ pub enum Edited {
     },
     /// Nobody living has this id.
     Unknown,
-    /// The customer has another version than the one that was meant.
+    /// The customer has another version than was meant, or will have by another edit that the profile has not followed yet.
     Changed,
 }
 
 /// Notes values for attributes of a customer, each on the cross-reference that supplied the value, or the group of which it
 /// is one, and where none did on the best-ranked one. `None` takes an edit back. An edit stands until its source says
-/// something else. Only of `version`, if one is meant. What `takers` take is put on its way to them.
+/// something else. Only of one of `versions`, if any are meant. What `takers` take is put on its way to them.
 pub async fn edit(
     connection: &mut PgConnection,
     (survivorship, takers): (&Survivorship, &Takers),
     customer_id: Uuid,
     attributes: &BTreeMap<String, Option<Value>>,
-    version: Option<i64>,
+    versions: &[i64],
     by: &str,
     now: DateTime<Utc>,
 ) -> Result<Edited, Error> {
     let mut transaction = connection.begin().await.map_err(database("editing a customer"))?;
     staging::erased::hold(&mut transaction).await?;
+    if !versions.is_empty() {
+        // Of two who mean the same version the second waits here, and sees what the first has marked.
+        sqlx::query("select pg_advisory_xact_lock(hashtext('c360.edits'), hashtext($1::text))")
+            .bind(customer_id)
+            .execute(&mut *transaction)
+            .await
+            .map_err(database("editing a customer"))?;
+    }
     let wanted = attributes.iter().map(|(attribute, value)| {
         let group = survivorship.groups.iter().find(|group| group.contains(attribute));
         let ranked_by = group.and_then(|group| group.first()).unwrap_or(attribute);
@@ -62,7 +70,13 @@ pub async fn edit(
              select customer_id, match_key, provenance, version from customer360.customers
              where customer_id = $1 and deleted_at is null
          ),
-         meant as materialized (select * from c where $2::bigint is null or version = $2),
+         meant as materialized (
+             select * from c
+             where $2::bigint[] = '{}'
+                or version = any ($2)
+                   and not exists (select from customer360.dirty_marks m
+                                   where m.cause = 'edit' and c.match_key = any (m.match_keys))
+         ),
          wanted as materialized (
              select w ->> 'attribute' as attribute, w -> 'value' as value, (w -> 'removed')::boolean as removed,
                     array(select jsonb_array_elements_text(w -> 'systems')) as systems,
@@ -107,7 +121,7 @@ pub async fn edit(
                 (select coalesce(jsonb_agg(a), '[]') from candidates a)",
     )
     .bind(customer_id)
-    .bind(version)
+    .bind(versions)
     .bind(wanted.collect::<Value>())
     .bind(now)
     .bind(by)
@@ -182,6 +196,8 @@ pub enum Made {
         /// What is on its way to sources, see [`staging::outbox::of_edits`].
         outgoing: Vec<Uuid>,
     },
+    /// There is a cross-reference of this id already, of which something else was said.
+    Reused,
     /// The email is nobody's.
     Unmatched(Unmatched),
     /// The person was erased.
@@ -191,7 +207,7 @@ pub enum Made {
 /// A customer who is to be made by hand.
 #[derive(Clone, Copy, Debug)]
 pub struct NewCustomer<'a> {
-    /// What the cross-reference is called; the same again changes nothing.
+    /// What the cross-reference is called; the same again changes nothing, and something else is refused.
     pub external_id: &'a str,
     /// As it was written.
     pub email: &'a str,
@@ -238,6 +254,9 @@ pub async fn make(
     .map_err(database(doing))?;
     // The same once more is made already, or on its way.
     let is_new = inserted.rows_affected() > 0;
+    if !is_new && !is_made(&mut transaction, new).await? {
+        return Ok(Made::Reused);
+    }
     let takers = takers.create.iter().filter(|_| is_new);
     let outgoing = write_through::create(&mut transaction, takers, &match_key, new, now).await?;
     let mark_id = sqlx::query_scalar(
@@ -252,6 +271,21 @@ pub async fn make(
     wake(&mut transaction).await?;
     transaction.commit().await.map_err(database(doing))?;
     Ok(Made::Noted { customer_id: matching.customer_id(&match_key), mark_id, outgoing })
+}
+
+/// Whether the cross-reference that is there says what this customer is to be made with.
+async fn is_made(transaction: &mut PgConnection, new: NewCustomer<'_>) -> Result<bool, Error> {
+    sqlx::query_scalar(
+        "select email is not distinct from $3 and attributes = $4 from customer360.xrefs
+         where system = $1 and external_id = $2",
+    )
+    .bind(BY_HAND)
+    .bind(new.external_id)
+    .bind(new.email)
+    .bind(Value::Object(new.attributes.clone()))
+    .fetch_one(transaction)
+    .await
+    .map_err(database("looking for a customer made by hand"))
 }
 
 async fn wake(transaction: &mut PgConnection) -> Result<(), Error> {

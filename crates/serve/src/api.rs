@@ -21,6 +21,7 @@ pub(crate) mod lists;
 mod openapi;
 pub(crate) mod page;
 pub(crate) mod params;
+pub(crate) mod path;
 mod products;
 pub(crate) mod recommendations;
 pub(crate) mod refresh;
@@ -42,7 +43,7 @@ use serde_json::Value;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::types::Uuid;
-use sqlx::{Connection as _, PgPool, Postgres};
+use sqlx::{Connection as _, PgPool, Postgres, Transaction};
 use tokio::sync::OnceCell;
 
 pub(crate) use access::Caller;
@@ -149,6 +150,11 @@ impl Api {
         Ok(self.all.acquire().await?)
     }
 
+    /// A transaction of a session that sees everything.
+    pub(crate) async fn begin(&self) -> Result<Transaction<'static, Postgres>, Problem> {
+        Ok(begin(&self.all).await?)
+    }
+
     /// The customer whom a path names, by id or email: not yet whom redirects lead to.
     pub(crate) async fn customer_id(&self, named: &str) -> Result<Uuid, Problem> {
         if let Ok(id) = named.parse() {
@@ -165,6 +171,14 @@ impl Api {
         let ask = || sqlx::query_scalar("select namespace from customer360.installation").fetch_one(&self.all);
         Ok(*self.namespace.get_or_try_init(ask).await?)
     }
+}
+
+/// Begins a transaction, on a task of its own: a request may be dropped at any time, and while it begins sqlx does not know of
+/// the transaction yet. It would stay open on a connection that others get. As it is, it is rolled back when nobody waits for it.
+async fn begin(pool: &PgPool) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
+    let pool = pool.clone();
+    let begun = tokio::spawn(async move { pool.begin().await });
+    begun.await.unwrap_or(Err(sqlx::Error::WorkerCrashed))
 }
 
 /// Connections that are tried when they come back, and again before they are used only if they have rested since.
@@ -201,7 +215,24 @@ pub(crate) fn router(api: Arc<Api>) -> (Router, Value) {
         .routes(utoipa_axum::routes!(lists::make, lists::remove))
         .routes(utoipa_axum::routes!(lists::put, lists::take))
         .layer(axum::middleware::from_fn(etag::tagged))
+        .layer(axum::middleware::from_fn(customer::led_elsewhere))
         .split_for_parts();
     let document = openapi::finished(document);
     (router.merge(openapi::route(&document)).with_state(api), document)
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn whoever_is_dropped_while_it_begins_leaves_no_transaction_behind() {
+        let database = embedded_postgres::test::database().await;
+        let pool = pool().max_connections(1).connect(&database.url).await.unwrap();
+        assert!(begin(&pool).now_or_never().is_none(), "the database has not answered");
+        let transaction = || sqlx::query_scalar::<_, String>("select pg_current_xact_id()::text").fetch_one(&pool);
+        assert_ne!(transaction().await.unwrap(), transaction().await.unwrap(), "each statement is one of its own");
+    }
 }

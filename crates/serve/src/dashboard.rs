@@ -9,6 +9,7 @@
 //! get through all the same, the Content-Security-Policy lets no page run or load anything but our own files.
 
 mod assets;
+mod chart;
 mod counts;
 mod customer;
 mod customers;
@@ -18,6 +19,7 @@ mod edit;
 mod entries;
 mod erase;
 mod export;
+mod filters;
 mod foreseen;
 mod frame;
 mod insights;

@@ -41,14 +41,15 @@ pub(crate) struct FieldError {
 }
 
 impl Problem {
-    /// The problem that a status code says all about.
+    /// The problem that a status code says all about, but for how much a body may have.
     pub(crate) fn new(status: StatusCode) -> Self {
         let title = status.canonical_reason().unwrap_or("Error");
         Self {
             kind: "about:blank",
             title,
             status: status.as_u16(),
-            detail: None,
+            detail: (status == StatusCode::PAYLOAD_TOO_LARGE)
+                .then_some(Cow::Borrowed("a body has at most one mebibyte")),
             errors: Vec::new(),
             retry_after: None,
         }
@@ -101,9 +102,21 @@ impl From<staging::Error> for Problem {
                 .with_detail("the database does not answer, or needed too long: try again")
                 .after(1);
         }
+        // What no check has found the database does. Its error says nothing of the value.
+        if is_of_a_value(&error) {
+            tracing::warn!(%error, "the database refused a value of a request");
+            return Self::new(StatusCode::UNPROCESSABLE_ENTITY)
+                .with_detail("the database cannot hold or compare one of the values");
+        }
         tracing::error!(%error, "a request failed");
         Self::new(StatusCode::INTERNAL_SERVER_ERROR).with_detail("this is a bug: the log of c360 says more")
     }
+}
+
+/// Whether the database could not take a value for what it is to be, or not that much of it. A violated constraint is a bug.
+fn is_of_a_value(error: &staging::Error) -> bool {
+    let staging::Error::Database { error, .. } = error else { return false };
+    error.code().is_some_and(|code| code.starts_with("22") || code.starts_with("54"))
 }
 
 impl From<consolidate::Error> for Problem {

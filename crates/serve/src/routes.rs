@@ -24,6 +24,8 @@ use crate::{Settings, api, dashboard, metrics, probes};
 
 /// A request that takes longer is given up, with everything that it was doing.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+/// But for what looks through everything that is kept, on a connection of its own.
+const UNHURRIED: [&str; 2] = ["/customers/{customer}/decide/erase", "/customers/{customer}/export"];
 /// Nobody has more to say in one request.
 const MAX_BODY_BYTES: usize = 1 << 20;
 
@@ -71,11 +73,46 @@ async fn measured(request: Request, next: Next) -> Response {
 }
 
 async fn within_time(request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str);
+    if UNHURRIED.contains(&route) {
+        return next.run(request).await;
+    }
     match tokio::time::timeout(ANSWER_WITHIN, next.run(request)).await {
         Ok(response) => response,
         Err(_) => Problem::new(StatusCode::SERVICE_UNAVAILABLE)
             .with_detail("the request took too long and was given up")
             .after(1)
             .into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::time::{pause, sleep};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn only_what_looks_through_everything_takes_as_long_as_it_takes() {
+        let slow = || get(async || sleep(ANSWER_WITHIN * 2).await);
+        let router =
+            UNHURRIED.into_iter().fold(Router::new().route("/customers", slow()), |r, path| r.route(path, slow()));
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(axum::serve(listener, router.layer(middleware::from_fn(within_time))).into_future());
+        for (path, status) in
+            [("/customers", "503"), ("/customers/1/decide/erase", "200"), ("/customers/1/export", "200")]
+        {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            let request = format!("GET {path} HTTP/1.1\r\nhost: c360\r\nconnection: close\r\n\r\n");
+            stream.write_all(request.as_bytes()).await.unwrap();
+            pause();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.unwrap();
+            tokio::time::resume();
+            assert_eq!(answer.split(' ').nth(1), Some(status), "{path}");
+        }
     }
 }

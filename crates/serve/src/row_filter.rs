@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
+use model::Limits;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sqlx::{Postgres, QueryBuilder};
@@ -80,7 +81,10 @@ impl RowFilter {
 
 /// A value as text, and as the number or truth value that it spells: sources differ in what they send.
 fn spellings(value: &str) -> Vec<Value> {
-    let other = serde_json::from_str(value).ok().filter(|value: &Value| value.is_number() || value.is_boolean());
+    // No profile has a number that Postgres cannot hold.
+    let other =
+        model::inspect(value.as_bytes(), Limits::default()).ok().and_then(|text| serde_json::from_str(text).ok());
+    let other = other.filter(|value: &Value| value.is_number() || value.is_boolean());
     [Value::from(value)].into_iter().chain(other).collect()
 }
 
@@ -227,6 +231,8 @@ mod tests {
             json!({"points": 47, "state": "VT"}),
         ];
         assert_eq!(read.settings().unwrap(), (vec![], Some(profiles.to_vec())));
+        let beyond = filter("points in ('1e200000')");
+        assert_eq!(beyond.profiles().unwrap(), [json!({"points": "1e200000"})]);
         assert_eq!(filter("list a").settings().unwrap(), (vec!["a"], None));
     }
 

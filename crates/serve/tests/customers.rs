@@ -52,6 +52,12 @@ async fn filters_count_and_fields_say_what_they_are_asked_for() {
     assert_eq!(named(&found("loyaltyPoints=47&state=VT").await), "b@x.example");
     assert_eq!(named(&found("system=loyalty").await), "");
     assert_eq!(named(&found("system=loyalty&system=home_delivery&state=NH").await), "a@x.example");
+    base.run(
+        "update customer360.customer_search s set systems = '{crm,home_delivery}'
+         from customer360.customers c where c.customer_id = s.customer_id and c.email = 'b@x.example'",
+    )
+    .await;
+    assert_eq!(named(&found("system=crm").await), "b@x.example", "made by hand");
 
     let page = found("count=true&limit=1&fields=email,systems").await;
     assert_eq!(page["items"], json!([{"email": "a@x.example", "systems": ["home_delivery"]}]));
@@ -65,7 +71,7 @@ async fn filters_count_and_fields_say_what_they_are_asked_for() {
         ("sort=phone", "sort"),
         ("stat=NH", "stat"),
         ("fields=pass", "fields"),
-        ("system=crm", "system"),
+        ("system=phone_book", "system"),
         ("count=yes", "count"),
         ("cursor=x", "cursor"),
         ("q=a%00b", "q"),
@@ -120,6 +126,29 @@ async fn search_forgives_accents_case_punctuation_and_typing_errors_and_names_th
     assert_eq!(found("r_c").await, "100%@x.example");
     assert_eq!(found("zzzzqqq").await, "");
     assert_eq!(found("' or 1=1 --").await, "");
+}
+
+#[tokio::test]
+async fn a_search_that_finds_more_than_it_looks_at_says_so() {
+    let base = Base::new().await;
+    base.customer("first@x.example", json!({"name": "Ann Smith", "state": "NH"})).await;
+    base.run(
+        "insert into customer360.customers (customer_id, match_key, email, profile, provenance, created_at, updated_at)
+         select gen_random_uuid(), n || '@y.example', n || '@y.example', '{\"name\": \"Smith\"}', '{}', now(), now()
+         from generate_series(1, 1100) as n;
+         insert into customer360.customer_search (customer_id, name, search, systems)
+         select c.customer_id, 'smith', customer360.search_text(c.profile, c.email), '{loyalty}'
+         from customer360.customers c where c.email like '%@y.example'",
+    )
+    .await;
+    let key = base.key(Role::Viewer, None).await;
+    let asked = async |query: &str| base.server.ask(&key, &format!("/customers?{query}")).await.json();
+    for query in ["q=smith&limit=1", "q=smith&count=true", "q=smith&city=Nowhere", "q=smith&city=Nowhere&count=true"] {
+        assert_eq!(asked(query).await["is_cut"], true, "{query}");
+    }
+    for query in ["q=ann+smith", "count=true", "q=nobodyatall&count=true"] {
+        assert_eq!(asked(query).await["is_cut"], json!(null), "{query}");
+    }
 }
 
 #[tokio::test]
@@ -228,6 +257,8 @@ async fn a_timeline_is_complete_over_pages_and_keeps_the_types_that_are_asked_fo
     let customer = base.server.ask(&key, &format!("/customers/{ann}")).await.json();
     let cursor = customer["timeline"]["next_cursor"].as_str().unwrap();
     let rest = base.server.ask(&key, &format!("{path}?cursor={cursor}")).await.json();
+    let by_email = base.server.ask(&key, &format!("/customers/ann@x.example/timeline?cursor={cursor}")).await;
+    assert_eq!((by_email.status, by_email.json()), (200, rest.clone()), "however the customer is named");
     let both = [&customer["timeline"]["items"], &rest["items"]].map(|items| items.as_array().unwrap().clone()).concat();
     assert_eq!(both, all);
 }
@@ -253,6 +284,9 @@ async fn an_old_id_leads_to_the_new_one_and_what_was_written_there_is_read_here(
         assert_eq!(answer.status, 308, "{answer:?}");
         assert!(answer.head.contains(&format!("location: /api/v1/customers/{ann}{rest}")), "{}", answer.head);
     }
+    let filtered = "/timeline?type=order&limit=5&q=a%20b";
+    let answer = base.server.ask(&key, &format!("/customers/{old}{filtered}")).await;
+    assert_eq!((answer.status, answer.location()), (308, format!("/api/v1/customers/{ann}{filtered}").as_str()));
     let timeline = base.server.all_pages(&key, &format!("/customers/{ann}/timeline"), 50).await;
     let says: Vec<&Value> = timeline.iter().map(|item| &item["content"]).collect();
     assert_eq!(says[0]["from_customer_id"], json!(old));

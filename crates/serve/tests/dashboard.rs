@@ -20,6 +20,19 @@ async fn whoever_has_not_signed_in_does_that_first_and_comes_back() {
     assert_eq!((asked.status, asked.location()), (303, "/sign-in?next=%2Fcustomers%3Fq%3Da%2520b"));
     let posted = browser.post(&format!("/customers/{ann}/notes"), &[("text", "a")]).await;
     assert_eq!(posted.location(), format!("/sign-in?next=%2Fcustomers%2F{ann}"));
+    for (form, page) in [
+        ("/customers", "customers"),
+        ("/views", "customers"),
+        ("/views/remove", "customers"),
+        ("/theme", "customers"),
+        ("/sign-out", "customers"),
+        ("/lists", "lists"),
+        ("/lists/remove", "lists"),
+        ("/operations/dead-letters/retry", "operations"),
+    ] {
+        let posted = browser.post(form, &[]).await;
+        assert_eq!(posted.location(), format!("/sign-in?next=%2F{page}"), "{form}");
+    }
     // A link on another site brings no cookie: the page asks for itself once more, and nobody is signed out.
     browser.headers = "sec-fetch-site: cross-site\r\n";
     let linked = browser.get("/customers").await;
@@ -695,10 +708,155 @@ async fn insights_lead_to_the_customers_behind_a_number_and_count_what_the_key_s
     assert_eq!(page.status, 200, "{page:?}");
     assert!(page.leads("/customers?state=N+H+%26+%3Cb%3E").len() == 1 && !page.body.contains("& <b>"), "{}", page.body);
     assert!(page.body.contains("<rect width=\"50\"") && page.body.contains("37.50"), "{}", page.body);
+    base.run("update customer360.customer_search set systems = '{crm,gone_system,home_delivery}'").await;
+    let page = browser.get("/insights").await;
+    assert_eq!(page.leads("/customers?system"), ["crm", "home_delivery"].map(|of| format!("/customers?system={of}")));
+    assert!(page.body.contains("gone_system"), "{page:?}");
+    let by_hand = browser.get("/customers?system=crm").await;
+    assert!(by_hand.status == 200 && by_hand.body.contains("value=\"crm\" checked"), "{by_hand:?}");
     let mut limited = Browser::signed_in(&base, Role::Viewer, Some("state in ('VT')")).await;
     let page = limited.get("/insights").await.body;
     assert!(page.contains("25.00") && !page.contains("37.50") && !page.contains("N H"), "{page}");
     let empty = Base::new().await;
     let page = Browser::signed_in(&empty, Role::Viewer, None).await.get("/insights").await;
     assert!(page.status == 200 && page.body.contains("Nothing to count yet."), "{page:?}");
+}
+
+#[tokio::test]
+async fn growth_and_order_value_are_charts_above_their_tables() {
+    let base = Base::new().await;
+    let month = |ago: u32| Utc::now().date_naive().checked_sub_months(chrono::Months::new(ago)).unwrap();
+    let first = |ago: u32| month(ago).format("%Y-%m-01T00:00:00Z").to_string();
+    for (email, ago) in [("a@x.example", 1), ("b@x.example", 1), ("c@x.example", 0)] {
+        let customer = base.customer(email, json!({"name": "N", "at": first(ago)})).await;
+        for later in 0..=ago {
+            base.order(customer, &format!("{email} {later}"), Some(&first(later)), "p").await;
+        }
+    }
+    // Only one of the two who began a month ago has ordered again.
+    base.run("update customer360.orders set cancelled = true where order_id = 'b@x.example 0'").await;
+    base.run("update customer360.orders set total = 1234.5 where order_id = 'c@x.example 0'").await;
+    let mut browser = Browser::signed_in(&base, Role::Viewer, None).await;
+    browser.headers = "accept-language: de-DE,de\r\n";
+    let page = browser.get("/insights").await;
+    assert!(page.body.len() < 100_000 && !page.body.contains(" style="), "{} bytes", page.body.len());
+    let section = |id: &str| {
+        let (_, section) = page.body.split_once(&format!("<section aria-labelledby=\"{id}\">")).unwrap();
+        section.split("</section>").next().unwrap().to_owned()
+    };
+    let written = |ago: u32| month(ago).format("%b %Y").to_string();
+    let (new, orders) = (section("new"), section("orders"));
+    for chart in [&new, &orders] {
+        assert!(chart.contains("<svg class=\"chart\" role=\"img\" aria-labelledby=\""), "{chart}");
+        assert_eq!((chart.matches("<rect").count(), chart.matches("<rect class=\"unfinished\"").count()), (12, 1));
+        assert!(chart.contains(&format!("<text y=\"100%\" dy=\"18\">{}</text>", written(11))), "{chart}");
+        assert!(chart.contains(&format!("text-anchor=\"end\">{}</text>", written(0))), "{chart}");
+        assert!(chart.find("</svg>").unwrap() < chart.find("<table").unwrap(), "the table is beneath");
+    }
+    assert!(new.contains("height=\"100.00%\"") && new.contains("height=\"50.00%\""), "two, then one: {new}");
+    let said = format!("Highest: 2 in {}. So far: 1 in {}.</desc>", written(1), written(0));
+    assert!(new.contains(&said), "{said}: {new}");
+    assert!(orders.contains(">1,5k</text>") && orders.contains(": 1.247,00</title>"), "{orders}");
+    for head in ["Month", "Orders", "Order value"] {
+        assert!(orders.contains(&format!(">{head}</th>")), "{head}: {orders}");
+    }
+    let rows = orders.split("<tbody>").nth(1).unwrap().replace('\n', "");
+    let row = |ago, orders, value| {
+        format!(
+            "<th scope=\"row\">{}</th><td class=\"number\">{orders}</td><td class=\"number\">{value}</td>",
+            written(ago)
+        )
+    };
+    assert!(rows.contains(&row(0, 2, "1.247,00")) && rows.contains(&row(1, 2, "25,00")), "{rows}");
+    for cell in ["shade-0\">100 %", "shade-10\">50 %"] {
+        assert!(page.body.contains(&format!("<td class=\"number {cell}</td>")), "{cell}: {}", page.body);
+    }
+}
+
+#[tokio::test]
+async fn a_timeline_is_searched_and_shows_the_types_of_the_configuration_that_there_are() {
+    let base = Base::new().await;
+    let ann = base.customer("ann@x.example", json!({"name": "Ann"})).await;
+    let page = format!("/customers/{ann}");
+    let mut browser = Browser::signed_in(&base, Role::Agent, None).await;
+    let tab = |count| format!("<a href=\"{page}?type=complaint#timeline\"{count}</span></a>");
+    assert!(!browser.get(&page).await.body.contains("type=complaint"), "there is none");
+    let none = browser.get(&format!("{page}?type=complaint")).await;
+    assert!(none.body.contains(&tab(" aria-current=\"true\">Complaint <span class=\"count\">0")), "{none:?}");
+    for text in ["The lamp is broken", "The shade is late"] {
+        assert_eq!(browser.fill(&page, &format!("{page}/complaint"), &[("text", text)]).await.status, 303);
+    }
+    for number in 0..60 {
+        base.note(ann, &format!("Wants lamp {number}"), "2026-10-20T03:00:00Z").await;
+    }
+    let all = browser.get(&page).await;
+    assert!(all.body.contains(&tab(">Complaint <span class=\"count\">2")), "{all:?}");
+    let complaints = browser.get(&format!("{page}?type=complaint")).await;
+    assert!(complaints.body.contains("lamp is broken") && complaints.body.contains("shade is late"), "{complaints:?}");
+    assert!(!complaints.body.contains("Wants lamp"));
+    assert!(complaints.body.contains("<input type=\"hidden\" name=\"type\" value=\"complaint\">"), "searched within");
+
+    let found = browser.get(&format!("{page}?type=complaint&q=lamp")).await;
+    assert!(found.body.contains("lamp is broken") && !found.body.contains("shade is late"), "{found:?}");
+    assert!(found.body.contains("name=\"q\" value=\"lamp\""), "what was searched for stays in its field");
+    let nothing = browser.get(&format!("{page}?q=sofa")).await;
+    assert!(nothing.status == 200 && nothing.body.contains("Nothing holds these words."), "{nothing:?}");
+    let (mut path, mut lamps) = (format!("{page}?q=lamp"), 0);
+    loop {
+        let shown = browser.get(&path).await;
+        assert!(shown.status == 200 && !shown.body.contains("shade is late"), "{shown:?}");
+        lamps += shown.body.matches("<p>Wants lamp ").count();
+        match shown.leads("/timeline?").first() {
+            Some(next) => path.clone_from(next),
+            None => break,
+        }
+    }
+    assert_eq!(lamps, 60, "older pages are searched, too");
+    let long = browser.get(&format!("{page}?q={}", "x".repeat(300))).await;
+    assert_eq!(long.status, 400, "{long:?}");
+}
+
+#[tokio::test]
+async fn beside_each_cross_reference_stands_how_fresh_its_system_is() {
+    let base = Base::new().await;
+    let ann = base.customer("ann@x.example", json!({"name": "Ann"})).await;
+    for system in ["loyalty", "online_store", "crm"] {
+        base.xref(ann, system, "27", json!({})).await;
+    }
+    base.run(
+        r#"insert into staging.sources (source, health, health_at) values
+               ('home_delivery', '{"lag": 0, "stopped": []}', now() + interval '1 hour'),
+               ('loyalty', '{"stopped": []}', now() + interval '1 hour'),
+               ('online_store', '{"breaker": "open", "stopped": []}', now() + interval '1 hour');
+           insert into staging.polls (source, match_key, email, next_at)
+           values ('online_store', 'ann@x.example', 'ann@x.example', now() - interval '41 minutes 30 seconds');
+           insert into staging.csv_imports
+               (source, file_name, as_of, mtime, dated, full_export, sha256, state, started_at, finished_at)
+           values ('loyalty', 'members.csv', '2019-11-28T02:00:00Z', now(), true, true, '1', 'imported', now(), now())"#,
+    )
+    .await;
+    let mut browser = Browser::signed_in(&base, Role::Viewer, None).await;
+    let path = format!("/customers/{ann}");
+    // Whoever looks does not wait for what nobody has asked for yet.
+    let since = std::time::Instant::now();
+    let page = loop {
+        let page = browser.get(&path).await.body;
+        if page.contains("class=\"shape") || since.elapsed() > std::time::Duration::from_mins(2) {
+            break page;
+        }
+        tokio::task::yield_now().await;
+    };
+    let (_, systems) = page.split_once("<section id=\"systems\"").unwrap();
+    let rows: Vec<&str> = systems.split("</section>").next().unwrap().split("<li class=\"xref\">").skip(1).collect();
+    for (system, mark, words) in [
+        ("home_delivery", "ok", "Live"),
+        ("loyalty", "ok", "File of 28 Nov 2019"),
+        ("online_store", "failed", "Not answering, 41 min behind"),
+    ] {
+        let row = rows.iter().find(|row| row.contains(&format!("<span>{system}</span>"))).unwrap();
+        assert!(row.contains(&format!("<svg class=\"shape {mark}\"")), "{row}");
+        assert!(row.contains(&format!("</svg> {words}</span>")), "{words}: {row}");
+    }
+    let by_hand = rows.iter().find(|row| row.contains("<span>crm</span>")).unwrap();
+    assert!(!by_hand.contains("class=\"shape"), "nobody reads it: {by_hand}");
 }

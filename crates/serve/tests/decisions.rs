@@ -219,6 +219,36 @@ async fn whoever_erases_types_the_email_and_gets_a_receipt() {
 }
 
 #[tokio::test]
+async fn an_erasure_that_nobody_waits_for_any_more_is_done_all_the_same() {
+    let base = Base::new().await;
+    let ann = base.customer("ann@x.example", json!({"name": "Ann"})).await;
+    let mut browser = Browser::signed_in(&base, Role::Operator, None).await;
+    let erase = format!("/customers/{ann}/decide/erase");
+    let token = browser.get(&erase).await.token();
+    let mut holder = base.pool.begin().await.unwrap();
+    sqlx::query("lock table customer360.entries in share row exclusive mode").execute(&mut *holder).await.unwrap();
+    let waits = async || -> bool {
+        sqlx::query_scalar(
+            "select exists (select from pg_locks where not granted and relation = 'customer360.entries'::regclass)",
+        )
+        .fetch_one(&base.pool)
+        .await
+        .unwrap()
+    };
+    let fields = [("token", token.as_str()), ("typed", "ann@x.example")];
+    tokio::select! {
+        answer = browser.post(&erase, &fields) => panic!("{answer:?}"),
+        () = async { while !waits().await { tokio::task::yield_now().await } } => {}
+    }
+    holder.rollback().await.unwrap();
+    let since = std::time::Instant::now();
+    while audited(&base, "erase_customer").await == 0 {
+        assert!(since.elapsed() < std::time::Duration::from_secs(20), "it is not done");
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
 async fn nobody_but_operators_who_see_everybody_decides() {
     let base = Base::new().await;
     let ann = base.customer("ann@x.example", json!({"name": "Ann", "state": "NH"})).await;

@@ -60,6 +60,13 @@ async fn what_cannot_be_edited_is_refused_with_what_can() {
         let answer = base.server.request(&key, &patch, "", body).await;
         assert_eq!((answer.status, answer.json()["errors"][0]["field"].as_str()), (status, field), "{body}");
     }
+    for (what, body, members) in [
+        (patch.as_str(), r#"{"phone": "1"}"#, "`profile`"),
+        ("POST /customers", r#"{"mail": "a@x.example"}"#, "`email`, and maybe `profile`"),
+    ] {
+        let refused = base.server.request(&key, what, "", body).await.json();
+        assert_eq!(refused["errors"][0]["detail"], format!("a JSON object with {members}"), "{body}");
+    }
     let body = r#"{"profile": {"name": "x"}}"#;
     assert_eq!(base.server.request(&key, &patch, "if-match: \"7\"\r\n", body).await.status, 412);
     assert_eq!(base.server.request(&limited, &format!("PATCH /customers/{me}"), "", body).await.status, 404);
@@ -87,6 +94,11 @@ async fn a_customer_is_made_by_hand_once() {
     assert_eq!(customer["profile"], json!({"name": "New"}));
     assert_eq!(customer["xrefs"].as_array().unwrap().len(), 1);
     assert_eq!(customer["xrefs"][0]["system"], "crm");
+    for other in [r#"{"email": "other@x.example", "profile": {"name": "New"}}"#, r#"{"email": "New.One@X.example"}"#] {
+        let reused = base.server.request(&key, "POST /customers", "idempotency-key: a\r\n", other).await;
+        let field = reused.json()["errors"][0]["field"].clone();
+        assert_eq!((reused.status, field), (422, json!("Idempotency-Key")), "{reused:?}");
+    }
 }
 
 #[tokio::test]
@@ -100,6 +112,44 @@ async fn where_nobody_consolidates_an_edit_is_noted_and_says_so() {
         (edited.status, edited.json()),
         (202, json!({"customer_id": ann, "has_followed": false, "sources": []}))
     );
+}
+
+#[tokio::test]
+async fn of_two_edits_that_are_meant_for_one_version_the_second_is_refused() {
+    let base = Base::new().await;
+    let ann = base.customer("ann@x.example", json!({"name": "Ann"})).await;
+    let key = base.key(Role::Agent, None).await;
+    let edit = async |name: &str, headers: &str| {
+        let body = json!({"profile": {"name": name}}).to_string();
+        base.server.request(&key, &format!("PATCH /customers/{ann}"), headers, &body).await.status
+    };
+    assert_eq!(edit("Annie", "if-match: \"1\"\r\n").await, 202);
+    assert_eq!(edit("Anna", "if-match: \"1\"\r\n").await, 412, "the first is no part of the version yet");
+    assert_eq!(edit("Anna", "").await, 202, "who means any version overwrites");
+}
+
+#[tokio::test]
+async fn the_etag_of_a_customer_is_one_for_if_match() {
+    let base = Base::new().await;
+    let _consolidating = Consolidating::beside(&base);
+    let ann = base.customer("ann@x.example", json!({"name": "Ann"})).await;
+    let key = base.key(Role::Agent, None).await;
+    let path = format!("/customers/{ann}");
+    let tag = async || base.server.ask(&key, &path).await.header("etag").unwrap().to_owned();
+    let edit = async |name: &str, tags: &str| {
+        let body = json!({"profile": {"name": name}}).to_string();
+        base.server.request(&key, &format!("PATCH {path}"), &format!("if-match: {tags}\r\n"), &body).await
+    };
+    let first = tag().await;
+    assert!(first.starts_with("\"1."), "{first}");
+    assert_eq!(edit("Annie", &first).await.status, 200);
+    let late = edit("Anna", &first).await;
+    assert_eq!(late.status, 412, "{late:?}");
+    // As a proxy that compresses makes it, and beside others.
+    assert_eq!(edit("Anna", &format!("W/{}", tag().await)).await.status, 200);
+    assert_eq!(edit("Ann", &format!("{first}, {}", tag().await)).await.status, 200);
+    let none = edit("x", "\"x\"").await;
+    assert!(none.status == 412 && none.body.contains("ETag of a customer or an entry"), "{none:?}");
 }
 
 #[tokio::test]

@@ -26,10 +26,16 @@ async fn a_note_is_added_changed_removed_and_each_of_it_undone() {
     let timeline = base.server.ask(&key, &format!("/customers/{ann}/timeline?type=note")).await.json();
     assert_eq!(timeline["items"], json!([]));
 
-    let undo = format!("POST {note}/undo");
-    let back = base.server.request(&key, &undo, "", "").await.json();
+    let undo = async |of: &str, version: u64| {
+        let header = format!("if-match: \"{version}\"\r\n");
+        base.server.request(&key, &format!("POST {of}/undo"), &header, "").await
+    };
+    let any = base.server.request(&key, &format!("POST {note}/undo"), "", "").await;
+    assert_eq!(any.status, 428, "sent again it would undo the undoing: {any:?}");
+    let back = undo(&note, 3).await.json();
     assert_eq!((&back["content"], &back["deleted_at"]), (&json!({"text": "two"}), &Value::Null));
-    let removed_again = base.server.request(&key, &undo, "", "").await.json();
+    assert_eq!(undo(&note, 3).await.status, 412, "sent again it does nothing");
+    let removed_again = undo(&note, 4).await.json();
     assert!(removed_again["deleted_at"].is_string(), "undoing is undone, too: {removed_again}");
     let entry = base.server.ask(&key, &note).await.json();
     let versions: Vec<&Value> =
@@ -39,20 +45,21 @@ async fn a_note_is_added_changed_removed_and_each_of_it_undone() {
     let other = base.server.request(&key, &format!("POST {notes}"), "", r#"{"text": "three"}"#).await.json();
     let other = format!("{notes}/{}", other["entry_id"].as_str().unwrap());
     base.server.request(&key, &format!("PUT {other}"), "", r#"{"text": "four"}"#).await;
-    let back = base.server.request(&key, &format!("POST {other}/undo"), "", "").await.json();
+    let back = undo(&other, 2).await.json();
     assert_eq!(back["content"], json!({"text": "three"}));
 }
 
 #[tokio::test]
 async fn the_same_idempotency_key_gives_the_entry_that_is_there() {
     let base = Base::new().await;
-    base.customer("ann@x.example", json!({"name": "Ann"})).await;
+    let ann = base.customer("ann@x.example", json!({"name": "Ann"})).await;
     let key = base.key(Role::Agent, None).await;
-    let add = async |again: &str, text: &str| {
+    let add_to = async |named: &str, again: &str, text: &str| {
         let body = json!({"text": text}).to_string();
         let header = format!("idempotency-key: {again}\r\n");
-        base.server.request(&key, "POST /customers/ann@x.example/notes", &header, &body).await
+        base.server.request(&key, &format!("POST /customers/{named}/notes"), &header, &body).await
     };
+    let add = async |again: &str, text: &str| add_to("ann@x.example", again, text).await;
     let (first, second) = tokio::join!(add("a", "once"), add("a", "once"));
     assert_eq!((first.status, second.status), (201, 201), "{first:?} {second:?}");
     assert_eq!(first.json()["entry_id"], second.json()["entry_id"]);
@@ -63,6 +70,33 @@ async fn the_same_idempotency_key_gives_the_entry_that_is_there() {
     let others =
         base.server.request(&other, "POST /customers/ann@x.example/notes", "idempotency-key: a\r\n", body).await;
     assert_ne!(others.json()["entry_id"], first.json()["entry_id"], "keys do not know each other's");
+
+    let spelled = add_to(&ann.to_string(), "a", "once").await;
+    assert_eq!(spelled.json()["entry_id"], first.json()["entry_id"], "however the customer is named");
+    let bob = base.customer("bob@x.example", json!({"name": "Bob"})).await;
+    let elsewhere = add_to("bob@x.example", "a", "another").await;
+    assert_eq!((elsewhere.status, &elsewhere.json()["customer_id"]), (201, &json!(bob)), "and of nobody else");
+    let note = format!("PUT /customers/{ann}/notes/{}", first.json()["entry_id"].as_str().unwrap());
+    base.server.request(&key, &note, "", r#"{"text": "changed"}"#).await;
+    assert_eq!(add("a", "another").await.status, 422, "also when it says something else by now");
+    let again = add("a", "once").await;
+    assert_eq!((again.status, &again.json()["content"]), (201, &json!({"text": "changed"})));
+    let noted: i64 = sqlx::query_scalar(
+        "select count(*) from customer360.audit_log where action = 'add_entry' and customer_id = $1",
+    )
+    .bind(ann)
+    .fetch_one(&base.pool)
+    .await
+    .unwrap();
+    assert_eq!(noted, 3, "what was written, not how often it was sent");
+    // Whoever has been merged meanwhile has it already.
+    base.run(&format!(
+        "update customer360.customers set deleted_at = now() where customer_id = '{ann}';
+         insert into customer360.redirects values ('{ann}', '{bob}', now())"
+    ))
+    .await;
+    base.run("delete from customer360.entries where content ->> 'text' = 'another'").await;
+    assert_eq!(add_to("bob@x.example", "a", "once").await.json()["entry_id"], first.json()["entry_id"]);
 }
 
 #[tokio::test]
@@ -91,7 +125,8 @@ async fn what_cannot_be_written_is_refused_with_what_can() {
         assert_eq!((answer.status, answer.json()["errors"][0]["field"].as_str()), (status, field), "{kind} {body}");
     }
     let huge = json!({"text": "x".repeat(2 << 20)}).to_string();
-    assert_eq!(base.server.request(&key, &format!("POST /customers/{ann}/notes"), "", &huge).await.status, 413);
+    let refused = base.server.request(&key, &format!("POST /customers/{ann}/notes"), "", &huge).await;
+    assert_eq!((refused.status, &refused.json()["detail"]), (413, &json!("a body has at most one mebibyte")));
     let object = r#"{"about": "Lamp", "parts": [1, {"no": "7"}]}"#;
     assert_eq!(base.server.request(&key, &format!("POST /customers/{ann}/complaint"), "", object).await.status, 201);
     let viewer = base.key(Role::Viewer, None).await;
@@ -115,6 +150,18 @@ async fn entries_are_written_on_who_lives_and_read_with_who_was_merged() {
     .await;
     let moved = base.server.request(&key, &format!("POST /customers/{old}/notes"), "", r#"{"text": "a"}"#).await;
     assert_eq!(moved.status, 308, "{moved:?}");
+    let entry = format!("links/{}", entry_id.as_str().unwrap());
+    for (method, rest, body) in [
+        ("POST", "notes", r#"{"text": "a"}"#),
+        ("PUT", &entry, r#"{"url": "https://x.example"}"#),
+        ("DELETE", &entry, ""),
+        ("POST", &format!("{entry}/undo"), ""),
+    ] {
+        let what = format!("{method} /customers/{old}/{rest}");
+        let moved = base.server.request(&key, &what, "if-match: \"1\"\r\n", body).await;
+        let expected = (308, format!("/api/v1/customers/{ann}/{rest}"));
+        assert_eq!((moved.status, moved.location().to_owned()), expected, "{what}");
+    }
     let count: i64 =
         sqlx::query_scalar("select count(*) from customer360.entries").fetch_one(&base.pool).await.unwrap();
     assert_eq!(count, 1, "nothing is written where the answer leads elsewhere");
@@ -140,7 +187,7 @@ async fn a_limited_agent_writes_on_its_customers_only() {
         format!("DELETE {note}"),
         format!("POST {note}/undo"),
     ] {
-        assert_eq!(base.server.request(&key, &what, "", body).await.status, 404, "{what}");
+        assert_eq!(base.server.request(&key, &what, "if-match: \"1\"\r\n", body).await.status, 404, "{what}");
     }
     let through = note.replace(&me.to_string(), &nh.to_string());
     assert_eq!(base.server.request(&key, &format!("PUT {through}"), "", body).await.status, 404);

@@ -9,6 +9,7 @@ mod decisions;
 mod edits;
 mod entries;
 mod exports;
+mod hostile;
 mod insights;
 mod limits;
 mod lists;

@@ -145,15 +145,24 @@ async fn errors_are_problems_and_repeat_nothing_of_the_request() {
     };
     let path = "/nowhere/matthew.groves%40couchbase.com?q=canary";
     let cases = [
-        (server.get(path).await, 404, "Not Found"),
-        (server.get("/nowhere").await, 404, "Not Found"),
-        (server.send(post("/healthz", 0).as_bytes()).await, 405, "Method Not Allowed"),
-        (server.send(post("/healthz", 2 << 20).as_bytes()).await, 413, "Payload Too Large"),
+        (server.get(path).await, 404, "Not Found", None),
+        (server.get("/nowhere").await, 404, "Not Found", None),
+        (server.send(post("/healthz", 0).as_bytes()).await, 405, "Method Not Allowed", None),
+        (
+            server.send(post("/healthz", 2 << 20).as_bytes()).await,
+            413,
+            "Payload Too Large",
+            Some("a body has at most one mebibyte"),
+        ),
     ];
-    for (answer, status, title) in cases {
+    for (answer, status, title, detail) in cases {
         assert_eq!(answer.status, status);
         assert!(answer.head.contains("content-type: application/problem+json"), "{}", answer.head);
-        assert_eq!(answer.json(), json!({"type": "about:blank", "title": title, "status": status}));
+        let mut problem = json!({"type": "about:blank", "title": title, "status": status});
+        if let Some(detail) = detail {
+            problem["detail"] = json!(detail);
+        }
+        assert_eq!(answer.json(), problem);
     }
     let allow = server.send(post("/healthz", 0).as_bytes()).await.head;
     assert!(allow.contains("allow: get,head"), "{allow}");

@@ -1,4 +1,4 @@
-//! The dashboard in a real Chromium: what agents and operators do in a day and in a night, with and without JavaScript, and
+//! The dashboard in a real Chromium: what agents, managers and operators do in a day and in a night, with and without JavaScript, and
 //! what axe-core finds.
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
@@ -15,6 +15,11 @@ async fn an_agent_finds_a_customer_and_keeps_notes_with_the_keyboard() {
 #[tokio::test]
 async fn an_agent_does_the_same_without_javascript() {
     World::new().await.travel("agent-without-script", "agent");
+}
+
+#[tokio::test]
+async fn a_manager_goes_from_a_number_of_the_insights_to_the_customers_behind_it() {
+    World::new().await.travel("manager", "viewer");
 }
 
 #[tokio::test]

@@ -230,10 +230,15 @@ fn drop_files(home: &Path) {
     }
 }
 
-/// Orders, products and emails of the reference customer, over years, and what others bought.
+/// Orders, products and emails of the reference customer, over years, and what others bought. The others became known one after
+/// the other, the more the later.
 async fn buy_and_talk(pool: &PgPool) {
     sqlx::raw_sql(
-        "insert into customer360.products (system, product_id, name, attributes, position)
+        "update customer360.customers c
+         set created_at = now() - interval '1 day' * (n.nth * (n.nth + 250) / 300)
+         from (select customer_id, row_number() over (order by email) as nth from customer360.customers) n
+         where n.customer_id = c.customer_id;
+         insert into customer360.products (system, product_id, name, attributes, position)
          select 'online_store', n::text, name, '{}', ''
          from unnest(array['Cast-iron skillet, 26 cm', 'Salt cellar, large', 'Linen apron, slate', 'Oak serving board, 40 cm',
                            'Stoneware ramekins, set of 4', 'Stoneware baking dish, 30 cm', 'Skillet lid, 26 cm'])
@@ -254,7 +259,7 @@ async fn buy_and_talk(pool: &PgPool) {
          orders as (
              insert into customer360.orders
                  (system, order_id, customer_id, purchased_at, purchased_at_text, total, document, position)
-             select 'online_store', (1000 + n)::text, customer_id, now() - interval '1 day' * n, null, 60, '{}', ''
+             select 'online_store', (1000 + n)::text, customer_id, now() - interval '1 day' * (n * n / 2), null, 60, '{}', ''
              from others
          )
          insert into customer360.order_lines (system, order_id, line_no, product_id, quantity, unit_price)

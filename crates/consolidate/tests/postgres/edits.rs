@@ -86,8 +86,10 @@ async fn a_customer_made_by_hand_is_one_more_who_knows_a_person() {
     world.consolidate().await;
     assert_eq!(world.customer(ANN).await.unwrap()["customer_id"], json!(customer_id));
     assert_eq!(world.profile(ANN).await, Some(json!({"phone": "9"})));
-    // Once more is nothing; and what systems say later joins it.
-    make(&world, "a", "Ann@X.example").await;
+    // Once more is nothing, and never somebody else; and what systems say later joins it.
+    let again = make(&world, "a", " Ann@X.example").await;
+    assert!(matches!(again, Made::Noted { customer_id: same, .. } if same == customer_id), "{again:?}");
+    assert_eq!(make(&world, "a", "bob@x.example").await, Made::Reused);
     world.land("home_delivery", &[customer(1029, 1).email(ANN).attribute("name", "Ann")]).await;
     world.consolidate().await;
     assert_eq!(world.profile(ANN).await, Some(json!({"name": "Ann", "phone": "9"})));
@@ -105,7 +107,24 @@ async fn edit_by(world: &World, attributes: Value, version: Option<i64>) -> Edit
     let attributes: BTreeMap<String, Option<Value>> = serde_json::from_value(attributes).unwrap();
     let mut connection = staging::connect(&world.options).await.unwrap();
     let rules = (&world.rules.survivorship, &takers());
-    edit::edit(&mut connection, rules, id, &attributes, version, "ann", chrono::Utc::now()).await.unwrap()
+    edit::edit(&mut connection, rules, id, &attributes, version.as_slice(), "ann", chrono::Utc::now()).await.unwrap()
+}
+
+#[tokio::test]
+async fn of_edits_that_are_meant_for_one_version_one_is_noted() {
+    let mut world = World::new().await;
+    world.land("home_delivery", &[customer(1029, 1).email(ANN).attribute("name", "Ann Smith")]).await;
+    world.consolidate().await;
+    for version in 1..4 {
+        let edit =
+            async |name: &str| edit_by(&world, json!({"name": format!("{name} {version}")}), Some(version)).await;
+        let edited = tokio::join!(edit("a"), edit("b"), edit("c")).into();
+        let edited: [Edited; 3] = edited;
+        let noted = edited.iter().filter(|edited| matches!(edited, Edited::Noted { .. })).count();
+        let changed = edited.iter().filter(|edited| **edited == Edited::Changed).count();
+        assert_eq!((noted, changed), (1, 2), "{edited:?}");
+        world.consolidate().await;
+    }
 }
 
 /// Where each edit lies.
@@ -178,7 +197,7 @@ async fn an_edit_is_meant_for_a_version_replaced_by_the_next_and_taken_back() {
         (&world.rules.survivorship, &takers),
         nobody,
         &nothing,
-        None,
+        &[],
         "ann",
         chrono::Utc::now(),
     );

@@ -26,6 +26,7 @@ const AT_ONCE: NonZeroU32 = NonZeroU32::new(1000).unwrap();
 const MAX_REQUEST_ID_CHARS: usize = 100;
 
 /// Whoever has the key that came with a request.
+#[derive(Clone)]
 pub(crate) struct Caller {
     pub(crate) key: Arc<Key>,
     pub(crate) request_id: String,

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
-use axum::Json;
-use axum::extract::{Path, State};
-use axum::http::StatusCode;
-use axum::http::header::LOCATION;
+use axum::extract::{Request, State};
+use axum::http::header::{HeaderValue, LOCATION};
+use axum::http::{StatusCode, Uri};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -16,9 +17,11 @@ use sqlx::Row as _;
 use sqlx::types::{Json as FromJson, Uuid};
 use utoipa::ToSchema;
 
+use super::etag::Version;
 use super::fields::Fields;
 use super::page::Page;
 use super::params::Params;
+use super::path::Path;
 use super::refresh::{self, Refreshed};
 use super::timeline::{Happened, Wanted};
 use super::{Api, Caller};
@@ -174,14 +177,21 @@ pub(super) async fn get(
     caller: Caller,
     Path(named): Path<String>,
     mut params: Params,
-) -> Result<Json<Box<RawValue>>, Refusal> {
+) -> Result<(Extension<Version>, Json<Box<RawValue>>), Refusal> {
     let fields = Fields::take(&mut params, &FIELDS)?;
     let max_age = params.span("max_age")?;
     params.finish(&["fields", "max_age"])?;
-    let Some(max_age) = max_age else { return Ok(Json(fields.of(&read(&api, &caller, &named, &[]).await?)?)) };
-    let asked = refresh::ask(&api, &caller, &named, max_age, "").await?;
+    let asked = match max_age {
+        Some(max_age) => Some(refresh::ask(&api, &caller, &named, max_age).await?),
+        None => None,
+    };
     let customer = read(&api, &caller, &named, &[]).await?;
-    Ok(Json(fields.of(&Refreshed { customer, asked })?))
+    let version = Extension(Version(customer.version));
+    let answer = match asked {
+        Some(asked) => fields.of(&Refreshed { customer, asked }),
+        None => fields.of(&customer),
+    };
+    Ok((version, Json(answer?)))
 }
 
 /// A customer, with the newest of these types on the timeline; none: of all.
@@ -195,7 +205,7 @@ pub(crate) async fn read(api: &Api, caller: &Caller, named: &str, types: &[Strin
     let row = query.fetch_optional(&mut *session).await?.ok_or_else(Problem::not_found)?;
     let found: Uuid = row.get("customer_id");
     if found != customer_id {
-        return Err(Refusal::Elsewhere(found, ""));
+        return Err(Refusal::Elsewhere(found));
     }
     api.audit.read(caller, "get_customer", found).await;
     let FromJson(xrefs): FromJson<Vec<Xref>> = row.get("xrefs");
@@ -222,15 +232,10 @@ pub(crate) fn path(customer_id: Uuid, rest: &str) -> String {
     format!("/api/v1/customers/{customer_id}{rest}")
 }
 
-/// The answer for somebody who is known under another id by now.
-fn elsewhere(customer_id: Uuid, rest: &str) -> Response {
-    (StatusCode::PERMANENT_REDIRECT, [(LOCATION, path(customer_id, rest))]).into_response()
-}
-
 /// Why a customer is not answered.
 pub(crate) enum Refusal {
-    /// Known under another id by now; and what follows the id in the path.
-    Elsewhere(Uuid, &'static str),
+    /// Known under another id by now.
+    Elsewhere(Uuid),
     /// Anything else.
     Problem(Problem),
 }
@@ -244,8 +249,54 @@ impl<E: Into<Problem>> From<E> for Refusal {
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         match self {
-            Self::Elsewhere(customer_id, rest) => elsewhere(customer_id, rest),
+            Self::Elsewhere(customer_id) => {
+                (StatusCode::PERMANENT_REDIRECT, Extension(Elsewhere(customer_id))).into_response()
+            }
             Self::Problem(problem) => problem.into_response(),
+        }
+    }
+}
+
+/// Whom an answer leads to.
+#[derive(Clone, Copy)]
+struct Elsewhere(Uuid);
+
+/// Leads whoever asked for somebody who is known under another id by now to the same of that one.
+pub(super) async fn led_elsewhere(request: Request, next: Next) -> Response {
+    let asked = request.uri().clone();
+    let mut response = next.run(request).await;
+    if let Some(Elsewhere(customer_id)) = response.extensions().get().copied() {
+        let location = HeaderValue::from_str(&elsewhere(&asked, customer_id));
+        response.headers_mut().extend(location.ok().map(|location| (LOCATION, location)));
+    }
+    response
+}
+
+/// What was asked for, of another customer. A cursor belongs to the path that was asked, so it stays behind.
+fn elsewhere(asked: &Uri, customer_id: Uuid) -> String {
+    let rest = asked.path().splitn(6, '/').nth(5).map(|rest| format!("/{rest}")).unwrap_or_default();
+    let query = asked.query().unwrap_or_default().split('&').filter(|pair| pair.split('=').next() != Some("cursor"));
+    let query = query.collect::<Vec<_>>().join("&");
+    let mark = if query.is_empty() { "" } else { "?" };
+    format!("{}{mark}{query}", path(customer_id, &rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_is_led_elsewhere_asks_for_the_same_there_but_for_the_cursor() {
+        for (asked, there) in [
+            ("/old%40x.example", ""),
+            ("/1?fields=email", "?fields=email"),
+            ("/1/notes/2/undo", "/notes/2/undo"),
+            ("/1/timeline?cursor=a&type=order&q=a%20b&limit=5", "/timeline?type=order&q=a%20b&limit=5"),
+            ("/1/timeline?type=order&cursor=a", "/timeline?type=order"),
+            ("/1/timeline?cursor=a", "/timeline"),
+        ] {
+            let asked: Uri = format!("/api/v1/customers{asked}").parse().unwrap();
+            assert_eq!(elsewhere(&asked, Uuid::nil()), format!("/api/v1/customers/{}{there}", Uuid::nil()), "{asked}");
         }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use chrono::{DateTime, Utc};
+use consolidate::edit::BY_HAND;
 use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -86,13 +87,14 @@ struct Wanted {
 /// Search and list customers
 ///
 /// `q` searches names, emails, telephones, addresses and every other text of a profile, without accents, word by word, with
-/// typing errors forgiven where nothing matches exactly; best first, of at most a thousand. Any attribute of the configuration
-/// filters: `state=NH`, repeated for any of several values. Newest change first unless `sort` says otherwise.
+/// typing errors forgiven where nothing matches exactly; best first, of the first thousand that it meets. Where there are so
+/// many, filters, sort and `total` are about these, and `is_cut` says so. Any attribute of the configuration filters:
+/// `state=NH`, repeated for any of several values. Newest change first unless `sort` says otherwise.
 #[utoipa::path(
     get, path = "/api/v1/customers", tag = "customers", operation_id = "list_customers",
     params(
         ("q" = Option<String>, Query, description = "Words to search for", max_length = 200),
-        ("system" = Option<Vec<String>>, Query, description = "Known to this system; repeated: to any of them"),
+        ("system" = Option<Vec<String>>, Query, description = "Known to this system, `crm` for those made by hand; repeated: to any of them"),
         ("list" = Option<Vec<String>>, Query, description = "On this list; repeated: on any of them"),
         ("disagreeing" = Option<Vec<String>>, Query, description = "About whose attribute of this name systems disagree; repeated: any of them"),
         ("sort" = Option<String>, Query, description = "name, email, updated_at, created_at; descending with -"),
@@ -109,9 +111,9 @@ pub(super) async fn list(
     mut params: Params,
 ) -> Result<Json<Page<Box<RawValue>>>, Problem> {
     let fields = Fields::take(&mut params, &FIELDS)?;
-    let Page { items, next_cursor, total } = page(&api, &caller, params).await?;
+    let Page { items, next_cursor, total, is_cut } = page(&api, &caller, params).await?;
     let items = items.iter().map(|listed| fields.of(listed)).collect::<Result<_, _>>()?;
-    Ok(Json(Page { items, next_cursor, total }))
+    Ok(Json(Page { items, next_cursor, total, is_cut }))
 }
 
 /// The page of customers that a request asks for.
@@ -120,10 +122,11 @@ pub(crate) async fn page(api: &Api, caller: &Caller, mut params: Params) -> Resu
     let wanted = Wanted::take(api, caller, &mut params)?;
     let rows = wanted.statement().build().fetch_all(&mut *api.ask(caller).await?).await?;
     let total = if wanted.count { Some(rows.first().map_or(0, |row| row.get("total"))) } else { None };
-    // Of an empty page with a total there is one row, all of it null.
+    let is_cut = wanted.q.is_some() && rows.first().is_some_and(|row| row.get("is_cut"));
+    // Of an empty page with something about all pages there is one row, the rest of it null.
     let listed = rows.iter().filter(|row| row.get::<Option<Uuid>, _>("customer_id").is_some());
     let rows = listed.map(|row| (place(row), read(row))).collect();
-    Ok(api.cursors.page(&scope, rows, wanted.limit, total))
+    Ok(Page { is_cut, ..api.cursors.page(&scope, rows, wanted.limit, total) })
 }
 
 fn place(row: &PgRow) -> Place {
@@ -146,7 +149,7 @@ impl Wanted {
     fn take(api: &Api, caller: &Caller, params: &mut Params) -> Result<Self, Problem> {
         let after = api.cursors.take(params)?;
         let q = params.words("q")?;
-        let systems: Vec<&str> = api.settings.systems.iter().map(String::as_str).collect();
+        let systems: Vec<&str> = api.settings.systems.iter().map(String::as_str).chain([BY_HAND]).collect();
         let attributes: Vec<&str> = api.settings.attributes.iter().map(String::as_str).collect();
         Ok(Self {
             systems: params.any_of("system", &systems)?,
@@ -162,7 +165,7 @@ impl Wanted {
         })
     }
 
-    /// One statement: the page, and how many there are on all pages.
+    /// One statement: the page, how many there are on all pages, and whether a search has met more than it looks at.
     fn statement(&self) -> QueryBuilder<Postgres> {
         let Sort { key, of_type, descending } = self.sort;
         let (direction, beyond) = if descending { ("desc", "<") } else { ("asc", ">") };
@@ -184,13 +187,22 @@ impl Wanted {
         // Not a parameter: the plan for a page of unknown size, which Postgres would like to keep, is that for a tenth of all.
         sql.push(u64::from(self.limit) + 1);
         sql.push(")");
+        let mut about_all = Vec::new();
         if self.count {
             sql.push(", counted as materialized (select count(*) as total ");
             self.push_from(&mut sql, !self.systems.is_empty() || !self.disagreeing.is_empty());
-            sql.push(") select counted.total, page.*, page.key::text as place from counted left join page on true");
-        } else {
-            sql.push(" select page.*, page.key::text as place from page");
+            sql.push(")");
+            about_all.push("counted");
         }
+        if self.q.is_some() {
+            sql.push(format!(", cut as materialized (select count(*) >= {MAX_FOUND} as is_cut from f)"));
+            about_all.push("cut");
+        }
+        let from = match about_all.as_slice() {
+            [] => "page".to_owned(),
+            tables => format!("{} left join page on true", tables.join(" cross join ")),
+        };
+        sql.push(format!(" select *, page.key::text as place from {from}"));
         sql.push(format!(" order by page.key {direction}, page.customer_id {direction}"));
         sql
     }

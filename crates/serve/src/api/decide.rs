@@ -1,6 +1,7 @@
 //! What operators decide: who is who, and who is erased; and what they export. It is the library of `c360 customer`, in the
 //! name of a caller and noted in the audit log, by the transaction that decides where one does.
 
+use axum::http::StatusCode;
 use chrono::Utc;
 use consolidate::decide::{self, Outcome, Recorded, Request};
 use consolidate::erase;
@@ -13,7 +14,7 @@ use sqlx::types::Uuid;
 use staging::Seal;
 
 use super::edit::followed;
-use super::{Api, Caller, audit};
+use super::{Api, Caller, Settings, audit};
 use crate::keys::Role;
 use crate::problem::Problem;
 
@@ -51,15 +52,13 @@ pub(crate) async fn foresee(api: &Api, caller: &Caller, request: &Request) -> Re
 /// Carries a request out and waits until profiles have followed; whether they have.
 pub(crate) async fn carry_out(api: &Api, caller: &Caller, request: &Request) -> Result<(Recorded, bool), Problem> {
     caller.decides()?;
-    let mut session = api.whole().await?;
-    let mut transaction = session.begin().await?;
+    let mut transaction = api.begin().await?;
     let (rules, by) = (&api.settings.rules, &caller.key.name);
     let recorded = decide::record(&mut transaction, rules, request, by, Utc::now()).await?;
     for customer_id in &recorded.customers {
         audit::written(&mut transaction, caller, action(request), *customer_id).await?;
     }
     transaction.commit().await?;
-    drop(session);
     let look = || async {
         let mut session = api.whole().await?;
         Ok(decide::has_followed(&mut session, &recorded).await?)
@@ -80,7 +79,8 @@ fn action(request: &Request) -> &'static str {
     }
 }
 
-/// Erases a customer; with `dry_run`, all is done and taken back.
+/// Erases a customer; with `dry_run`, all is done and taken back. On a task of its own: it may take minutes, and one that was
+/// asked for is done, whether somebody still waits for the answer or not.
 pub(crate) async fn erase(
     api: &Api,
     caller: &Caller,
@@ -88,7 +88,21 @@ pub(crate) async fn erase(
     dry_run: bool,
 ) -> Result<erase::Outcome, Problem> {
     caller.decides()?;
-    let settings = &api.settings;
+    let (settings, caller) = (api.settings.clone(), caller.clone());
+    let erasing = tokio::spawn(async move { erased(&settings, &caller, customer_id, dry_run).await });
+    erasing.await.unwrap_or_else(|error| {
+        tracing::error!(%error, "an erasure was not finished");
+        Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR)
+            .with_detail("the erasure was not finished: nothing is erased"))
+    })
+}
+
+async fn erased(
+    settings: &Settings,
+    caller: &Caller,
+    customer_id: Uuid,
+    dry_run: bool,
+) -> Result<erase::Outcome, Problem> {
     let (seal, whom) = (Seal::new(&settings.key), Key::CustomerId(customer_id));
     // Apart from the sessions of requests, whose statements may not take long: it looks through everything.
     let mut session = staging::connect(&settings.database).await?;

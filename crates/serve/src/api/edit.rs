@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
+use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
-use axum::extract::{Path, State};
 use axum::http::header::{HeaderValue, LOCATION};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
@@ -14,7 +14,6 @@ use chrono::Utc;
 use consolidate::edit::{self, Edited, Made, NewCustomer};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use sqlx::Connection as _;
 use sqlx::types::Uuid;
 use staging::Seal;
 use tokio::time::Instant;
@@ -22,7 +21,8 @@ use utoipa::ToSchema;
 
 use super::audit;
 use super::customer::Refusal;
-use super::entries::{IfMatch, idempotent, rejected};
+use super::entries::{IfMatch, idempotent, is_storable, rejected, reused};
+use super::path::Path;
 use super::written_through::WrittenThrough;
 use super::{Api, Caller};
 use crate::keys::Role;
@@ -77,13 +77,14 @@ fn check(api: &Api, profile: &Map<String, Value>) -> Result<(), Problem> {
             return Err(Problem::unprocessable(attribute, format!("there are {}", allowed.join(", "))));
         }
         let is_fine = match value {
-            Value::String(text) => text.chars().count() <= MAX_VALUE_CHARS && !text.contains('\0'),
+            Value::String(text) => text.chars().count() <= MAX_VALUE_CHARS,
             Value::Array(_) | Value::Object(_) => false,
             _ => true,
         };
-        if !is_fine {
-            let allowed =
-                format!("text of at most {MAX_VALUE_CHARS} characters without NUL, a number, true, false or null");
+        if !is_fine || !is_storable(value) {
+            let allowed = format!(
+                "text of at most {MAX_VALUE_CHARS} characters without NUL, a number that Postgres can hold, true, false or null"
+            );
             return Err(Problem::unprocessable(attribute, allowed));
         }
     }
@@ -132,13 +133,13 @@ pub(super) async fn followed<F: Future<Output = Result<bool, Problem>>>(look: im
 /// Edit a customer
 ///
 /// Each value lies on the cross-reference that supplied the value before, stands first in rank, and yields once that system
-/// says something else. With `If-Match`, only the `version` in quotes. It is written through to a source that takes it, unless
-/// the source has changed the same later. 202 if the profile has not followed within seconds, or the edit waits to be sent.
+/// says something else. With `If-Match`, only that version, and only if no other edit waits to be in the profile. It is written
+/// through to a source that takes it, unless the source has changed the same later. 202 if the profile has not followed within seconds, or the edit waits to be sent.
 #[utoipa::path(
     patch, path = "/api/v1/customers/{customer}", tag = "customers", operation_id = "edit_customer",
     params(
         ("customer" = String, Path, description = "The id, or an email"),
-        ("If-Match" = Option<String>, Header, description = "The version that is to be edited, in quotes"),
+        ("If-Match" = Option<String>, Header, description = "The ETag of the customer that is to be edited, or the version in quotes"),
     ),
     request_body = Change,
     responses(
@@ -154,7 +155,7 @@ pub(super) async fn change(
     if_match: IfMatch,
     body: Result<Json<Change>, JsonRejection>,
 ) -> Result<Response, Refusal> {
-    let Json(change) = body.map_err(|rejection| rejected(&rejection))?;
+    let Json(change) = body.map_err(|rejection| rejected(&rejection, "`profile`"))?;
     Ok(write(&api, &caller, &named, change.profile, &if_match).await?.answer(StatusCode::OK))
 }
 
@@ -179,7 +180,7 @@ pub(crate) async fn write(
     drop(session);
     match found {
         None => return Err(Problem::not_found().into()),
-        Some(found) if found != named => return Err(Refusal::Elsewhere(found, "")),
+        Some(found) if found != named => return Err(Refusal::Elsewhere(found)),
         Some(_) => {}
     }
     let attributes: BTreeMap<String, Option<Value>> = profile
@@ -187,19 +188,17 @@ pub(crate) async fn write(
         .map(|(attribute, value)| (attribute, Some(value).filter(|value| !value.is_null())))
         .collect();
     let rules = (&api.settings.rules.survivorship, &api.settings.takers);
-    let mut session = api.whole().await?;
-    let mut transaction = session.begin().await?;
+    let mut transaction = api.begin().await?;
     let by = &caller.key.name;
-    match edit::edit(&mut transaction, rules, named, &attributes, if_match.0, by, Utc::now()).await? {
+    match edit::edit(&mut transaction, rules, named, &attributes, &if_match.0, by, Utc::now()).await? {
         Edited::Noted { mark_id, outgoing } => {
             audit::written(&mut transaction, caller, "edit_customer", named).await?;
             transaction.commit().await?;
-            drop(session);
             Ok(api.written(named, mark_id, &outgoing).await?)
         }
         Edited::Unknown => Err(Problem::not_found().into()),
         Edited::Changed => Err(Problem::new(StatusCode::PRECONDITION_FAILED)
-            .with_detail("the customer has changed since: read it again")
+            .with_detail("the customer has changed since, or is about to by another edit: read it again")
             .into()),
     }
 }
@@ -207,7 +206,8 @@ pub(crate) async fn write(
 /// Make a customer by hand
 ///
 /// A cross-reference of the system `crm`, which counts as any other: whoever has the email already is the customer. Sources
-/// that make customers make it too. The same `Idempotency-Key` again makes nothing. It needs a key without a row filter.
+/// that make customers make it too. The same `Idempotency-Key` again makes nothing, and is refused with something else in the
+/// body. It needs a key without a row filter.
 #[utoipa::path(
     post, path = "/api/v1/customers", tag = "customers", operation_id = "make_customer",
     params(("Idempotency-Key" = Option<String>, Header, description = "Any text, one for each customer", max_length = 200)),
@@ -223,7 +223,7 @@ pub(super) async fn make(
     headers: HeaderMap,
     body: Result<Json<New>, JsonRejection>,
 ) -> Result<Response, Problem> {
-    let Json(new) = body.map_err(|rejection| rejected(&rejection))?;
+    let Json(new) = body.map_err(|rejection| rejected(&rejection, "`email`, and maybe `profile`"))?;
     let external_id = idempotent(&caller, &headers, &["customers"])?;
     let written = add(&api, &caller, external_id, &new.email, new.profile).await?;
     let location = HeaderValue::from_str(&format!("/api/v1/customers/{}", written.customer_id));
@@ -250,16 +250,15 @@ pub(crate) async fn add(
     let seal = Seal::new(&api.settings.key);
     profile.retain(|_, value| !value.is_null());
     let customer = NewCustomer { external_id: &external_id.to_string(), email, attributes: &profile };
-    let mut session = api.whole().await?;
-    let mut transaction = session.begin().await?;
+    let mut transaction = api.begin().await?;
     let rules = (&api.settings.rules, &api.settings.takers);
     let allowed = match edit::make(&mut transaction, rules, &seal, customer, Utc::now()).await? {
         Made::Noted { customer_id, mark_id, outgoing } => {
             audit::written(&mut transaction, caller, "make_customer", customer_id).await?;
             transaction.commit().await?;
-            drop(session);
             return api.written(customer_id, mark_id, &outgoing).await;
         }
+        Made::Reused => return Err(reused()),
         Made::Erased => "another email: this person was erased, and `c360 customer readmit` lifts it",
         Made::Unmatched(model::Unmatched::Blocked) => {
             "another email: this one is nobody's, as matching.blocked or an operator says"

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
-use axum::extract::{FromRequestParts, Path, State};
+use axum::extract::{FromRequestParts, State};
 use axum::http::header::{ETAG, HeaderValue, IF_MATCH, LOCATION};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
@@ -21,9 +21,10 @@ use sqlx::postgres::PgRow;
 use sqlx::types::Uuid;
 use utoipa::ToSchema;
 
-pub(super) use self::content::rejected;
 pub(crate) use self::content::{Content, type_of};
+pub(super) use self::content::{is_storable, rejected};
 use super::customer::Refusal;
+use super::path::Path;
 use super::{Api, Caller};
 use crate::keys::Role;
 use crate::problem::Problem;
@@ -78,19 +79,27 @@ impl Entry {
     }
 }
 
-/// The version that a change is meant for; `None`: any.
-pub(crate) struct IfMatch(pub(crate) Option<i64>);
+/// The versions that a change is meant for; none: any.
+pub(crate) struct IfMatch(pub(crate) Vec<i64>);
 
 impl<S: Sync> FromRequestParts<S> for IfMatch {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        let Some(tag) = parts.headers.get(IF_MATCH).filter(|tag| *tag != "*") else { return Ok(Self(None)) };
-        let version = tag.to_str().ok().and_then(|tag| tag.trim().strip_prefix('"')?.strip_suffix('"')?.parse().ok());
-        version.map(|version| Self(Some(version))).ok_or_else(|| {
-            Problem::new(StatusCode::PRECONDITION_FAILED).with_detail("If-Match takes the ETag of an entry")
-        })
+        let Some(tags) = parts.headers.get(IF_MATCH).filter(|tags| *tags != "*") else { return Ok(Self(Vec::new())) };
+        let versions: Vec<i64> = tags.to_str().unwrap_or_default().split(',').filter_map(version).collect();
+        if versions.is_empty() {
+            return Err(Problem::new(StatusCode::PRECONDITION_FAILED)
+                .with_detail("If-Match takes the ETag of a customer or an entry"));
+        }
+        Ok(Self(versions))
     }
+}
+
+/// The version that a tag begins with: also of a weak one, as proxies that compress make them.
+fn version(tag: &str) -> Option<i64> {
+    let tag = tag.trim().trim_start_matches("W/").strip_prefix('"')?.strip_suffix('"')?;
+    tag.split('.').next()?.parse().ok()
 }
 
 /// The first part of every statement: the customer who is named, if the caller may see whom that leads to.
@@ -98,10 +107,10 @@ const AT: &str = "at as materialized (
     select c.customer_id from customer360.customers c where c.customer_id = customer360.resolved($1)
 )";
 
-/// The last part: what was done with `done`, noted in the audit log.
+/// The last part: what was done with `done`, noted in the audit log. What was there before is not.
 const NOTED: &str = "noted as (
     insert into customer360.audit_log (at, key_id, key_name, action, customer_id, request_id)
-    select $2, $3, $4, $5, d.customer_id, $6 from done d
+    select $2, $3, $4, $5, d.customer_id, $6 from done d where d.updated_at = $2
 )
 select at.customer_id as found, d.* from at left join done d on true";
 
@@ -109,18 +118,19 @@ select at.customer_id as found, d.* from at left join done d on true";
 struct Write<'a> {
     customer: &'a str,
     action: &'static str,
+    /// Of something new what its id is made of.
     entry_id: Uuid,
     kind: &'a str,
-    /// The version that is meant.
-    if_match: Option<i64>,
+    /// The versions that are meant.
+    if_match: &'a [i64],
     content: Option<&'a Content>,
 }
 
 impl Write<'_> {
     /// Runs `done`, a common table that gives the entry that was written; `None` if it gave none. It may use `at`, `$1` the
-    /// customer that was named, `$2` now, `$4` the name of the key, `$7` the entry, `$8` its type, `$9` the version that is
+    /// customer that was named, `$2` now, `$4` the name of the key, `$7` the entry, `$8` its type, `$9` the versions that are
     /// meant, `$10` the content.
-    async fn run(self, api: &Api, caller: &Caller, done: &str) -> Result<Option<Entry>, Refusal> {
+    async fn run(self, api: &Api, caller: &Caller, done: &str) -> Result<Option<PgRow>, Refusal> {
         caller.at_least(Role::Agent)?;
         let named = api.customer_id(self.customer).await?;
         let statement = format!("with {AT}, done as ({done}), {NOTED}");
@@ -141,9 +151,9 @@ impl Write<'_> {
         let row = row.ok_or_else(Problem::not_found)?;
         let found: Uuid = row.get("found");
         if found != named {
-            return Err(Refusal::Elsewhere(found, ""));
+            return Err(Refusal::Elsewhere(found));
         }
-        Ok(row.get::<Option<Uuid>, _>("entry_id").map(|_| read(&row)))
+        Ok(row.get::<Option<Uuid>, _>("entry_id").map(|_| row))
     }
 }
 
@@ -153,8 +163,8 @@ pub(crate) type Named = (String, String, Uuid);
 
 /// Write something on a customer
 ///
-/// `kind` is notes, contacts, links, or a type of `objects.types`. The same `Idempotency-Key` again gives the entry that is
-/// there already.
+/// `kind` is notes, contacts, links, or a type of `objects.types`. The same `Idempotency-Key` again gives the entry of this kind
+/// that the customer has already, and is refused with something else in the body.
 #[utoipa::path(
     post, path = "/api/v1/customers/{customer}/{kind}", tag = "entries", operation_id = "add_entry",
     params(
@@ -163,7 +173,10 @@ pub(crate) type Named = (String, String, Uuid);
         ("Idempotency-Key" = Option<String>, Header, description = "Any text, one for each entry", max_length = 200),
     ),
     request_body(content = std::collections::BTreeMap<String, Value>, example = json!({"text": "Called, wants **two** lamps"})),
-    responses((status = 201, description = "Written, now or with this Idempotency-Key before", body = Entry)),
+    responses(
+        (status = 201, description = "Written, now or with this Idempotency-Key before", body = Entry),
+        (status = 308, description = "The customer is known under another id by now"),
+    ),
 )]
 pub(super) async fn add(
     State(api): State<Arc<Api>>,
@@ -173,7 +186,7 @@ pub(super) async fn add(
     body: Result<Json<Map<String, Value>>, JsonRejection>,
 ) -> Result<Response, Refusal> {
     let content = Content::read(&api.settings.object_types, &kind, body)?;
-    let entry_id = idempotent(&caller, &headers, &[&customer, &kind])?;
+    let entry_id = idempotent(&caller, &headers, &[&kind])?;
     let entry = write_new(&api, &caller, &customer, content, entry_id).await?;
     let location = format!("/api/v1/customers/{}/{kind}/{}", entry.customer_id, entry.entry_id);
     let mut response = entry.answer(StatusCode::CREATED);
@@ -192,19 +205,31 @@ pub(crate) async fn write_new(
     entry_id: Uuid,
 ) -> Result<Entry, Refusal> {
     let write =
-        Write { customer, action: "add_entry", entry_id, kind: &content.kind, if_match: None, content: Some(&content) };
-    // On a conflict nothing is changed, but the row is given.
+        Write { customer, action: "add_entry", entry_id, kind: &content.kind, if_match: &[], content: Some(&content) };
+    // The id is made of the customer's, so it is the same however the customer is named, and nobody else's. Where it is there
+    // already, be it from before a merge, nothing is changed, but the row is given.
     let done = "insert into customer360.entries as e
                     (customer_id, entry_id, type, content, author, created_at, updated_at)
-                select at.customer_id, $7, $8, $10, $4, $2, $2
-                from at where at.customer_id = $1
+                select o.customer_id, o.entry_id, $8, $10, $4, $2, $2
+                from at
+                cross join lateral (
+                    select o.customer_id, o.entry_id
+                    from (select once as customer_id,
+                                 encode(substr(sha256(uuid_send($7) || uuid_send(once)), 1, 16), 'hex')::uuid as entry_id
+                          from unnest(customer360.once_known_as(at.customer_id)) as once) o
+                    left join customer360.entries e on e.customer_id = o.customer_id and e.entry_id = o.entry_id
+                    order by e.entry_id is null, o.customer_id <> at.customer_id
+                    limit 1) o
+                where at.customer_id = $1
                 on conflict on constraint entries_pkey do update set version = e.version
-                returning e.*";
-    let entry = write.run(api, caller, done).await?.ok_or_else(Problem::not_found)?;
-    if entry.version == 1 && entry.content != content.value {
-        return Err(Problem::unprocessable("Idempotency-Key", "one that was not used for something else").into());
-    }
-    Ok(entry)
+                returning e.*, coalesce(e.history -> 0 -> 'content', e.content) = $10 as is_same";
+    let row = write.run(api, caller, done).await?.ok_or_else(Problem::not_found)?;
+    if row.get("is_same") { Ok(read(&row)) } else { Err(reused().into()) }
+}
+
+/// An `Idempotency-Key` that stands for something else already.
+pub(super) fn reused() -> Problem {
+    Problem::unprocessable("Idempotency-Key", "one that was not used for something else")
 }
 
 const MAX_IDEMPOTENCY_KEY_BYTES: usize = 200;
@@ -266,13 +291,13 @@ const CHANGE: &str = "update customer360.entries e
         author = $4, updated_at = $2, version = e.version + 1, ";
 const WHICH: &str = "from at
     where at.customer_id = $1 and e.customer_id = any (customer360.once_known_as(at.customer_id))
-      and e.entry_id = $7 and e.type = $8 and ($9::bigint is null or e.version = $9)";
+      and e.entry_id = $7 and e.type = $8 and ($9::bigint[] = '{}' or e.version = any ($9))";
 
 /// Why nothing was changed.
 fn unchanged(if_match: &IfMatch) -> Problem {
-    match if_match.0 {
-        None => Problem::not_found(),
-        Some(_) => Problem::new(StatusCode::PRECONDITION_FAILED)
+    match if_match.0.as_slice() {
+        [] => Problem::not_found(),
+        _ => Problem::new(StatusCode::PRECONDITION_FAILED)
             .with_detail("there is no such entry, or it has changed since: read it again"),
     }
 }
@@ -289,7 +314,10 @@ fn unchanged(if_match: &IfMatch) -> Problem {
         ("If-Match" = Option<String>, Header, description = "The ETag of the version that is to be changed"),
     ),
     request_body(content = std::collections::BTreeMap<String, Value>, example = json!({"text": "Called, wants three"})),
-    responses((status = 200, description = "Changed", body = Entry)),
+    responses(
+        (status = 200, description = "Changed", body = Entry),
+        (status = 308, description = "The customer is known under another id by now"),
+    ),
 )]
 pub(super) async fn change(
     State(api): State<Arc<Api>>,
@@ -332,9 +360,10 @@ pub(crate) async fn take(
         ),
     };
     let content = if let Step::Change(content) = step { Some(content) } else { None };
-    let write = Write { customer, action, entry_id: *entry_id, kind: &kind, if_match: if_match.0, content };
+    let write = Write { customer, action, entry_id: *entry_id, kind: &kind, if_match: &if_match.0, content };
     let done = format!("{CHANGE} {set} {WHICH} and {only} returning e.*");
-    Ok(write.run(api, caller, &done).await?.ok_or_else(|| unchanged(if_match))?)
+    let row = write.run(api, caller, &done).await?.ok_or_else(|| unchanged(if_match))?;
+    Ok(read(&row))
 }
 
 /// Remove an entry
@@ -348,7 +377,10 @@ pub(crate) async fn take(
         ("entry_id" = Uuid, Path, description = "The entry's id"),
         ("If-Match" = Option<String>, Header, description = "The ETag of the version that is to be removed"),
     ),
-    responses((status = 204, description = "Removed")),
+    responses(
+        (status = 204, description = "Removed"),
+        (status = 308, description = "The customer is known under another id by now"),
+    ),
 )]
 pub(super) async fn remove(
     State(api): State<Arc<Api>>,
@@ -362,16 +394,19 @@ pub(super) async fn remove(
 
 /// Undo the last change of an entry
 ///
-/// Also a removal, and an undoing.
+/// Also a removal, and an undoing. It takes an `If-Match`: sent again without one, it would undo the undoing.
 #[utoipa::path(
     post, path = "/api/v1/customers/{customer}/{kind}/{entry_id}/undo", tag = "entries", operation_id = "undo_entry",
     params(
         ("customer" = String, Path, description = "The id, or an email"),
         ("kind" = String, Path, description = "notes, contacts, links, or a type of objects.types"),
         ("entry_id" = Uuid, Path, description = "The entry's id"),
-        ("If-Match" = Option<String>, Header, description = "The ETag of the version that is to be undone"),
+        ("If-Match" = String, Header, description = "The ETag of the version that is to be undone"),
     ),
-    responses((status = 200, description = "As it was before", body = Entry)),
+    responses(
+        (status = 200, description = "As it was before", body = Entry),
+        (status = 308, description = "The customer is known under another id by now"),
+    ),
 )]
 pub(super) async fn undo(
     State(api): State<Arc<Api>>,
@@ -379,5 +414,10 @@ pub(super) async fn undo(
     Path(of): OfEntry,
     if_match: IfMatch,
 ) -> Result<Response, Refusal> {
+    if if_match.0.is_empty() {
+        return Err(Problem::new(StatusCode::PRECONDITION_REQUIRED)
+            .with_detail("If-Match says which version is to be undone: the ETag of the entry")
+            .into());
+    }
     Ok(take(&api, &caller, &of, &Step::Undo, &if_match).await?.answer(StatusCode::OK))
 }

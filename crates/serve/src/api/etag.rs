@@ -13,6 +13,10 @@ use crate::problem::Problem;
 /// No answer is longer.
 const MAX_BYTES: usize = 64 << 20;
 
+/// The version of what is answered, which its tag begins with: `If-Match` takes it from there.
+#[derive(Clone, Copy)]
+pub(super) struct Version(pub(super) i64);
+
 /// Gives an answer to a GET its tag, unless it has one. What is answered belongs to one key, so nobody else may keep it.
 pub(super) async fn tagged(request: Request, next: Next) -> Response {
     let is_get = request.method() == Method::GET;
@@ -25,7 +29,7 @@ pub(super) async fn tagged(request: Request, next: Next) -> Response {
     let Ok(bytes) = to_bytes(body, MAX_BYTES).await else {
         return Problem::new(StatusCode::INTERNAL_SERVER_ERROR).into_response();
     };
-    let tag = parts.headers.get(ETAG).cloned().unwrap_or_else(|| tag_of(&bytes));
+    let tag = parts.headers.get(ETAG).cloned().unwrap_or_else(|| tag_of(&bytes, parts.extensions.get()));
     let has_it = known.as_ref().is_some_and(|known| names(known, &tag));
     parts.headers.insert(ETAG, tag);
     parts.headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
@@ -37,10 +41,11 @@ pub(super) async fn tagged(request: Request, next: Next) -> Response {
     Response::from_parts(parts, Body::from(bytes))
 }
 
-fn tag_of(bytes: &Bytes) -> HeaderValue {
+fn tag_of(bytes: &Bytes, version: Option<&Version>) -> HeaderValue {
+    let version = version.map(|Version(version)| format!("{version}.")).unwrap_or_default();
     let digest = Sha256::digest(bytes);
-    let tag = format!("\"{}\"", hex::encode(&digest[..16]));
-    HeaderValue::from_str(&tag).unwrap_or_else(|_| unreachable!("hex digits are a header's value"))
+    let tag = format!("\"{version}{}\"", hex::encode(&digest[..16]));
+    HeaderValue::from_str(&tag).unwrap_or_else(|_| unreachable!("digits and a dot are a header's value"))
 }
 
 /// Whether `If-None-Match` names a tag: weak ones, too, as proxies that compress make them.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -11,6 +11,7 @@ use sqlx::types::Uuid;
 use utoipa::ToSchema;
 
 use super::params::Params;
+use super::path::Path;
 use super::{Api, Caller};
 use crate::problem::Problem;
 

@@ -20,6 +20,9 @@ pub(crate) struct Page<T> {
     /// With `count=true`: how many items there are on all pages.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) total: Option<i64>,
+    /// True where a search has met as many as it looks at: what filters, sort and `total` are about, out of more.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) is_cut: bool,
 }
 
 /// A place in a list: what the last item of a page is sorted by, as text.
@@ -72,7 +75,7 @@ impl Cursors {
         let is_last = rows.len() <= limit;
         rows.truncate(limit);
         let next_cursor = rows.last().filter(|_| !is_last).map(|(place, _)| self.seal(scope, place));
-        Page { items: rows.into_iter().map(|(_, item)| item).collect(), next_cursor, total }
+        Page { items: rows.into_iter().map(|(_, item)| item).collect(), next_cursor, total, is_cut: false }
     }
 }
 

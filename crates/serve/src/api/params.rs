@@ -2,7 +2,7 @@
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta, Utc};
+use chrono::{DateTime, Datelike as _, NaiveDate, NaiveTime, TimeDelta, Utc};
 
 use crate::problem::Problem;
 
@@ -43,6 +43,13 @@ impl Params {
         let mut about: Vec<_> = pairs.iter().filter(|(name, _)| !OF_PAGING.contains(name)).collect();
         about.sort();
         format!("{path}?{about:?}")
+    }
+
+    /// Makes it a request for this path: before anything is taken, for a path that can be written in several ways.
+    pub(crate) fn at(mut self, path: &str) -> Self {
+        let pairs: Vec<(&str, &str)> = self.pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        self.scope = Self::scope_of(path, &pairs);
+        self
     }
 
     /// What the request is about, whatever page of it: cursors belong to it.
@@ -98,8 +105,9 @@ impl Params {
         let time = DateTime::parse_from_rfc3339(&text).map(|time| time.to_utc());
         let day = || text.parse::<NaiveDate>().map(|day| day.and_time(NaiveTime::MIN).and_utc());
         match time.or_else(|_| day()) {
-            Ok(time) => Ok(Some(time)),
-            Err(_) => Err(Problem::bad(name, "a time like 2026-11-29T08:30:00Z, or a day like 2026-11-29")),
+            // Years of four digits, as RFC 3339 has them, are all times for Postgres, too.
+            Ok(time) if (0..=9999).contains(&time.year()) => Ok(Some(time)),
+            _ => Err(Problem::bad(name, "a time like 2026-11-29T08:30:00Z, or a day like 2026-11-29")),
         }
     }
 
@@ -177,7 +185,9 @@ mod tests {
     fn a_day_is_its_first_moment() {
         let day = params("from=2026-11-29").time("from").unwrap();
         assert_eq!(day, params("from=2026-11-29T01:00:00%2B01:00").time("from").unwrap());
-        assert!(params("from=yesterday").time("from").is_err());
+        for time in ["yesterday", "-5000-01-01", "%2B10000-01-01"] {
+            assert!(params(&format!("from={time}")).time("from").is_err(), "{time}");
+        }
     }
 
     #[test]

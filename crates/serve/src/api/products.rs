@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::params::Params;
+use super::path::Path;
 use super::{Api, Caller};
 use crate::problem::Problem;
 

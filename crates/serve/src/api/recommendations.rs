@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use sqlx::types::{Json as FromJson, Uuid};
 use utoipa::ToSchema;
 
 use super::customer::Refusal;
 use super::params::Params;
+use super::path::Path;
 use super::{Api, Caller};
 use crate::problem::Problem;
 
@@ -119,7 +120,7 @@ pub(crate) async fn of(
         sqlx::query_as(STATEMENT).bind(customer_id).bind(i64::from(limit)).fetch_optional(&mut *session).await?;
     let (found, FromJson(items)) = row.ok_or_else(Problem::not_found)?;
     if found != customer_id {
-        return Err(Refusal::Elsewhere(found, "/recommendations"));
+        return Err(Refusal::Elsewhere(found));
     }
     Ok((found, Recommendations { items }))
 }

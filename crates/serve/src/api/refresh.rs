@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use chrono::{DateTime, TimeDelta, Utc};
 use consolidate::Goal;
 use serde::Serialize;
@@ -20,6 +20,7 @@ use utoipa::ToSchema;
 
 use super::customer::{self, Customer, Refusal};
 use super::edit::FOLLOWS_WITHIN;
+use super::path::Path;
 use super::written_through::WrittenThrough;
 use super::{Api, Caller};
 use crate::problem::Problem;
@@ -95,21 +96,15 @@ pub(super) async fn refresh(
     caller: Caller,
     Path(named): Path<String>,
 ) -> Result<Json<Refreshed>, Refusal> {
-    let asked = ask(&api, &caller, &named, TimeDelta::zero(), "/refresh").await?;
+    let asked = ask(&api, &caller, &named, TimeDelta::zero()).await?;
     let customer = customer::read(&api, &caller, &named, &[]).await?;
     Ok(Json(Refreshed { customer, asked }))
 }
 
 /// Asks the sources whose answer about a customer is older than `max_age`, and waits for what they say and for the profile
-/// to follow, within limits. `rest` is what follows the id in the path.
-pub(crate) async fn ask(
-    api: &Api,
-    caller: &Caller,
-    named: &str,
-    max_age: TimeDelta,
-    rest: &'static str,
-) -> Result<Asked, Refusal> {
-    let (match_keys, xrefs) = known_as(api, caller, named, rest).await?;
+/// to follow, within limits.
+pub(crate) async fn ask(api: &Api, caller: &Caller, named: &str, max_age: TimeDelta) -> Result<Asked, Refusal> {
+    let (match_keys, xrefs) = known_as(api, caller, named).await?;
     let sources = &api.settings.rules.polled_sources;
     let since = Utc::now();
     polls::ask_now(&mut *api.whole().await?, sources, &match_keys, since - max_age, since).await?;
@@ -134,12 +129,7 @@ pub(crate) async fn ask(
 }
 
 /// The match keys by which sources are asked about a customer whom the caller may see, and the cross-references.
-async fn known_as(
-    api: &Api,
-    caller: &Caller,
-    named: &str,
-    rest: &'static str,
-) -> Result<(Vec<String>, Vec<(String, String)>), Refusal> {
+async fn known_as(api: &Api, caller: &Caller, named: &str) -> Result<(Vec<String>, Vec<(String, String)>), Refusal> {
     let customer_id = api.customer_id(named).await?;
     let found: Option<(Uuid, Vec<String>, FromJson<_>)> = sqlx::query_as(
         "with x as materialized (
@@ -156,7 +146,7 @@ async fn known_as(
     .await?;
     match found {
         None => Err(Problem::not_found().into()),
-        Some((found, ..)) if found != customer_id => Err(Refusal::Elsewhere(found, rest)),
+        Some((found, ..)) if found != customer_id => Err(Refusal::Elsewhere(found)),
         Some((_, match_keys, FromJson(xrefs))) => Ok((match_keys, xrefs)),
     }
 }

@@ -3,16 +3,17 @@
 use std::sync::{Arc, LazyLock};
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sqlx::types::{Json as FromJson, Uuid};
 use utoipa::ToSchema;
 
-use super::customer::Refusal;
+use super::customer::{self, Refusal};
 use super::page::{Page, Place};
 use super::params::Params;
+use super::path::Path;
 use super::{Api, Caller};
 use crate::problem::Problem;
 
@@ -208,8 +209,10 @@ pub(crate) async fn page(
     api: &Api,
     caller: &Caller,
     named: &str,
-    mut params: Params,
+    params: Params,
 ) -> Result<(Uuid, Page<Happened>), Refusal> {
+    let customer_id = api.customer_id(named).await?;
+    let mut params = params.at(&customer::path(customer_id, "/timeline"));
     let scope = params.scope().to_owned();
     let after = api.cursors.take(&mut params)?;
     let kinds: Vec<&str> = TYPES.into_iter().chain(api.settings.object_types.iter().map(String::as_str)).collect();
@@ -217,7 +220,6 @@ pub(crate) async fn page(
     let q = params.words("q")?;
     let limit = params.limit()?;
     params.finish(&PARAMS)?;
-    let customer_id = api.customer_id(named).await?;
     let mut session = api.ask(caller).await?;
     let row: Option<(Uuid, FromJson<Vec<Happened>>)> = sqlx::query_as(sqlx::AssertSqlSafe(STATEMENT.as_str()))
         .bind(customer_id)
@@ -231,7 +233,7 @@ pub(crate) async fn page(
         .await?;
     let (found, FromJson(items)) = row.ok_or_else(Problem::not_found)?;
     if found != customer_id {
-        return Err(Refusal::Elsewhere(found, "/timeline"));
+        return Err(Refusal::Elsewhere(found));
     }
     let rows = items.into_iter().map(Happened::with_place).collect();
     Ok((found, api.cursors.page(&scope, rows, limit, None)))

@@ -1,10 +1,10 @@
 //! Saved views: what somebody asks the list of customers for, again and again.
 
 use chrono::Utc;
+use sqlx::Postgres;
 use sqlx::postgres::PgArguments;
 use sqlx::query::Query;
 use sqlx::types::Json;
-use sqlx::{Connection as _, Postgres};
 
 use super::{Api, Caller, audit};
 use crate::keys::Role;
@@ -81,8 +81,7 @@ async fn write(
     statement: Query<'_, Postgres, PgArguments>,
 ) -> Result<u64, Problem> {
     caller.at_least(Role::Agent)?;
-    let mut session = api.whole().await?;
-    let mut transaction = session.begin().await?;
+    let mut transaction = api.begin().await?;
     let done = statement.execute(&mut *transaction).await?.rows_affected();
     if done > 0 {
         audit::written(&mut transaction, caller, action, None).await?;

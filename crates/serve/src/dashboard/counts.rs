@@ -1,4 +1,4 @@
-//! What there is of one customer, counted: the figures on top of the page, and the filters of the timeline.
+//! What there is of one customer, counted: the figures on top of the page, and those beside the filters of the timeline.
 
 use std::collections::BTreeMap;
 
@@ -18,24 +18,6 @@ pub(super) struct Stat {
     /// Whether the value is an element that we made.
     pub(super) moment: Option<Moment>,
 }
-
-/// A type of what happened, and the page that shows no other.
-pub(super) struct Filter {
-    pub(super) label: &'static str,
-    pub(super) link: String,
-    pub(super) count: String,
-    pub(super) is_current: bool,
-}
-
-/// Types of what happened, as they are asked for and as they are called.
-pub(super) const FILTERS: [(&str, &str); 6] = [
-    ("order", "Orders"),
-    ("interaction", "Interactions"),
-    ("note", "Notes"),
-    ("contact", "Contacts"),
-    ("link", "Links"),
-    ("change", "Changes"),
-];
 
 /// What there is of one customer.
 #[derive(sqlx::FromRow)]
@@ -92,6 +74,10 @@ impl Counts {
         Ok(counts)
     }
 
+    pub(super) fn all(&self) -> i64 {
+        self.orders + self.interactions + self.changes + self.entries.values().sum::<i64>()
+    }
+
     pub(super) fn of(&self, kind: &str) -> i64 {
         match kind {
             "order" => self.orders,
@@ -116,23 +102,5 @@ impl Counts {
             plain("Systems", locale.count(i64::try_from(customer.xrefs.len()).unwrap_or(i64::MAX))),
             at("Last change", Some(customer.updated_at), Locale::ago),
         ]
-    }
-
-    pub(super) fn filters(&self, customer_id: Uuid, types: &[String], locale: &Locale) -> Vec<Filter> {
-        let path = format!("/customers/{customer_id}");
-        let all: i64 = self.orders + self.interactions + self.changes + self.entries.values().sum::<i64>();
-        let first = Filter {
-            label: "All",
-            link: format!("{path}#timeline"),
-            count: locale.count(all),
-            is_current: types.is_empty(),
-        };
-        let of_kind = |(kind, label): (&str, &'static str)| Filter {
-            label,
-            link: format!("{path}?type={kind}#timeline"),
-            count: locale.count(self.of(kind)),
-            is_current: types.iter().any(|wanted| wanted == kind),
-        };
-        [first].into_iter().chain(FILTERS.map(of_kind)).collect()
     }
 }

@@ -9,10 +9,12 @@ use axum::response::Response;
 use serde_json::Value;
 use sqlx::types::Uuid;
 
-use super::counts::{Counts, FILTERS, Filter, Stat};
+use super::counts::{Counts, Stat};
 use super::entries::{Field, fields, is_kind};
+use super::filters::{Filter, Shown};
 use super::frame::{Frame, page};
 use super::locale::{Locale, Moment};
+use super::operations::Freshness;
 use super::operator::{self, Operator};
 use super::profile::{self, Row, external_id};
 use super::session::once;
@@ -57,6 +59,7 @@ struct Whole {
     more_orders: Option<String>,
     kinds: Vec<Kind>,
     write: Option<Write>,
+    shown: Shown,
     filters: Vec<Filter>,
     days: Vec<Day>,
     older: Option<String>,
@@ -92,6 +95,8 @@ struct System {
     email: Option<String>,
     changed: Moment,
     seen: Moment,
+    /// As far as it is known at the moment.
+    freshness: Option<Freshness>,
     /// What its source has yet to take of edits, or does not.
     unsent: Vec<String>,
 }
@@ -129,22 +134,25 @@ pub(super) async fn show(
 
 async fn whole(dashboard: &Dashboard, reader: &Reader, named: &str, mut params: Params) -> Result<Whole, Refusal> {
     let (api, caller, locale) = (&dashboard.api, &reader.caller, &reader.visitor.locale);
-    let types = params.any_of("type", &FILTERS.map(|(kind, _)| kind))?;
-    let flash = flash(dashboard, named, &mut params)?;
     let object_types = &api.settings.object_types;
+    let shown = Shown::take(&mut params, object_types)?;
+    let flash = flash(dashboard, named, &mut params)?;
     let writing = params.one("write")?.filter(|kind| is_kind(object_types, kind)).unwrap_or_else(|| "note".to_owned());
-    params.finish(&["type", "write", "did", "kind", "entry", "version", "decision", "waits", "silent"])?;
+    params.finish(&["type", "q", "write", "did", "kind", "entry", "version", "decision", "waits", "silent"])?;
 
-    let customer = customer::read(api, caller, named, &types).await?;
+    let mut customer = customer::read(api, caller, named, &shown.types).await?;
     let customer_id = customer.customer_id;
     let part = async |query: &str| {
         timeline::page(api, caller, &customer_id.to_string(), of_timeline(customer_id, query)?).await
     };
+    if !shown.q.is_empty() {
+        (_, customer.timeline) = part(&shown.query(None)).await?;
+    }
     let (_, orders) = part(&format!("type=order&limit={ORDERS}")).await?;
     let (_, beside) = part(&format!("type=contact&type=link&limit={CONTACTS_AND_LINKS}")).await?;
     let counts = Counts::read(dashboard, reader, customer_id).await?;
-    let shown = customer.timeline.items.iter().chain(&orders.items);
-    let products = products(dashboard, reader, shown).await?;
+    let happened = customer.timeline.items.iter().chain(&orders.items);
+    let products = products(dashboard, reader, happened).await?;
     let keepable = lists::keepable(dashboard, reader).await?;
     let (_, recommended) = recommendations::of(api, caller, named, RECOMMENDATIONS).await?;
     let known = operator::known(dashboard, reader, customer_id).await?;
@@ -172,7 +180,7 @@ async fn whole(dashboard: &Dashboard, reader: &Reader, named: &str, mut params: 
         links: of_kind("link"),
         orders: orders.items.iter().map(|order| drawing.order(order)).collect(),
         order_count: locale.count(counts.of("order")),
-        more_orders: orders.next_cursor.map(|cursor| older_link(customer_id, &["order".to_owned()], &cursor)),
+        more_orders: orders.next_cursor.map(|cursor| older_link(customer_id, &Shown::only("order"), &cursor)),
         kinds: kinds
             .map(|kind| Kind {
                 label: label(kind),
@@ -186,9 +194,10 @@ async fn whole(dashboard: &Dashboard, reader: &Reader, named: &str, mut params: 
             fields: fields(&writing, &Value::Null),
             once: once(),
         }),
-        filters: counts.filters(customer_id, &types, locale),
+        filters: shown.filters(&counts, customer_id, object_types, locale),
         days: drawing.days(&customer.timeline.items),
-        older: customer.timeline.next_cursor.as_ref().map(|cursor| older_link(customer_id, &types, cursor)),
+        older: customer.timeline.next_cursor.as_ref().map(|cursor| older_link(customer_id, &shown, cursor)),
+        shown,
         recommended: recommended.items.into_iter().map(|recommended| may_like(recommended, locale)).collect(),
         operator: known.map(|known| operator::section(&customer, &known, locale)),
         email: customer.email.unwrap_or_default(),
@@ -249,12 +258,15 @@ async fn systems(dashboard: &Dashboard, customer: &Customer, locale: &Locale) ->
     let place =
         |system: &String| dashboard.systems.names().iter().position(|name| name == system).unwrap_or(usize::MAX);
     xrefs.sort_by_key(|xref| place(&xref.system));
+    let known = dashboard.watch.glance();
+    let source = |system: &str| known.as_ref().and_then(|known| known.report.sources.get(system));
     let system = |xref: &&customer::Xref| System {
         badge: dashboard.systems.badge(&xref.system),
         external_id: external_id(xref),
         email: xref.email.clone().filter(|email| Some(email) != customer.email.as_ref()),
         changed: locale.ago(xref.observed_at),
         seen: locale.ago(xref.last_seen_at),
+        freshness: source(&xref.system).map(|source| Freshness::of(locale, source)),
         unsent: unsent(xref),
     };
     Ok(xrefs.iter().map(system).collect())
@@ -288,11 +300,8 @@ fn of_timeline(customer_id: Uuid, query: &str) -> Result<Params, Problem> {
     Params::read(&customer::path(customer_id, "/timeline"), query)
 }
 
-fn older_link(customer_id: Uuid, types: &[String], cursor: &str) -> String {
-    let types = types.iter().map(|kind| ("type", kind.as_str()));
-    let query =
-        form_urlencoded::Serializer::new(String::new()).extend_pairs(types).append_pair("cursor", cursor).finish();
-    format!("/customers/{customer_id}/timeline?{query}")
+fn older_link(customer_id: Uuid, shown: &Shown, cursor: &str) -> String {
+    format!("/customers/{customer_id}/timeline?{}", shown.query(Some(cursor)))
 }
 
 #[derive(Template)]
@@ -312,7 +321,7 @@ pub(super) async fn older(
     mut params: Params,
 ) -> Response {
     let drawn = async {
-        let types = params.all("type");
+        let shown = Shown::take(&mut params, &dashboard.api.settings.object_types)?;
         let query = reader.visitor.here.split_once('?').map_or("", |(_, query)| query);
         let (customer_id, page) =
             timeline::page(&dashboard.api, &reader.caller, &named.to_string(), of_timeline(named, query)?).await?;
@@ -326,7 +335,7 @@ pub(super) async fn older(
             frame: Frame::of(&dashboard, &reader),
             customer_id,
             days: drawing.days(&page.items),
-            further: page.next_cursor.map(|cursor| older_link(customer_id, &types, &cursor)),
+            further: page.next_cursor.map(|cursor| older_link(customer_id, &shown, &cursor)),
         })
     };
     match drawn.await {

@@ -105,7 +105,7 @@ pub(super) async fn show(State(dashboard): State<Arc<Dashboard>>, reader: Reader
     match found {
         Ok(found) => page(StatusCode::OK, &drawn(&dashboard, &reader.visitor.locale, around, &asked, found, None)),
         Err(problem) if bad_request(&problem) => {
-            let nobody = Page { items: Vec::new(), next_cursor: None, total: None };
+            let nobody = Page { items: Vec::new(), next_cursor: None, total: None, is_cut: false };
             let error = Some(details(&problem));
             let drawn = drawn(&dashboard, &reader.visitor.locale, around, &asked, nobody, error);
             page(StatusCode::BAD_REQUEST, &drawn)
@@ -123,7 +123,7 @@ fn drawn(
     error: Option<String>,
 ) -> Customers {
     let settings = &dashboard.api.settings;
-    let systems = dashboard.systems.names().iter();
+    let systems = dashboard.systems.filters();
     let attributes = settings.attributes.iter().map(|name| Attribute {
         name: name.clone(),
         label: label(name),

@@ -149,7 +149,7 @@ pub(super) async fn change(
         return Redirect::to(&format!("/customers/{customer_id}")).into_response();
     }
     // A form without a version is none of ours, and changes nothing.
-    let version = IfMatch(Some(sent.get("version").and_then(|version| version.parse().ok()).unwrap_or_default()));
+    let version = IfMatch(vec![sent.get("version").and_then(|version| version.parse().ok()).unwrap_or_default()]);
     let written = edit::write(&dashboard.api, &reader.caller, &customer_id.to_string(), changes, &version).await;
     let problem = match written {
         Ok(written) => {

@@ -128,7 +128,7 @@ fn content(kind: &str, sent: &Fields) -> Map<String, Value> {
 
 fn version(fields: &Fields) -> IfMatch {
     // A form without a version is none of ours, and changes nothing.
-    IfMatch(Some(fields.get("version").and_then(|version| version.parse().ok()).unwrap_or_default()))
+    IfMatch(vec![fields.get("version").and_then(|version| version.parse().ok()).unwrap_or_default()])
 }
 
 /// Back to the customer, who says what was done.
@@ -162,7 +162,7 @@ pub(super) async fn add(
         let content = Content::check(kind.clone(), sent.clone())?;
         // What nobody sends twice is as good as random.
         let sent_once = posted.fields.get("once").map_or_else(once, Clone::clone);
-        let entry_id = entries::once(caller, sent_once.as_bytes(), &[&customer, &segment])?;
+        let entry_id = entries::once(caller, sent_once.as_bytes(), &[&segment])?;
         entries::write_new(api, caller, &customer, content, entry_id).await
     };
     match written.await {

@@ -108,7 +108,7 @@ impl Frame {
     pub(super) fn refusal(self, refusal: &Refusal, rest: &str) -> Response {
         match refusal {
             // What leads there may end, so nobody is to remember it; a form is sent once more.
-            Refusal::Elsewhere(customer_id, _) => {
+            Refusal::Elsewhere(customer_id) => {
                 Redirect::temporary(&format!("/customers/{customer_id}{rest}")).into_response()
             }
             Refusal::Problem(problem) => self.failure(problem),

@@ -1,6 +1,5 @@
-//! `GET /insights`: the whole base in aggregate, as tables with a bar beside each number.
+//! `GET /insights`: the whole base in aggregate, as charts and as tables with a bar beside each number.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use askama::Template;
@@ -9,11 +8,12 @@ use axum::http::StatusCode;
 use axum::response::Response;
 
 use super::Dashboard;
+use super::chart::Chart;
 use super::frame::{Frame, page};
-use super::locale::{Locale, Moment};
+use super::locale::{self, Locale, Moment};
 use super::systems::{counted, label};
 use super::visitor::Reader;
-use crate::api::insights::{self, Cohort};
+use crate::api::insights::{self, Cohort, System};
 
 #[derive(Template)]
 #[template(path = "insights.html")]
@@ -21,8 +21,9 @@ struct Page {
     frame: Frame,
     as_of: Moment,
     stats: Vec<Stat>,
-    tables: Vec<Table>,
-    cohorts: Vec<Row>,
+    /// With the class of what holds them.
+    groups: [(&'static str, Vec<Table>); 2],
+    cohorts: Vec<CohortRow>,
 }
 
 /// A number on top, with what it is to be seen beside.
@@ -32,13 +33,14 @@ struct Stat {
     remark: String,
 }
 
-/// A table whose bars have one scale.
+/// A table whose bars have one scale; below a chart it has none.
 struct Table {
     id: &'static str,
     title: &'static str,
     remark: &'static str,
+    chart: Option<Chart>,
     /// What a row is about, and what is counted.
-    heads: [&'static str; 2],
+    heads: &'static [&'static str],
     rows: Vec<Row>,
 }
 
@@ -46,34 +48,40 @@ struct Row {
     label: String,
     /// The customers behind it.
     link: Option<String>,
+    /// How long its bar is, in hundredths.
+    share: i64,
+    values: Vec<String>,
+}
+
+struct CohortRow {
+    label: String,
+    customers: String,
     cells: Vec<Cell>,
 }
 
-/// A number, and how long its bar is, in hundredths.
+/// How many of a cohort ordered in a month, and how dark that is, in tenths; the month of the first order, in which all did, is
+/// as light as nothing.
 struct Cell {
     value: String,
-    share: i64,
+    shade: i64,
 }
 
 /// `GET /insights`
 pub(super) async fn show(State(dashboard): State<Arc<Dashboard>>, reader: Reader) -> Response {
     let frame = Frame::of(&dashboard, &reader);
     match insights::count(&dashboard.api, &reader.caller).await {
-        Ok(insights) => {
-            let attributes = &dashboard.api.settings.attributes;
-            page(StatusCode::OK, &drawn(frame, &reader.visitor.locale, &insights, attributes))
-        }
+        Ok(insights) => page(StatusCode::OK, &drawn(&dashboard, frame, &reader.visitor.locale, &insights)),
         Err(problem) => frame.failure(&problem),
     }
 }
 
-fn drawn(frame: Frame, locale: &Locale, insights: &insights::Insights, attributes: &BTreeSet<String>) -> Page {
+fn drawn(dashboard: &Dashboard, frame: Frame, locale: &Locale, insights: &insights::Insights) -> Page {
     Page {
         frame,
         as_of: locale.ago(insights.as_of),
         stats: stats(locale, insights),
-        tables: tables(locale, insights, attributes),
-        cohorts: insights.cohorts.iter().map(|cohort| cohort_row(locale, cohort)).collect(),
+        groups: [("pair charts", charts(locale, insights)), ("beside", tables(dashboard, locale, insights))],
+        cohorts: cohorts(locale, &insights.cohorts),
     }
 }
 
@@ -86,7 +94,9 @@ fn stats(locale: &Locale, insights: &insights::Insights) -> Vec<Stat> {
         stat(
             "Customers",
             locale.count(customers.total),
-            month.map(|month| format!("{} new in {}", locale.count(month.customers), month.month)).unwrap_or_default(),
+            month
+                .map(|month| format!("{} new in {}", locale.count(month.customers), locale::month(&month.month)))
+                .unwrap_or_default(),
         ),
         stat("Known to several systems", locale.count(several), percent(several, customers.total, "of customers")),
         stat("Orders", locale.count(orders.total), counted(locale, orders.buyers, "buyer", "buyers")),
@@ -99,26 +109,55 @@ fn stats(locale: &Locale, insights: &insights::Insights) -> Vec<Stat> {
     ]
 }
 
-/// Attributes are those that can be filtered by.
-fn tables(locale: &Locale, insights: &insights::Insights, attributes: &BTreeSet<String>) -> Vec<Table> {
-    let (customers, orders) = (&insights.customers, &insights.orders);
+/// By month, newest first.
+fn charts(locale: &Locale, insights: &insights::Insights) -> Vec<Table> {
+    let (new, orders) = (&insights.customers.new_by_month, &insights.orders.by_month);
+    let counts: Vec<String> = new.iter().map(|by| by.customers.to_string()).collect();
+    let counts = new.iter().zip(&counts).map(|(by, count)| (by.month.as_str(), count.as_str())).collect();
+    let values = orders.iter().map(|by| (by.month.as_str(), by.value.as_str())).collect();
+    let row = |month: &str, values| Row { label: locale::month(month), link: None, share: 0, values };
+    vec![
+        Table {
+            id: "new",
+            title: "New customers",
+            remark: "By month. Grey: not over yet",
+            chart: Chart::of(locale, insights.as_of, &counts, |count| locale.number(count)),
+            heads: &["Month", "Customers"],
+            rows: new.iter().map(|by| row(&by.month, vec![locale.count(by.customers)])).collect(),
+        },
+        Table {
+            id: "orders",
+            title: "Order value",
+            remark: "By month. Grey: not over yet",
+            chart: Chart::of(locale, insights.as_of, &values, |value| locale.money(value)),
+            heads: &["Month", "Orders", "Order value"],
+            rows: orders
+                .iter()
+                .map(|by| row(&by.month, vec![locale.count(by.orders), locale.money(&by.value)]))
+                .collect(),
+        },
+    ]
+}
+
+/// What customers cannot be filtered by leads nowhere.
+fn tables(dashboard: &Dashboard, locale: &Locale, insights: &insights::Insights) -> Vec<Table> {
+    let attributes = &dashboard.api.settings.attributes;
+    let customers = &insights.customers;
     let systems =
         customers.by_systems.iter().map(|by| (counted(locale, by.systems, "system", "systems"), None, by.customers));
     let states = customers.by_state.iter().map(|by| {
-        let link = by.value.as_ref().map(|value| customers_with("state", &[value]));
+        let value = by.value.as_ref().filter(|_| attributes.contains("state"));
+        let link = value.map(|value| customers_with("state", &[value]));
         (by.value.clone().unwrap_or_else(|| "None".to_owned()), link, by.customers)
     });
-    let new = customers.new_by_month.iter().map(|by| (by.month.clone(), None, by.customers));
     let points = customers.by_loyalty.iter().map(|by| {
         let range = format!("{} to {}", locale.count(by.from), locale.count(by.below - 1));
         (if by.below - by.from == 1 { locale.count(by.from) } else { range }, None, by.customers)
     });
-    let ordered =
-        orders.by_month.iter().map(|by| (format!("{}, {}", by.month, locale.money(&by.value)), None, by.orders));
-    let sources = insights
-        .systems
-        .iter()
-        .map(|system| (system.system.clone(), Some(customers_with("system", &[&system.system])), system.customers));
+    let sources = insights.systems.iter().map(|System { system, customers, .. }| {
+        let is_filter = dashboard.systems.filters().any(|filter| filter == system);
+        (system.clone(), is_filter.then(|| customers_with("system", &[system])), *customers)
+    });
     let missing = insights.quality.missing.iter().map(|by| (label(&by.attribute), None, by.customers));
     let disagreements = insights.quality.disagreements.iter().map(|by| {
         let link = attributes.contains(&by.attribute).then(|| customers_with("disagreeing", &[&by.attribute]));
@@ -130,45 +169,43 @@ fn tables(locale: &Locale, insights: &insights::Insights, attributes: &BTreeSet<
         ("Any of them".to_owned(), link, any)
     });
     let unmatched = insights.quality.unmatched.iter().map(|by| (by.reason.clone(), None, by.xrefs));
-    let table = |id, title, remark, heads, rows| Table { id, title, remark, heads, rows };
+    let table = |id, title, remark, heads, rows| Table { id, title, remark, chart: None, heads, rows };
     vec![
-        table("new", "New customers", "By month, newest first", ["Month", "Customers"], rows(locale, new)),
         table(
-            "orders",
-            "Orders",
-            "By month with their value, newest first",
-            ["Month", "Orders"],
-            rows(locale, ordered),
+            "known",
+            "Known to",
+            "How many systems know a customer",
+            &["Systems", "Customers"],
+            rows(locale, systems),
         ),
-        table("known", "Known to", "How many systems know a customer", ["Systems", "Customers"], rows(locale, systems)),
-        table("sources", "Systems", "Customers whom they know", ["System", "Customers"], rows(locale, sources)),
-        table("states", "States", "The largest sixty", ["State", "Customers"], rows(locale, states)),
+        table("sources", "Systems", "Customers whom they know", &["System", "Customers"], rows(locale, sources)),
+        table("states", "States", "The largest sixty", &["State", "Customers"], rows(locale, states)),
         table(
             "points",
             "Loyalty points",
             "In steps of ten times as many",
-            ["Points", "Customers"],
+            &["Points", "Customers"],
             rows(locale, points),
         ),
         table(
             "missing",
             "Missing values",
             "Customers without a value",
-            ["Attribute", "Customers"],
+            &["Attribute", "Customers"],
             rows(locale, missing),
         ),
         table(
             "disagreements",
             "Systems disagree",
             "Customers they differ about",
-            ["Attribute", "Customers"],
+            &["Attribute", "Customers"],
             rows(locale, any.into_iter().chain(disagreements)),
         ),
         table(
             "unmatched",
             "Unmatched",
             "Cross-references without a customer",
-            ["Reason", "Cross-references"],
+            &["Reason", "Cross-references"],
             rows(locale, unmatched),
         ),
     ]
@@ -177,26 +214,24 @@ fn tables(locale: &Locale, insights: &insights::Insights, attributes: &BTreeSet<
 fn rows(locale: &Locale, counts: impl Iterator<Item = (String, Option<String>, i64)>) -> Vec<Row> {
     let counts: Vec<_> = counts.collect();
     let most = counts.iter().map(|(_, _, count)| *count).max().unwrap_or_default();
-    let row = |(label, link, count)| Row {
-        label,
-        link,
-        cells: vec![Cell { value: locale.count(count), share: share(count, most) }],
-    };
+    let row = |(label, link, count)| Row { label, link, share: share(count, most), values: vec![locale.count(count)] };
     counts.into_iter().map(row).collect()
 }
 
-/// How many of a cohort ordered in each month since.
-fn cohort_row(locale: &Locale, cohort: &Cohort) -> Row {
-    let cell = |ordered: &i64| {
-        let share = share(*ordered, cohort.customers);
-        Cell { value: format!("{share} %"), share }
+/// How many ordered in each month since; the darker, the nearer to the highest share of all.
+fn cohorts(locale: &Locale, cohorts: &[Cohort]) -> Vec<CohortRow> {
+    let later = |cohort: &Cohort| cohort.ordered.iter().skip(1).map(|ordered| share(*ordered, cohort.customers)).max();
+    let most = cohorts.iter().filter_map(later).max().unwrap_or_default();
+    let cell = |(later, share)| Cell {
+        value: format!("{share} %"),
+        shade: if later == 0 { 0 } else { (share * 10 + most - 1) / most.max(1) },
     };
-    let customers = counted(locale, cohort.customers, "customer", "customers");
-    Row {
-        label: format!("{}, {customers}", cohort.month),
-        link: None,
-        cells: cohort.ordered.iter().map(cell).collect(),
-    }
+    let row = |cohort: &Cohort| CohortRow {
+        label: locale::month(&cohort.month),
+        customers: locale.count(cohort.customers),
+        cells: cohort.ordered.iter().map(|ordered| share(*ordered, cohort.customers)).enumerate().map(cell).collect(),
+    };
+    cohorts.iter().map(row).collect()
 }
 
 /// Customers with any of these values.

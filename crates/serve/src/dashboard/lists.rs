@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use askama::Template;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Redirect, Response};
 
@@ -13,6 +13,7 @@ use super::frame::{Frame, page};
 use super::locale::{Locale, Moment};
 use super::visitor::{Posted, Reader};
 use crate::api::params::Params;
+use crate::api::path::Path;
 use crate::api::{Api, Caller, lists};
 use crate::problem::Problem;
 

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use chrono::{DateTime, Datelike as _, TimeDelta, Utc};
+use chrono::{DateTime, Datelike as _, NaiveDate, TimeDelta, Utc};
 use chrono_tz::Tz;
 
 /// How a reader writes numbers and dates.
@@ -74,6 +74,15 @@ impl Locale {
         let missing = "0".repeat(2_usize.saturating_sub(decimals));
         let point = if decimals == 0 { "." } else { "" };
         self.number(&format!("{amount}{point}{missing}"))
+    }
+
+    /// A number from nothing up in few digits, as it stands at an axis.
+    pub(super) fn short(&self, number: f64) -> String {
+        let units = [(1e9, "bn"), (1e6, "M"), (1e3, "k")];
+        let (size, unit) = units.into_iter().find(|(size, _)| number >= *size).unwrap_or((1.0, ""));
+        let scaled = number / size;
+        let digits = if scaled < 9.95 { format!("{scaled:.1}") } else { format!("{scaled:.0}") };
+        format!("{}{unit}", self.number(digits.strip_suffix(".0").unwrap_or(&digits)))
     }
 
     /// Seconds and minutes ago within the hour, the clock today, Yesterday, then the day.
@@ -156,6 +165,12 @@ impl Locale {
     }
 }
 
+/// A month that is written as 2026-11.
+pub(super) fn month(month: &str) -> String {
+    let first = NaiveDate::parse_from_str(&format!("{month}-01"), "%Y-%m-%d");
+    first.map_or_else(|_| month.to_owned(), |first| first.format("%b %Y").to_string())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -184,6 +199,17 @@ mod tests {
         for (number, written) in [("0", "0"), ("-1000", "-1,000"), ("999", "999"), ("NaN", "NaN"), ("1e9", "1e9")] {
             assert_eq!(english.number(number), written);
         }
+        for (number, short) in [
+            (0.0, "0"),
+            (2.5, "2.5"),
+            (842.0, "842"),
+            (1_500.0, "1.5k"),
+            (842_614.2, "843k"),
+            (2e6, "2M"),
+            (1.5e12, "1,500bn"),
+        ] {
+            assert_eq!(english.short(number), short);
+        }
         assert_eq!((english.money("12").as_str(), english.money("1.2345").as_str()), ("12.00", "1.2345"));
     }
 
@@ -206,6 +232,7 @@ mod tests {
         assert_eq!(american.ago(at("2019-04-25T10:00:00Z")).text, "Apr 25, 2019");
         assert_eq!(american.day_title(at("2026-11-20T03:00:00Z")), "Yesterday, Nov 19");
         assert_eq!(english.day_title(at("2026-11-17T03:00:00Z")), "Tuesday, 17 Nov");
+        assert_eq!((month("2026-11").as_str(), month("x").as_str()), ("Nov 2026", "x"));
         assert_eq!(locale("en", "Nowhere/\"><b>").zone, Tz::UTC);
         assert_eq!(
             american.clock(at("2026-11-20T03:00:00Z")).to_string(),

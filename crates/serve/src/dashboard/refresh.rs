@@ -20,7 +20,7 @@ pub(super) async fn ask(
     Path(customer): Path<Uuid>,
     posted: Posted,
 ) -> Response {
-    let asked = refresh::ask(&dashboard.api, &posted.reader.caller, &customer.to_string(), TimeDelta::zero(), "").await;
+    let asked = refresh::ask(&dashboard.api, &posted.reader.caller, &customer.to_string(), TimeDelta::zero()).await;
     match asked {
         Ok(asked) => {
             let silent = asked.sources.iter().filter(|source| source.outcome != Outcome::Answered);

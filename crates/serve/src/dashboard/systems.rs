@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use consolidate::edit::BY_HAND;
+
 use super::locale::Locale;
 use crate::api::written_through::WrittenThrough;
 
@@ -31,6 +33,12 @@ impl Systems {
     /// The names, in the order of the configuration.
     pub(super) fn names(&self) -> &[String] {
         &self.names
+    }
+
+    /// Those that customers can be filtered by.
+    pub(super) fn filters(&self) -> impl Iterator<Item = &str> {
+        let by_hand = Some(BY_HAND).filter(|by_hand| !self.names.iter().any(|name| name == by_hand));
+        self.names.iter().map(String::as_str).chain(by_hand)
     }
 
     /// The badge of any system, also of one that is not configured any more.

@@ -121,10 +121,19 @@ fn turned_away(parts: &Parts, visitor: &Visitor) -> Response {
         return Html("<!doctype html><html lang=\"en\"><meta http-equiv=\"refresh\" content=\"0\"><title>c360</title>")
             .into_response();
     }
-    let next =
-        if is_get { visitor.here.clone() } else { visitor.here.split('/').take(3).collect::<Vec<_>>().join("/") };
+    let next = if is_get { visitor.here.clone() } else { page_of_form(parts.uri.path()) };
     let query = form_urlencoded::Serializer::new(String::new()).append_pair("next", &next).finish();
     Redirect::to(&format!("/sign-in?{query}")).into_response()
+}
+
+/// The page that has the form that is sent to this path; the customers for those that are on many.
+fn page_of_form(path: &str) -> String {
+    let mut parts = path.split('/').skip(1);
+    match (parts.next(), parts.next()) {
+        (Some("customers"), Some(customer)) => format!("/customers/{customer}"),
+        (Some(page @ ("lists" | "operations")), _) => format!("/{page}"),
+        _ => "/customers".to_owned(),
+    }
 }
 
 /// What a form says.

@@ -3,6 +3,8 @@
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use axum::http::StatusCode;
+use model::Limits;
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::problem::Problem;
@@ -38,14 +40,15 @@ impl Content {
         body: Result<Json<Map<String, Value>>, JsonRejection>,
     ) -> Result<Self, Problem> {
         let kind = type_of(object_types, kind)?;
-        let Json(members) = body.map_err(|rejection| rejected(&rejection))?;
+        let Json(members) = body.map_err(|rejection| rejected(&rejection, "members"))?;
         Self::check(kind, members)
     }
 
     /// Checks what an entry of this type is to hold.
     pub(crate) fn check(kind: String, members: Map<String, Value>) -> Result<Self, Problem> {
-        if has_nul(&members) {
-            return Err(Problem::unprocessable("body", "text without the character NUL"));
+        if !is_storable(&members) {
+            let allowed = "text without the character NUL, numbers that Postgres can hold, and nesting of at most 64";
+            return Err(Problem::unprocessable("body", allowed));
         }
         let check = Check { members: &members };
         match kind.as_str() {
@@ -64,28 +67,20 @@ impl Content {
     }
 }
 
-pub(in crate::api) fn rejected(rejection: &JsonRejection) -> Problem {
+/// What is wrong with a body; `members` are those of the object that it has to be.
+pub(in crate::api) fn rejected(rejection: &JsonRejection, members: &str) -> Problem {
     match rejection.status() {
         StatusCode::PAYLOAD_TOO_LARGE => Problem::new(StatusCode::PAYLOAD_TOO_LARGE),
         StatusCode::UNSUPPORTED_MEDIA_TYPE => Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE)
             .with_detail("send JSON, with Content-Type: application/json"),
-        StatusCode::UNPROCESSABLE_ENTITY => Problem::unprocessable("body", "a JSON object"),
+        StatusCode::UNPROCESSABLE_ENTITY => Problem::unprocessable("body", format!("a JSON object with {members}")),
         _ => Problem::bad("body", "a JSON object"),
     }
 }
 
-fn has_nul(members: &Map<String, Value>) -> bool {
-    let value_has = |value: &Value| match value {
-        Value::String(text) => text.contains('\0'),
-        Value::Array(items) => items.iter().any(|item| matches!(item, Value::String(text) if text.contains('\0'))),
-        _ => false,
-    };
-    let nested = |value: &Value| match value {
-        Value::Object(members) => has_nul(members),
-        Value::Array(items) => items.iter().any(|item| matches!(item, Value::Object(members) if has_nul(members))),
-        _ => false,
-    };
-    members.iter().any(|(name, value)| name.contains('\0') || value_has(value) || nested(value))
+/// Whether Postgres can hold it as `jsonb`, as it can what sources send.
+pub(in crate::api) fn is_storable(value: &impl Serialize) -> bool {
+    serde_json::to_vec(value).is_ok_and(|json| model::inspect(&json, Limits::default()).is_ok())
 }
 
 /// The members of a body.

@@ -85,9 +85,11 @@ function lengthen() {
     if (!entry.isIntersecting) return;
     seen.disconnect();
     const page = await fetched(older.href).catch(() => null);
-    if (!page) return;
+    const fresh = page?.querySelector("#days");
+    // Not what was asked for, as when there are too many requests: the link stays for whoever tries again.
+    if (!fresh) return;
     const days = one("#days");
-    for (const day of page.querySelectorAll("#days > .day")) {
+    for (const day of fresh.querySelectorAll(":scope > .day")) {
       const last = days.lastElementChild;
       const isSame = last?.querySelector("h3").textContent === day.querySelector("h3").textContent;
       if (isSame) last.querySelector("ol").append(...day.querySelectorAll("li"));

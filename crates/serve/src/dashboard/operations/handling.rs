@@ -9,7 +9,6 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use chrono::Utc;
-use sqlx::Acquire as _;
 use staging::dead_letters::{self, Selection};
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -150,13 +149,11 @@ async fn discarded(dashboard: &Dashboard, posted: &Posted) -> Result<i64, Proble
     let action = action("discard_dead_letters", &ids);
     let parked = Some(dead_letters::State::Parked);
     let selection = Selection { ids: Some(ids), state: parked, ..Selection::default() };
-    let mut session = dashboard.api.whole().await?;
-    let mut transaction = session.begin().await?;
+    let mut transaction = dashboard.api.begin().await?;
     let limit = i64::try_from(PAGE).unwrap_or(i64::MAX);
     let (discarded, _) = dead_letters::discard(&mut *transaction, &selection, limit, Utc::now()).await?;
     audit::written(&mut transaction, &posted.reader.caller, &action, None).await?;
     transaction.commit().await?;
-    drop(session);
     dashboard.watch.since(Instant::now()).await;
     Ok(discarded)
 }

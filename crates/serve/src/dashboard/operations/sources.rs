@@ -1,6 +1,8 @@
-//! The parts of the page about single sources: all of them in one table, and how REST sources are polled.
+//! The parts of the page about single sources: all of them in one table, and how REST sources are polled. And what readers of other
+//! pages are told of one.
 
 use askama::Template;
+use staging::imports;
 use status::words::age;
 use status::{Source, State};
 
@@ -101,6 +103,35 @@ fn state(source: &Source) -> String {
         },
         (State::Silent, Some(seconds)) => format!("{words}, heard {} ago", age(seconds)),
         _ => words,
+    }
+}
+
+/// What waits for a minute is behind.
+const BEHIND_SECONDS: i64 = 60;
+
+/// How fresh it is what a source says, for whoever reads about a customer.
+pub(in crate::dashboard) struct Freshness {
+    pub(in crate::dashboard) mark: &'static str,
+    pub(in crate::dashboard) words: String,
+}
+
+impl Freshness {
+    pub(in crate::dashboard) fn of(locale: &Locale, source: &Source) -> Self {
+        let now = source.state();
+        let (mark, words) = match (now, &source.last_file) {
+            (State::Running | State::Silent, Some(file)) => {
+                let of = format!("File of {}", locale.day(file.as_of).text);
+                let is_refused = file.state == imports::State::Refused;
+                if is_refused { (FAILED, format!("{of} refused")) } else { (mark(now), of) }
+            }
+            (State::Running, None) => (OK, "Live".to_owned()),
+            (State::BreakerOpen | State::BreakerHalfOpen, _) => (mark(now), "Not answering".to_owned()),
+            _ => (mark(now), state(source)),
+        };
+        match source.oldest_unlanded_seconds.filter(|seconds| *seconds >= BEHIND_SECONDS) {
+            Some(seconds) => Self { mark, words: format!("{words}, {} behind", age(seconds)) },
+            None => Self { mark, words },
+        }
     }
 }
 

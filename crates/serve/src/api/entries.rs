@@ -124,12 +124,14 @@ struct Write<'a> {
     /// The versions that are meant.
     if_match: &'a [i64],
     content: Option<&'a Content>,
+    /// By what the change is known when it is sent again.
+    once: Option<Uuid>,
 }
 
 impl Write<'_> {
     /// Runs `done`, a common table that gives the entry that was written; `None` if it gave none. It may use `at`, `$1` the
     /// customer that was named, `$2` now, `$4` the name of the key, `$7` the entry, `$8` its type, `$9` the versions that are
-    /// meant, `$10` the content.
+    /// meant, `$10` the content, `$11` by what the change is known.
     async fn run(self, api: &Api, caller: &Caller, done: &str) -> Result<Option<PgRow>, Refusal> {
         caller.at_least(Role::Agent)?;
         let named = api.customer_id(self.customer).await?;
@@ -146,6 +148,7 @@ impl Write<'_> {
             .bind(self.kind)
             .bind(self.if_match)
             .bind(self.content.map(|content| &content.value))
+            .bind(self.once)
             .fetch_optional(&mut *session)
             .await?;
         let row = row.ok_or_else(Problem::not_found)?;
@@ -204,8 +207,15 @@ pub(crate) async fn write_new(
     content: Content,
     entry_id: Uuid,
 ) -> Result<Entry, Refusal> {
-    let write =
-        Write { customer, action: "add_entry", entry_id, kind: &content.kind, if_match: &[], content: Some(&content) };
+    let write = Write {
+        customer,
+        action: "add_entry",
+        entry_id,
+        kind: &content.kind,
+        if_match: &[],
+        content: Some(&content),
+        once: None,
+    };
     // The id is made of the customer's, so it is the same however the customer is named, and nobody else's. Where it is there
     // already, be it from before a merge, nothing is changed, but the row is given.
     let done = "insert into customer360.entries as e
@@ -220,7 +230,7 @@ pub(crate) async fn write_new(
                     left join customer360.entries e on e.customer_id = o.customer_id and e.entry_id = o.entry_id
                     order by e.entry_id is null, o.customer_id <> at.customer_id
                     limit 1) o
-                where at.customer_id = $1
+                where at.customer_id = $1 and $11::uuid is null and customer360.stays(at.customer_id)
                 on conflict on constraint entries_pkey do update set version = e.version
                 returning e.*, coalesce(e.history -> 0 -> 'content', e.content) = $10 as is_same";
     let row = write.run(api, caller, done).await?.ok_or_else(Problem::not_found)?;
@@ -232,11 +242,12 @@ pub(super) fn reused() -> Problem {
     Problem::unprocessable("Idempotency-Key", "one that was not used for something else")
 }
 
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
 const MAX_IDEMPOTENCY_KEY_BYTES: usize = 200;
 
 /// A new id: the same for the same key of the same caller under the same place, if there is an `Idempotency-Key`.
 pub(super) fn idempotent(caller: &Caller, headers: &HeaderMap, place: &[&str]) -> Result<Uuid, Problem> {
-    headers.get("idempotency-key").map_or_else(|| Ok(Uuid::new_v4()), |key| once(caller, key.as_bytes(), place))
+    headers.get(IDEMPOTENCY_KEY).map_or_else(|| Ok(Uuid::new_v4()), |key| once(caller, key.as_bytes(), place))
 }
 
 /// The id that belongs to a key of this caller under a place.
@@ -286,8 +297,10 @@ pub(crate) async fn one(api: &Api, caller: &Caller, (customer, kind, entry_id): 
 
 /// Changes an entry, if it is what the caller thinks: keeps what it was, and counts the version up. `$7` to `$9` name it.
 const CHANGE: &str = "update customer360.entries e
-    set history = e.history || jsonb_build_object('version', e.version, 'content', e.content, 'author', e.author,
-                                                  'until', $2::timestamptz, 'deleted', e.deleted_at is not null),
+    set history = e.history || (
+            jsonb_build_object('version', e.version, 'content', e.content, 'author', e.author, 'until', $2::timestamptz,
+                               'deleted', e.deleted_at is not null)
+            || case when $11::uuid is null then '{}' else jsonb_build_object('once', $11) end),
         author = $4, updated_at = $2, version = e.version + 1, ";
 const WHICH: &str = "from at
     where at.customer_id = $1 and e.customer_id = any (customer360.once_known_as(at.customer_id))
@@ -336,8 +349,8 @@ pub(crate) enum Step {
     Change(Content),
     /// It is removed.
     Remove,
-    /// Its last change is taken back.
-    Undo,
+    /// Its last change is taken back, if that was not done before under the same id.
+    Undo(Option<Uuid>),
 }
 
 /// Takes a step with an entry, if it is what the caller thinks.
@@ -352,15 +365,16 @@ pub(crate) async fn take(
     let (action, set, only) = match step {
         Step::Change(_) => ("change_entry", "content = $10", "e.deleted_at is null"),
         Step::Remove => ("remove_entry", "deleted_at = $2", "e.deleted_at is null"),
-        Step::Undo => (
+        Step::Undo(_) => (
             "undo_entry",
             "content = e.history -> -1 -> 'content',
              deleted_at = case when (e.history -> -1 ->> 'deleted')::boolean then $2 end",
-            "e.history <> '[]'",
+            "e.history <> '[]' and not e.history @> jsonb_build_array(jsonb_build_object('once', $11::uuid))",
         ),
     };
     let content = if let Step::Change(content) = step { Some(content) } else { None };
-    let write = Write { customer, action, entry_id: *entry_id, kind: &kind, if_match: &if_match.0, content };
+    let once = if let Step::Undo(once) = step { *once } else { None };
+    let write = Write { customer, action, entry_id: *entry_id, kind: &kind, if_match: &if_match.0, content, once };
     let done = format!("{CHANGE} {set} {WHICH} and {only} returning e.*");
     let row = write.run(api, caller, &done).await?.ok_or_else(|| unchanged(if_match))?;
     Ok(read(&row))
@@ -394,14 +408,15 @@ pub(super) async fn remove(
 
 /// Undo the last change of an entry
 ///
-/// Also a removal, and an undoing. It takes an `If-Match`: sent again without one, it would undo the undoing.
+/// Also a removal, and an undoing: sent again it undoes the undoing, but for the same `Idempotency-Key`.
 #[utoipa::path(
     post, path = "/api/v1/customers/{customer}/{kind}/{entry_id}/undo", tag = "entries", operation_id = "undo_entry",
     params(
         ("customer" = String, Path, description = "The id, or an email"),
         ("kind" = String, Path, description = "notes, contacts, links, or a type of objects.types"),
         ("entry_id" = Uuid, Path, description = "The entry's id"),
-        ("If-Match" = String, Header, description = "The ETag of the version that is to be undone"),
+        ("If-Match" = Option<String>, Header, description = "The ETag of the version that is to be undone"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Any text, one for each undoing", max_length = 200),
     ),
     responses(
         (status = 200, description = "As it was before", body = Entry),
@@ -413,11 +428,21 @@ pub(super) async fn undo(
     caller: Caller,
     Path(of): OfEntry,
     if_match: IfMatch,
+    headers: HeaderMap,
 ) -> Result<Response, Refusal> {
-    if if_match.0.is_empty() {
-        return Err(Problem::new(StatusCode::PRECONDITION_REQUIRED)
-            .with_detail("If-Match says which version is to be undone: the ETag of the entry")
-            .into());
-    }
-    Ok(take(&api, &caller, &of, &Step::Undo, &if_match).await?.answer(StatusCode::OK))
+    let once = match headers.get(IDEMPOTENCY_KEY) {
+        Some(_) => Some(idempotent(&caller, &headers, &[&of.2.to_string()])?),
+        None => None,
+    };
+    let taken = take(&api, &caller, &of, &Step::Undo(once), &if_match).await;
+    let entry = match (taken, once) {
+        (Err(Refusal::Problem(problem)), Some(once)) => {
+            let entry = one(&api, &caller, &of).await?;
+            let is_known =
+                entry.history.as_array().is_some_and(|was| was.iter().any(|was| was["once"] == once.to_string()));
+            if is_known { entry } else { return Err(problem.into()) }
+        }
+        (taken, _) => taken?,
+    };
+    Ok(entry.answer(StatusCode::OK))
 }

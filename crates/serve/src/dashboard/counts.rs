@@ -41,7 +41,9 @@ impl Counts {
              ),
              bought as materialized (
                  select count(*) as orders, min(o.purchased_at) as first_order,
-                        trim_scale(sum(o.total) filter (where o.cancelled is not true))::text as value
+                        -- No shop has a larger total, and of such numeric could not hold the sum.
+                        trim_scale(sum(o.total) filter (where o.cancelled is not true and abs(o.total) < 1e30))::text
+                            as value
                  from customer360.orders o
                  where o.customer_id = $1 and o.deleted_at is null
              ),

@@ -183,8 +183,10 @@ fn summary(locale: &Locale, asked: &Asked, found: &Page<Listed>) -> String {
     let shown = i64::try_from(found.items.len()).unwrap_or(i64::MAX);
     let order = if asked.one("sort").is_empty() { ", best match first" } else { "" };
     match found.total {
-        Some(total) if total >= i64::from(MAX_FOUND) => {
-            format!("The best {} customers{order}. A longer search finds fewer.", locale.count(total))
+        Some(total) if found.is_cut => {
+            let customers = counted(locale, total, "customer", "customers");
+            let most = locale.count(MAX_FOUND.into());
+            format!("{customers}{order}, of the first {most} that the search met. A longer search meets fewer.")
         }
         Some(total) => {
             let customers = counted(locale, total, "customer", "customers");

@@ -245,7 +245,7 @@ pub(super) async fn remove(State(dashboard): State<Arc<Dashboard>>, Path(of): Pa
 
 /// `POST /customers/{customer}/{kind}/{entry_id}/undo`
 pub(super) async fn undo(State(dashboard): State<Arc<Dashboard>>, Path(of): Path<Named>, posted: Posted) -> Response {
-    take(&dashboard, &of, &posted, &Step::Undo, ("undo", "undone")).await
+    take(&dashboard, &of, &posted, &Step::Undo(None), ("undo", "undone")).await
 }
 
 async fn take(

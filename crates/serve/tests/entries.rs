@@ -48,6 +48,37 @@ async fn a_note_is_added_changed_removed_and_each_of_it_undone() {
 }
 
 #[tokio::test]
+async fn nothing_is_written_on_somebody_who_is_being_erased() {
+    let base = Base::new().await;
+    let ann = base.customer("ann@x.example", json!({"name": "Ann"})).await;
+    let key = base.key(Role::Agent, None).await;
+    assert_eq!(base.server.request(&key, "PUT /lists/mine", "", "").await.status, 204);
+    let mut erasing = base.pool.begin().await.unwrap();
+    staging::erased::hold_alone(&mut erasing).await.unwrap();
+    let note = format!("POST /customers/{ann}/notes");
+    let note = base.server.request(&key, &note, "", r#"{"text": "one"}"#);
+    let put = format!("PUT /lists/mine/customers/{ann}");
+    let put = base.server.request(&key, &put, "", "");
+    let erased = async {
+        let waiting =
+            "select count(*) from pg_stat_activity where datname = current_database() and wait_event = 'advisory'";
+        while sqlx::query_scalar::<_, i64>(waiting).fetch_one(&base.pool).await.unwrap() < 2 {
+            tokio::task::yield_now().await;
+        }
+        sqlx::query("delete from customer360.customers where customer_id = $1")
+            .bind(ann)
+            .execute(&mut *erasing)
+            .await
+            .unwrap();
+        erasing.commit().await.unwrap();
+    };
+    let (note, put, ()) = tokio::join!(note, put, erased);
+    assert_eq!((note.status, put.status), (404, 404), "{note:?} {put:?}");
+    let left = "select (select count(*) from customer360.entries) + (select count(*) from customer360.list_members)";
+    assert_eq!(sqlx::query_scalar::<_, i64>(left).fetch_one(&base.pool).await.unwrap(), 0);
+}
+
+#[tokio::test]
 async fn an_undoing_that_is_sent_again_with_its_idempotency_key_does_nothing() {
     let base = Base::new().await;
     let ann = base.customer("ann@x.example", json!({"name": "Ann"})).await;

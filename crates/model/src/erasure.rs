@@ -63,12 +63,12 @@ impl fmt::Debug for ErasureKey {
 /// What may stand before the `@` of an email (`'`, `=`, `{`) may as well stand between it and something else; so of what stands
 /// there the longest part counts that is sought.
 pub fn find_emails(text: &[u8], mut is_sought: impl FnMut(&str) -> bool) -> Vec<Range<usize>> {
-    let (plain, origins) = match memchr::memchr2(b'\\', b'%', text) {
-        None => (Cow::Borrowed(text), None),
-        Some(_) => {
-            let (plain, origins) = unescape(text);
-            (Cow::Owned(plain), Some(origins))
-        }
+    let has_escapes = memchr::memchr2(b'\\', b'%', text).is_some();
+    let (plain, origins) = if has_escapes {
+        let (plain, origins) = unescape(text);
+        (Cow::Owned(plain), Some(origins))
+    } else {
+        (Cow::Borrowed(text), None)
     };
     let origin = |at: usize| origins.as_ref().map_or(at, |origins| origins[at]);
     let mut found = Vec::new();
@@ -92,7 +92,7 @@ pub fn find_emails(text: &[u8], mut is_sought: impl FnMut(&str) -> bool) -> Vec<
 }
 
 /// Bytes without escapes, each with where it stood, and where the last one ended. The letters of control characters of JSON
-/// (`\n`) become spaces.
+/// (`\n`) become spaces, and so do backslashes.
 fn unescape(text: &[u8]) -> (Vec<u8>, Vec<usize>) {
     let (mut plain, mut origins) = (Vec::with_capacity(text.len()), Vec::with_capacity(text.len() + 1));
     let mut at = 0;
@@ -103,8 +103,7 @@ fn unescape(text: &[u8]) -> (Vec<u8>, Vec<usize>) {
                 Some((character, length)) => (character.encode_utf8(&mut letter).as_bytes(), length),
                 None => (b" ", 1),
             },
-            (b'\\', Some(b'n' | b'r' | b't' | b'b' | b'f')) => (b" ", 2),
-            (b'\\', Some(b'\\')) => (b" ", 2),
+            (b'\\', Some(b'n' | b'r' | b't' | b'b' | b'f' | b'\\')) => (b" ", 2),
             (b'\\', Some(_)) => (b" ", 1),
             (b'%', Some(_)) => match hex(text, at + 1, 2) {
                 Some(code) => {

@@ -182,10 +182,12 @@ pub(crate) async fn erase(
 /// Takes out of other edits on their way, or refused, what names somebody who is erased: the attribute whose value does, for a
 /// source shall not be told half of it, and what an edit replaced. Returns of how many edits.
 pub(crate) async fn redact(connection: &mut PgConnection, person: &Person, erased: &Erased) -> Result<u64, Error> {
-    let naming: Vec<(Uuid, Json<BTreeMap<String, Option<Wanted>>>)> = sqlx::query_as(
+    // One that is settled holds no values.
+    let naming: Vec<(Uuid, Json<Edits>)> = sqlx::query_as(
         "select edit_id, edits
          from staging.outbox
-         where exists (select from unnest($1::text[]) as p (piece) where strpos(lower(edits::text), p.piece) > 0)",
+         where state <> 'settled'
+           and exists (select from unnest($1::text[]) as p (piece) where strpos(lower(edits::text), p.piece) > 0)",
     )
     .bind(person.pieces())
     .fetch_all(&mut *connection)
@@ -195,8 +197,8 @@ pub(crate) async fn redact(connection: &mut PgConnection, person: &Person, erase
     for (edit_id, Json(mut edits)) in naming {
         let without = |value: &Value| erased.redact(&value.to_string());
         let before = edits.clone();
-        edits.retain(|_, wanted| wanted.as_ref().is_none_or(|wanted| without(&wanted.value).is_none()));
-        for replaced in edits.values_mut().flatten().flat_map(|wanted| &mut wanted.replaced) {
+        edits.retain(|_, wanted| without(&wanted.value).is_none());
+        for replaced in edits.values_mut().flat_map(|wanted| &mut wanted.replaced) {
             if let Some(text) = without(replaced) {
                 *replaced = serde_json::from_str(&text).unwrap_or_default();
             }

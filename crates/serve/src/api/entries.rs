@@ -221,16 +221,14 @@ pub(crate) async fn write_new(
     let done = "insert into customer360.entries as e
                     (customer_id, entry_id, type, content, author, created_at, updated_at)
                 select o.customer_id, o.entry_id, $8, $10, $4, $2, $2
-                from at
-                cross join lateral (
-                    select o.customer_id, o.entry_id
-                    from (select once as customer_id,
-                                 encode(substr(sha256(uuid_send($7) || uuid_send(once)), 1, 16), 'hex')::uuid as entry_id
-                          from unnest(customer360.once_known_as(at.customer_id)) as once) o
-                    left join customer360.entries e on e.customer_id = o.customer_id and e.entry_id = o.entry_id
-                    order by e.entry_id is null, o.customer_id <> at.customer_id
-                    limit 1) o
-                where at.customer_id = $1 and $11::uuid is null and customer360.stays(at.customer_id)
+                from (select once as customer_id, at.customer_id as now,
+                             encode(substr(sha256(uuid_send($7) || uuid_send(once)), 1, 16), 'hex')::uuid as entry_id
+                      from at, unnest(customer360.once_known_as(at.customer_id)) as once
+                      where at.customer_id = $1) o
+                left join customer360.entries e on e.customer_id = o.customer_id and e.entry_id = o.entry_id
+                where customer360.stays(o.now)
+                order by e.entry_id is null, o.customer_id <> o.now
+                limit 1
                 on conflict on constraint entries_pkey do update set version = e.version
                 returning e.*, coalesce(e.history -> 0 -> 'content', e.content) = $10 as is_same";
     let row = write.run(api, caller, done).await?.ok_or_else(Problem::not_found)?;

@@ -104,16 +104,51 @@ async fn fold_window(
     let folding = lanes.iter().map(async |lane| {
         let mut profiles = 0;
         while let (Some(part), false) = (parts.get(next.fetch_add(1, Ordering::Relaxed)), cancel.is_cancelled()) {
-            let mut lane = lane.connection().await;
-            let mut transaction = lane.begin().await.map_err(database("folding"))?;
-            staging::erased::hold(&mut transaction).await?;
-            profiles += fold_part(&mut transaction, matching, part, now).await?;
-            transaction.commit().await.map_err(database("folding"))?;
+            profiles += fold_or_refuse(&mut *lane.connection().await, matching, part, now).await?;
         }
         Ok(profiles)
     });
     // All of them end before an error is returned: none is left in the middle of a statement.
     join_all(folding).await.into_iter().sum()
+}
+
+/// Folds one part; if the database refuses data, customer by customer, so that only those stay as they are of whom it does.
+async fn fold_or_refuse(
+    lane: &mut PgConnection,
+    matching: &Matching<'_>,
+    part: &[Marked<'_>],
+    now: DateTime<Utc>,
+) -> Result<usize, Error> {
+    match fold_alone(lane, matching, part, now).await {
+        Err(error) if error.is_data() => {}
+        outcome => return outcome,
+    }
+    let mut profiles = 0;
+    let leads_to = |marked: &Marked<'_>| matching.decisions.resolve(&marked.key).clone();
+    for of_one in part.chunk_by(|one, next| leads_to(one) == leads_to(next)) {
+        match fold_alone(lane, matching, of_one, now).await {
+            Err(error) if error.is_data() => {
+                let customer_id = of_one.first().map(|marked| matching.customer_id(&marked.key));
+                tracing::error!(?customer_id, %error, "a profile cannot be written and stays as it is");
+                ::metrics::counter!(metrics::PROFILES_REFUSED).increment(1);
+            }
+            outcome => profiles += outcome?,
+        }
+    }
+    Ok(profiles)
+}
+
+async fn fold_alone(
+    lane: &mut PgConnection,
+    matching: &Matching<'_>,
+    part: &[Marked<'_>],
+    now: DateTime<Utc>,
+) -> Result<usize, Error> {
+    let mut transaction = lane.begin().await.map_err(database("folding"))?;
+    staging::erased::hold(&mut transaction).await?;
+    let profiles = fold_part(&mut transaction, matching, part, now).await?;
+    transaction.commit().await.map_err(database("folding"))?;
+    Ok(profiles)
 }
 
 /// Marked keys and all others that lead to the same customers, in parts that share no customer.

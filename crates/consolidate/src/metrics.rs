@@ -11,6 +11,8 @@ pub(crate) const RECORDS_OLDER: &str = "c360_records_older_total";
 pub(crate) const RECORDS_OLDER_YET_NEW: &str = "c360_records_older_yet_new_total";
 /// Profiles written.
 pub(crate) const PROFILES_WRITTEN: &str = "c360_profiles_written_total";
+/// Profiles that the database refused to take; they stay as they are.
+pub(crate) const PROFILES_REFUSED: &str = "c360_profiles_refused_total";
 /// Seconds for step 1 of one claim.
 pub(crate) const MERGE_SECONDS: &str = "c360_merge_seconds";
 /// Seconds for step 2 of one set of dirty keys.

@@ -62,6 +62,8 @@ async fn work(
         }
     }
     ::metrics::gauge!(metrics::CONSOLIDATOR_ACTIVE).set(1.0);
+    // So that the first one is a rise.
+    ::metrics::counter!(metrics::PROFILES_REFUSED).increment(0);
     tracing::info!("this process consolidates");
     let noting = async {
         let mut connection = consolidator.connection().await;

@@ -199,3 +199,34 @@ async fn a_dead_letter_names_no_value() {
         "select d.detail || ' ' || coalesce(b.last_error, '') from staging.dead_letters d cross join staging.batches b";
     assert!(!world.value(detail).await.to_string().contains("Canary"));
 }
+
+/// Nothing is known that a profile could be refused for; so a trigger does.
+#[tokio::test]
+async fn a_profile_that_is_refused_stays_as_it_is_and_its_neighbours_go_on() {
+    let mut world = World::new().await;
+    let people = |position: u64| {
+        let of = |(id, name): (i64, &str)| {
+            customer(id, position).email(&format!("{name}@x.example")).attribute("v", position.to_string())
+        };
+        (1..).zip(["ann", "bob", "cyd"]).map(of).collect::<Vec<_>>()
+    };
+    world.land("store", &people(1)).await;
+    world.consolidate().await;
+    let refuse = "create function customer360.no_bob() returns trigger language plpgsql as $$
+                  begin
+                      raise check_violation;
+                  end $$;
+                  create trigger no_bob before update on customer360.customers
+                      for each row when (new.email = 'bob@x.example') execute function customer360.no_bob()";
+    sqlx::raw_sql(refuse).execute(&world.pool).await.unwrap();
+    world.land("store", &people(2)).await;
+    world.consolidate().await;
+    let values = "select email || ' ' || (profile ->> 'v') as is from customer360.customers order by email";
+    let expected = |bob: &str| ["ann@x.example 2", bob, "cyd@x.example 2"].map(|is| json!({"is": is}));
+    assert_eq!(world.rows(values).await, expected("bob@x.example 1"));
+    assert_eq!(world.value("select count(*) from customer360.dirty_marks").await, json!(0));
+    sqlx::raw_sql("drop trigger no_bob on customer360.customers").execute(&world.pool).await.unwrap();
+    world.mark(&["bob@x.example"]).await;
+    world.consolidate().await;
+    assert_eq!(world.rows(values).await, expected("bob@x.example 2"));
+}

@@ -13,8 +13,17 @@ language sql stable parallel safe rows 1 as $$
     where customer_id is not null and not cancelled and deleted_at is null
 $$;
 
--- Counts the orders of the customers of whom a statement has written orders. Under the lock of redirects, which whoever moves
--- cross-references takes next: rows of customers would be locked in no order that two agree on.
+-- Waits for whoever moves cross-references, with their orders, redirects and members of lists, and lets nobody else do so until
+-- the end of the transaction. One that is only looked at, and rolled back, neither waits nor lets others wait: it sets
+-- c360.foreseen.
+create function customer360.hold_moves() returns void
+language sql as $$
+    select pg_advisory_xact_lock(hashtext('c360.redirects'))
+    where current_setting('c360.foreseen', true) is distinct from 'on'
+$$;
+
+-- Counts the orders of the customers of whom a statement has written orders. Under the lock of moves, because rows of customers
+-- would be locked in no order that two agree on.
 create or replace function customer360.keep_buyers() returns trigger
 language plpgsql as $$
 declare
@@ -28,7 +37,7 @@ begin
     if who is null then
         return null;
     end if;
-    perform pg_advisory_xact_lock(hashtext('c360.redirects'));
+    perform customer360.hold_moves();
     insert into customer360.buyers as b
     select * from customer360.bought(who)
     on conflict on constraint buyers_pkey do update

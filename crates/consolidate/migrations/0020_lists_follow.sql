@@ -18,7 +18,7 @@ begin
         return;
     end if;
     -- Two folds may each change a part of the way from one customer.
-    perform pg_advisory_xact_lock(hashtext('c360.redirects'));
+    perform customer360.hold_moves();
     select array_agg(distinct k) into led from unnest(changed) as c, unnest(customer360.once_known_as(c)) as k;
     for member in
         delete from customer360.list_members m where m.customer_id = any (led) or m.put_on && led returning m.*

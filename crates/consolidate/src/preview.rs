@@ -191,6 +191,10 @@ impl<'r> Preview<'r> {
         }
         let now = Utc::now();
         let mut transaction = self.connection.begin().await.map_err(database_error())?;
+        sqlx::query("select set_config('c360.foreseen', 'on', true)")
+            .execute(&mut *transaction)
+            .await
+            .map_err(database_error())?;
         let customers: Vec<&StagedRecord> = self.news.iter().collect();
         let applied = apply_customers(&mut transaction, &self.matching, &self.export, &customers, now).await?;
         applied.slots.write(&mut transaction).await?;

@@ -112,6 +112,21 @@ pub(crate) async fn forget(connection: &mut PgConnection, customers: &[Uuid]) ->
     Ok(())
 }
 
+/// Lets members of lists follow whom an older version has moved without them.
+pub(crate) async fn catch_up_lists(connection: &mut PgConnection) -> Result<(), Error> {
+    sqlx::query(
+        "select customer360.follow_lists(array(
+             select m.customer_id
+             from customer360.list_members m
+             join customer360.customers c on c.customer_id = m.customer_id
+             where c.deleted_at is not null or m.put_on is not null))",
+    )
+    .execute(connection)
+    .await
+    .map_err(database("following members of lists"))?;
+    Ok(())
+}
+
 /// Lets members of lists follow those whose redirects have changed, or who have somebody again, or nobody any more.
 pub(crate) async fn follow_lists(connection: &mut PgConnection, changed: &[Uuid]) -> Result<(), Error> {
     if changed.is_empty() {
@@ -128,7 +143,7 @@ pub(crate) async fn follow_lists(connection: &mut PgConnection, changed: &[Uuid]
 /// A redirect may hang on a cross-reference of another lane, and two lanes may each take one from the same customer: the
 /// second has to see what the first did.
 async fn lock(connection: &mut PgConnection) -> Result<(), Error> {
-    sqlx::query("select pg_advisory_xact_lock(hashtext('c360.redirects'))")
+    sqlx::query("select customer360.hold_moves()")
         .execute(connection)
         .await
         .map_err(database("waiting to write redirects"))?;

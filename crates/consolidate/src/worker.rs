@@ -10,7 +10,7 @@ use staging::{LANDED_CHANNEL, Seal};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::database;
-use crate::{Consolidator, Drained, Error, Rules, dirty, metrics, retire, rules};
+use crate::{Consolidator, Drained, Error, Rules, dirty, metrics, redirects, retire, rules};
 
 /// How often a process that stands by asks whether it may take over, and one at work looks without being woken.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -65,12 +65,9 @@ async fn work(
     // So that the first one is a rise.
     ::metrics::counter!(metrics::PROFILES_REFUSED).increment(0);
     tracing::info!("this process consolidates");
-    let noting = async {
-        let mut connection = consolidator.connection().await;
-        rules::note(&mut connection, rules).await?;
-        rules::warn(&mut connection, rules).await
-    };
-    consolidator.unless_lost(noting).await?;
+    begin(consolidator, rules).await?;
+    let warning = async { rules::warn(&mut *consolidator.connection().await, rules).await };
+    consolidator.unless_lost(warning).await?;
     offer_known_keys(consolidator, rules).await?;
     while !cancel.is_cancelled() {
         // Listening comes before looking, so that nothing can land unnoticed in between.
@@ -118,7 +115,7 @@ async fn catch_up_with(
     let mut drained = Drained::default();
     while !cancel.is_cancelled() {
         if consolidator.try_begin().await? {
-            note_rules(consolidator, rules).await?;
+            begin(consolidator, rules).await?;
             offer_known_keys(consolidator, rules).await?;
             while !cancel.is_cancelled()
                 && consolidator.turn(rules, seal, cancel, &mut drained).await?
@@ -189,7 +186,7 @@ pub(crate) async fn settle(
                 return Ok(false);
             }
             if consolidator.try_begin().await? {
-                note_rules(&consolidator, rules).await?;
+                begin(&consolidator, rules).await?;
                 consolidator.fold_marked(rules, cancel).await?;
             } else {
                 pause(cancel, Duration::from_millis(100)).await;
@@ -199,9 +196,14 @@ pub(crate) async fn settle(
     Ok(true)
 }
 
-async fn note_rules(consolidator: &Consolidator, rules: &Rules) -> Result<(), Error> {
-    let noting = async { rules::note(&mut *consolidator.connection().await, rules).await };
-    consolidator.unless_lost(noting).await
+/// What the one at work does first.
+async fn begin(consolidator: &Consolidator, rules: &Rules) -> Result<(), Error> {
+    let beginning = async {
+        let mut connection = consolidator.connection().await;
+        redirects::catch_up_lists(&mut connection).await?;
+        rules::note(&mut connection, rules).await
+    };
+    consolidator.unless_lost(beginning).await
 }
 
 async fn is_left(consolidator: &Consolidator, mark: i64) -> Result<bool, Error> {

@@ -57,11 +57,16 @@ impl fmt::Debug for ErasureKey {
     }
 }
 
-/// Where in a text of any form (JSON, CSV, a URL, Avro, anything) emails stand that are sought: byte ranges. They may be written
+/// So far an email reaches before its `@`, and behind it; none that is a match key does.
+const REACH: usize = 4_000;
+/// So many places nearest to the `@` are tried where an email may begin.
+const BEGINNINGS: usize = 16;
+
+/// Where in a text of any form (JSON, CSV, a URL, anything) emails stand that are sought: byte ranges. They may be written
 /// with escapes, of JSON (`\u002b`) or of URLs (`%40`).
 ///
 /// What may stand before the `@` of an email (`'`, `=`, `{`) may as well stand between it and something else; so of what stands
-/// there the longest part counts that is sought.
+/// there the longest part counts that is sought. But a value in quotes that is an email as a whole is that one and no other.
 pub fn find_emails(text: &[u8], mut is_sought: impl FnMut(&str) -> bool) -> Vec<Range<usize>> {
     let has_escapes = memchr::memchr2(b'\\', b'%', text).is_some();
     let (plain, origins) = if has_escapes {
@@ -77,18 +82,85 @@ pub fn find_emails(text: &[u8], mut is_sought: impl FnMut(&str) -> bool) -> Vec<
         if at < after {
             continue;
         }
-        let start = plain[..at].iter().rposition(|byte| ends_email(*byte)).map_or(0, |before| before + 1);
-        let length = plain[at + 1..].iter().position(|byte| !is_of_domain(*byte)).unwrap_or(plain.len() - at - 1);
-        after = at + 1 + length;
-        let dots = plain[..after].iter().rev().take_while(|byte| **byte == b'.').count();
-        let end = after - dots.min(length);
-        let mut starts = std::iter::once(start).chain((start + 1..at).filter(|start| may_begin(&plain, *start, end)));
-        let is_sought = |start: &usize| std::str::from_utf8(&plain[*start..end]).is_ok_and(&mut is_sought);
-        if let Some(start) = starts.find(is_sought) {
-            found.push(origin(start)..origin(end));
-        }
+        let place = Place::of(&plain, at, after);
+        after = place.end;
+        let mut is_sought = |range: &Range<usize>| text_of(&plain, range).is_some_and(&mut is_sought);
+        let email = if place.is_whole_email(&plain) {
+            Some(place.range()).filter(&mut is_sought)
+        } else {
+            place.candidates(&plain).find(&mut is_sought)
+        };
+        found.extend(email.map(|range| origin(range.start)..origin(range.end)));
     }
     found
+}
+
+/// Whether a message in Avro, as registries frame it, has an email that is sought as one of its strings.
+pub fn is_in_avro(message: &[u8], mut is_sought: impl FnMut(&str) -> bool) -> bool {
+    if message.first() != Some(&0) {
+        return false;
+    }
+    // A length is written twice as large; from 64 on its last byte is none of an email.
+    let email_at = |start: usize| start..start + usize::from(message[start - 1] / 2);
+    memchr::memchr_iter(b'@', message).any(|at| {
+        (at.saturating_sub(63).max(1)..at)
+            .map(email_at)
+            .filter(|range| range.end > at && message[range.start - 1] % 2 == 0)
+            .any(|range| text_of(message, &range).is_some_and(&mut is_sought))
+    })
+}
+
+fn text_of<'t>(bytes: &'t [u8], range: &Range<usize>) -> Option<&'t str> {
+    std::str::from_utf8(bytes.get(range.clone())?).ok()
+}
+
+/// The surroundings of an `@` that may be an email.
+struct Place {
+    start: usize,
+    at: usize,
+    end: usize,
+}
+
+impl Place {
+    fn of(text: &[u8], at: usize, after: usize) -> Self {
+        let earliest = after.max(at.saturating_sub(REACH));
+        let before = text[earliest..at].iter().rposition(|byte| ends_email(*byte));
+        let latest = text.len().min(at + 1 + REACH);
+        let behind = text[at + 1..latest].iter().position(|byte| !is_of_domain(*byte));
+        Self {
+            start: before.map_or(earliest, |before| earliest + before + 1),
+            at,
+            end: behind.map_or(latest, |behind| at + 1 + behind),
+        }
+    }
+
+    fn range(&self) -> Range<usize> {
+        self.start..self.end
+    }
+
+    /// Whether it is the whole of a value, and that is an email.
+    fn is_whole_email(&self, text: &[u8]) -> bool {
+        let begins = self.start == 0 || text[self.start - 1] == b'"';
+        let ends = text.get(self.end).is_none_or(|byte| *byte == b'"');
+        let is_email = |email| MatchKey::of_email(email, &Guards::none(), &Decisions::default()).is_ok();
+        begins && ends && text_of(text, &self.range()).is_some_and(is_email)
+    }
+
+    /// What may be the email, the longest first: all of it, or from a beginning that is nearer; without dots that end a
+    /// sentence, and without what is no ASCII in the end, be it letters or quotes.
+    fn candidates(&self, text: &[u8]) -> impl Iterator<Item = Range<usize>> {
+        let domain = &text[self.at + 1..self.end];
+        let ascii = domain.iter().position(|byte| !byte.is_ascii()).unwrap_or(domain.len());
+        let without_dots = |length: usize| {
+            let dots = domain[..length].iter().rev().take_while(|byte| **byte == b'.').count();
+            self.at + 1 + length - dots
+        };
+        let ends = [without_dots(domain.len()), without_dots(ascii)];
+        let mut starts: Vec<usize> =
+            (self.start + 1..self.at).rev().filter(|start| may_begin(text, *start)).take(BEGINNINGS).collect();
+        starts.push(self.start);
+        starts.into_iter().rev().flat_map(move |start| ends.map(|end| start..end))
+    }
 }
 
 /// Bytes without escapes, each with where it stood, and where the last one ended. The letters of control characters of JSON
@@ -146,12 +218,12 @@ fn is_of_domain(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || !byte.is_ascii() || b"-._@".contains(&byte)
 }
 
-/// Whether an email that ends there may begin here, behind what may also be part of it: a quote that is no apostrophe, a mark
-/// of URLs and templates, or its length, as Avro writes it.
-fn may_begin(text: &[u8], start: usize, end: usize) -> bool {
+/// Whether an email may begin behind what may also be part of it: a quote that is no apostrophe, a mark of URLs and templates,
+/// a letter or a quote of other scripts.
+fn may_begin(text: &[u8], start: usize) -> bool {
     let before = text[start - 1];
     let is_quote = before == b'\'' && !(start > 1 && text[start - 2].is_ascii_alphanumeric());
-    is_quote || b"=?&/{}|!*`#".contains(&before) || usize::from(before) == 2 * (end - start)
+    is_quote || b"=?&/{}|!*`#".contains(&before) || !before.is_ascii() && text[start].is_ascii()
 }
 
 #[cfg(test)]
@@ -202,17 +274,60 @@ mod tests {
             ("neil@x.example", "to o'neil@x.example", ""),
             ("neil@x.example", "to 'neil@x.example'", "neil@x.example"),
             ("neil@x.example", "?to=neil@x.example&a", "neil@x.example"),
-            ("a=neil@x.example", "?a=neil@x.example", "a=neil@x.example"),
+            ("a=neil@x.example", "x?a=neil@x.example y", "a=neil@x.example"),
             ("neil@x.example", "{{neil@x.example}}", "neil@x.example"),
             ("neil@x.example", "oneil@x.example", ""),
             ("neil@x.example.com", "neil@x.example", ""),
-            ("matthew.groves@x.example", "\u{0}\u{1}0matthew.groves@x.example", "matthew.groves@x.example"),
-            ("matthew.groves@x.example", "1matthew.groves@x.example", ""),
+            ("smith@north-example.com", "ann.smith@north-example.com", ""),
+            ("smith@x.example", r#"{"email":"o=smith@x.example"}"#, ""),
+            ("smith@x.example", "o=smith@x.example", ""),
+            ("smith@x.example", "to o=smith@x.example", "smith@x.example"),
+            ("neil@x.example", "“neil@x.example”, »neil@x.example«", "neil@x.example"),
+            ("neil@x.example", "地址 请联系neil@x.example。", "neil@x.example"),
+            ("neil@bücher.example", "“neil@bücher.example”", ""),
+            ("neil@bücher.example", "to neil@bücher.example.", "neil@bücher.example"),
             ("neil+😀@x.example", r#""neil+\ud83d\ude00@x.example""#, r"neil+\ud83d\ude00@x.example"),
         ] {
             let found = find_emails(text.as_bytes(), |email| email == sought);
-            let found: Vec<&str> = found.into_iter().map(|range| &text[range]).collect();
+            let mut found: Vec<&str> = found.into_iter().map(|range| &text[range]).collect();
+            found.dedup();
             assert_eq!(found, Vec::from_iter(Some(expected).filter(|text| !text.is_empty())), "{text}");
+        }
+    }
+    #[test]
+    fn an_email_is_found_in_a_message_in_avro_by_its_length() {
+        let long = format!("{}@x.example", "a".repeat(70));
+        for (message, email, expected) in [
+            (&b"\0\0\0\0\x01\x020matthew.groves@x.example"[..], "matthew.groves@x.example", true),
+            (b"\0\0\0\0\x01\x06Ann0matthew.groves@x.example\x06NHx", "matthew.groves@x.example", true),
+            (b"\0\0\0\0\x01\x022amatthew.groves@x.example", "matthew.groves@x.example", false),
+            (b"0matthew.groves@x.example", "matthew.groves@x.example", false),
+            (b"\0@", "@", false),
+        ] {
+            assert_eq!(is_in_avro(message, |found| found == email), expected, "{message:?}");
+        }
+        let message = [b"\0\0\0\0\x01\x02\xa2\x01", long.as_bytes()].concat();
+        assert!(!find_emails(&message, |found| found == long).is_empty());
+    }
+
+    /// Whoever writes them has to wait for as long as this takes.
+    #[test]
+    fn texts_that_could_be_emails_in_many_ways_are_looked_at_a_few_times() {
+        for text in [
+            "=".repeat(1 << 20) + "@x",
+            "@=".repeat(1 << 19),
+            format!("a@{}", "x".repeat(1 << 20)),
+            "é@".repeat(1 << 18),
+        ] {
+            let mut bytes = 0;
+            assert!(
+                find_emails(text.as_bytes(), |email| {
+                    bytes += email.len();
+                    false
+                })
+                .is_empty()
+            );
+            assert!(bytes < 40 * text.len() + 40 * 2 * REACH, "{bytes}");
         }
     }
 }

@@ -35,7 +35,7 @@ mod xref;
 
 pub use credential::{Credentials, InstallationKey};
 pub use decisions::Decisions;
-pub use erasure::{Digest, ErasureKey, find_emails};
+pub use erasure::{Digest, ErasureKey, find_emails, is_in_avro};
 pub use explanation::{Explanation, Lost, Why};
 pub use external_id::ExternalId;
 pub use fields::{Field, Fields};

@@ -38,7 +38,7 @@ pub enum Columns {
 /// `[sources.NAME.customer]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CustomerMapping {
-    /// Topics that this mapping is for; all topics of the source when empty.
+    /// Topics that this mapping is for; the source's own when empty.
     #[serde(default)]
     pub topics: Vec<String>,
     /// REST: path and query of the request, with `{email}`.
@@ -68,7 +68,7 @@ pub struct CustomerMapping {
 /// `[sources.NAME.order]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OrderMapping {
-    /// Topics that this mapping is for; all topics of the source when empty.
+    /// Topics that this mapping is for; the source's own when empty.
     #[serde(default)]
     pub topics: Vec<String>,
     /// REST: path and query of the request, with `{external_id}`.
@@ -121,7 +121,7 @@ pub struct LinesMapping {
 /// `[sources.NAME.product]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ProductMapping {
-    /// Topics that this mapping is for; all topics of the source when empty.
+    /// Topics that this mapping is for; the source's own when empty.
     #[serde(default)]
     pub topics: Vec<String>,
     /// REST: path and query of the request, with `{product_id}`.
@@ -140,7 +140,7 @@ pub struct ProductMapping {
 /// `[sources.NAME.interaction]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct InteractionMapping {
-    /// Topics that this mapping is for; all topics of the source when empty.
+    /// Topics that this mapping is for; the source's own when empty.
     #[serde(default)]
     pub topics: Vec<String>,
     /// REST: path and query of the request, with `{email}` or `{external_id}`.
@@ -213,7 +213,7 @@ impl Mapping {
         }
     }
 
-    /// Topics that this mapping is for; all topics of the source when empty.
+    /// Topics that this mapping is for; the source's own when empty.
     pub fn topics(&self) -> &[String] {
         match self {
             Self::Customer(mapping) => &mapping.topics,

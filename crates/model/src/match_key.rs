@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::Decisions;
 
-/// Raised when the rule below changes, which makes a rebuild due.
+/// Raised when the rule below changes for keys that tables hold, which makes a rebuild due.
 pub const MATCH_KEY_VERSION: u32 = 1;
 
 /// What indexes hold. No email that is delivered is nearly as long.

@@ -113,10 +113,13 @@ impl From<staging::Error> for Problem {
     }
 }
 
-/// Whether the database could not take a value for what it is to be, or not that much of it. A violated constraint is a bug.
+/// Numbers, times, characters, texts and escapes that the database cannot take, and what is too much for it. A violated
+/// constraint is a bug, and so is whatever else of a statement fails.
+const OF_A_VALUE: [&str; 7] = ["22003", "22008", "22021", "22P02", "22P05", "54000", "54001"];
+
 fn is_of_a_value(error: &staging::Error) -> bool {
     let staging::Error::Database { error, .. } = error else { return false };
-    error.code().is_some_and(|code| code.starts_with("22") || code.starts_with("54"))
+    error.code().is_some_and(|code| OF_A_VALUE.contains(&code.as_ref()))
 }
 
 impl From<consolidate::Error> for Problem {

@@ -236,12 +236,17 @@ async fn an_erasure_that_nobody_waits_for_any_more_is_done_all_the_same() {
         .unwrap()
     };
     let fields = [("token", token.as_str()), ("typed", "ann@x.example")];
+    let since = std::time::Instant::now();
     tokio::select! {
         answer = browser.post(&erase, &fields) => panic!("{answer:?}"),
-        () = async { while !waits().await { tokio::task::yield_now().await } } => {}
+        () = async {
+            while !waits().await {
+                assert!(since.elapsed() < std::time::Duration::from_secs(20), "it has not begun");
+                tokio::task::yield_now().await;
+            }
+        } => {}
     }
     holder.rollback().await.unwrap();
-    let since = std::time::Instant::now();
     while audited(&base, "erase_customer").await == 0 {
         assert!(since.elapsed() < std::time::Duration::from_secs(20), "it is not done");
         tokio::task::yield_now().await;

@@ -54,22 +54,20 @@ async fn nothing_is_written_on_somebody_who_is_being_erased() {
     let key = base.key(Role::Agent, None).await;
     assert_eq!(base.server.request(&key, "PUT /lists/mine", "", "").await.status, 204);
     let mut erasing = base.pool.begin().await.unwrap();
-    staging::erased::hold_alone(&mut erasing).await.unwrap();
+    let erase = "delete from customer360.customers where customer_id = $1";
+    sqlx::query(erase).bind(ann).execute(&mut *erasing).await.unwrap();
     let note = format!("POST /customers/{ann}/notes");
     let note = base.server.request(&key, &note, "", r#"{"text": "one"}"#);
     let put = format!("PUT /lists/mine/customers/{ann}");
     let put = base.server.request(&key, &put, "", "");
     let erased = async {
         let waiting =
-            "select count(*) from pg_stat_activity where datname = current_database() and wait_event = 'advisory'";
+            "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+        let since = std::time::Instant::now();
         while sqlx::query_scalar::<_, i64>(waiting).fetch_one(&base.pool).await.unwrap() < 2 {
+            assert!(since.elapsed() < std::time::Duration::from_secs(20), "they do not wait");
             tokio::task::yield_now().await;
         }
-        sqlx::query("delete from customer360.customers where customer_id = $1")
-            .bind(ann)
-            .execute(&mut *erasing)
-            .await
-            .unwrap();
         erasing.commit().await.unwrap();
     };
     let (note, put, ()) = tokio::join!(note, put, erased);

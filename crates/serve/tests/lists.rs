@@ -74,6 +74,28 @@ async fn a_list_is_made_and_removed_on_the_page_of_lists() {
 }
 
 #[tokio::test]
+async fn who_is_on_a_list_by_a_merge_is_put_on_it_himself_too() {
+    let base = Base::new().await;
+    let bob = base.customer("bob@x.example", json!({"name": "Bob"})).await;
+    let ann = base.customer("ann@x.example", json!({"name": "Ann"})).await;
+    base.run(&format!(
+        "insert into customer360.lists values ('team-7', 'ann', now());
+         insert into customer360.list_members values ('{bob}', 'team-7', now(), array['{ann}'::uuid])"
+    ))
+    .await;
+    let key = base.key(Role::Agent, None).await;
+    let put = format!("PUT /lists/team-7/customers/{bob}");
+    for _ in 0..2 {
+        assert_eq!(base.server.request(&key, &put, "", "").await.status, 204);
+    }
+    let put_on = "select array(select p from unnest(put_on) as p order by p) from customer360.list_members";
+    let put_on: Vec<sqlx::types::Uuid> = sqlx::query_scalar(put_on).fetch_one(&base.pool).await.unwrap();
+    let mut both = vec![ann, bob];
+    both.sort();
+    assert_eq!(put_on, both, "so he stays on it when the merge is undone");
+}
+
+#[tokio::test]
 async fn who_keeps_no_lists_sees_them_and_counts_only_customers_in_sight() {
     let base = Base::new().await;
     let nh = base.customer("nh@x.example", json!({"name": "Hampshire", "state": "NH"})).await;

@@ -226,6 +226,11 @@ pub async fn rest(
 ) -> Result<Removed, Error> {
     let letters = discard(connection, erased, seal, now).await?;
     for sql in [
+        "update staging.batches b
+         set left_out = array(
+             select id from unnest(b.left_out) as id
+             where (b.source, id) not in (select * from unnest($1::text[], $2::text[])))
+         where b.left_out && $2 and b.source = any ($1)",
         // Of those that are settled; what their ids are of is not known any more.
         "update staging.dead_letters d set external_id = null
          from unnest($1::text[], $2::text[]) as i (system, external_id)
@@ -301,24 +306,29 @@ async fn discard(
     seal: &Seal,
     now: DateTime<Utc>,
 ) -> Result<u64, Error> {
-    let (mut theirs, mut others): (Vec<i64>, Vec<i64>) = (Vec::new(), Vec::new());
+    let (mut theirs, mut others, mut sealed): (Vec<i64>, Vec<i64>, Vec<i64>) = (Vec::new(), Vec::new(), Vec::new());
     let mut rows = sqlx::query(
         "select dead_letter_id, source, external_id, payload, context from staging.dead_letters where payload <> ''",
     )
     .fetch(&mut *connection);
     while let Some(row) = rows.try_next().await.map_err(Error::database("reading dead letters"))? {
         let source: &str = row.get(1);
+        let id: Option<&str> = row.get(2);
+        let is_theirs = id.is_some_and(|id| erased.has_id(source, id));
         // One that does not open, under another key, cannot be retried either.
-        let Ok(payload) = seal.open(source, row.get(3)) else { continue };
+        let Ok(payload) = seal.open(source, row.get(3)) else {
+            sealed.extend(is_theirs.then(|| row.get::<i64, _>(0)));
+            continue;
+        };
         let context = row.get::<Option<&[u8]>, _>(4).and_then(|context| seal.open(source, context).ok());
         let context: Option<Context> = context.and_then(|context| serde_json::from_slice(&context).ok());
-        let id: Option<&str> = row.get(2);
         if is_of_erased(source, id, &payload, context.as_ref(), erased) {
-            let is_theirs = id.is_some_and(|id| erased.has_id(source, id));
             if is_theirs { theirs.push(row.get(0)) } else { others.push(row.get(0)) }
         }
     }
     drop(rows);
+    let nameless = sqlx::query("update staging.dead_letters set external_id = null where dead_letter_id = any ($1)");
+    execute(nameless.bind(sealed), connection).await?;
     // A member of a full export whose row names the person is a member all the same.
     let discard = sqlx::query(
         "update staging.dead_letters

@@ -6,7 +6,7 @@
 
 use std::collections::HashSet;
 
-use model::{Digest, Entity, ErasureKey, ExternalId, InteractionFields, Record, find_emails};
+use model::{Digest, Entity, ErasureKey, ExternalId, InteractionFields, Record, find_emails, is_in_avro};
 use serde::Deserialize;
 use sqlx::{Executor, PgConnection, Row};
 
@@ -52,7 +52,7 @@ pub enum Verdict {
 /// What a record says without the erased.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rewritten {
-    /// The email of a customer: one that named somebody beside others.
+    /// The email of a customer; empty where it named somebody beside others.
     pub email: Option<String>,
     /// The attributes.
     pub attributes: String,
@@ -118,7 +118,8 @@ impl Erased {
 
     /// Whether these bytes, of whatever form, name an erased email.
     pub fn is_named_in(&self, bytes: &[u8]) -> bool {
-        !self.is_empty() && !find_emails(bytes, |email| self.has_email(email)).is_empty()
+        let is_sought = |email: &str| self.has_email(email);
+        !self.is_empty() && (!find_emails(bytes, is_sought).is_empty() || is_in_avro(bytes, is_sought))
     }
 
     /// What is to become of a record.
@@ -144,7 +145,8 @@ impl Erased {
         let Some(attributes) = attributes else { return Verdict::Skip };
         let without = |text: &str| self.redact(text).unwrap_or_else(|| text.to_owned());
         let rewritten = Rewritten {
-            email: said.email.map(without),
+            // What is left of several would be somebody else's.
+            email: said.email.map(|email| self.redact(email).map_or_else(|| email.to_owned(), |_| String::new())),
             attributes: without(&attributes),
             payload: said.payload.map(without),
         };

@@ -62,8 +62,7 @@ const GO: [(&str, &str); 9] = [
 ];
 
 /// What others say, in which a person may be named.
-const SAY: [Says; 16] = [
-    ("customer360.xrefs", "system, external_id", "email", "text"),
+const SAY: [Says; 15] = [
     ("customer360.xrefs", "system, external_id", "attributes", "jsonb"),
     ("customer360.customers", "customer_id", "profile", "jsonb"),
     ("customer360.changes", "customer_id, at, change_id", "old", "jsonb"),
@@ -99,7 +98,9 @@ pub(super) async fn remove(
     for (table, statement) in GO {
         removed.insert(table, names.execute(transaction, statement).await?);
     }
-    redact(transaction, &person.staged(Vec::new()), erased, now, &mut removed).await?;
+    let staged = person.staged(Vec::new());
+    redact(transaction, &staged, erased, now, &mut removed).await?;
+    *removed.entry("customer360.xrefs").or_default() += clear_emails(transaction, &staged, erased).await?;
     Ok((removed, theirs))
 }
 
@@ -267,6 +268,36 @@ async fn redact(
     .await
     .map_err(erasing())?;
     dirty::mark(transaction, &keys.iter().map(String::as_str).collect::<Vec<_>>(), "erase", now).await
+}
+
+/// Clears what others have in place of an email in which the person is named beside others: what would be left of it could be
+/// somebody else's. Returns of how many.
+async fn clear_emails(transaction: &mut PgConnection, person: &staged::Person, erased: &Erased) -> Result<u64, Error> {
+    let unmatched: Vec<(String, String, String)> = sqlx::query_as(
+        "select system, external_id, email
+         from customer360.xrefs
+         where match_key is null and email is not null
+           and exists (select from unnest($1::text[]) as p (piece) where strpos(lower(email), p.piece) > 0)",
+    )
+    .bind(person.pieces())
+    .fetch_all(&mut *transaction)
+    .await
+    .map_err(erasing())?;
+    let naming = unmatched.into_iter().filter(|(_, _, email)| erased.redact(email).is_some());
+    let (systems, external_ids): (Vec<String>, Vec<String>) =
+        naming.map(|(system, external_id, _)| (system, external_id)).unzip();
+    let done = sqlx::query(
+        "update customer360.xrefs x
+         set email = null, unmatched_reason = case when x.deleted_at is null then 'no_email' end
+         from unnest($1::text[], $2::text[]) as n (system, external_id)
+         where x.system = n.system and x.external_id = n.external_id",
+    )
+    .bind(systems)
+    .bind(external_ids)
+    .execute(transaction)
+    .await
+    .map_err(erasing())?;
+    Ok(done.rows_affected())
 }
 
 /// Decisions on one of the keys or cross-references, undone ones too.

@@ -305,7 +305,7 @@ async fn who_had_an_email_last_is_erased_by_it_though_by_now_it_is_cleared() {
 #[tokio::test]
 async fn whoever_is_named_where_nobody_is_matched_is_taken_out_of_it() {
     let mut world = world_with_ann().await;
-    let both = || [customer(6, 40).email("Ann.Canary@x.example; cyd@x.example")];
+    let both = || [customer(6, 40).email("Ann.Canary@x.example cyd@x.example").attribute("name", "Both")];
     world.land("home_delivery", &both()).await;
     world.consolidate().await;
     world.land("home_delivery", &both()).await;
@@ -321,8 +321,10 @@ async fn whoever_is_named_where_nobody_is_matched_is_taken_out_of_it() {
     world.land("home_delivery", &both()).await;
     world.consolidate().await;
     assert_eq!(left(&world).await, [""; 0]);
-    let cyd = "select email from customer360.xrefs where external_id = '6'";
-    assert_eq!(world.value(cyd).await, json!("; cyd@x.example"));
+    let both =
+        "select jsonb_build_array(email, unmatched_reason, customer_id) from customer360.xrefs where external_id = '6'";
+    assert_eq!(world.value(both).await, json!([null, "no_email", null]), "what is left of two is nobody's");
+    assert_eq!(world.document("cyd@x.example").await, None);
 }
 
 #[tokio::test]

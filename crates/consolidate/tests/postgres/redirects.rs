@@ -139,6 +139,19 @@ async fn who_is_on_a_list_stays_on_it_under_another_email_and_through_a_merge_an
     assert_eq!(listed(&world).await, ["mine bob@x.example"]);
     world.say(&[customer(1, 4).email(ANN)]).await;
     assert_eq!(listed(&world).await, before);
+
+    // An older version moves customers only.
+    world.ask(&Request::Merge(key(ANN), key(BOB))).await;
+    sqlx::raw_sql(
+        "update customer360.list_members m set customer_id = c.customer_id, put_on = null
+         from customer360.customers c where c.email = 'ann@x.example' and m.list = 'theirs'",
+    )
+    .execute(&world.pool)
+    .await
+    .unwrap();
+    assert_eq!(listed(&world).await, ["mine bob@x.example"]);
+    world.catch_up().await;
+    assert_eq!(listed(&world).await, ["mine bob@x.example", "theirs bob@x.example"]);
 }
 
 #[tokio::test]

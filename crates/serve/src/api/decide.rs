@@ -79,8 +79,11 @@ fn action(request: &Request) -> &'static str {
     }
 }
 
-/// Erases a customer; with `dry_run`, all is done and taken back. On a task of its own: it may take minutes, and one that was
-/// asked for is done, whether somebody still waits for the answer or not.
+/// One at a time looks through everything, which nobody lands or merges beside.
+static LOOKING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+/// Erases a customer, on a task of its own: it may take minutes, and one that was asked for is done, whether somebody still waits
+/// for the answer or not. With `dry_run`, all is done and taken back, as long as somebody waits.
 pub(crate) async fn erase(
     api: &Api,
     caller: &Caller,
@@ -88,8 +91,11 @@ pub(crate) async fn erase(
     dry_run: bool,
 ) -> Result<erase::Outcome, Problem> {
     caller.decides()?;
+    if dry_run {
+        return erased(&api.settings, caller, customer_id, dry_run).await;
+    }
     let (settings, caller) = (api.settings.clone(), caller.clone());
-    let erasing = tokio::spawn(async move { erased(&settings, &caller, customer_id, dry_run).await });
+    let erasing = tokio::spawn(async move { erased(&settings, &caller, customer_id, false).await });
     erasing.await.unwrap_or_else(|error| {
         tracing::error!(%error, "an erasure was not finished");
         Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR)
@@ -103,6 +109,7 @@ async fn erased(
     customer_id: Uuid,
     dry_run: bool,
 ) -> Result<erase::Outcome, Problem> {
+    let _one_at_a_time = LOOKING.lock().await;
     let (seal, whom) = (Seal::new(&settings.key), Key::CustomerId(customer_id));
     // Apart from the sessions of requests, whose statements may not take long: it looks through everything.
     let mut session = staging::connect(&settings.database).await?;

@@ -138,8 +138,10 @@ pub(crate) async fn put(
     let sql = "insert into customer360.list_members as m (customer_id, list, added_at)
                select c.customer_id, l.name, $1
                from customer360.lists l, customer360.customers c
-               where l.name = $6 and c.customer_id = customer360.resolved($7) and customer360.stays(c.customer_id)
-               on conflict on constraint list_members_pkey do update set added_at = m.added_at
+               where l.name = $6 and c.customer_id = customer360.resolved($7) and customer360.lives(c.customer_id)
+               on conflict on constraint list_members_pkey do update set
+                   put_on = case when m.put_on is not null then
+                                array(select distinct p from unnest(m.put_on || m.customer_id) as p order by p) end
                returning 1";
     match write(&api, &caller, "put_on_list", sql, &name, Some(customer)).await? {
         0 => Err(Problem::not_found()),

@@ -26,7 +26,6 @@ Every error is a problem of RFC 9457, `application/problem+json`, which says wha
 * `412` it has changed since: `If-Match` named another version
 * `413`, `415` a body of more than a mebibyte, or one that is not JSON
 * `422` a body or value that can be read and cannot be accepted; `errors` says why
-* `428` this needs an `If-Match`
 * `429` more than 500 requests a second; `Retry-After` says when to try again
 * `503` the database does not answer; `Retry-After` says when to try again";
 

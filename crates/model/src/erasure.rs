@@ -105,7 +105,7 @@ pub fn is_in_avro(message: &[u8], mut is_sought: impl FnMut(&str) -> bool) -> bo
     memchr::memchr_iter(b'@', message).any(|at| {
         (at.saturating_sub(63).max(1)..at)
             .map(email_at)
-            .filter(|range| range.end > at && message[range.start - 1] % 2 == 0)
+            .filter(|range| range.end > at && message[range.start - 1].is_multiple_of(2))
             .any(|range| text_of(message, &range).is_some_and(&mut is_sought))
     })
 }

@@ -1,7 +1,7 @@
 //! Interactions: the newest record wins and replaces the participants as a set; customers are found by email, threads by what
 //! messages say of each other.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 
 use chrono::{DateTime, Utc};
 use model::{Decisions, InteractionFields, MatchKey, Message, Operation, Position};
@@ -11,7 +11,7 @@ use sqlx::{PgConnection, Row};
 use staging::StagedRecord;
 
 use crate::error::database;
-use crate::merge::Unreadable;
+use crate::merge::{Unreadable, newest};
 use crate::threads::Threads;
 use crate::{Error, Rules, dirty};
 
@@ -23,26 +23,10 @@ pub(crate) async fn merge<'r>(
     records: impl Iterator<Item = &'r StagedRecord>,
     now: DateTime<Utc>,
 ) -> Result<Vec<(&'r StagedRecord, Unreadable)>, Error> {
-    let mut unreadable = Vec::new();
-    let mut newest: BTreeMap<(&str, &str), (&StagedRecord, InteractionFields)> = BTreeMap::new();
-    for record in records {
-        let fields = match record.operation {
-            Operation::Delete => Ok(InteractionFields::default()),
-            Operation::Upsert => serde_json::from_str(&record.attributes),
-        };
-        let Ok(fields) = fields else {
-            unreadable.push((record, "attributes are no interaction".to_owned()));
-            continue;
-        };
-        let id = (record.source.as_str(), record.external_id.as_str());
-        if newest.get(&id).is_none_or(|(known, _)| known.position < record.position) {
-            newest.insert(id, (record, fields));
-        }
-    }
+    let (mut newest, unreadable) = newest::<InteractionFields>(records, "attributes are no interaction");
     if newest.is_empty() {
         return Ok(unreadable);
     }
-    let mut newest: Vec<_> = newest.into_values().collect();
     let known = read(connection, &newest).await?;
     newest.retain(|(record, _)| known.get(&id_of(record)).is_none_or(|known| known.position < record.position));
     if newest.is_empty() {

@@ -1,12 +1,13 @@
 //! Step 1: batches into cross-references, orders, products and interactions.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, RandomState};
 use std::time::Instant;
 
 use chrono::{DateTime, Utc};
 use futures::future::join_all;
 use model::{CustomerFields, Entity, Operation, Position, Unmatched, Write};
+use serde::de::DeserializeOwned;
 use sqlx::{Connection, PgConnection};
 use staging::{ClaimedBatch, Erased, LockHolder, Seal, StagedRecord};
 
@@ -142,6 +143,29 @@ async fn merge_others<'r>(
     unreadable.extend(products::merge(connection, of(Entity::Product)).await?);
     unreadable.extend(interactions::merge(connection, rules, of(Entity::Interaction), now).await?);
     Ok(unreadable)
+}
+
+/// The newest record of each id, with what it says, and records that cannot be read; `what` says what those are not.
+pub(crate) fn newest<'r, F: DeserializeOwned + Default>(
+    records: impl Iterator<Item = &'r StagedRecord>,
+    what: &str,
+) -> (Vec<(&'r StagedRecord, F)>, Vec<(&'r StagedRecord, Unreadable)>) {
+    let (mut newest, mut unreadable) = (BTreeMap::<(&str, &str), (&StagedRecord, F)>::new(), Vec::new());
+    for record in records {
+        let fields = match record.operation {
+            Operation::Delete => Ok(F::default()),
+            Operation::Upsert => serde_json::from_str(&record.attributes),
+        };
+        let Ok(fields) = fields else {
+            unreadable.push((record, what.to_owned()));
+            continue;
+        };
+        let id = (record.source.as_str(), record.external_id.as_str());
+        if newest.get(&id).is_none_or(|(known, _)| known.position < record.position) {
+            newest.insert(id, (record, fields));
+        }
+    }
+    (newest.into_values().collect(), unreadable)
 }
 
 async fn merge_customers<'r>(

@@ -1,38 +1,21 @@
 //! Products: the newest record wins.
 
-use std::collections::BTreeMap;
-
 use model::{Operation, ProductFields};
 use sqlx::PgConnection;
 use staging::StagedRecord;
 
 use crate::Error;
 use crate::error::database;
-use crate::merge::Unreadable;
+use crate::merge::{Unreadable, newest};
 
 /// Merges product records; returns those that cannot be read.
 pub(crate) async fn merge<'r>(
     connection: &mut PgConnection,
     records: impl Iterator<Item = &'r StagedRecord>,
 ) -> Result<Vec<(&'r StagedRecord, Unreadable)>, Error> {
-    let mut unreadable = Vec::new();
-    let mut newest: BTreeMap<(&str, &str), (&StagedRecord, ProductFields)> = BTreeMap::new();
-    for record in records {
-        let fields = match record.operation {
-            Operation::Delete => Ok(ProductFields::default()),
-            Operation::Upsert => serde_json::from_str(&record.attributes),
-        };
-        let Ok(fields) = fields else {
-            unreadable.push((record, "attributes are no product".to_owned()));
-            continue;
-        };
-        let id = (record.source.as_str(), record.external_id.as_str());
-        if newest.get(&id).is_none_or(|(known, _)| known.position < record.position) {
-            newest.insert(id, (record, fields));
-        }
-    }
+    let (newest, unreadable) = newest::<ProductFields>(records, "attributes are no product");
     if !newest.is_empty() {
-        write(connection, &newest.into_values().collect::<Vec<_>>()).await?;
+        write(connection, &newest).await?;
     }
     Ok(unreadable)
 }

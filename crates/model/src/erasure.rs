@@ -7,7 +7,7 @@ use std::ops::Range;
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
-use crate::{Decisions, Guards, InstallationKey, MatchKey};
+use crate::{InstallationKey, MatchKey};
 
 /// A keyed digest of a match key, or of an id of one system.
 pub type Digest = [u8; 32];
@@ -26,8 +26,7 @@ impl ErasureKey {
 
     /// The digest of an email, however a system writes it; `None` where it is no match key.
     pub fn of_email(&self, email: &str) -> Option<Digest> {
-        let key = MatchKey::of_email(email, &Guards::none(), &Decisions::default()).ok()?;
-        Some(self.of_key(&key))
+        Some(self.of_key(&MatchKey::of_any_email(email).ok()?))
     }
 
     /// The digest of a match key.
@@ -138,12 +137,17 @@ impl Place {
         self.start..self.end
     }
 
-    /// Whether it is the whole of a value, and that is an email.
+    /// Whether it is the whole of a value, and that is an email, though a shorter one may begin within it.
     fn is_whole_email(&self, text: &[u8]) -> bool {
         let begins = self.start == 0 || text[self.start - 1] == b'"';
         let ends = text.get(self.end).is_none_or(|byte| *byte == b'"');
-        let is_email = |email| MatchKey::of_email(email, &Guards::none(), &Decisions::default()).is_ok();
-        begins && ends && text_of(text, &self.range()).is_some_and(is_email)
+        let is_email = |email| MatchKey::of_any_email(email).is_ok();
+        begins && ends && self.beginnings(text).next().is_some() && text_of(text, &self.range()).is_some_and(is_email)
+    }
+
+    /// Where a shorter email may begin, the nearest to the `@` first.
+    fn beginnings(&self, text: &[u8]) -> impl Iterator<Item = usize> {
+        (self.start + 1..self.at).rev().filter(|start| may_begin(text, *start)).take(BEGINNINGS)
     }
 
     /// What may be the email, the longest first: all of it, or from a beginning that is nearer; without dots that end a
@@ -156,8 +160,7 @@ impl Place {
             self.at + 1 + length - dots
         };
         let ends = [without_dots(domain.len()), without_dots(ascii)];
-        let mut starts: Vec<usize> =
-            (self.start + 1..self.at).rev().filter(|start| may_begin(text, *start)).take(BEGINNINGS).collect();
+        let mut starts: Vec<usize> = self.beginnings(text).collect();
         starts.push(self.start);
         starts.into_iter().rev().flat_map(move |start| ends.map(|end| start..end))
     }

@@ -102,6 +102,11 @@ impl MatchKey {
         }
     }
 
+    /// The match key of an email, whatever is blocked.
+    pub fn of_any_email(email: &str) -> Result<Self, Unmatched> {
+        Self::of_email(email, &Guards::none(), &Decisions::default())
+    }
+
     /// The match key of a cross-reference that an operator split off.
     pub fn of_split(system: &str, external_id: &str) -> Self {
         Self(format!("#{system}:{external_id}"))

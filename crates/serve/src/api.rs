@@ -160,8 +160,7 @@ impl Api {
         if let Ok(id) = named.parse() {
             return Ok(id);
         }
-        let unblocked = model::Guards::none();
-        let key = MatchKey::of_email(named, &unblocked, &model::Decisions::default())
+        let key = MatchKey::of_any_email(named)
             .map_err(|_| Problem::bad("customer", "a customer's id, or an email with one @, like name@example.com"))?;
         Ok(key.customer_id(self.namespace().await?))
     }

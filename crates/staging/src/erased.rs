@@ -143,17 +143,18 @@ impl Erased {
             Entity::Product => Some(said.attributes.to_owned()),
         };
         let Some(attributes) = attributes else { return Verdict::Skip };
-        let without = |text: &str| self.redact(text).unwrap_or_else(|| text.to_owned());
-        let rewritten = Rewritten {
+        let email = said.email.and_then(|email| self.redact(email));
+        let redacted = self.redact(&attributes);
+        let payload = said.payload.and_then(|payload| self.redact(payload));
+        if email.is_none() && redacted.is_none() && payload.is_none() && attributes == said.attributes {
+            return Verdict::Keep;
+        }
+        Verdict::Rewrite(Rewritten {
             // What is left of several would be somebody else's.
-            email: said.email.map(|email| self.redact(email).map_or_else(|| email.to_owned(), |_| String::new())),
-            attributes: without(&attributes),
-            payload: said.payload.map(without),
-        };
-        let is_same = rewritten.email.as_deref() == said.email
-            && rewritten.attributes == said.attributes
-            && rewritten.payload.as_deref() == said.payload;
-        if is_same { Verdict::Keep } else { Verdict::Rewrite(rewritten) }
+            email: email.map(|_| String::new()).or_else(|| said.email.map(str::to_owned)),
+            attributes: redacted.unwrap_or(attributes),
+            payload: payload.or_else(|| said.payload.map(str::to_owned)),
+        })
     }
 
     /// Whether a record will not land, because it is of somebody erased.

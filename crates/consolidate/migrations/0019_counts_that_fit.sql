@@ -14,12 +14,16 @@ language sql stable parallel safe rows 1 as $$
 $$;
 
 -- Waits for whoever moves cross-references, with their orders, redirects and members of lists, and lets nobody else do so until
--- the end of the transaction. One that is only looked at, and rolled back, neither waits nor lets others wait: it sets
--- c360.foreseen.
-create function customer360.hold_moves() returns void
-language sql as $$
-    select pg_advisory_xact_lock(hashtext('c360.redirects'))
-    where current_setting('c360.foreseen', true) is distinct from 'on'
+-- the end of the transaction. False in one that is only looked at and rolled back, which sets c360.foreseen: nobody waits for it.
+create function customer360.hold_moves() returns boolean
+language plpgsql as $$
+begin
+    if current_setting('c360.foreseen', true) = 'on' then
+        return false;
+    end if;
+    perform pg_advisory_xact_lock(hashtext('c360.redirects'));
+    return true;
+end
 $$;
 
 -- Counts the orders of the customers of whom a statement has written orders. Under the lock of moves, because rows of customers
@@ -34,10 +38,9 @@ begin
         case tg_op when 'INSERT' then 'table arrived' when 'DELETE' then 'table departed'
                    else 'table arrived union all table departed' end)
     into who;
-    if who is null then
+    if who is null or not customer360.hold_moves() then
         return null;
     end if;
-    perform customer360.hold_moves();
     insert into customer360.buyers as b
     select * from customer360.bought(who)
     on conflict on constraint buyers_pkey do update

@@ -14,11 +14,10 @@ declare
     led uuid[];
     member record;
 begin
-    if not exists (select from customer360.list_members) then
+    -- Under the lock, because two folds may each change a part of the way from one customer.
+    if not exists (select from customer360.list_members) or not customer360.hold_moves() then
         return;
     end if;
-    -- Two folds may each change a part of the way from one customer.
-    perform customer360.hold_moves();
     select array_agg(distinct k) into led from unnest(changed) as c, unnest(customer360.once_known_as(c)) as k;
     for member in
         delete from customer360.list_members m where m.customer_id = any (led) or m.put_on && led returning m.*

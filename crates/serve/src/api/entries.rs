@@ -226,7 +226,7 @@ pub(crate) async fn write_new(
                       from at, unnest(customer360.once_known_as(at.customer_id)) as once
                       where at.customer_id = $1) o
                 left join customer360.entries e on e.customer_id = o.customer_id and e.entry_id = o.entry_id
-                where customer360.lives(o.now) is not null
+                where customer360.stays(o.now)
                 order by e.entry_id is null, o.customer_id <> o.now
                 limit 1
                 on conflict on constraint entries_pkey do update set version = e.version

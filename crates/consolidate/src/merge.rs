@@ -35,6 +35,9 @@ pub(crate) struct Merged {
 /// Why a record cannot be merged, in words without values.
 pub(crate) type Unreadable = String;
 
+/// A record with what it says.
+pub(crate) type Said<'r, F> = (&'r StagedRecord, F);
+
 /// Merges a claim: its customers by lanes, each in a transaction of its own, then all else and the end of the batches in
 /// one. If that is not reached, the batches are merged again: merging is idempotent, so the lanes that were done find
 /// nothing to write.
@@ -149,7 +152,7 @@ async fn merge_others<'r>(
 pub(crate) fn newest<'r, F: DeserializeOwned + Default>(
     records: impl Iterator<Item = &'r StagedRecord>,
     what: &str,
-) -> (Vec<(&'r StagedRecord, F)>, Vec<(&'r StagedRecord, Unreadable)>) {
+) -> (Vec<Said<'r, F>>, Vec<Said<'r, Unreadable>>) {
     let (mut newest, mut unreadable) = (BTreeMap::<(&str, &str), (&StagedRecord, F)>::new(), Vec::new());
     for record in records {
         let fields = match record.operation {

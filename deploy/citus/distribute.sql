@@ -14,7 +14,8 @@ declare
 begin
     for kept in
         select tgname, tgrelid::regclass as relation from pg_trigger
-        where tgfoid in ('customer360.keep_counts()'::regprocedure, 'customer360.keep_buyers()'::regprocedure)
+        where tgfoid in (select oid from pg_proc
+                         where pronamespace = 'customer360'::regnamespace and proname like 'keep\_%')
     loop
         execute format('drop trigger %I on %s', kept.tgname, kept.relation);
     end loop;

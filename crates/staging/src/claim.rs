@@ -185,7 +185,7 @@ pub async fn read(executor: impl PgExecutor<'_>, batch_ids: &[i64]) -> Result<Ve
                 case when r.entity in ('order', 'interaction') then r.payload end
          from staging.records r
          join staging.batches b on b.batch_id = r.batch_id
-         where r.batch_id = any ($1) and r.expires_at >= (
+         where r.batch_id = any ($1) and b.batch_id = any ($1) and r.expires_at >= (
                  select min(expires_at) from staging.batches where batch_id = any ($1))
            and not (r.ordinal = any (b.excluded))",
     )

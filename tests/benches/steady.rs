@@ -1,16 +1,16 @@
 //! From a record's append to the profile that shows it: three Kafka sources together at a steady rate, landing and
 //! consolidating on the same cores as the broker and Postgres.
 //!
-//! RATE records a second (2,000) for SECONDS seconds (60), and then for as many again while somebody asks for insights; memory is
-//! that of the first of both. Some of the records are news of probes: people of whom every change is awaited in
-//! `customer360.customers` before the next is sent.
+//! ROWS customers (100,000) with five orders each are there before; the load is about others. RATE records a second (2,000) for
+//! SECONDS seconds (60), and then for as many again while somebody asks for insights; memory is that of the first of both. Some
+//! of the records are news of probes: people of whom every change is awaited in `customer360.customers` before the next is sent.
 
 use std::net::TcpListener;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use c360_tests::bench::{Watch, cluster, database, number};
+use c360_tests::bench::{Watch, base, cluster, database, number, rows};
 use c360_tests::program::{self, Installation};
 use c360_tests::stack::Broker;
 use rdkafka::config::ClientConfig;
@@ -20,6 +20,8 @@ use sqlx::postgres::PgPoolOptions;
 use tokio_util::sync::CancellationToken;
 
 const SOURCES: [&str; 3] = ["home_delivery", "loyalty", "online_store"];
+/// The id of the first person of the load, above those who are there before.
+const FIRST: u64 = 1_000_000_000;
 /// People whom the load is about, over and over.
 const PEOPLE: u64 = 100_000;
 /// People of whom each change is awaited, one task each.
@@ -42,7 +44,10 @@ async fn main() -> Result<()> {
         broker.create_topic(source, 2).await?;
     }
     let cluster = cluster()?;
-    drop(database(&cluster, "steady").await?);
+    let customers = rows(100_000);
+    let (_, mut connection) = database(&cluster, "steady").await?;
+    base::fill(&mut connection, i32::try_from(customers)?).await?;
+    drop(connection);
     // As in most installations: over TCP.
     let url = cluster.tcp_url_for("steady").context("the cluster has no port")?;
     let listen = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
@@ -72,7 +77,10 @@ async fn main() -> Result<()> {
     )?;
     cancel.cancel();
     let sent = load.join().map_err(|_| anyhow::anyhow!("the load has panicked"))??;
-    println!("to the profile beside {sent:.0} records/s: {} (goal p99 75 ms); {resident}", times(waits));
+    println!(
+        "to the profile beside {sent:.0} records/s and {customers} customers: {} (goal p99 75 ms); {resident}",
+        times(waits)
+    );
     println!("while insights are asked for: {}; insights: {} (goal 1 s)", times(beside), times(answers));
     Ok(())
 }
@@ -149,7 +157,7 @@ fn load(bootstrap: &str, rate: usize, cancel: &CancellationToken) -> Result<f64>
         )]
         let due = (began.elapsed().as_secs_f64() * rate as f64) as u64;
         while sent < due {
-            let (id, source) = (sent / 3 % PEOPLE, SOURCES[usize::try_from(sent % 3)?]);
+            let (id, source) = (FIRST + sent / 3 % PEOPLE, SOURCES[usize::try_from(sent % 3)?]);
             let value = event(id, &format!("person.{id}@example.com"), usize::try_from(sent)?, 1_000 + sent);
             let key = id.to_string();
             let record = BaseRecord::to(source).key(&key).payload(&value);
@@ -165,7 +173,7 @@ fn load(bootstrap: &str, rate: usize, cancel: &CancellationToken) -> Result<f64>
 /// Changes one person again and again, and awaits each change.
 async fn probe_until(until: Instant, probe: usize, bootstrap: String, pool: PgPool) -> Result<Vec<Duration>> {
     let (producer, mut waits) = (producer(&bootstrap)?, Vec::new());
-    let (id, email) = (PEOPLE + probe as u64, format!("probe.{probe}@example.com"));
+    let (id, email) = (FIRST + PEOPLE + probe as u64, format!("probe.{probe}@example.com"));
     let source = SOURCES[probe % SOURCES.len()];
     for version in 1.. {
         if Instant::now() > until {

@@ -4,6 +4,7 @@
 //! The size comes from the environment, and is read the same way by all: `ROWS`, `RUNS`, and what one has of its own.
 
 mod backlog;
+pub mod base;
 pub mod people;
 mod resident;
 

@@ -55,7 +55,10 @@ begin
                       position, attribute_positions, attribute_observed_at, tombstone_position, observed_at,
                       first_seen_at, last_seen_at, deleted_at)
             on customer360.xrefs to c360_limited;
-        grant execute on function customer360.found(text, integer) to c360_limited;
+    end if;
+    if not has_function_privilege('c360_limited', 'customer360.found(text, integer, jsonb[], text[], text[], text[])', 'execute')
+    then
+        grant execute on function customer360.found(text, integer, jsonb[], text[], text[], text[]) to c360_limited;
     end if;
 
     -- Customers are seen by the row filter, everything else with its customer.

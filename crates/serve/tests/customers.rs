@@ -1,5 +1,7 @@
 //! Customers, their timelines, and lists of them.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 use serve::keys::Role;
 
@@ -128,10 +130,9 @@ async fn search_forgives_accents_case_punctuation_and_typing_errors_and_names_th
     assert_eq!(found("' or 1=1 --").await, "");
 }
 
-#[tokio::test]
-async fn a_search_that_finds_more_than_it_looks_at_says_so() {
+/// A base with more customers of one name than a search looks at.
+async fn smiths() -> Arc<Base> {
     let base = Base::new().await;
-    base.customer("first@x.example", json!({"name": "Ann Smith", "state": "NH"})).await;
     base.run(
         "insert into customer360.customers (customer_id, match_key, email, profile, provenance, created_at, updated_at)
          select gen_random_uuid(), n || '@y.example', n || '@y.example', '{\"name\": \"Smith\"}', '{}', now(), now()
@@ -141,14 +142,42 @@ async fn a_search_that_finds_more_than_it_looks_at_says_so() {
          from customer360.customers c where c.email like '%@y.example'",
     )
     .await;
+    base
+}
+
+#[tokio::test]
+async fn a_search_that_finds_more_than_it_looks_at_says_so() {
+    let base = smiths().await;
+    base.customer("first@x.example", json!({"name": "Ann Smith", "state": "NH"})).await;
     let key = base.key(Role::Viewer, None).await;
     let asked = async |query: &str| base.server.ask(&key, &format!("/customers?{query}")).await.json();
-    for query in ["q=smith&limit=1", "q=smith&count=true", "q=smith&city=Nowhere", "q=smith&city=Nowhere&count=true"] {
+    for query in ["q=smith&limit=1", "q=smith&count=true", "q=smith&system=loyalty"] {
         assert_eq!(asked(query).await["is_cut"], true, "{query}");
     }
-    for query in ["q=ann+smith", "count=true", "q=nobodyatall&count=true"] {
+    for query in ["q=ann+smith", "count=true", "q=nobodyatall&count=true", "q=smith&city=Nowhere&count=true"] {
         assert_eq!(asked(query).await["is_cut"], json!(null), "{query}");
     }
+}
+
+#[tokio::test]
+async fn a_filtered_search_finds_whoever_passes_among_any_number_of_others() {
+    let base = smiths().await;
+    let ann = base.customer("ann@x.example", json!({"name": "Ann Smith", "state": "NH", "loyaltyPoints": 7})).await;
+    base.run("update customer360.customer_search set disagreeing = '{name}' where name = 'ann smith'").await;
+    let key = base.key(Role::Agent, None).await;
+    for put in ["PUT /lists/mine".to_owned(), format!("PUT /lists/mine/customers/{ann}")] {
+        assert!(base.server.request(&key, &put, "", "").await.status < 300, "{put}");
+    }
+    let limited = base.key(Role::Viewer, Some("state in ('NH')")).await;
+    for filter in ["state=NH", "loyaltyPoints=7", "system=home_delivery", "disagreeing=name", "list=mine"] {
+        for (key, q) in [(&key, "smith"), (&key, "smyth"), (&limited, "smith")] {
+            let page = base.server.ask(key, &format!("/customers?q={q}&{filter}&count=true")).await.json();
+            assert_eq!(emails(page["items"].as_array().unwrap()), ["ann@x.example"], "{q}&{filter}");
+            assert_eq!((&page["total"], &page["is_cut"]), (&json!(1), &json!(null)), "{q}&{filter}");
+        }
+    }
+    let none = base.server.ask(&key, "/customers?q=smith&state=NH&system=loyalty&count=true").await.json();
+    assert_eq!(none["total"], 0, "all filters hold");
 }
 
 #[tokio::test]

@@ -87,9 +87,9 @@ struct Wanted {
 /// Search and list customers
 ///
 /// `q` searches names, emails, telephones, addresses and every other text of a profile, without accents, word by word, with
-/// typing errors forgiven where nothing matches exactly; best first, of the first thousand that it meets. Where there are so
-/// many, filters, sort and `total` are about these, and `is_cut` says so. Any attribute of the configuration filters:
-/// `state=NH`, repeated for any of several values. Newest change first unless `sort` says otherwise.
+/// typing errors forgiven where nothing matches exactly; best first, of the first thousand that it meets and that pass the
+/// filters. Where there are so many, sort and `total` are about these, and `is_cut` says so. Any attribute of the configuration
+/// filters: `state=NH`, repeated for any of several values. Newest change first unless `sort` says otherwise.
 #[utoipa::path(
     get, path = "/api/v1/customers", tag = "customers", operation_id = "list_customers",
     params(
@@ -171,8 +171,10 @@ impl Wanted {
         let (direction, beyond) = if descending { ("desc", "<") } else { ("asc", ">") };
         let mut sql = QueryBuilder::new("with ");
         if let Some(q) = &self.q {
+            let some = |of: &[String]| (!of.is_empty()).then(|| of.to_vec());
             sql.push("f as materialized (select * from customer360.found(").push_bind(q.clone()).push(", ");
-            sql.push(MAX_FOUND).push(")), ");
+            sql.push(MAX_FOUND).push(", ").push_bind(self.profiles.clone()).push(", ").push_bind(some(&self.systems));
+            sql.push(", ").push_bind(some(&self.disagreeing)).push(", ").push_bind(some(&self.lists)).push(")), ");
         }
         sql.push(format!(
             "page as materialized (
@@ -214,7 +216,9 @@ impl Wanted {
             sql.push("join customer360.customer_search s on s.customer_id = c.customer_id ");
         }
         if self.q.is_some() {
-            sql.push("join f on f.customer_id = c.customer_id ");
+            // It has seen to the filters.
+            sql.push("join f on f.customer_id = c.customer_id where c.deleted_at is null");
+            return;
         }
         sql.push("where c.deleted_at is null");
         if let Some(only) = &self.only {

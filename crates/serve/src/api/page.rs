@@ -20,7 +20,7 @@ pub(crate) struct Page<T> {
     /// With `count=true`: how many items there are on all pages.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) total: Option<i64>,
-    /// True where a search has met as many as it looks at: what filters, sort and `total` are about, out of more.
+    /// True where a search has met as many as it looks at: what sort and `total` are about, out of more.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(crate) is_cut: bool,
 }

@@ -186,7 +186,9 @@ fn summary(locale: &Locale, asked: &Asked, found: &Page<Listed>) -> String {
         Some(total) if found.is_cut => {
             let customers = counted(locale, total, "customer", "customers");
             let most = locale.count(MAX_FOUND.into());
-            format!("{customers}{order}, of the first {most} that the search met. A longer search, or another filter, meets fewer.")
+            format!(
+                "{customers}{order}, of the first {most} that the search met. A longer search, or another filter, meets fewer."
+            )
         }
         Some(total) => {
             let customers = counted(locale, total, "customer", "customers");

@@ -12,11 +12,12 @@ declare
     difference text;
     rows text;
 begin
-    if place is not null then
-        execute format('alter index %s set (gin_pending_list_limit = 256)', place);
-    end if;
     -- Where counts is a view, the tables are distributed and have no triggers: deploy/citus/distribute.sql.
     if (select relkind from pg_class where oid = 'customer360.counts'::regclass) = 'r' then
+        -- In the order in which whoever folds writes them.
+        lock table customer360.customers in share row exclusive mode;
+        lock table customer360.customer_search in access exclusive mode;
+        lock table customer360.orders, customer360.buyers in share row exclusive mode;
         for kept in
             select * from (values
                 ('customers', array['customer360.measures_of_customer(r.profile, r.created_at, r.deleted_at)']),
@@ -54,6 +55,9 @@ begin
         foreach operation in array array['insert', 'update', 'delete'] loop
             execute format('drop trigger keep_disagreements_%s on customer360.customer_search', operation);
         end loop;
+    end if;
+    if place is not null then
+        execute format('alter index %s set (gin_pending_list_limit = 256)', place);
     end if;
 end
 $$;

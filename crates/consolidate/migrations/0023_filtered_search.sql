@@ -6,7 +6,7 @@ drop function customer360.found(text, integer);
 
 -- Customers whose text holds every word of a phrase (short words only where one of theirs begins so), best first; the first
 -- `most` that are met are looked at. Where that is asked for, only those who have one of these profiles, are known to one of
--- these systems, about whom systems disagree in one of these attributes, or who are on one of these lists. If there are none,
+-- these systems, about whom systems disagree in one of these attributes, and who are on one of these lists. If there are none,
 -- those where one word, or else where any word, is only like what was written: it begins so, or goes on so about as far from its
 -- beginning, by three letters or nearly half; of an email, by half of what stands before the @. Of these a few thousand are
 -- compared. It applies the row filter itself: under a policy the index would not be used.

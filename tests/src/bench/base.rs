@@ -45,8 +45,8 @@ const BASE: [&str; 9] = [
      select id, 'team', now() from public.people where i % greatest($1 / 1000, 1) = 0",
 ];
 
-/// Fills empty tables with this many customers, each with three cross-references, five orders and five interactions, in the
-/// table `public.people`, too. Every thousandth part of them is on the list `team`.
+/// Fills empty tables with this many customers, each with three cross-references, five orders and five interactions; who they
+/// are is in the table `public.people`, too. About a thousand of them are on the list `team`.
 pub async fn fill(connection: &mut PgConnection, customers: i32) -> Result<()> {
     sqlx::query("insert into customer360.lists values ('team', 'bench', now())").execute(&mut *connection).await?;
     for statement in BASE {

@@ -192,7 +192,8 @@ impl Wanted {
         let mut about_all = Vec::new();
         if self.count {
             sql.push(", counted as materialized (select count(*) as total ");
-            self.push_from(&mut sql, !self.systems.is_empty() || !self.disagreeing.is_empty());
+            let by_search = !self.systems.is_empty() || !self.disagreeing.is_empty();
+            self.push_from(&mut sql, by_search && self.q.is_none());
             sql.push(")");
             about_all.push("counted");
         }

@@ -1,11 +1,12 @@
 //! The same batch into a large base and into a small one: does consolidation stay as fast when customers have become many?
 //!
 //! ROWS records (100,000), news of as many people, into a base of that many people and into one of 20 times as many, taking
-//! turns, RUNS times (3).
+//! turns, RUNS times (3). Postgres has memory for the pages of the large base, and what filling them left to be written is
+//! written.
 
 use anyhow::Result;
 use c360_tests::bench::people::{ONE_SYSTEM, Round, drain, stage};
-use c360_tests::bench::{cluster, database, report, rows, runs, timed};
+use c360_tests::bench::{cluster_with, database, report, rows, runs, timed};
 use sqlx::postgres::PgConnectOptions;
 
 /// How many times as many people the large base has.
@@ -18,7 +19,7 @@ fn main() -> Result<()> {
 async fn bench() -> Result<()> {
     let (rows, runs) = (rows(100_000), runs(3));
     let people = rows as u64;
-    let cluster = cluster()?;
+    let cluster = cluster_with("6GB")?;
     let mut bases = Vec::new();
     for (name, many) in [("small", people), ("large", people * TIMES)] {
         let (options, mut connection) = database(&cluster, name).await?;
@@ -28,6 +29,7 @@ async fn bench() -> Result<()> {
         println!("{name}: {many} people");
         bases.push(options);
     }
+    sqlx::raw_sql("checkpoint").execute(&mut staging::connect(&bases[0]).await?).await?;
     let (mut small, mut large) = (Vec::new(), Vec::new());
     for run in 0..runs {
         let number = u32::try_from(run + 1)?;

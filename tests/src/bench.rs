@@ -44,14 +44,21 @@ pub fn number(name: &str, default: usize) -> usize {
 
 /// A throw-away cluster that waits for the disk as a real one does.
 pub fn cluster() -> Result<Cluster> {
+    cluster_with("512MB")
+}
+
+/// The same, with so much memory for pages.
+pub fn cluster_with(shared_buffers: &str) -> Result<Cluster> {
     let options = Options::temporary().durable(true).tcp(true);
     let settings = [
         // A benchmark looks up what the server asked.
         ("track_activity_query_size", "32768"),
         ("wal_level", "replica"),
-        ("shared_buffers", "512MB"),
+        ("shared_buffers", shared_buffers),
         ("max_wal_size", "8GB"),
         ("checkpoint_timeout", "30min"),
+        // As docker-compose.yml has it.
+        ("wal_compression", "lz4"),
     ];
     Ok(Cluster::start(&settings.into_iter().fold(options, |options, (name, value)| options.setting(name, value)))?)
 }

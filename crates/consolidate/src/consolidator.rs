@@ -78,6 +78,9 @@ impl Consolidator {
     /// Connects, and stands by.
     pub async fn connect(database: &PgConnectOptions) -> Result<Self, staging::Error> {
         let lost = CancellationToken::new();
+        // No commit of theirs waits for the disk. A crash takes the last ones back, the newest first, so that the batch or the
+        // mark that asked for what is gone stands again.
+        let database = &database.clone().options([("synchronous_commit", "off")]);
         let mut lanes = Vec::with_capacity(LANES);
         for _ in 0..LANES {
             lanes.push(LockHolder::connect(database, &lost).await?);
@@ -204,24 +207,15 @@ impl Consolidator {
         drained.retired += swept.tombstoned;
         let rebuilding = rebuild::sweep(&mut *self.lanes[0].connection().await, rules, self.clock, cancel).await?;
         self.merge_claims(rules, seal, memory, cancel, drained).await?;
-        drained.profiles += self.fold_all(rules, cancel).await?;
-        Ok(*drained != before || swept.is_unfinished || rebuilding)
+        let folded = fold(&self.reader, &self.lanes, rules, self.clock, cancel).await?;
+        drained.profiles += folded.profiles;
+        Ok(*drained != before || folded.keys > 0 || swept.is_unfinished || rebuilding)
     }
 
-    /// Step 2 alone, until no mark is left; returns how many profiles were written. Only for the one at work.
-    pub(crate) async fn fold_marked(&self, rules: &Rules, cancel: &CancellationToken) -> Result<usize, Error> {
-        self.unless_lost(self.fold_all(rules, cancel)).await
-    }
-
-    async fn fold_all(&self, rules: &Rules, cancel: &CancellationToken) -> Result<usize, Error> {
-        let mut profiles = 0;
-        loop {
-            let folded = fold(&self.reader, &self.lanes, rules, self.clock, cancel).await?;
-            profiles += folded.profiles;
-            if folded.keys == 0 || cancel.is_cancelled() {
-                return Ok(profiles);
-            }
-        }
+    /// Step 2 alone, for the oldest marks. Only for the one at work.
+    pub(crate) async fn fold_marked(&self, rules: &Rules, cancel: &CancellationToken) -> Result<(), Error> {
+        self.unless_lost(fold(&self.reader, &self.lanes, rules, self.clock, cancel)).await?;
+        Ok(())
     }
 
     /// Step 1 for one claim or, under a backlog, for a while: then the next claim is read while one is merged.

@@ -8,7 +8,7 @@ mod effects;
 mod plan;
 
 use chrono::{DateTime, Utc};
-use model::MatchKey;
+use model::{MatchKey, Ruling};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::types::Uuid;
 use sqlx::{Connection, PgConnection, Row};
@@ -48,10 +48,9 @@ pub enum Request {
 pub struct Decision {
     /// Its number.
     pub decision_id: i64,
-    /// `merge`, `split`, `block` or `allow`.
-    pub kind: String,
-    /// merge: from and into match key; split: system and external id; block, allow: match key.
-    pub subject: Vec<String>,
+    /// What was decided; in JSON `kind` and `subject`.
+    #[serde(flatten)]
+    pub ruling: Ruling,
     /// When.
     pub made_at: DateTime<Utc>,
     /// By whom.
@@ -195,7 +194,7 @@ impl Draft {
         let plan = plan::plan(connection, &matching, &standing, request).await?;
         let before = effects::Before::read(connection, &matching, &plan.keys).await?;
         let decision = match &plan.step {
-            plan::Step::Make { kind, subject } => Some(insert(connection, kind, subject, by, now).await?),
+            plan::Step::Make(ruling) => Some(insert(connection, ruling, by, now).await?),
             plan::Step::Undo(decision) => Some(undo(connection, decision, now).await?),
             plan::Step::Nothing(decision) => decision.clone(),
         };
@@ -212,7 +211,7 @@ pub(crate) async fn standing(connection: &mut PgConnection) -> Result<Vec<Decisi
     .fetch_all(connection)
     .await
     .map_err(database("reading decisions"))?;
-    Ok(rows.iter().map(decision).collect())
+    Ok(rows.iter().filter_map(decision).collect())
 }
 
 /// A decision by its number, also one that was undone.
@@ -225,28 +224,27 @@ async fn by_id(connection: &mut PgConnection, decision_id: i64) -> Result<Option
     .fetch_optional(connection)
     .await
     .map_err(database("looking for a decision"))?;
-    Ok(row.as_ref().map(decision))
+    Ok(row.as_ref().and_then(decision))
 }
 
 async fn insert(
     connection: &mut PgConnection,
-    kind: &str,
-    subject: &[String],
+    ruling: &Ruling,
     by: &str,
     now: DateTime<Utc>,
 ) -> Result<Decision, Error> {
-    let row = sqlx::query(
+    let (decision_id, made_at) = sqlx::query_as(
         "insert into customer360.decisions (kind, subject, made_at, made_by) values ($1, $2, $3, $4)
-         returning decision_id, kind, subject, made_at, made_by, undone_at",
+         returning decision_id, made_at",
     )
-    .bind(kind)
-    .bind(subject)
+    .bind(ruling.kind())
+    .bind(ruling.subject())
     .bind(now)
     .bind(by)
     .fetch_one(connection)
     .await
     .map_err(database("recording a decision"))?;
-    Ok(decision(&row))
+    Ok(Decision { decision_id, ruling: ruling.clone(), made_at, made_by: by.to_owned(), undone_at: None })
 }
 
 async fn undo(connection: &mut PgConnection, undone: &Decision, now: DateTime<Utc>) -> Result<Decision, Error> {
@@ -259,13 +257,17 @@ async fn undo(connection: &mut PgConnection, undone: &Decision, now: DateTime<Ut
     Ok(Decision { undone_at: Some(now), ..undone.clone() })
 }
 
-fn decision(row: &sqlx::postgres::PgRow) -> Decision {
-    Decision {
+fn decision(row: &sqlx::postgres::PgRow) -> Option<Decision> {
+    let (kind, subject): (&str, Vec<String>) = (row.get(1), row.get(2));
+    let ruling = Ruling::from_stored(kind, &subject);
+    if ruling.is_none() {
+        tracing::error!(kind, "a decision of a kind that this version does not know is ignored");
+    }
+    Some(Decision {
         decision_id: row.get(0),
-        kind: row.get(1),
-        subject: row.get(2),
+        ruling: ruling?,
         made_at: row.get(3),
         made_by: row.get(4),
         undone_at: row.get(5),
-    }
+    })
 }

@@ -24,6 +24,11 @@ pub(crate) struct Marks(Vec<i64>);
 /// Marked match keys, each with the cause of its first mark.
 pub(crate) type Window = BTreeMap<MatchKey, Arc<str>>;
 
+/// Whether no key comes after those of a window.
+pub(crate) fn is_last(window: &Window) -> bool {
+    window.len() < WINDOW_KEYS
+}
+
 /// Marks match keys.
 pub async fn mark(
     connection: &mut PgConnection,

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
-use model::{Contributor, Explanation, MatchKey};
+use model::{Contributor, Explanation, MatchKey, Ruling};
 use serde_json::{Value, json};
 use sqlx::types::Uuid;
 use sqlx::{PgConnection, Row};
@@ -126,14 +126,15 @@ async fn decisions(
     keys: &[MatchKey],
 ) -> Result<Vec<Decision>, Error> {
     let standing = decide::standing(connection).await?;
-    let splits: Vec<&Decision> = standing.iter().filter(|decision| decision.kind == "split").collect();
+    let (systems, external_ids): (Vec<&str>, Vec<&str>) =
+        standing.iter().filter_map(|decision| split_of(&decision.ruling)).unzip();
     let rows = sqlx::query(
         "select x.system, x.external_id, x.email
          from unnest($1::text[], $2::text[]) as split (system, external_id)
          join customer360.xrefs x on x.system = split.system and x.external_id = split.external_id",
     )
-    .bind(splits.iter().map(|split| split.subject[0].as_str()).collect::<Vec<_>>())
-    .bind(splits.iter().map(|split| split.subject[1].as_str()).collect::<Vec<_>>())
+    .bind(systems)
+    .bind(external_ids)
     .fetch_all(connection)
     .await
     .map_err(database("reading what is split off"))?;
@@ -142,12 +143,19 @@ async fn decisions(
         let key = MatchKey::of_email(email.unwrap_or_default(), &matching.rules.guards, &matching.decisions);
         key.is_ok_and(|key| keys.contains(&key))
     };
-    let left: BTreeSet<[String; 2]> = rows.iter().filter(leads_here).map(|row| [row.get(0), row.get(1)]).collect();
-    let concerns = |decision: &Decision| {
-        let is_here = decision.keys().iter().any(|key| keys.contains(key));
-        is_here || decision.kind == "split" && left.iter().any(|subject| decision.subject == *subject)
+    let left: BTreeSet<(&str, &str)> = rows.iter().filter(leads_here).map(|row| (row.get(0), row.get(1))).collect();
+    let concerns = |Decision { ruling, .. }: &Decision| {
+        ruling.keys().iter().any(|key| keys.contains(key)) || split_of(ruling).is_some_and(|xref| left.contains(&xref))
     };
     Ok(standing.iter().filter(|decision| concerns(decision)).cloned().collect())
+}
+
+/// The cross-reference that was split off.
+fn split_of(ruling: &Ruling) -> Option<(&str, &str)> {
+    match ruling {
+        Ruling::Split { system, external_id } => Some((system, external_id)),
+        _ => None,
+    }
 }
 
 async fn changes(connection: &mut PgConnection, customer_id: Uuid) -> Result<Vec<Entry>, Error> {

@@ -56,7 +56,7 @@ pub(crate) struct Marked<'m> {
 /// Keys that one transaction folds.
 const FOLD_KEYS: usize = 2_000;
 
-/// Folds the keys that are marked now. Folding is a pure function of what is stored, so a fold that is cut short by `cancel`
+/// Folds the keys that are marked now, or the oldest of very many. Folding is a pure function of what is stored, so a fold that is cut short by `cancel`
 /// or a crash is simply done again: the marks stand until all is folded.
 pub(crate) async fn fold(
     reader: &LockHolder,
@@ -85,6 +85,9 @@ pub(crate) async fn fold(
         folded.profiles += profiles;
         ::metrics::histogram!(metrics::FOLD_SECONDS).record(started.elapsed());
         ::metrics::counter!(metrics::PROFILES_WRITTEN).increment(profiles as u64);
+        if dirty::is_last(&window) {
+            break;
+        }
         window = marks.window(&mut *reader.connection().await, Some(last)).await?;
     }
     marks.remove(&mut *reader.connection().await).await?;

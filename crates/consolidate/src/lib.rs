@@ -19,7 +19,6 @@ mod consolidator;
 mod counts;
 mod customers;
 pub mod decide;
-mod decisions;
 mod dirty;
 pub mod edit;
 pub mod erase;

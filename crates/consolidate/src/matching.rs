@@ -11,7 +11,7 @@ use sqlx::{PgConnection, Row};
 use crate::error::database;
 use crate::fold::Marked;
 use crate::xrefs::Moved;
-use crate::{Error, Rules, decisions, orders, redirects};
+use crate::{Error, Rules, decide, orders, redirects};
 
 /// What is in force: rules, standing decisions, retirements, and the namespace of this installation's customer ids.
 pub(crate) struct Matching<'r> {
@@ -25,7 +25,7 @@ pub(crate) struct Matching<'r> {
 impl<'r> Matching<'r> {
     /// Reads decisions, retirements and namespace.
     pub(crate) async fn read(connection: &mut PgConnection, rules: &'r Rules) -> Result<Self, Error> {
-        let decisions = decisions::standing(connection).await?;
+        let decisions = decide::standing(connection).await?.into_iter().map(|decision| decision.ruling).collect();
         let row = sqlx::query(
             "with retired as materialized (
                  -- the latest time counts: it holds what the others would hold

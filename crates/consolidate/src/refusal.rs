@@ -39,7 +39,7 @@ pub enum Refusal {
         /// The decision that stands.
         decision_id: i64,
         /// Its kind.
-        kind: String,
+        kind: &'static str,
     },
     /// The configuration stands in the way.
     #[error("the configuration blocks that email: `matching.blocked` would have to be changed")]

@@ -34,7 +34,7 @@ mod time;
 mod xref;
 
 pub use credential::{Credentials, InstallationKey};
-pub use decisions::Decisions;
+pub use decisions::{Decisions, Ruling};
 pub use erasure::{Digest, ErasureKey, find_emails, is_in_avro};
 pub use explanation::{Explanation, Lost, Why};
 pub use external_id::ExternalId;

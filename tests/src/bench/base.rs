@@ -54,7 +54,7 @@ pub async fn fill(connection: &mut PgConnection, customers: i32) -> Result<()> {
         let query = if statement.contains("$1") { query.bind(customers) } else { query };
         query.execute(&mut *connection).await?;
     }
-    for statement in ["alter table public.people add primary key (i)", "vacuum analyze"] {
+    for statement in ["alter table public.people add primary key (i)", "vacuum analyze", "checkpoint"] {
         sqlx::query(statement).execute(&mut *connection).await?;
     }
     Ok(())

@@ -1,6 +1,6 @@
 //! What a request means beside the decisions that stand: what is written, and which match keys it concerns.
 
-use model::{Decisions, MatchKey, Unmatched};
+use model::{Decisions, MatchKey, Ruling, Unmatched};
 use sqlx::PgConnection;
 
 use super::{Decision, Done, Request, by_id};
@@ -17,18 +17,15 @@ pub(super) struct Plan {
 }
 
 pub(super) enum Step {
-    Make {
-        kind: &'static str,
-        subject: Vec<String>,
-    },
+    Make(Ruling),
     Undo(Decision),
     /// It is so already: by this decision, or without any.
     Nothing(Option<Decision>),
 }
 
 impl Plan {
-    fn make(kind: &'static str, subject: &[&str], keys: Vec<MatchKey>) -> Self {
-        Self { step: Step::Make { kind, subject: subject.iter().map(|word| (*word).to_owned()).collect() }, keys }
+    fn make(ruling: Ruling) -> Self {
+        Self { keys: ruling.keys(), step: Step::Make(ruling) }
     }
 
     fn nothing(decision: Option<&Decision>) -> Self {
@@ -37,30 +34,16 @@ impl Plan {
 
     pub(super) fn done(&self) -> Done {
         match self.step {
-            Step::Make { .. } => Done::Decided,
+            Step::Make(_) => Done::Decided,
             Step::Undo(_) => Done::Undone,
             Step::Nothing(_) => Done::Nothing,
         }
     }
 }
 
-impl Decision {
-    /// The match keys that it is about.
-    pub(crate) fn keys(&self) -> Vec<MatchKey> {
-        match (self.kind.as_str(), self.subject.as_slice()) {
-            ("split", [system, external_id]) => vec![MatchKey::of_split(system, external_id)],
-            (_, subject) => subject.iter().cloned().map(MatchKey::from_stored).collect(),
-        }
-    }
-
-    fn is(&self, kind: &str, subject: &[&str]) -> bool {
-        self.kind == kind && self.subject == subject
-    }
-}
-
 impl From<&Decision> for Refusal {
     fn from(decision: &Decision) -> Self {
-        Self::Contradicts { decision_id: decision.decision_id, kind: decision.kind.clone() }
+        Self::Contradicts { decision_id: decision.decision_id, kind: decision.ruling.kind() }
     }
 }
 
@@ -104,24 +87,24 @@ async fn merge(
         return Err(Refusal::Oneself.into());
     }
     let is_one = matching.decisions.resolve(&from) == matching.decisions.resolve(&into);
-    if let Some(merged) = standing.iter().find(|d| d.kind == "merge" && d.subject.first() == Some(&from.to_string())) {
+    let leads_elsewhere = |d: &&Decision| matches!(&d.ruling, Ruling::Merge { from: merged, .. } if *merged == from);
+    if let Some(merged) = standing.iter().find(leads_elsewhere) {
         return if is_one { Ok(Plan::nothing(Some(merged))) } else { Err(Refusal::from(merged).into()) };
     }
     // The first one leads nowhere, so where both lead to the same, the second leads to the first.
     if is_one {
         return Err(Refusal::Circle.into());
     }
-    let block = |d: &&Decision| d.is("block", &[from.as_str()]) || d.is("block", &[into.as_str()]);
-    match standing.iter().find(block) {
+    match block_of(standing, &from).or_else(|| block_of(standing, &into)) {
         Some(block) => Err(Refusal::from(block).into()),
-        None => Ok(Plan::make("merge", &[from.as_str(), into.as_str()], vec![from.clone(), into.clone()])),
+        None => Ok(Plan::make(Ruling::Merge { from, into })),
     }
 }
 
 async fn split(connection: &mut PgConnection, standing: &[Decision], key: &Key) -> Result<Plan, Error> {
     let xref = find_xref(connection, key).await?.ok_or(Refusal::NoXref)?;
-    let subject = [xref.system.as_str(), xref.external_id.as_str()];
-    if let Some(split) = standing.iter().find(|d| d.is("split", &subject)) {
+    let ruling = Ruling::Split { system: xref.system, external_id: xref.external_id };
+    if let Some(split) = find_ruling(standing, &ruling) {
         return Ok(Plan::nothing(Some(split)));
     }
     if !xref.is_living {
@@ -138,13 +121,12 @@ async fn split(connection: &mut PgConnection, standing: &[Decision], key: &Key) 
             return Err(Refusal::OnlyOne.into());
         }
     }
-    let own = MatchKey::of_split(&xref.system, &xref.external_id);
-    if !own.fits() {
+    let mut plan = Plan::make(ruling);
+    if !plan.keys.iter().all(MatchKey::fits) {
         return Err(Refusal::TooLong.into());
     }
-    let mut keys = vec![own];
-    keys.extend(xref.match_key.clone().map(MatchKey::from_stored));
-    Ok(Plan::make("split", &subject, keys))
+    plan.keys.extend(xref.match_key.map(MatchKey::from_stored));
+    Ok(plan)
 }
 
 fn block(matching: &Matching<'_>, standing: &[Decision], value: &str) -> Result<Plan, Error> {
@@ -156,12 +138,12 @@ fn block(matching: &Matching<'_>, standing: &[Decision], value: &str) -> Result<
         Err(Unmatched::Blocked) => return Ok(Plan::nothing(None)),
         Err(_) => return Err(Refusal::NoKey.into()),
     };
-    if let Some(block) = standing.iter().find(|d| d.is("block", &[key.as_str()])) {
+    if let Some(block) = block_of(standing, &key) {
         return Ok(Plan::nothing(Some(block)));
     }
-    match standing.iter().find(|d| d.keys().contains(&key)) {
+    match standing.iter().find(|d| d.ruling.keys().contains(&key)) {
         Some(other) => Err(Refusal::from(other).into()),
-        None => Ok(Plan::make("block", &[key.as_str()], vec![key.clone()])),
+        None => Ok(Plan::make(Ruling::Block(key))),
     }
 }
 
@@ -171,7 +153,7 @@ fn unblock(matching: &Matching<'_>, standing: &[Decision], value: &str) -> Resul
         Err(Unmatched::Blocked) => return Err(Refusal::BlockedByConfiguration.into()),
         Err(_) => return Err(Refusal::NoKey.into()),
     };
-    match standing.iter().find(|d| d.is("block", &[key.as_str()])) {
+    match block_of(standing, &key) {
         Some(block) => Ok(Plan { step: Step::Undo(block.clone()), keys: vec![key] }),
         None => Ok(Plan::nothing(None)),
     }
@@ -185,17 +167,18 @@ async fn allow(
 ) -> Result<Plan, Error> {
     refuse_blocked(matching, standing, key)?;
     let key = find(connection, matching, key).await?.named;
-    if let Some(allow) = standing.iter().find(|d| d.is("allow", &[key.as_str()])) {
+    let ruling = Ruling::Allow(key.clone());
+    if let Some(allow) = find_ruling(standing, &ruling) {
         return Ok(Plan::nothing(Some(allow)));
     }
     if key.is_split() {
         // It is never crowded.
         return Ok(Plan::nothing(None));
     }
-    if let Some(block) = standing.iter().find(|d| d.is("block", &[key.as_str()])) {
-        return Err(Refusal::from(block).into());
+    match block_of(standing, &key) {
+        Some(block) => Err(Refusal::from(block).into()),
+        None => Ok(Plan::make(ruling)),
     }
-    Ok(Plan::make("allow", &[key.as_str()], vec![key.clone()]))
 }
 
 async fn undo(
@@ -204,10 +187,10 @@ async fn undo(
     standing: &[Decision],
     decision: &Decision,
 ) -> Result<Plan, Error> {
-    let mut keys = decision.keys();
-    if let ("split", [system, external_id]) = (decision.kind.as_str(), decision.subject.as_slice()) {
+    let mut keys = decision.ruling.keys();
+    if let Ruling::Split { system, external_id } = &decision.ruling {
         // What was decided on the customer that would be no more.
-        let built_on_it = |d: &&Decision| d.decision_id != decision.decision_id && d.keys().contains(&keys[0]);
+        let built_on_it = |d: &&Decision| d.decision_id != decision.decision_id && d.ruling.keys().contains(&keys[0]);
         if let Some(other) = standing.iter().find(built_on_it) {
             return Err(Refusal::from(other).into());
         }
@@ -226,18 +209,27 @@ async fn last_on<'d>(
     key: &Key,
 ) -> Result<Option<&'d Decision>, Error> {
     if let Some(xref) = find_xref(connection, key).await? {
-        return Ok(standing.iter().find(|d| d.is("split", &[&xref.system, &xref.external_id])));
+        let split = Ruling::Split { system: xref.system, external_id: xref.external_id };
+        return Ok(find_ruling(standing, &split));
     }
     let named = match key {
         Key::Xref(..) => return Err(Refusal::NoXref.into()),
         Key::Word(word) => unblocked_key(matching, word).ok(),
         Key::CustomerId(_) => None,
     };
-    let last = |key: &MatchKey| standing.iter().rfind(|d| d.keys().contains(key));
+    let last = |key: &MatchKey| standing.iter().rfind(|d| d.ruling.keys().contains(key));
     match named.as_ref().and_then(last) {
         Some(decision) => Ok(Some(decision)),
         None => Ok(last(&find(connection, matching, key).await?.named)),
     }
+}
+
+fn find_ruling<'d>(standing: &'d [Decision], ruling: &Ruling) -> Option<&'d Decision> {
+    standing.iter().find(|decision| decision.ruling == *ruling)
+}
+
+fn block_of<'d>(standing: &'d [Decision], key: &MatchKey) -> Option<&'d Decision> {
+    find_ruling(standing, &Ruling::Block(key.clone()))
 }
 
 /// Somebody who is blocked is no customer: by a decision that contradicts the new one, or by the configuration.
@@ -246,7 +238,7 @@ fn refuse_blocked(matching: &Matching<'_>, standing: &[Decision], key: &Key) -> 
     match unblocked_key(matching, word) {
         Err(Unmatched::Blocked) => Err(Refusal::BlockedByConfiguration.into()),
         Err(_) => Ok(()),
-        Ok(key) => match standing.iter().find(|d| d.is("block", &[key.as_str()])) {
+        Ok(key) => match block_of(standing, &key) {
             Some(block) => Err(Refusal::from(block).into()),
             None => Ok(()),
         },

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
+use model::Ruling;
 use sqlx::types::Uuid;
 use sqlx::{PgConnection, Row};
 use staging::Erased;
@@ -308,9 +309,9 @@ async fn remove_decisions(transaction: &mut PgConnection, person: &Person, remov
         .map_err(erasing())?;
     let is_theirs = |row: &sqlx::postgres::PgRow| {
         let subject: Vec<String> = row.get(2);
-        match (row.get::<&str, _>(1), subject.as_slice()) {
-            ("split", [system, external_id]) => person.ids.contains(&(system.clone(), external_id.clone())),
-            (_, subject) => subject.iter().any(|word| {
+        match Ruling::from_stored(row.get(1), &subject) {
+            Some(Ruling::Split { system, external_id }) => person.ids.contains(&(system, external_id)),
+            _ => subject.iter().any(|word| {
                 person.keys.contains(word) || key_of(word).is_some_and(|key| person.keys.contains(key.as_str()))
             }),
         }

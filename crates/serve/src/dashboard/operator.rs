@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use consolidate::decide::Decision;
 use consolidate::explain::Explained;
-use model::MatchKey;
+use model::Ruling;
 use sqlx::types::Uuid;
 
 use super::Dashboard;
@@ -68,13 +68,13 @@ pub(super) async fn merges(dashboard: &Dashboard, customer_id: Uuid, known: Opti
     let namespace = dashboard.api.namespace().await?;
     let decisions = known.and_then(|known| known.0.as_ref()).map_or(&[][..], |explained| &explained.decisions);
     let merge = |decision: &Decision| {
-        let from = decision.subject.first().filter(|_| decision.kind == "merge")?;
+        let Ruling::Merge { from, .. } = &decision.ruling else { return None };
         let merge = Merge {
-            from: from.clone(),
+            from: from.to_string(),
             by: decision.made_by.clone(),
             undo: undo_link(&customer_id.to_string(), decision.decision_id),
         };
-        Some((MatchKey::from_stored(from.clone()).customer_id(namespace), merge))
+        Some((from.customer_id(namespace), merge))
     };
     Ok(decisions.iter().filter_map(merge).collect())
 }
@@ -116,12 +116,11 @@ pub(super) fn section(customer: &Customer, Known(explained): &Known, locale: &Lo
 }
 
 fn standing(customer_id: Uuid, decision: &Decision, locale: &Locale) -> Standing {
-    let (text, verb) = match (decision.kind.as_str(), decision.subject.as_slice()) {
-        ("merge", [from, into]) => (format!("{from} merged into {into}"), "Undo"),
-        ("split", [system, external_id]) => (format!("{system} {external_id} split off"), "Undo"),
-        ("block", [key]) => (format!("{key} blocked"), "Unblock"),
-        ("allow", [key]) => (format!("{key} may have any number of cross-references"), "Undo"),
-        (kind, subject) => (format!("{kind} {}", subject.join(" ")), "Undo"),
+    let (text, verb) = match &decision.ruling {
+        Ruling::Merge { from, into } => (format!("{from} merged into {into}"), "Undo"),
+        Ruling::Split { system, external_id } => (format!("{system} {external_id} split off"), "Undo"),
+        Ruling::Block(key) => (format!("{key} blocked"), "Unblock"),
+        Ruling::Allow(key) => (format!("{key} may have any number of cross-references"), "Undo"),
     };
     Standing {
         text,

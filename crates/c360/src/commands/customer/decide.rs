@@ -89,7 +89,7 @@ fn document(how: &Deciding, outcome: &Outcome) -> anyhow::Result<Value> {
 
 /// One sentence, without a personal value: by it a script's log says what it was about.
 fn summary(outcome: &Outcome, would_be: bool) -> String {
-    let kind = outcome.decision.as_ref().map_or("decision", |decision| decision.kind.as_str());
+    let kind = outcome.decision.as_ref().map_or("decision", |decision| decision.ruling.kind());
     let number = outcome.decision.as_ref().map_or(0, |decision| decision.decision_id);
     let first = match outcome.done {
         Done::Nothing if outcome.decision.is_none() => return "Nothing to do".to_owned(),

@@ -62,7 +62,7 @@ fn written(explained: &Explained) -> String {
     let decisions = explained.decisions.iter().map(|decision| {
         let number = format!("  {}", decision.decision_id);
         let made = format!("{} by {}", time(decision.made_at), decision.made_by);
-        vec![number, decision.kind.clone(), decision.subject.join(" "), made]
+        vec![number, decision.ruling.kind().to_owned(), decision.ruling.subject().join(" "), made]
     });
     written += &table(decisions.collect());
     written += "\nchanges, the newest first\n";

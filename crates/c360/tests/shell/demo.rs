@@ -7,6 +7,8 @@ use std::sync::OnceLock;
 use assert_cmd::Command;
 use serde_json::{Value, json};
 
+use crate::support;
+
 const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures");
 /// Everything that our own code has to say.
 const OURS: &str = "warn,c360=trace,model=trace,staging=trace,ingest_kafka=trace,ingest_csv=trace,poll_rest=trace,\
@@ -15,10 +17,7 @@ const OURS: &str = "warn,c360=trace,model=trace,staging=trace,ingest_kafka=trace
 /// Runs the demo in an empty directory, where the environment names a database that is not there: it must not be used.
 fn demo(arguments: &[&str], log: &str) -> Output {
     let empty = tempfile::tempdir().expect("a directory");
-    let mut command = Command::cargo_bin("c360").expect("the program is built");
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("C360_") && name != "C360_PG_BIN") {
-        command.env_remove(name);
-    }
+    let mut command = Command::from_std(support::c360());
     let nowhere = "postgres://nobody@127.0.0.1:1/none";
     command.env("DATABASE_URL", nowhere).env("C360__DATABASE__URL", nowhere).env("C360_LOG", log);
     let ran = command.current_dir(&empty).arg("demo").args(arguments).assert().code(0);

@@ -1,30 +1,25 @@
 //! `c360 source retire`, and what `c360 status` says before and after, on a real Postgres, as a shell sees it.
 
-#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
-
 use std::time::Duration;
 
-use assert_cmd::Command;
 use assert_cmd::assert::Assert;
 use chrono::{DateTime, Utc};
 use consolidate::Rules;
 use model::{Entity, ExternalId, Guards, InstallationKey, LogPosition, Mapped, Operation, Position, Record};
 use serde_json::{Value, json};
-use sqlx::PgConnection;
-use sqlx::postgres::PgConnectOptions;
 use staging::health::Speaker;
 use staging::offsets::{Advance, Progress};
 use staging::{Batch, Checkpoint, DEFAULT_PARTITION_WIDTH, Lander, Seal};
 use tokio_util::sync::CancellationToken;
 
-const SHIPPED: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../c360.toml"));
+use crate::support::{self, Home, SHIPPED, stderr, stdout};
+
 const TOPIC: &str = "dbserver1.inventory.customers";
 const TTL: Duration = Duration::from_hours(25);
 
 /// The shipped configuration on a database of one's own.
 struct Place {
-    directory: tempfile::TempDir,
-    url: String,
+    home: Home,
     next_offset: i64,
 }
 
@@ -34,46 +29,22 @@ fn seal() -> Seal {
 
 impl Place {
     async fn migrated() -> Self {
-        let url = embedded_postgres::test::database().await.url;
-        let directory = tempfile::tempdir().unwrap();
-        std::fs::write(directory.path().join("c360.toml"), SHIPPED).unwrap();
-        let place = Self { directory, url, next_offset: 0 };
-        let mut connection = place.connection().await;
-        staging::migrate(&mut connection).await.unwrap();
-        consolidate::migrate(&mut connection).await.unwrap();
-        place
+        let home = Home::new(SHIPPED).await.without_brokers();
+        home.migrate().await;
+        Self { home, next_offset: 0 }
     }
 
-    fn options(&self) -> PgConnectOptions {
-        self.url.parse().unwrap()
-    }
-
-    async fn connection(&self) -> PgConnection {
-        staging::connect(&self.options()).await.unwrap()
-    }
-
-    async fn value(&self, sql: &'static str) -> i64 {
-        sqlx::query_scalar(sql).fetch_one(&mut self.connection().await).await.unwrap()
-    }
-
-    fn c360(&self, arguments: &[&str]) -> Assert {
-        let mut command = Command::cargo_bin("c360").unwrap();
-        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("C360") || name == "DATABASE_URL") {
-            command.env_remove(name);
-        }
-        command.current_dir(&self.directory).args(arguments).env_remove("RUST_LOG");
-        // Nobody listens there.
-        let brokers = "127.0.0.1:1";
-        command.env("DATABASE_URL", &self.url).env("C360__SOURCES__HOME_DELIVERY__BROKERS", brokers).assert()
+    async fn value(&self, sql: &str) -> i64 {
+        self.home.ask(sql).await
     }
 
     fn retire(&self, arguments: &[&str]) -> Assert {
-        self.c360(&[&["source", "retire"], arguments].concat())
+        self.home.c360(&[&["source", "retire"], arguments].concat())
     }
 
     /// What status says needs a look about a source, each as its command.
     fn looks(&self, source: &str) -> Vec<Value> {
-        let status: Value = serde_json::from_str(&stdout(&self.c360(&["status", "--json"]).code(0))).unwrap();
+        let status = support::document(&self.home.c360(&["status", "--json"]).code(0));
         let looks = status["looks"].as_array().unwrap().iter().filter(|look| look["source"] == source);
         looks.map(|look| look["command"].clone()).collect()
     }
@@ -112,23 +83,15 @@ impl Place {
         };
         let origin =
             json!({"topic": TOPIC, "partition": 0, "first_offset": first, "last_offset": self.next_offset - 1});
-        let mut lander = Lander::new(self.options(), seal(), DEFAULT_PARTITION_WIDTH);
+        let mut lander = Lander::new(self.home.options(), seal(), DEFAULT_PARTITION_WIDTH);
         lander.land(&mut batch, &origin, &Checkpoint::Kafka(advance), Utc::now()).await.unwrap();
         let rules = Rules {
             survivorship: model::Survivorship::default(),
             guards: Guards::new(&["n/a".to_owned()], 10).unwrap(),
             polled_sources: vec!["online_store".to_owned()],
         };
-        consolidate::catch_up(&rules, &seal(), &self.options(), &CancellationToken::new()).await.unwrap();
+        consolidate::catch_up(&rules, &seal(), &self.home.options(), &CancellationToken::new()).await.unwrap();
     }
-}
-
-fn stdout(assert: &Assert) -> String {
-    String::from_utf8_lossy(&assert.get_output().stdout).into_owned()
-}
-
-fn stderr(assert: &Assert) -> String {
-    String::from_utf8_lossy(&assert.get_output().stderr).into_owned()
 }
 
 fn hour(hour: u32) -> DateTime<Utc> {
@@ -154,14 +117,14 @@ async fn a_source_is_retired_as_the_dry_run_says_and_only_with_a_yes() {
     assert_eq!(place.value("select count(*) from customer360.retirements").await, 0);
 
     let arguments = ["home_delivery", "--before", "2026-03-01T11:30:00Z", "--yes", "--json"];
-    let document: Value = serde_json::from_str(&stdout(&place.retire(&arguments).code(0))).unwrap();
+    let document = support::document(&place.retire(&arguments).code(0));
     let facts = ["source", "before", "dry_run", "cross_references", "profiles", "finished"].map(|key| &document[key]);
     assert_eq!(
         json!(facts),
         json!(["home_delivery", "2026-03-01T11:30:00Z", false, 11, {"vanish": 11, "change": 0}, true])
     );
     assert_eq!(place.value("select count(*) from customer360.documents").await, 1);
-    let again: Value = serde_json::from_str(&stdout(&place.retire(&arguments).code(0))).unwrap();
+    let again = support::document(&place.retire(&arguments).code(0));
     assert_eq!((&again["cross_references"], &again["finished"]), (&json!(0), &json!(true)));
 }
 
@@ -184,13 +147,13 @@ async fn the_alarm_of_an_emptied_table_names_the_command_that_ends_it() {
     let place = Place::migrated().await;
     let at = (Utc::now() - chrono::TimeDelta::hours(1)).to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
     let word = json!({"lag": 0, "stopped": [], "truncated": [{"topic": TOPIC, "at": at, "alarm": "..."}]});
-    staging::health::report(&mut place.connection().await, "home_delivery", Speaker::Daemon, &word, Utc::now())
+    staging::health::report(&mut place.home.connection().await, "home_delivery", Speaker::Daemon, &word, Utc::now())
         .await
         .unwrap();
     let command = format!("c360 source retire home_delivery --before {at}");
     assert_eq!(place.looks("home_delivery"), [json!(command)]);
     let arguments: Vec<&str> = command.split(' ').skip(1).chain(["--yes"]).collect();
-    place.c360(&arguments).code(0);
+    place.home.c360(&arguments).code(0);
     assert_eq!(place.looks("home_delivery"), [json!(null); 0]);
 }
 
@@ -198,9 +161,15 @@ async fn the_alarm_of_an_emptied_table_names_the_command_that_ends_it() {
 async fn a_log_that_begins_again_is_an_alarm_with_its_command_until_the_epoch_is_raised() {
     let mut place = Place::migrated().await;
     let say_well = json!({"lag": 0, "stopped": []});
-    staging::health::report(&mut place.connection().await, "home_delivery", Speaker::Daemon, &say_well, Utc::now())
-        .await
-        .unwrap();
+    staging::health::report(
+        &mut place.home.connection().await,
+        "home_delivery",
+        Speaker::Daemon,
+        &say_well,
+        Utc::now(),
+    )
+    .await
+    .unwrap();
     place.land("home_delivery", &[(1, 7, hour(1)), (2, 7, hour(2))]).await;
     place.land("home_delivery", &[(1, 7, hour(1)), (2, 7, hour(2))]).await;
     assert_eq!(place.looks("home_delivery"), [json!(null); 0]);
@@ -212,8 +181,8 @@ async fn a_log_that_begins_again_is_an_alarm_with_its_command_until_the_epoch_is
             "whoever asks, and whenever"
         );
     }
-    place.c360(&["status", "--check"]).code(1);
-    let mut connection = place.connection().await;
+    place.home.c360(&["status", "--check"]).code(1);
+    let mut connection = place.home.connection().await;
     assert!(staging::replays::rewind(&mut connection, "home_delivery", &[], true, Utc::now()).await.unwrap());
     assert_eq!(place.looks("home_delivery"), [json!(null); 0]);
 }

@@ -3,15 +3,16 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use c360::sample_store::{Store, serve};
 use serde_json::{Value, json};
-use sqlx::{AssertSqlSafe, PgConnection};
+use sqlx::AssertSqlSafe;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+
+use crate::support::{Home, Running};
 
 pub(crate) const MATTHEW: &str = "matthew.groves@couchbase.com";
 pub(crate) const WEI: &str = "wei_pena50@example.org";
@@ -20,24 +21,13 @@ pub(crate) const WEI: &str = "wei_pena50@example.org";
 const MEMBERS: &str = "id,email,name\n27,matthew.groves@couchbase.com,Matt\n29,wei_pena50@example.org,Wei\n";
 
 pub(crate) struct Place {
-    home: tempfile::TempDir,
-    url: String,
+    home: Home,
     api: SocketAddr,
     key: String,
     store: Store,
     store_at: SocketAddr,
     serving: Option<(CancellationToken, JoinHandle<()>)>,
     client: reqwest::Client,
-}
-
-/// A process that is killed (`kill -9`) when it is dropped.
-pub(crate) struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 fn free_port() -> SocketAddr {
@@ -48,36 +38,24 @@ impl Place {
     /// Everybody is known, and nobody runs.
     pub(crate) async fn new() -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let url = embedded_postgres::test::database().await.url;
         let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/online_store.json");
-        let (api, home) = (free_port(), tempfile::tempdir().unwrap());
+        let api = free_port();
         let (store, store_at) = (Store::load(&fixture).unwrap(), free_port());
-        fs::create_dir(home.path().join("drop")).unwrap();
-        fs::write(home.path().join("drop/members.csv"), MEMBERS).unwrap();
-        fs::write(home.path().join("c360.toml"), configuration(api, store_at)).unwrap();
+        let home = Home::new(&configuration(api, store_at)).await.with("C360_LOG", "debug,sqlx=info,hyper=info");
+        home.write("drop/members.csv", MEMBERS);
         let client = reqwest::Client::builder().timeout(Duration::from_mins(1)).build().unwrap();
-        let mut place = Self { home, url, api, key: String::new(), store, store_at, serving: None, client };
+        let mut place = Self { home, api, key: String::new(), store, store_at, serving: None, client };
         place.start_store().await;
         assert_eq!(place.run(&["run", "--once"]).0, Some(0));
-        let made = place.command(&["keys", "add", "ann", "--role", "agent"]).output().unwrap();
+        let made = place.home.command(&["keys", "add", "ann", "--role", "agent"]).output().unwrap();
         place.key = String::from_utf8(made.stdout).unwrap().trim_end().into();
         assert_eq!(place.name(MATTHEW).await, "Matthew Groves", "as the store says");
         place
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(assert_cmd::cargo::cargo_bin!("c360"));
-        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("C360") || name == "DATABASE_URL") {
-            command.env_remove(name);
-        }
-        command.current_dir(&self.home).args(arguments).env_remove("RUST_LOG").stdin(Stdio::null());
-        command.env("DATABASE_URL", &self.url).env("C360_LOG", "debug,sqlx=info,hyper=info");
-        command
-    }
-
     /// Runs a command; returns its exit code and what it prints as JSON.
     pub(crate) fn run(&self, arguments: &[&str]) -> (Option<i32>, Value) {
-        let output = self.command(arguments).output().unwrap();
+        let output = self.home.command(arguments).output().unwrap();
         (output.status.code(), serde_json::from_slice(&output.stdout).unwrap_or(Value::Null))
     }
 
@@ -86,12 +64,11 @@ impl Place {
     }
 
     pub(crate) fn status_page(&self) -> String {
-        String::from_utf8(self.command(&["status"]).output().unwrap().stdout).unwrap()
+        String::from_utf8(self.home.command(&["status"]).output().unwrap().stdout).unwrap()
     }
 
     pub(crate) fn start(&self, arguments: &[&str], log: &str) -> Running {
-        let log = fs::File::create(self.home.path().join(log)).unwrap();
-        Running(self.command(arguments).stdout(Stdio::null()).stderr(log).spawn().unwrap())
+        self.home.start(arguments, log)
     }
 
     /// A daemon that serves, consolidates and polls.
@@ -173,15 +150,14 @@ impl Place {
 
     /// The only value of a statement.
     pub(crate) async fn value(&self, sql: &str) -> Value {
-        let mut connection: PgConnection = staging::connect(&self.url.parse().unwrap()).await.unwrap();
         let sql = format!("select to_jsonb(x) from ({sql}) as rows (x)");
-        let value = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_optional(&mut connection).await.unwrap();
+        let value =
+            sqlx::query_scalar(AssertSqlSafe(sql)).fetch_optional(&mut self.home.connection().await).await.unwrap();
         value.unwrap_or(Value::Null)
     }
 
     pub(crate) async fn execute(&self, sql: &str) {
-        let mut connection: PgConnection = staging::connect(&self.url.parse().unwrap()).await.unwrap();
-        sqlx::query(AssertSqlSafe(sql.to_owned())).execute(&mut connection).await.unwrap();
+        self.home.execute(sql).await;
     }
 
     /// A customer's name in the profile.

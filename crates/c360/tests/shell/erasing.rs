@@ -1,76 +1,45 @@
 //! `c360 customer erase`, `readmit` and `export`, and `c360 rebuild`, on a real Postgres, as a shell sees them.
 
-#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
-
 use assert_cmd::Command;
 use assert_cmd::assert::Assert;
-use serde_json::{Value, json};
+use serde_json::json;
 
-const SHIPPED: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../c360.toml"));
+use crate::support::{Home, SHIPPED, document, stdout};
+
 const MEMBERS: &str = "id,password,firstName,lastName,email,points\n\
     27,xrinn5xp.swd,Matthew,Groves,Matthew.Groves@couchbase.com,47\n\
     28,hunter2,Bob,Builder,bob@x.example,1\n";
 
 /// The shipped configuration on a database of one's own, with the members of one night imported.
-struct Place {
-    directory: tempfile::TempDir,
-    url: String,
-}
+struct Place(Home);
 
 impl Place {
     async fn new() -> Self {
-        let url = embedded_postgres::test::database().await.url;
-        let directory = tempfile::tempdir().unwrap();
-        std::fs::write(directory.path().join("c360.toml"), SHIPPED).unwrap();
-        std::fs::write(directory.path().join("loyalty_members_2026-11-20.csv"), MEMBERS).unwrap();
-        let place = Self { directory, url };
+        let place = Self(Home::new(SHIPPED).await.without_brokers());
+        place.0.write("loyalty_members_2026-11-20.csv", MEMBERS);
         place.import().code(0);
         place
     }
 
     fn import(&self) -> Assert {
-        self.c360(&["import", "loyalty", "loyalty_members_2026-11-20.csv", "--again"])
-    }
-
-    /// What is kept of a member's password.
-    async fn credential(&self, id: &'static str) -> String {
-        let mut connection = staging::connect(&self.url.parse().unwrap()).await.unwrap();
-        sqlx::query_scalar("select credential from customer360.xrefs where external_id = $1")
-            .bind(id)
-            .fetch_one(&mut connection)
-            .await
-            .unwrap()
-    }
-
-    fn c360(&self, arguments: &[&str]) -> Assert {
-        self.c360_with(arguments, &[])
+        self.0.c360(&["import", "loyalty", "loyalty_members_2026-11-20.csv", "--again"])
     }
 
     fn c360_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Assert {
-        let mut command = Command::cargo_bin("c360").unwrap();
-        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("C360") || name == "DATABASE_URL") {
-            command.env_remove(name);
-        }
-        // Nobody listens there.
-        command.env("C360__SOURCES__HOME_DELIVERY__BROKERS", "127.0.0.1:1");
-        command.env("DATABASE_URL", &self.url).envs(variables.iter().copied());
-        command.current_dir(&self.directory).args(arguments).assert()
+        Command::from_std(self.0.command(arguments)).envs(variables.iter().copied()).assert()
     }
-}
 
-fn stdout(assert: &Assert) -> String {
-    String::from_utf8_lossy(&assert.get_output().stdout).into_owned()
-}
-
-fn document(assert: &Assert) -> Value {
-    serde_json::from_str(&stdout(assert)).unwrap()
+    /// What is kept of a member's password.
+    async fn credential(&self, id: &str) -> String {
+        self.0.ask(&format!("select credential from customer360.xrefs where external_id = '{id}'")).await
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_person_is_exported_erased_kept_out_and_readmitted() {
     let place = Place::new().await;
     let export = ["customer", "export", "matthew.groves@COUCHBASE.com", "--json"];
-    let exported = document(&place.c360(&export).code(0));
+    let exported = document(&place.0.c360(&export).code(0));
     assert_eq!(exported["xrefs"][0]["external_id"], json!("27"));
     assert_eq!(exported["customers"][0]["profile"]["loyaltyPoints"], json!("47"));
     assert!(exported["staged"][0]["payload"].as_str().unwrap().contains("Groves"), "as it came");
@@ -78,29 +47,29 @@ async fn a_person_is_exported_erased_kept_out_and_readmitted() {
     assert!(![&credential, "xrinn5xp"].iter().any(|secret| exported.to_string().contains(*secret)), "{exported}");
 
     let erase = ["customer", "erase", "loyalty", "27", "--json"];
-    let refused = place.c360(&erase).code(2);
+    let refused = place.0.c360(&erase).code(2);
     assert!(String::from_utf8_lossy(&refused.get_output().stderr).contains("--yes"));
-    let looked = document(&place.c360(&[erase.as_slice(), &["--dry-run"]].concat()).code(0));
+    let looked = document(&place.0.c360(&[erase.as_slice(), &["--dry-run"]].concat()).code(0));
     assert_eq!((&looked["dry_run"], &looked["removed"]["customer360.xrefs"]), (&json!(true), &json!(1)));
-    place.c360(&export).code(0);
+    place.0.c360(&export).code(0);
 
     let erase = [erase.as_slice(), &["--yes"]].concat();
-    let receipt = place.c360(&erase).code(0);
+    let receipt = place.0.c360(&erase).code(0);
     assert_eq!(document(&receipt)["digests"].as_array().unwrap().len(), 2);
     let said = stdout(&receipt) + &String::from_utf8_lossy(&receipt.get_output().stderr);
     assert!(!said.to_lowercase().contains("groves") && !said.contains("\"27\""), "the receipt names nobody: {said}");
-    place.c360(&export).code(66);
+    place.0.c360(&export).code(66);
     place.import().code(0);
-    place.c360(&export).code(66);
-    place.c360(&["customer", "export", "bob@x.example"]).code(0);
-    assert_eq!(document(&place.c360(&erase).code(0))["already"], json!(true));
-    place.c360(&["customer", "erase", "nobody@x.example", "--yes"]).code(66);
+    place.0.c360(&export).code(66);
+    place.0.c360(&["customer", "export", "bob@x.example"]).code(0);
+    assert_eq!(document(&place.0.c360(&erase).code(0))["already"], json!(true));
+    place.0.c360(&["customer", "erase", "nobody@x.example", "--yes"]).code(66);
 
     let readmit = ["customer", "readmit", "Matthew Groves <matthew.groves@couchbase.com>"];
-    assert!(stdout(&place.c360(&readmit).code(0)).contains("2 digests"));
-    place.c360(&readmit).code(66);
+    assert!(stdout(&place.0.c360(&readmit).code(0)).contains("2 digests"));
+    place.0.c360(&readmit).code(66);
     place.import().code(0);
-    place.c360(&export).code(0);
+    place.0.c360(&export).code(0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -111,7 +80,7 @@ async fn rules_that_changed_are_seen_in_status_until_a_rebuild_is_done() {
         status["looks"].as_array().unwrap().iter().any(|look| look["command"] == "c360 rebuild")
     };
     assert!(!due(&[]));
-    let rebuilt = document(&place.c360(&["rebuild"]).code(0));
+    let rebuilt = document(&place.0.c360(&["rebuild"]).code(0));
     assert_eq!((&rebuilt["finished"], &rebuilt["done"]), (&json!(true), &json!(4)));
     assert_eq!(rebuilt["profiles"], json!({"appear": 0, "vanish": 0, "change": 0}));
 

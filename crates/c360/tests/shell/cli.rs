@@ -2,13 +2,12 @@
 
 use assert_cmd::Command;
 
-/// c360 in an empty directory, without this machine's own settings.
+use crate::support::{self, SHIPPED, stderr, stdout};
+
+/// c360 in an empty directory.
 fn c360(directory: &tempfile::TempDir, arguments: &[&str]) -> Command {
-    let mut command = Command::cargo_bin("c360").expect("the program is built");
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("C360") || name == "DATABASE_URL") {
-        command.env_remove(name);
-    }
-    command.current_dir(directory).args(arguments).env_remove("RUST_LOG");
+    let mut command = Command::from_std(support::c360());
+    command.current_dir(directory).args(arguments);
     command
 }
 
@@ -17,16 +16,6 @@ fn written(text: &str) -> tempfile::TempDir {
     std::fs::write(directory.path().join("c360.toml"), text).expect("a file");
     directory
 }
-
-fn stderr(assert: &assert_cmd::assert::Assert) -> String {
-    String::from_utf8_lossy(&assert.get_output().stderr).into_owned()
-}
-
-fn stdout(assert: &assert_cmd::assert::Assert) -> String {
-    String::from_utf8_lossy(&assert.get_output().stdout).into_owned()
-}
-
-const SHIPPED: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../c360.toml"));
 
 #[test]
 fn the_shipped_configuration_can_be_used() {

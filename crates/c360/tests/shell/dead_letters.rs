@@ -1,17 +1,14 @@
 //! `c360 dead-letters` as a shell sees it, on a real Postgres: what could not be landed is seen, repaired and landed.
 
-#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
-
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use assert_cmd::Command;
 use assert_cmd::assert::Assert;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
 use serde_json::{Value, json};
-use sqlx::postgres::PgConnectOptions;
-use sqlx::{AssertSqlSafe, PgConnection};
+
+use crate::support::{Home, stderr, stdout};
 
 const TOPIC: &str = "shop.customers";
 
@@ -42,8 +39,7 @@ attributes = { city = "city" }
 
 /// An installation on a database of its own.
 struct Place {
-    directory: tempfile::TempDir,
-    url: String,
+    home: Home,
     kafka: MockCluster<'static, DefaultProducerContext>,
 }
 
@@ -51,12 +47,9 @@ impl Place {
     async fn new() -> Self {
         let kafka: MockCluster<'_, DefaultProducerContext> = MockCluster::new(1).unwrap();
         kafka.create_topic(TOPIC, 1, 1).unwrap();
-        let place = Self {
-            directory: tempfile::tempdir().unwrap(),
-            url: embedded_postgres::test::database().await.url.clone(),
-            kafka,
-        };
-        std::fs::create_dir(place.directory.path().join("drop")).unwrap();
+        let home = Home::new("").await.with("C360_LOG", "trace");
+        std::fs::create_dir(home.path("drop")).unwrap();
+        let place = Self { home, kafka };
         place.configure("", "");
         place
     }
@@ -65,34 +58,20 @@ impl Place {
     fn configure(&self, part: &str, by: &str) {
         let config = CONFIG.replace("BROKERS", &self.kafka.bootstrap_servers());
         let config = if part.is_empty() { config } else { config.replace(part, by) };
-        std::fs::write(self.directory.path().join("c360.toml"), config).unwrap();
-    }
-
-    fn command(&self, arguments: &[&str]) -> std::process::Command {
-        let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin("c360"));
-        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("C360") || name == "DATABASE_URL") {
-            command.env_remove(name);
-        }
-        command.current_dir(&self.directory).args(arguments).env_remove("RUST_LOG");
-        command.env("DATABASE_URL", &self.url).env("C360_LOG", "trace");
-        command
-    }
-
-    fn c360(&self, arguments: &[&str]) -> Assert {
-        Command::from_std(self.command(arguments)).timeout(Duration::from_mins(2)).assert()
+        self.home.write("c360.toml", config);
     }
 
     /// Waits until a count is what it should be; there is nothing to be notified by.
     async fn until(&self, sql: &str, expected: i64) {
         let since = Instant::now();
-        while self.ask::<i64>(sql).await != expected {
+        while self.home.ask::<i64>(sql).await != expected {
             assert!(since.elapsed() < Duration::from_mins(1), "{sql}: not {expected} within a minute");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 
     fn dead_letters(&self, arguments: &[&str]) -> Assert {
-        self.c360(&[&["dead-letters"], arguments].concat())
+        self.home.c360(&[&["dead-letters"], arguments].concat())
     }
 
     /// The one JSON document that a command prints.
@@ -111,20 +90,12 @@ impl Place {
     }
 
     fn run_once(&self) {
-        self.c360(&["run", "--once", "--no-http"]).code(0);
-    }
-
-    async fn ask<T>(&self, sql: &str) -> T
-    where
-        T: for<'r> sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres> + Send + Unpin,
-    {
-        let options: PgConnectOptions = self.url.parse().unwrap();
-        let mut connection: PgConnection = staging::connect(&options).await.unwrap();
-        sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&mut connection).await.unwrap()
+        self.home.c360(&["run", "--once", "--no-http"]).code(0);
     }
 
     async fn ids(&self, reason: &str) -> Vec<String> {
         let ids: Vec<i64> = self
+            .home
             .ask(&format!(
                 "select array_agg(dead_letter_id order by dead_letter_id) from staging.dead_letters where reason = '{reason}'"
             ))
@@ -133,20 +104,13 @@ impl Place {
     }
 
     async fn profile(&self, email: &str) -> Value {
-        self.ask::<Option<Value>>(&format!(
-            "select (select profile from customer360.customers where email = '{email}' and deleted_at is null)"
-        ))
-        .await
-        .unwrap_or_default()
+        self.home
+            .ask::<Option<Value>>(&format!(
+                "select (select profile from customer360.customers where email = '{email}' and deleted_at is null)"
+            ))
+            .await
+            .unwrap_or_default()
     }
-}
-
-fn stdout(assert: &Assert) -> String {
-    String::from_utf8_lossy(&assert.get_output().stdout).into_owned()
-}
-
-fn stderr(assert: &Assert) -> String {
-    String::from_utf8_lossy(&assert.get_output().stderr).into_owned()
 }
 
 /// A change event whose `id` no mapping takes, and which has a better one as `no`.
@@ -196,7 +160,7 @@ async fn what_a_message_lacks_is_mended_in_the_configuration_and_lands_at_its_ow
     );
     let looked = place.json(&["retry", "--dry-run", "--json", "--reason", "bad_external_id"], 0);
     assert_eq!((&looked["landed"], &looked["records"], &looked["dry_run"]), (&json!(2), &json!(2), &json!(true)));
-    assert_eq!(place.ask::<i64>("select count(*) from staging.dead_letters where state = 'parked'").await, 3);
+    assert_eq!(place.home.ask::<i64>("select count(*) from staging.dead_letters where state = 'parked'").await, 3);
 
     // Mended.
     let retried = place.json(&["retry", "--json"], 65);
@@ -206,7 +170,7 @@ async fn what_a_message_lacks_is_mended_in_the_configuration_and_lands_at_its_ow
     assert_eq!(place.profile("7@x.example").await, json!({"name": "New Ann"}), "a retry never beats what is newer");
     let again = stdout(&place.dead_letters(&["retry", &bad[0], &bad[1]]).code(0));
     assert_eq!(again, "There is no parked dead letter to retry.\n");
-    assert_eq!(place.ask::<i64>("select count(*) from staging.records where external_id = '8'").await, 1);
+    assert_eq!(place.home.ask::<i64>("select count(*) from staging.records where external_id = '8'").await, 1);
 
     // Given up.
     let left = place.ids("not_json").await;
@@ -222,7 +186,7 @@ async fn what_a_message_lacks_is_mended_in_the_configuration_and_lands_at_its_ow
     assert!(stdout(&shown).contains("Not shown: it was retried or discarded, and what it held is wiped."));
     let all = stdout(&place.dead_letters(&["list", "--state", "all", "--limit", "2"]).code(0));
     assert!(all.contains("not_json discarded") && all.contains("bad_external_id retried"), "{all}");
-    let held: i64 = place.ask("select count(*) from staging.dead_letters where octet_length(payload) > 0").await;
+    let held: i64 = place.home.ask("select count(*) from staging.dead_letters where octet_length(payload) > 0").await;
     assert_eq!(held, 0);
 }
 
@@ -281,22 +245,11 @@ async fn a_letter_is_opened_without_its_password_and_without_its_values_unless_t
     }
 }
 
-/// Ended whatever becomes of the test.
-struct Daemon(Child);
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 #[tokio::test]
 async fn two_operators_beside_a_daemon_land_every_letter_once() {
     let place = Place::new().await;
-    place.c360(&["migrate"]).code(0);
-    let daemon = place.command(&["run", "--no-http"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    let _daemon = Daemon(daemon);
+    place.home.c360(&["migrate"]).code(0);
+    let _daemon = place.home.start(&["run", "--no-http"], "daemon.log");
     let events: Vec<String> = (0..700).map(|no| event(100 + no, &format!("{no}.5"), no, "Ann")).collect();
     place.produce(&events.iter().map(|event| ("k", event.as_bytes())).collect::<Vec<_>>());
     place.until("select count(*) from staging.dead_letters where state = 'parked'", 700).await;
@@ -305,7 +258,7 @@ async fn two_operators_beside_a_daemon_land_every_letter_once() {
         "external_id = \"no\"\nemail = \"email\"\ncredential = \"password\"\nattributes = { name",
     );
     let retry = || {
-        let mut command = place.command(&["dead-letters", "retry", "--json"]);
+        let mut command = place.home.command(&["dead-letters", "retry", "--json"]);
         command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap()
     };
     let told = |operator: Child| {
@@ -317,7 +270,7 @@ async fn two_operators_beside_a_daemon_land_every_letter_once() {
     let landed: i64 = operators.iter().map(|told| told["landed"].as_i64().unwrap()).sum();
     assert_eq!(landed, 700, "{operators:?}");
     let records: Value =
-        place.ask("select jsonb_build_array(count(*), count(distinct external_id)) from staging.records").await;
+        place.home.ask("select jsonb_build_array(count(*), count(distinct external_id)) from staging.records").await;
     assert_eq!(records, json!([700, 700]));
     place.until("select count(*) from customer360.customers where deleted_at is null", 700).await;
 }
@@ -326,8 +279,8 @@ async fn two_operators_beside_a_daemon_land_every_letter_once() {
 async fn rows_in_another_encoding_land_once_it_is_configured() {
     let place = Place::new().await;
     let file = b"id,email,city,password\n1,ann@x.example,Rome,pw-1\n2,bob@x.example,K\xf6ln,pw-2\n3,eve@x.example\n";
-    std::fs::write(place.directory.path().join("drop/members_2026-03-01.csv"), file).unwrap();
-    place.c360(&["import", "loyalty"]).code(4);
+    place.home.write("drop/members_2026-03-01.csv", file);
+    place.home.c360(&["import", "loyalty"]).code(4);
     let letters = place.ids("not_utf8").await;
     let id = letters[0].as_str();
     let listed = place.json(&["list", "--json", id], 0);
@@ -344,23 +297,16 @@ async fn rows_in_another_encoding_land_once_it_is_configured() {
     assert_eq!(place.profile("bob@x.example").await, json!({"city": "Köln"}));
 
     // The next night has come: what is left of the one before says nothing any more.
-    std::fs::write(
-        place.directory.path().join("drop/members_2026-03-02.csv"),
-        "id,email,city,password\n1,ann@x.example,Rome,p\n",
-    )
-    .unwrap();
-    place.c360(&["import", "loyalty"]).code(0);
+    place.home.write("drop/members_2026-03-02.csv", "id,email,city,password\n1,ann@x.example,Rome,p\n");
+    place.home.c360(&["import", "loyalty"]).code(0);
     assert_eq!(place.profile("bob@x.example").await, Value::Null);
-    std::fs::write(
-        place.directory.path().join("drop/members_2026-03-03.csv"),
-        b"id,email,city,password\n1,ann@x.example,Rome,p\n2,bob@x.example,K\x81ln,p\n",
-    )
-    .unwrap();
+    let broken = b"id,email,city,password\n1,ann@x.example,Rome,p\n2,bob@x.example,K\x81ln,p\n";
+    place.home.write("drop/members_2026-03-03.csv", broken);
     place.configure("", "");
-    place.c360(&["import", "loyalty"]).code(4);
+    place.home.c360(&["import", "loyalty"]).code(4);
     let gone = "id,email,city,password\n1,ann@x.example,Rome,p\n";
-    std::fs::write(place.directory.path().join("drop/members_2026-03-04.csv"), gone).unwrap();
-    place.c360(&["import", "loyalty"]).code(0);
+    place.home.write("drop/members_2026-03-04.csv", gone);
+    place.home.c360(&["import", "loyalty"]).code(0);
     place.configure("full_export = true", "full_export = true\nencoding = \"macintosh\"");
     let retried = place.json(&["retry", "--json", "--reason", "not_utf8"], 0);
     assert_eq!((&retried["skipped"], &retried["records"]), (&json!(1), &json!(0)), "bob has left since");
@@ -372,7 +318,7 @@ async fn what_is_not_there_or_not_said_is_an_error_of_its_own() {
     let place = Place::new().await;
     let unmigrated = place.dead_letters(&["list"]).code(78);
     assert!(stderr(&unmigrated).contains("not migrated yet"), "{}", stderr(&unmigrated));
-    place.c360(&["migrate"]).code(0);
+    place.home.c360(&["migrate"]).code(0);
     assert_eq!(stdout(&place.dead_letters(&["list"]).code(0)), "There are no parked dead letters to show.\n");
     assert_eq!(stdout(&place.dead_letters(&["list", "--json"]).code(0)), "");
     assert!(stderr(&place.dead_letters(&["list", "4711"]).code(66)).contains("there is no dead letter 4711"));
@@ -386,7 +332,7 @@ async fn what_is_not_there_or_not_said_is_an_error_of_its_own() {
     place.dead_letters(&["discard", "--all", "--yes"]).code(0);
     place.dead_letters(&["show", "1", "--raw", "--values"]).code(2);
     place.dead_letters(&["list", "--since", "yesterday"]).code(2);
-    let key = place.directory.path().join("data/installation.key");
+    let key = place.home.path("data/installation.key");
     std::fs::write(&key, "07".repeat(32)).unwrap();
     for command in [&["show", "1"][..], &["retry"]] {
         let refused = stderr(&place.dead_letters(command).code(78));

@@ -1,23 +1,21 @@
 //! REST sources by configuration alone, as a shell sees them: real processes, a real Postgres, real HTTP on 127.0.0.1.
 
-#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
-
-use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
 use serde_json::{Value, json};
-use sqlx::{AssertSqlSafe, PgConnection, Row};
+use sqlx::{AssertSqlSafe, Row};
 use staging::health::Speaker;
 use wiremock::matchers::{any, path};
 use wiremock::{Mock, MockServer, Request, ResponseTemplate};
+
+use crate::support::{Home, Running};
 
 const PER_PAGE: usize = 2;
 
 /// A shop, an installation that asks it, and a database.
 struct Place {
-    directory: tempfile::TempDir,
-    url: String,
+    home: Home,
     shop: MockServer,
 }
 
@@ -52,33 +50,21 @@ every = "1h"
 
 impl Place {
     async fn with(shop_keys: &str) -> Self {
-        let url = embedded_postgres::test::database().await.url;
         let shop = MockServer::start().await;
-        let directory = tempfile::tempdir().unwrap();
-        std::fs::create_dir(directory.path().join("drop")).unwrap();
         let text = format!(
             "[sources.shop]\nkind = \"rest\"\nbase_url = {:?}\n{shop_keys}
              [sources.members]\nkind = \"csv\"\ndirectory = \"drop\"\nsettle = \"0s\"
              [sources.members.customer]\nexternal_id = \"id\"\nemail = \"email\"\nattributes = {{ name = \"name\" }}\n",
             shop.uri()
         );
-        std::fs::write(directory.path().join("c360.toml"), text).unwrap();
-        Self { directory, url, shop }
-    }
-
-    fn command(&self, arguments: &[&str]) -> std::process::Command {
-        let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin!("c360"));
-        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("C360") || name == "DATABASE_URL") {
-            command.env_remove(name);
-        }
-        command.current_dir(&self.directory).args(arguments).env_remove("RUST_LOG").stdin(Stdio::null());
-        command.env("DATABASE_URL", &self.url).env("C360_LOG", "trace,sqlx=info");
-        command
+        let home = Home::new(&text).await.with("C360_LOG", "trace,sqlx=info");
+        std::fs::create_dir(home.path("drop")).unwrap();
+        Self { home, shop }
     }
 
     /// Runs a command; returns its exit code, what it prints as JSON, and what it logs.
     fn run(&self, arguments: &[&str]) -> (Option<i32>, Value, String) {
-        let output = self.command(arguments).output().unwrap();
+        let output = self.home.command(arguments).output().unwrap();
         let logged = String::from_utf8_lossy(&output.stderr).into_owned();
         for secret in ["canary", "@x.com"] {
             assert!(!logged.contains(secret), "{secret} in {logged}");
@@ -87,28 +73,21 @@ impl Place {
     }
 
     fn start(&self, arguments: &[&str]) -> Running {
-        let log = std::fs::File::create(self.directory.path().join("daemon.log")).unwrap();
-        Running(self.command(arguments).stdout(Stdio::null()).stderr(log).spawn().unwrap())
+        self.home.start(arguments, "daemon.log")
     }
 
     /// The first column of all rows.
     async fn column(&self, sql: &str) -> Vec<Value> {
-        let mut connection: PgConnection = staging::connect(&self.url.parse().unwrap()).await.unwrap();
         let sql = format!("select to_jsonb(x) from ({sql}) as rows (x)");
-        let rows = sqlx::query(AssertSqlSafe(sql)).fetch_all(&mut connection).await.unwrap();
+        let rows = sqlx::query(AssertSqlSafe(sql)).fetch_all(&mut self.home.connection().await).await.unwrap();
         rows.iter().map(|row| row.get(0)).collect()
-    }
-
-    async fn execute(&self, sql: &str) {
-        let mut connection: PgConnection = staging::connect(&self.url.parse().unwrap()).await.unwrap();
-        sqlx::query(AssertSqlSafe(sql.to_owned())).execute(&mut connection).await.unwrap();
     }
 
     /// A file with these members.
     fn drop_members(&self, ids: std::ops::RangeInclusive<u32>) {
         let rows: Vec<String> = ids.map(|id| format!("{id},{id}@x.com,Member {id}\n")).collect();
         let text = format!("id,email,name\n{}", rows.concat());
-        std::fs::write(self.directory.path().join("drop/members.csv"), text).unwrap();
+        self.home.write("drop/members.csv", text);
     }
 
     /// The shop knows whoever it is asked about, under this name.
@@ -130,16 +109,6 @@ impl Place {
 
     async fn asked(&self) -> usize {
         self.shop.received_requests().await.unwrap().len()
-    }
-}
-
-/// A process that is killed with the test.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
     }
 }
 
@@ -229,6 +198,7 @@ async fn refresh_does_not_wait_for_ever_for_a_process_that_has_stopped_and_says_
     assert_eq!(place.run(&["run", "--once"]).0, Some(0));
     // Another process is faster, whenever the customer is made due, and never asks.
     place
+        .home
         .execute(
             "create function staging.take() returns trigger language plpgsql as $$ begin
                  if new.next_at = 'epoch' then new.next_at := now() + interval '2 minutes'; end if;
@@ -237,6 +207,7 @@ async fn refresh_does_not_wait_for_ever_for_a_process_that_has_stopped_and_says_
         )
         .await;
     place
+        .home
         .execute("create trigger take before update on staging.polls for each row execute function staging.take()")
         .await;
     let since = Instant::now();
@@ -254,7 +225,7 @@ async fn what_a_daemon_is_in_trouble_with_is_not_hidden_by_a_command_that_works(
     place.drop_members(1..=2);
     place.knows_everybody("Old").await;
     assert_eq!(place.run(&["run", "--once"]).0, Some(0));
-    let mut connection = staging::connect(&place.url.parse().unwrap()).await.unwrap();
+    let mut connection = place.home.connection().await;
     let refused = json!({"breaker": "open", "stopped": ["the source refuses our credentials"]});
     staging::health::report(&mut connection, "shop", Speaker::Daemon, &refused, Utc::now()).await.unwrap();
     for command in [&["refresh", "shop"][..], &["run", "--once"]] {
@@ -305,7 +276,7 @@ async fn a_list_is_read_by_configuration_alone_and_a_kill_in_the_middle_loses_an
     let answer = |request: &Request| page(9, number(request), "Customer");
     Mock::given(path("/customers")).respond_with(answer).mount(&place.shop).await;
     // Its lease runs out.
-    place.execute("update staging.lists set next_at = now()").await;
+    place.home.execute("update staging.lists set next_at = now()").await;
     let (code, _, said) = place.run(&["run", "--once"]);
     assert_eq!(code, Some(0), "{said}");
     let requests = place.shop.received_requests().await.unwrap();

@@ -1,11 +1,9 @@
 //! `c360 customer` as a shell sees it, on a real Postgres: a person is looked at, explained, merged, split, blocked and undone.
 
-#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
-
-use assert_cmd::Command;
 use assert_cmd::assert::Assert;
 use serde_json::{Value, json};
-use sqlx::PgConnection;
+
+use crate::support::{Home, stderr, stdout};
 
 /// Two sources of files.
 const CONFIG: &str = r#"
@@ -45,37 +43,21 @@ const LOYALTY: &str = "id,email,name,points
 ";
 const SHOP: &str = "id,email,name,city\n1,ann@x.example,Ann Secretname,Bern\n";
 
-struct Place {
-    directory: tempfile::TempDir,
-    url: String,
-}
+struct Place(Home);
 
 impl Place {
     /// Everybody is consolidated.
     async fn with_people() -> Self {
-        let url = embedded_postgres::test::database().await.url;
-        let place = Self { directory: tempfile::tempdir().unwrap(), url };
-        std::fs::write(place.directory.path().join("c360.toml"), CONFIG).unwrap();
-        for (source, rows) in [("loyalty", LOYALTY), ("shop", SHOP)] {
-            std::fs::create_dir(place.directory.path().join(source)).unwrap();
-            std::fs::write(place.directory.path().join(source).join("2026-03-01.csv"), rows).unwrap();
-        }
-        place.c360(&["run", "--once", "--no-http"]).code(0);
-        place
-    }
-
-    fn c360(&self, arguments: &[&str]) -> Assert {
-        let mut command = Command::cargo_bin("c360").unwrap();
-        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("C360") || name == "DATABASE_URL") {
-            command.env_remove(name);
-        }
-        command.current_dir(&self.directory).args(arguments).env_remove("RUST_LOG").env("DATABASE_URL", &self.url);
-        command.assert()
+        let home = Home::new(CONFIG).await;
+        home.write("loyalty/2026-03-01.csv", LOYALTY);
+        home.write("shop/2026-03-01.csv", SHOP);
+        home.c360(&["run", "--once", "--no-http"]).code(0);
+        Self(home)
     }
 
     /// A command about customers; whatever comes of it, nothing personal is on standard error.
     fn customer(&self, arguments: &[&str], code: i32) -> Assert {
-        let ended = self.c360(&[&["customer"], arguments].concat());
+        let ended = self.0.c360(&[&["customer"], arguments].concat());
         let said = stderr(&ended);
         for personal in ["@", "Ann", "Secretname", "Bern", "Bob", "Desk", "desk"] {
             assert!(!said.contains(personal), "{arguments:?}: {said}");
@@ -95,18 +77,8 @@ impl Place {
         assert!(said.contains(part), "{arguments:?}: {said}");
     }
 
-    async fn connect(&self) -> PgConnection {
-        staging::connect(&self.url.parse().unwrap()).await.unwrap()
-    }
-
-    async fn execute(&self, sql: &'static str) {
-        sqlx::raw_sql(sql).execute(&mut self.connect().await).await.unwrap();
-    }
-
     async fn value(&self, sql: &str) -> Value {
-        let mut connection = self.connect().await;
-        let sql = format!("select coalesce(jsonb_agg(q), '[]') from ({sql}) q");
-        sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_one(&mut connection).await.unwrap()
+        self.0.ask(&format!("select coalesce(jsonb_agg(q), '[]') from ({sql}) q")).await
     }
 
     /// Every row that a decision could touch, to its version.
@@ -117,14 +89,6 @@ impl Place {
         }
         state
     }
-}
-
-fn stdout(assert: &Assert) -> String {
-    String::from_utf8_lossy(&assert.get_output().stdout).into_owned()
-}
-
-fn stderr(assert: &Assert) -> String {
-    String::from_utf8_lossy(&assert.get_output().stderr).into_owned()
 }
 
 #[tokio::test]
@@ -159,7 +123,7 @@ async fn a_customer_is_shown_and_explained_by_email_id_or_system_and_id() {
         "{page}"
     );
 
-    place.execute("update customer360.customers set profile = '{}'").await;
+    place.0.execute("update customer360.customers set profile = '{}'").await;
     assert_eq!(place.json(&["explain", id])["follows_rules"], false, "somebody has written to the table");
 
     place.refused(&["show", "nobody@x.example"], 66, "no customer is known by that");

@@ -1,7 +1,5 @@
 //! `c360 status` on a real Postgres, as a shell sees it.
 
-#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
-
 use std::time::{Duration, Instant};
 
 use assert_cmd::Command;
@@ -13,69 +11,46 @@ use model::{Entity, ExternalId, InstallationKey, LogPosition, Mapped, Operation,
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
 use serde_json::{Value, json};
-use sqlx::PgConnection;
-use sqlx::postgres::PgConnectOptions;
 use staging::health::Speaker;
 use staging::imports::{self, File, Refusal};
 use staging::offsets::{Advance, Progress};
 use staging::{Batch, Checkpoint, DEFAULT_PARTITION_WIDTH, DeadLetter, Lander, Seal};
 use tokio_util::sync::CancellationToken;
 
-const SHIPPED: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../c360.toml"));
+use crate::support::{self, Home, SHIPPED, stderr, stdout};
+
 const TOPIC: &str = "dbserver1.inventory.customers";
 const TTL: Duration = Duration::from_hours(25);
 
 /// The shipped configuration on a database of one's own.
-struct Place {
-    directory: tempfile::TempDir,
-    url: String,
-    brokers: String,
-}
+struct Place(Home);
 
 impl Place {
     fn at(url: &str) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        std::fs::write(directory.path().join("c360.toml"), SHIPPED).unwrap();
-        // Nobody listens there.
-        Self { directory, url: url.to_owned(), brokers: "127.0.0.1:1".to_owned() }
+        Self(Home::at(url, SHIPPED).without_brokers())
     }
 
     async fn empty() -> Self {
-        Self::at(&embedded_postgres::test::database().await.url)
+        Self(Home::new(SHIPPED).await.without_brokers())
     }
 
     async fn migrated() -> Self {
         let place = Self::empty().await;
-        let mut connection = place.connection().await;
-        staging::migrate(&mut connection).await.unwrap();
-        consolidate::migrate(&mut connection).await.unwrap();
+        place.0.migrate().await;
         place
     }
 
-    fn options(&self) -> PgConnectOptions {
-        self.url.parse().unwrap()
-    }
-
-    async fn connection(&self) -> PgConnection {
-        staging::connect(&self.options()).await.unwrap()
-    }
-
     fn status(&self, arguments: &[&str]) -> Assert {
-        let mut command = Command::cargo_bin("c360").unwrap();
-        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("C360") || name == "DATABASE_URL") {
-            command.env_remove(name);
-        }
-        command.current_dir(&self.directory).arg("status").args(arguments).env_remove("RUST_LOG");
-        command.env("DATABASE_URL", &self.url).env("C360__SOURCES__HOME_DELIVERY__BROKERS", &self.brokers).assert()
+        self.0.c360(&[&["status"], arguments].concat())
     }
 
     fn json(&self, code: i32) -> Value {
-        serde_json::from_str(&stdout(&self.status(&["--json", "--check"]).code(code))).unwrap()
+        support::document(&self.status(&["--json", "--check"]).code(code))
     }
 
     /// What ingesters of a running daemon say.
     async fn say(&self, words: &[(&str, Value)]) {
-        let mut connection = self.connection().await;
+        let mut connection = self.0.connection().await;
         for (source, word) in words {
             staging::health::report(&mut connection, source, Speaker::Daemon, word, Utc::now()).await.unwrap();
         }
@@ -87,14 +62,6 @@ impl Place {
         let csv = json!({"oldest_unlanded_seconds": 0, "stopped": []});
         self.say(&[("home_delivery", kafka), ("loyalty", csv), ("online_store", rest)]).await;
     }
-}
-
-fn stdout(assert: &Assert) -> String {
-    String::from_utf8_lossy(&assert.get_output().stdout).into_owned()
-}
-
-fn stderr(assert: &Assert) -> String {
-    String::from_utf8_lossy(&assert.get_output().stderr).into_owned()
 }
 
 fn seal() -> Seal {
@@ -137,18 +104,18 @@ async fn land(place: &Place, ago: TimeDelta) {
         last_message: None,
     };
     let origin = json!({"topic": TOPIC, "partition": 0, "first_offset": 0, "last_offset": 2});
-    let mut lander = Lander::new(place.options(), seal(), DEFAULT_PARTITION_WIDTH);
+    let mut lander = Lander::new(place.0.options(), seal(), DEFAULT_PARTITION_WIDTH);
     lander.land(&mut batch, &origin, &Checkpoint::Kafka(advance), Utc::now() - ago).await.unwrap();
 }
 
 async fn consolidated(place: &Place) {
-    let config = Config::load(Some(&place.directory.path().join("c360.toml")), &Environment::default()).unwrap();
+    let config = Config::load(Some(&place.0.path("c360.toml")), &Environment::default()).unwrap();
     let rules = Rules {
         survivorship: config.survivorship.rules(),
         guards: config.matching.guards().unwrap(),
         polled_sources: vec!["online_store".to_owned()],
     };
-    consolidate::catch_up(&rules, &seal(), &place.options(), &CancellationToken::new()).await.unwrap();
+    consolidate::catch_up(&rules, &seal(), &place.0.options(), &CancellationToken::new()).await.unwrap();
 }
 
 #[tokio::test]
@@ -161,25 +128,23 @@ async fn a_database_that_is_not_migrated_is_said_to_be_and_left_alone() {
     assert!(page.contains("not migrated yet: run `c360 run` or `c360 migrate`"), "{page}");
     let schemas: i64 =
         sqlx::query_scalar("select count(*) from pg_namespace where nspname in ('staging', 'customer360')")
-            .fetch_one(&mut place.connection().await)
+            .fetch_one(&mut place.0.connection().await)
             .await
             .unwrap();
     assert_eq!(schemas, 0);
-    assert_eq!(std::fs::read_dir(&place.directory).unwrap().count(), 1, "only the configuration: no key, no cluster");
+    assert_eq!(std::fs::read_dir(place.0.path("")).unwrap().count(), 1, "only the configuration: no key, no cluster");
 }
 
 #[test]
 fn an_embedded_database_that_was_never_made_is_not_made() {
     let place = Place::at("");
-    let mut command = Command::cargo_bin("c360").unwrap();
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("C360") || name == "DATABASE_URL") {
-        command.env_remove(name);
-    }
     let lines: Vec<&str> = SHIPPED.lines().filter(|line| !line.starts_with("url")).collect();
-    std::fs::write(place.directory.path().join("c360.toml"), lines.join("\n")).unwrap();
-    let page = stdout(&command.current_dir(&place.directory).arg("status").assert().code(0));
+    place.0.write("c360.toml", lines.join("\n"));
+    let mut command = support::c360();
+    command.current_dir(place.0.path("")).arg("status");
+    let page = stdout(&Command::from_std(command).assert().code(0));
     assert!(page.contains("not migrated yet"), "{page}");
-    assert_eq!(std::fs::read_dir(&place.directory).unwrap().count(), 1);
+    assert_eq!(std::fs::read_dir(place.0.path("")).unwrap().count(), 1);
 }
 
 #[test]
@@ -246,7 +211,7 @@ async fn what_is_landed_shows_until_it_is_consolidated_and_what_matches_nobody_f
     assert_eq!((&document["backlog"]["batches"], &document["unmatched"]), (&json!(0), &json!({"no_email": 1})));
     assert_eq!(document["sources"]["online_store"]["polls_due"], 1, "the one known email");
     sqlx::raw_sql("update staging.dead_letters set state = 'discarded'")
-        .execute(&mut place.connection().await)
+        .execute(&mut place.0.connection().await)
         .await
         .unwrap();
     let document = place.json(0);
@@ -268,7 +233,7 @@ async fn a_refused_file_is_shown_and_needs_a_look() {
         sha256: "00".to_owned(),
     };
     let refusal = Refusal { reason: "the export has no rows".to_owned(), may_be_accepted: true };
-    let mut connection = place.connection().await;
+    let mut connection = place.0.connection().await;
     let import_id = imports::begin(&mut connection, &file, Utc::now()).await.unwrap();
     imports::refuse(&mut connection, import_id, &refusal, Utc::now()).await.unwrap();
     let document = place.json(1);
@@ -284,7 +249,7 @@ async fn a_refused_file_is_shown_and_needs_a_look() {
 
 #[tokio::test]
 async fn without_a_daemon_brokers_are_asked_and_not_waited_for() {
-    let mut place = Place::migrated().await;
+    let place = Place::migrated().await;
     let since = Instant::now();
     let document = place.json(1);
     assert!(since.elapsed() < Duration::from_secs(15), "{:?}", since.elapsed());
@@ -294,9 +259,9 @@ async fn without_a_daemon_brokers_are_asked_and_not_waited_for() {
 
     let brokers: MockCluster<'_, DefaultProducerContext> = MockCluster::new(1).unwrap();
     brokers.create_topic(TOPIC, 1, 1).unwrap();
-    place.brokers = brokers.bootstrap_servers();
+    let place = Place(place.0.with("C360__SOURCES__HOME_DELIVERY__BROKERS", brokers.bootstrap_servers()));
     let producer: ThreadedProducer<DefaultProducerContext> =
-        rdkafka::ClientConfig::new().set("bootstrap.servers", &place.brokers).create().unwrap();
+        rdkafka::ClientConfig::new().set("bootstrap.servers", brokers.bootstrap_servers()).create().unwrap();
     for _ in 0..5 {
         producer.send(BaseRecord::<(), _>::to(TOPIC).payload("{}")).map_err(|(error, _)| error).unwrap();
     }

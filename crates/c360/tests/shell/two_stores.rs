@@ -1,7 +1,5 @@
 //! Two stores kept in step: edits that are written through to the sample store, by real processes on a real Postgres.
 
-#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
-
 mod place;
 
 use std::time::Duration;

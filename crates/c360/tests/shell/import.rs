@@ -1,16 +1,10 @@
 //! `c360 import` as cron sees it, on a real Postgres: what it prints, and how it ends.
 
-#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
-
-use std::fs;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use assert_cmd::Command;
-use assert_cmd::assert::Assert;
 use serde_json::{Value, json};
-use sqlx::postgres::PgConnectOptions;
-use sqlx::{AssertSqlSafe, PgConnection};
+
+use crate::support::{Home, stderr, stdout};
 
 const CONFIG: &str = r#"
 [sources.loyalty]
@@ -34,61 +28,34 @@ external_id = "id"
 "#;
 const HEADER: &str = "id;email;password;city\n";
 
-/// An installation on a database of its own.
-struct Place {
-    directory: tempfile::TempDir,
-    url: String,
-}
+struct Place(Home);
 
 impl Place {
     async fn new() -> Self {
-        let place = Self {
-            directory: tempfile::tempdir().unwrap(),
-            url: embedded_postgres::test::database().await.url.clone(),
-        };
-        fs::create_dir(place.path("drop")).unwrap();
-        place.configure("", "");
-        place
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
+        let home = Home::new(CONFIG).await.with("C360_LOG", "trace");
+        std::fs::create_dir(home.path("drop")).unwrap();
+        Self(home)
     }
 
     /// Writes the configuration with something more, or something else, in it.
     fn configure(&self, part: &str, by: &str) {
         let config = if part.is_empty() { CONFIG.to_owned() } else { CONFIG.replace(part, by) };
-        fs::write(self.path("c360.toml"), config).unwrap();
+        self.0.write("c360.toml", config);
     }
 
     fn put(&self, name: &str, rows: &str) {
-        fs::write(self.path(name), HEADER.to_owned() + rows).unwrap();
-    }
-
-    fn command(&self, arguments: &[&str]) -> std::process::Command {
-        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_c360"));
-        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("C360") || name == "DATABASE_URL") {
-            command.env_remove(name);
-        }
-        command.current_dir(&self.directory).args(arguments).env_remove("RUST_LOG");
-        command.env("DATABASE_URL", &self.url).env("C360_LOG", "trace");
-        command
-    }
-
-    fn c360(&self, arguments: &[&str]) -> Assert {
-        Command::from_std(self.command(arguments)).timeout(Duration::from_mins(2)).assert()
+        self.0.write(name, HEADER.to_owned() + rows);
     }
 
     /// Runs it for a reader who has gone, and returns its exit code.
     fn unread(&self, arguments: &[&str]) -> Option<i32> {
         let (_, writer) = std::io::pipe().unwrap();
-        self.command(arguments).stdout(writer).stderr(std::process::Stdio::null()).status().unwrap().code()
+        self.0.command(arguments).stdout(writer).stderr(std::process::Stdio::null()).status().unwrap().code()
     }
 
     /// Imports, expects an exit code, and returns what it prints of its files.
     fn import(&self, arguments: &[&str], code: i32) -> Vec<Value> {
-        let assert = self.c360(&[&["import", "loyalty"], arguments].concat()).code(code);
-        let printed = String::from_utf8(assert.get_output().stdout.clone()).unwrap();
+        let printed = stdout(&self.0.c360(&[&["import", "loyalty"], arguments].concat()).code(code));
         assert_eq!(printed.lines().count(), 1, "{printed}");
         serde_json::from_str::<Value>(&printed).unwrap()["files"].as_array().unwrap().clone()
     }
@@ -100,18 +67,9 @@ impl Place {
         files.remove(0)
     }
 
-    async fn connection(&self) -> PgConnection {
-        let options: PgConnectOptions = self.url.parse().unwrap();
-        staging::connect(&options).await.unwrap()
-    }
-
     async fn count(&self, sql: &str) -> i64 {
-        sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&mut self.connection().await).await.unwrap()
+        self.0.ask(sql).await
     }
-}
-
-fn stderr(assert: &Assert) -> String {
-    String::from_utf8_lossy(&assert.get_output().stderr).into_owned()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -131,7 +89,7 @@ async fn every_way_to_end_has_its_code() {
 
     place.put("elsewhere.csv", "1;a@x.example;s;Bern\n2\n");
     assert_eq!(place.import_one(&["elsewhere.csv"], 4)["dead_letters"], 1);
-    fs::write(place.path("narrow.csv"), "id;email\n1;a@x.example\n").unwrap();
+    place.0.write("narrow.csv", "id;email\n1;a@x.example\n");
     let file = place.import_one(&["narrow.csv"], 65);
     assert_eq!(
         (&file["state"], &file["reason"]),
@@ -140,14 +98,14 @@ async fn every_way_to_end_has_its_code() {
     assert_eq!(place.import_one(&["narrow.csv", "--accept"], 0)["state"], "imported");
     assert_eq!(place.import_one(&["drop"], 65)["reason"], "not a regular file");
 
-    assert!(stderr(&place.c360(&["import", "loyalty", "no.csv"]).code(66)).contains("no.csv: no such file"));
-    assert!(stderr(&place.c360(&["import", "royalty"]).code(66)).contains("no source is called royalty"));
-    assert!(stderr(&place.c360(&["import", "home_delivery"]).code(2)).contains("it has no files"));
-    place.c360(&["import"]).code(2);
+    assert!(stderr(&place.0.c360(&["import", "loyalty", "no.csv"]).code(66)).contains("no.csv: no such file"));
+    assert!(stderr(&place.0.c360(&["import", "royalty"]).code(66)).contains("no source is called royalty"));
+    assert!(stderr(&place.0.c360(&["import", "home_delivery"]).code(2)).contains("it has no files"));
+    place.0.c360(&["import"]).code(2);
 
-    let mut other = place.connection().await;
+    let mut other = place.0.connection().await;
     assert!(staging::imports::lock(&mut other, "loyalty").await.unwrap());
-    assert!(stderr(&place.c360(&["import", "loyalty"]).code(75)).contains("another process is importing"));
+    assert!(stderr(&place.0.c360(&["import", "loyalty"]).code(75)).contains("another process is importing"));
     staging::imports::unlock(&mut other, "loyalty").await.unwrap();
     place.configure("settle = \"10ms\"", "settle = \"10ms\"\nmarker = \".done\"");
     place.put("drop/members_2026-01-31.csv", "1;a@x.example;s;Rome\n");
@@ -156,10 +114,10 @@ async fn every_way_to_end_has_its_code() {
     assert_eq!((&file["state"], &file["reason"]), (&json!("changing"), &json!(reason)));
 
     place.configure("directory = \"drop\"", "directory = \"no/where\"");
-    let said = stderr(&place.c360(&["import", "loyalty"]).code(69));
-    assert!(said.contains(place.path("no/where").to_str().unwrap()), "which directory that is: {said}");
+    let said = stderr(&place.0.c360(&["import", "loyalty"]).code(69));
+    assert!(said.contains(place.0.path("no/where").to_str().unwrap()), "which directory that is: {said}");
     place.configure("directory = \"drop\"", "directory = \"drop\"\nencoding = \"klingon\"");
-    place.c360(&["import", "loyalty"]).code(78);
+    place.0.c360(&["import", "loyalty"]).code(78);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -220,7 +178,7 @@ async fn a_dry_run_says_what_would_happen_and_changes_nothing() {
     assert_eq!(place.count("select count(*) from staging.dead_letters").await, 0);
 
     // What would be refused would change nothing.
-    fs::write(place.path("narrow.csv"), "id;email\n1;a@x.example\n").unwrap();
+    place.0.write("narrow.csv", "id;email\n1;a@x.example\n");
     assert!(place.import_one(&["narrow.csv", "--dry-run"], 65).get("foreseen").is_none());
     assert_eq!(place.import_one(&["narrow.csv", "--dry-run", "--accept"], 0)["foreseen"]["leaving"], 3);
 
@@ -240,11 +198,11 @@ async fn no_value_of_any_row_is_logged_or_printed_whatever_becomes_of_it() {
     ]
     .concat();
     place.put("drop/members_2026-01-30.csv", &rows);
-    fs::write(place.path("drop/members_2026-01-31.csv"), format!("{canary};{canary}\n{cells}\n")).unwrap();
+    place.0.write("drop/members_2026-01-31.csv", format!("{canary};{canary}\n{cells}\n"));
     let bytes = [HEADER.as_bytes(), cells.as_bytes(), b"\xff\n"].concat();
-    fs::write(place.path("drop/members_2026-02-01.csv"), bytes).unwrap();
+    place.0.write("drop/members_2026-02-01.csv", bytes);
     for arguments in [&["--dry-run"][..], &[], &["--accept"]] {
-        let assert = place.c360(&[&["import", "loyalty"], arguments].concat()).code(65);
+        let assert = place.0.c360(&[&["import", "loyalty"], arguments].concat()).code(65);
         let output = assert.get_output();
         for said in [&output.stdout, &output.stderr] {
             let said = String::from_utf8_lossy(said);
@@ -265,17 +223,10 @@ async fn an_import_that_is_killed_anywhere_in_a_large_file_publishes_nothing_and
     place.put("drop/members_2026-01-30.csv", &(0..ROWS).map(row).collect::<String>());
     let published = "select coalesce(sum(record_count), 0)::bigint from staging.batches
                      where published_at is not null and abandoned_at is null";
-    let mut connection = place.connection().await;
+    let mut connection = place.0.connection().await;
     let mut begun = 0;
     for step in [0, 1, 12_000, 25_000, 40_000] {
-        let mut import = std::process::Command::new(assert_cmd::cargo::cargo_bin("c360"))
-            .args(["import", "loyalty"])
-            .current_dir(&place.directory)
-            .env("DATABASE_URL", &place.url)
-            .stdout(std::process::Stdio::null())
-            .stderr(std::process::Stdio::null())
-            .spawn()
-            .unwrap();
+        let import = place.0.start(&["import", "loyalty"], "import.log");
         let deadline = Instant::now() + Duration::from_mins(1);
         loop {
             // Of the newest: each takes back what the one before it had landed.
@@ -288,8 +239,7 @@ async fn an_import_that_is_killed_anywhere_in_a_large_file_publishes_nothing_and
             assert!(Instant::now() < deadline, "it does not come to row {step}: {newest:?}");
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
-        import.kill().unwrap();
-        import.wait().unwrap();
+        drop(import);
         assert_eq!(place.count(published).await, 0, "killed behind row {step}");
         assert_eq!(place.count("select count(*) from customer360.xrefs").await, 0);
     }

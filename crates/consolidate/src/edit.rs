@@ -191,6 +191,8 @@ pub enum Made {
     Noted {
         /// The customer, who may have been there before.
         customer_id: Uuid,
+        /// Whether the cross-reference was not there yet.
+        is_new: bool,
         /// See [`has_followed`].
         mark_id: i64,
         /// What is on its way to sources, see [`staging::outbox::of_edits`].
@@ -270,7 +272,7 @@ pub async fn make(
     .map_err(database(doing))?;
     wake(&mut transaction).await?;
     transaction.commit().await.map_err(database(doing))?;
-    Ok(Made::Noted { customer_id: matching.customer_id(&match_key), mark_id, outgoing })
+    Ok(Made::Noted { customer_id: matching.customer_id(&match_key), is_new, mark_id, outgoing })
 }
 
 /// Whether the cross-reference that is there says what this customer is to be made with.

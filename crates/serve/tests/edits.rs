@@ -178,7 +178,16 @@ async fn a_customer_is_made_by_a_form_which_leads_to_the_page_of_the_customer() 
     .fetch_one(&base.pool)
     .await
     .unwrap();
-    assert!(noted >= 1, "{noted}");
+    assert_eq!(noted, 1);
+
+    // Who goes back and writes somebody else's email means somebody else.
+    let another = [("email", "another@x.example"), ("value:name", "Another One")];
+    let refused = browser.submit(&form, &another).await;
+    let says = "This form has made a customer already. Send it again to make another one.";
+    assert!(refused.status == 422 && refused.body.contains(says), "{refused:?}");
+    let page = format!("/customers/{}", base.id("another@x.example"));
+    let made = browser.submit(&refused, &another).await;
+    browser.follow(&made_as(made, &page), |shown| shown.body.contains("<h1>Another One</h1>")).await;
 }
 
 /// What a form answers that made somebody: his page, or on a machine that is busy that it is noted, and the way there.

@@ -88,7 +88,7 @@ async fn a_customer_made_by_hand_is_one_more_who_knows_a_person() {
     assert_eq!(world.profile(ANN).await, Some(json!({"phone": "9"})));
     // Once more is nothing, and never somebody else; and what systems say later joins it.
     let again = make(&world, "a", " Ann@X.example").await;
-    assert!(matches!(again, Made::Noted { customer_id: same, .. } if same == customer_id), "{again:?}");
+    assert!(matches!(again, Made::Noted { customer_id: same, is_new: false, .. } if same == customer_id), "{again:?}");
     assert_eq!(make(&world, "a", "bob@x.example").await, Made::Reused);
     world.land("home_delivery", &[customer(1029, 1).email(ANN).attribute("name", "Ann")]).await;
     world.consolidate().await;

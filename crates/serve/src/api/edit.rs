@@ -253,8 +253,10 @@ pub(crate) async fn add(
     let mut transaction = api.begin().await?;
     let rules = (&api.settings.rules, &api.settings.takers);
     let allowed = match edit::make(&mut transaction, rules, &seal, customer, Utc::now()).await? {
-        Made::Noted { customer_id, mark_id, outgoing } => {
-            audit::written(&mut transaction, caller, "make_customer", customer_id).await?;
+        Made::Noted { customer_id, is_new, mark_id, outgoing } => {
+            if is_new {
+                audit::written(&mut transaction, caller, "make_customer", customer_id).await?;
+            }
             transaction.commit().await?;
             return api.written(customer_id, mark_id, &outgoing).await;
         }

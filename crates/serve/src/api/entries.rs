@@ -237,10 +237,11 @@ pub(crate) async fn write_new(
 
 /// An `Idempotency-Key` that stands for something else already.
 pub(super) fn reused() -> Problem {
-    Problem::unprocessable("Idempotency-Key", "one that was not used for something else")
+    Problem::unprocessable(IDEMPOTENCY_KEY, "one that was not used for something else")
 }
 
-const IDEMPOTENCY_KEY: &str = "idempotency-key";
+/// The header that makes sending a request again safe.
+pub(crate) const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
 const MAX_IDEMPOTENCY_KEY_BYTES: usize = 200;
 
 /// A new id: the same for the same key of the same caller under the same place, if there is an `Idempotency-Key`.
@@ -251,7 +252,7 @@ pub(super) fn idempotent(caller: &Caller, headers: &HeaderMap, place: &[&str]) -
 /// The id that belongs to a key of this caller under a place.
 pub(crate) fn once(caller: &Caller, key: &[u8], place: &[&str]) -> Result<Uuid, Problem> {
     if key.len() > MAX_IDEMPOTENCY_KEY_BYTES {
-        return Err(Problem::bad("Idempotency-Key", format!("at most {MAX_IDEMPOTENCY_KEY_BYTES} bytes")));
+        return Err(Problem::bad(IDEMPOTENCY_KEY, format!("at most {MAX_IDEMPOTENCY_KEY_BYTES} bytes")));
     }
     let parts: Vec<&[u8]> = place.iter().map(|part| part.as_bytes()).chain([key]).collect();
     Ok(Uuid::new_v5(&caller.key.key_id, &parts.join(&0)))

@@ -103,9 +103,14 @@ fn profile(dashboard: &Dashboard, sent: &Fields) -> Map<String, Value> {
     dashboard.api.settings.attributes.iter().filter_map(filled).collect()
 }
 
-/// The form again, with what is wrong at the field that it is wrong with.
+/// The form again, with what is wrong at the field that it is wrong with; or another form, when this one has made somebody.
 fn refused(mut form: Form, problem: &Problem) -> Response {
     for error in &problem.errors {
+        if error.field == entries::IDEMPOTENCY_KEY {
+            form.error = Some("This form has made a customer already. Send it again to make another one.".to_owned());
+            form.once = once();
+            continue;
+        }
         let is_it = |field: &&mut Field| field.name == error.field || field.name == named(&error.field);
         match form.fields.iter_mut().find(is_it) {
             Some(field) => field.error = Some(format!("Write {}", error.detail)),

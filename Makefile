@@ -7,7 +7,7 @@ help:
 
 demo: ## Install what is missing and show the reference scenario. ARGS="--once --json" for scripts
 	@scripts/setup.sh demo
-	cargo run --locked --quiet --package c360 -- demo $(ARGS)
+	@cargo run --locked --package c360 -- demo $(ARGS)
 
 test: ## Install what is missing and check everything: format, lints, all tests, docs
 	@scripts/setup.sh test

@@ -294,6 +294,15 @@ fn documents_name_only_files_that_exist() {
 }
 
 #[test]
+fn make_demo_writes_what_the_demo_writes_and_nothing_else() {
+    let makefile = read("Makefile");
+    let demo = makefile.split("\ndemo:").nth(1).unwrap();
+    let recipe: Vec<&str> = demo.lines().skip(1).take_while(|line| line.starts_with('\t')).collect();
+    let loud: Vec<&&str> = recipe.iter().filter(|line| !line.starts_with("\t@")).collect();
+    assert!(!recipe.is_empty() && loud.is_empty(), "the README reads its output with jq: {loud:?}");
+}
+
+#[test]
 fn documents_name_only_targets_that_the_makefile_has() {
     let makefile = read("Makefile");
     for (document, text) in documents() {

@@ -56,8 +56,8 @@ pub(crate) struct Marked<'m> {
 /// Keys that one transaction folds.
 const FOLD_KEYS: usize = 2_000;
 
-/// Folds the keys that are marked now, or the oldest of very many. Folding is a pure function of what is stored, so a fold that is cut short by `cancel`
-/// or a crash is simply done again: the marks stand until all is folded.
+/// Folds the keys that are marked now, or the oldest of very many. Folding is a pure function of what is stored, so a fold that
+/// is cut short by `cancel` or a crash is simply done again: the marks stand until all is folded.
 pub(crate) async fn fold(
     reader: &LockHolder,
     lanes: &[LockHolder],

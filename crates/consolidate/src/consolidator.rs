@@ -78,8 +78,8 @@ impl Consolidator {
     /// Connects, and stands by.
     pub async fn connect(database: &PgConnectOptions) -> Result<Self, staging::Error> {
         let lost = CancellationToken::new();
-        // No commit of theirs waits for the disk. A crash takes the last ones back, the newest first, so that the batch or the
-        // mark that asked for what is gone stands again.
+        // Only the commits of profiles wait for the disk. A crash takes the last of the others back, the newest first, so that the
+        // batch or the mark that asked for what is gone stands again.
         let database = &database.clone().options([("synchronous_commit", "off")]);
         let mut lanes = Vec::with_capacity(LANES);
         for _ in 0..LANES {

@@ -147,7 +147,9 @@ async fn fold_alone(
     part: &[Marked<'_>],
     now: DateTime<Utc>,
 ) -> Result<usize, Error> {
-    let mut transaction = lane.begin().await.map_err(database("folding"))?;
+    // Unlike the other commits of consolidation it waits for the disk: a version that somebody has read stays what it is.
+    let mut transaction =
+        lane.begin_with("begin; set local synchronous_commit = on").await.map_err(database("folding"))?;
     staging::erased::hold(&mut transaction).await?;
     let profiles = fold_part(&mut transaction, matching, part, now).await?;
     transaction.commit().await.map_err(database("folding"))?;

@@ -6,6 +6,7 @@ use chrono::{Months, Utc};
 use consolidate::{Consolidator, Drained};
 use embedded_postgres::test::{Loss, Proxy};
 use futures::StreamExt;
+use serde_json::json;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, PgPool};
 use tokio_util::sync::CancellationToken;
@@ -228,4 +229,25 @@ async fn a_partition_of_next_month_that_cannot_be_made_now_is_made_later_and_hol
     world.consolidate().await;
     let found: i64 = sqlx::query_scalar(AssertSqlSafe(made)).fetch_one(&world.pool).await.unwrap();
     assert_eq!(found, 1);
+}
+
+/// A reader may hold a version that a crash of Postgres would take back otherwise; all else is done again after one.
+#[tokio::test]
+async fn only_profiles_wait_for_the_disk() {
+    let mut world = World::new().await;
+    let note = "create table public.commits (of text, waits text);
+                create function public.note_commit() returns trigger language plpgsql as $$
+                begin
+                    insert into public.commits values (tg_table_name, current_setting('synchronous_commit'));
+                    return null;
+                end $$;
+                create trigger note_commit after insert on customer360.customers
+                    for each statement execute function public.note_commit();
+                create trigger note_commit after insert on customer360.xrefs
+                    for each statement execute function public.note_commit()";
+    sqlx::raw_sql(note).execute(&world.pool).await.unwrap();
+    world.land("store", &[customer(1, 1).email("ann@x.example")]).await;
+    world.consolidate().await;
+    let expected = [json!({"of": "customers", "waits": "on"}), json!({"of": "xrefs", "waits": "off"})];
+    assert_eq!(world.rows("select distinct of, waits from public.commits order by of").await, expected);
 }

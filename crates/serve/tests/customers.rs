@@ -160,6 +160,16 @@ async fn a_search_that_finds_more_than_it_looks_at_says_so() {
 }
 
 #[tokio::test]
+async fn whose_name_begins_with_what_is_written_is_met_before_others_who_have_the_word() {
+    let base = smiths().await;
+    base.customer("corp@z.test", json!({"name": "Example & Sons", "state": "NH"})).await;
+    let key = base.key(Role::Viewer, None).await;
+    let page = base.server.ask(&key, "/customers?q=example&limit=1").await.json();
+    assert_eq!(emails(page["items"].as_array().unwrap()), ["corp@z.test"]);
+    assert_eq!(page["is_cut"], true, "everybody here has an email with that word");
+}
+
+#[tokio::test]
 async fn a_filtered_search_finds_whoever_passes_among_any_number_of_others() {
     let base = smiths().await;
     let ann = base.customer("ann@x.example", json!({"name": "Ann Smith", "state": "NH", "loyaltyPoints": 7})).await;

@@ -275,6 +275,53 @@ async fn a_note_is_added_edited_deleted_and_undone_by_forms() {
 }
 
 #[tokio::test]
+async fn an_object_of_an_application_is_edited_member_by_member_and_keeps_what_no_field_can_say() {
+    let base = Base::new().await;
+    let ann = base.customer("ann@x.example", json!({"name": "Ann"})).await;
+    let key = base.key(Role::Agent, None).await;
+    let content = r#"{"amount": 5, "about": "a lamp", "token": "t", "of": {"order": 7}, "tags": ["a"]}"#;
+    let path = format!("/customers/{ann}/complaint");
+    let added = base.server.request(&key, &format!("POST {path}"), "", content).await.json();
+    let mut browser = Browser::signed_in(&base, Role::Agent, None).await;
+    let entry = format!("{path}/{}", added["entry_id"].as_str().unwrap());
+    assert!(browser.get(&format!("/customers/{ann}")).await.leads("/complaint/").contains(&entry));
+    let form = browser.get(&entry).await;
+    assert!(form.body.contains("name=\"amount\" value=\"5\"") && !form.body.contains("name=\"tags\""), "{form:?}");
+    let version = form.field("version");
+    let fields = [("version", version.as_str()), ("amount", "6"), ("about", ""), ("text", "Broken")];
+    let changed = browser.fill(&entry, &entry, &fields).await;
+    assert!(changed.location().contains("did=changed"), "{changed:?}");
+    let content = base.server.ask(&key, &entry).await.json()["content"].clone();
+    assert_eq!(
+        content,
+        json!({"amount": 6, "text": "Broken", "token": "t", "of": {"order": 7}, "tags": ["a"]}),
+        "a number stays one"
+    );
+}
+
+#[tokio::test]
+async fn contacts_and_links_are_counted_beyond_those_that_are_shown() {
+    let base = Base::new().await;
+    let ann = base.customer("ann@x.example", json!({"name": "Ann"})).await;
+    for (kind, content, many) in [("contact", r#"{"value": "1"}"#, 2), ("link", r#"{"url": "https://x.example"}"#, 120)]
+    {
+        base.run(&format!(
+            "insert into customer360.entries (entry_id, customer_id, type, content, author, created_at, updated_at)
+             select gen_random_uuid(), '{ann}', '{kind}', '{content}', 'ann', now(), now() + interval '1 s' * length('{kind}') * -1
+             from generate_series(1, {many})"
+        ))
+        .await;
+    }
+    let mut browser = Browser::signed_in(&base, Role::Viewer, None).await;
+    let page = browser.get(&format!("/customers/{ann}")).await;
+    for (title, count) in [("Contacts", 2), ("Links", 120)] {
+        assert!(page.body.contains(&format!("{title} <span class=\"count\">{count}</span>")), "{page:?}");
+    }
+    assert_eq!(page.body.matches("None written down.").count(), 0);
+    assert!(page.body.contains("All links"), "{page:?}");
+}
+
+#[tokio::test]
 async fn sources_are_asked_from_the_page_which_says_what_they_have_yet_to_take() {
     let base = Base::new().await;
     let ann = base.customer("ann@x.example", json!({"name": "Ann"})).await;
@@ -318,6 +365,15 @@ async fn sources_are_asked_from_the_page_which_says_what_they_have_yet_to_take()
     assert!(told.contains("No answer yet from online_store"), "{told}");
     let mut limited = Browser::signed_in(&base, Role::Agent, Some("state in ('NH')")).await;
     assert_eq!(limited.fill("/customers", &format!("{page}/refresh"), &[]).await.status, 404);
+
+    let bob = base.customer("bob@x.example", json!({"name": "Bob"})).await;
+    let page = format!("/customers/{bob}");
+    let asked = browser.fill(&page, &format!("{page}/refresh"), &[]).await;
+    assert!(browser.get(asked.location()).await.body.contains("No source is asked about this customer."), "{asked:?}");
+    base.run("insert into customer360.dirty_marks (match_keys, cause, marked_at) values ('{bob@x.example}', 'record', now())")
+        .await;
+    let asked = browser.fill(&page, &format!("{page}/refresh"), &[]).await;
+    assert!(browser.get(asked.location()).await.body.contains("The profile follows as soon as"), "{asked:?}");
 }
 
 #[tokio::test]
@@ -395,8 +451,10 @@ async fn an_old_id_leads_to_the_new_one_also_for_forms() {
     assert_eq!((moved.status, moved.location()), (307, format!("/customers/{ann}").as_str()));
     assert!(browser.get(&format!("/customers/{ann}")).await.body.contains("Merged with customer"));
     let form = format!("/customers/{ann}");
-    let posted = browser.fill(&form, &format!("/customers/{old}/notes"), &[("text", "a")]).await;
-    assert_eq!((posted.status, posted.location()), (307, format!("/customers/{ann}/notes").as_str()));
+    for (to, fields) in [("notes", [("text", "a")].as_slice()), ("refresh", &[])] {
+        let posted = browser.fill(&form, &format!("/customers/{old}/{to}"), fields).await;
+        assert_eq!((posted.status, posted.location()), (307, format!("/customers/{ann}/{to}").as_str()));
+    }
 }
 
 #[tokio::test]
@@ -570,6 +628,15 @@ async fn the_choice_of_light_and_dark_is_drawn_by_the_server() {
     assert!(browser.get("/customers").await.body.contains("<html lang=\"en\" data-theme=\"dark\">"));
     browser.fill("/customers", "/theme", &[("theme", "system"), ("next", "//x.example")]).await;
     assert!(!browser.get("/customers").await.body.contains("data-theme"));
+    let mut agent = Browser::signed_in(&base, Role::Agent, None).await;
+    let ann = base.customer("ann@x.example", json!({"name": "Ann"})).await;
+    let page = format!("/customers/{ann}");
+    let refused = agent.fill(&page, &format!("{page}/notes"), &[("text", " ")]).await;
+    assert_eq!(
+        (refused.status, refused.field("next")),
+        (422, page),
+        "back to a page, and not to what only takes forms"
+    );
     browser.cookies.push(("c360_zone".to_owned(), "America/New_York".to_owned()));
     browser.cookies.push(("c360_theme".to_owned(), "\"><script>".to_owned()));
     let page = browser.get("/customers").await.body;
@@ -709,7 +776,9 @@ async fn insights_lead_to_the_customers_behind_a_number_and_count_what_the_key_s
     assert!(page.leads("/customers?state=N+H+%26+%3Cb%3E").len() == 1 && !page.body.contains("& <b>"), "{}", page.body);
     assert!(page.body.contains("<rect width=\"50\"") && page.body.contains("37.50"), "{}", page.body);
     base.run("update customer360.customer_search set systems = '{crm,gone_system,home_delivery}'").await;
+    base.run("update customer360.xrefs set system = 'crm' where external_id = 'a@x.example'").await;
     let page = browser.get("/insights").await;
+    assert!(page.body.contains("Newest record"), "{page:?}");
     assert_eq!(page.leads("/customers?system"), ["crm", "home_delivery"].map(|of| format!("/customers?system={of}")));
     assert!(page.body.contains("gone_system"), "{page:?}");
     let by_hand = browser.get("/customers?system=crm").await;

@@ -55,6 +55,9 @@ async fn an_operator_merges_two_customers_with_a_preview_and_undoes_it() {
     assert!(preview.foreseen("Phone").contains(&("–".to_owned(), "<b>1</b>".to_owned())), "{preview:?}");
     assert!(preview.foreseen("Orders").contains(&("0".to_owned(), "<b>1</b>".to_owned())), "{preview:?}");
     assert!(preview.foreseen("State").contains(&("NH".to_owned(), "NH".to_owned())), "{preview:?}");
+    while audited(&base, "preview_decision").await < 2 {
+        tokio::task::yield_now().await;
+    }
     let decisions: i64 =
         sqlx::query_scalar("select count(*) from customer360.decisions").fetch_one(&base.pool).await.unwrap();
     assert_eq!(decisions, 0, "a preview decides nothing");
@@ -350,4 +353,47 @@ async fn an_agent_edits_a_profile_and_takes_an_edit_back() {
     assert!(viewer.get(&page).await.leads("/profile/edit").is_empty());
     assert_eq!(viewer.get(&edit).await.status, 403);
     assert_eq!(viewer.fill(&page, &edit, &[("value:name", "x")]).await.status, 403);
+}
+
+#[tokio::test]
+async fn a_value_of_several_lines_is_edited_as_such_and_stays_as_it_is_untouched() {
+    let base = Base::new().await;
+    let ann = base.customer("ann@x.example", json!({"name": "Ann", "address1": "1 Elm\nSuite 2"})).await;
+    let mut browser = Browser::signed_in(&base, Role::Agent, None).await;
+    let edit = format!("/customers/{ann}/profile/edit");
+    let form = browser.get(&edit).await;
+    assert!(form.body.contains("1 Elm\nSuite 2</textarea>"), "{form:?}");
+    let sent = |address| [("was:address1", "1 Elm\r\nSuite 2"), ("value:address1", address), ("value:city", "Keene")];
+    let written = async || -> serde_json::Value {
+        sqlx::query_scalar("select jsonb_object_agg(attribute, value) from customer360.edits")
+            .fetch_one(&base.pool)
+            .await
+            .unwrap()
+    };
+    assert_eq!(browser.submit(&form, &sent("1 Elm\r\nSuite 2")).await.status, 303);
+    assert_eq!(written().await, json!({"city": "Keene"}));
+    base.run("delete from customer360.dirty_marks").await;
+    assert_eq!(browser.submit(&form, &sent("1 Elm\r\nSuite 3")).await.status, 303);
+    assert_eq!(written().await, json!({"city": "Keene", "address1": "1 Elm\nSuite 3"}));
+}
+
+#[tokio::test]
+async fn a_form_of_somebody_who_was_merged_meanwhile_writes_over_nobody() {
+    let base = Base::new().await;
+    let old = base.customer("old@x.example", json!({"name": "Old"})).await;
+    let ann = base.customer("ann@x.example", json!({"name": "Ann"})).await;
+    let mut browser = Browser::signed_in(&base, Role::Agent, None).await;
+    let form = browser.get(&format!("/customers/{old}/profile/edit")).await;
+    base.run(&format!(
+        "update customer360.customers set deleted_at = now() where customer_id = '{old}';
+         insert into customer360.redirects values ('{old}', '{ann}', now())"
+    ))
+    .await;
+    let there = format!("/customers/{ann}/profile/edit");
+    let led = browser.submit(&form, &[("value:name", "New")]).await;
+    assert_eq!((led.status, led.location()), (307, there.as_str()));
+    let fields = ["token", "customer", "version"].map(|name| (name, form.field(name)));
+    let fields = fields.iter().map(|(name, value)| (*name, value.as_str())).chain([("value:name", "New")]);
+    let late = browser.post(&there, &fields.collect::<Vec<_>>()).await;
+    assert!(late.status == 409 && late.body.contains("value=\"New\"") && late.body.contains("Edit Ann"), "{late:?}");
 }

@@ -46,7 +46,11 @@ pub(crate) async fn explain(api: &Api, caller: &Caller, customer_id: Uuid) -> Re
 pub(crate) async fn foresee(api: &Api, caller: &Caller, request: &Request) -> Result<Outcome, Problem> {
     caller.decides()?;
     let (settings, by) = (&api.settings, &caller.key.name);
-    Ok(decide::foresee(&settings.database, &settings.rules, request, by, Utc::now()).await?)
+    let outcome = decide::foresee(&settings.database, &settings.rules, request, by, Utc::now()).await?;
+    for effect in &outcome.customers {
+        api.audit.read(caller, "preview_decision", effect.customer.customer_id).await;
+    }
+    Ok(outcome)
 }
 
 /// Carries a request out and waits until profiles have followed; whether they have.

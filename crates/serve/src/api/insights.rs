@@ -160,7 +160,11 @@ const KEPT: &str = "
     union all
     select 'unmatched', unmatched_reason, count(*), 0 from customer360.xrefs
     where unmatched_reason is not null and deleted_at is null group by unmatched_reason";
-const KEPT_TIMES: &str = "select source as system, newest_observed_at from customer360.source_times";
+/// Of what is made by hand nothing lands.
+const KEPT_TIMES: &str = "
+    select source as system, newest_observed_at from customer360.source_times
+    union all
+    select 'crm', max(observed_at) from customer360.xrefs where system = 'crm' and deleted_at is null having count(*) > 0";
 
 /// The customers whom the session sees, counted one by one; of those on list `$1` only, which the row filter asks for anyway.
 const SEEN: &str = "

@@ -46,7 +46,7 @@ pub(crate) struct Asked {
     /// The REST sources that know, or may know, the customer.
     pub(crate) sources: Vec<SourceAge>,
     /// Whether the profile holds what was answered. If not, nobody consolidates at the moment, and it will.
-    has_followed: bool,
+    pub(crate) has_followed: bool,
     /// Edits that wait to be sent to a source, or that one does not take.
     edits: Vec<WrittenThrough>,
 }

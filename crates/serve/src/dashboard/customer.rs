@@ -52,8 +52,8 @@ struct Whole {
     keeps_lists: bool,
     /// Those that the customer can be put on.
     other_lists: Vec<String>,
-    contacts: Vec<Item>,
-    links: Vec<Item>,
+    /// Contacts and links.
+    beside: [Beside; 2],
     orders: Vec<Order>,
     order_count: String,
     more_orders: Option<String>,
@@ -65,6 +65,17 @@ struct Whole {
     older: Option<String>,
     recommended: Vec<Recommended>,
     operator: Option<Operator>,
+}
+
+/// Entries that stand beside the timeline, too.
+struct Beside {
+    id: &'static str,
+    title: &'static str,
+    /// How many there are.
+    count: String,
+    items: Vec<Item>,
+    /// Where all of them are, if there are more than these.
+    all: Option<String>,
 }
 
 /// What was done, and how it is undone.
@@ -159,9 +170,12 @@ async fn whole(dashboard: &Dashboard, reader: &Reader, named: &str, mut params: 
     let merges = operator::merges(dashboard, customer_id, known.as_ref()).await?;
 
     let drawing = Drawing { customer_id, products: &products, merges: &merges, systems: &dashboard.systems, locale };
-    let of_kind = |kind: &str| {
-        let wanted: Vec<Happened> = beside.items.iter().filter(|item| item.kind == kind).cloned().collect();
-        drawing.days(&wanted).into_iter().flat_map(|day| day.items).collect()
+    let of_kind = |kind, id, title| {
+        let items: Vec<Item> =
+            beside.items.iter().filter(|item| item.kind == kind).map(|item| drawing.item(item)).collect();
+        let is_all = usize::try_from(counts.of(kind)).is_ok_and(|count| count <= items.len());
+        let all = format!("/customers/{customer_id}?{}#timeline", Shown::only(kind).query(None));
+        Beside { id, title, count: locale.count(counts.of(kind)), items, all: (!is_all).then_some(all) }
     };
     let rows = profile::rows(&customer, &api.settings.rules.survivorship, &dashboard.systems, locale);
     let frame = Frame::of(dashboard, reader);
@@ -176,8 +190,7 @@ async fn whole(dashboard: &Dashboard, reader: &Reader, named: &str, mut params: 
         rows,
         xrefs: systems(dashboard, &customer, locale).await?,
         asks: !api.settings.rules.polled_sources.is_empty(),
-        contacts: of_kind("contact"),
-        links: of_kind("link"),
+        beside: [of_kind("contact", "contacts", "Contacts"), of_kind("link", "links", "Links")],
         orders: orders.items.iter().map(|order| drawing.order(order)).collect(),
         order_count: locale.count(counts.of("order")),
         more_orders: orders.next_cursor.map(|cursor| older_link(customer_id, &Shown::only("order"), &cursor)),
@@ -221,6 +234,7 @@ fn flash(dashboard: &Dashboard, named: &str, params: &mut Params) -> Result<Opti
         "made" => return Ok(plain("Customer made.")),
         "edited" => return Ok(plain("Profile edited.")),
         "asked" => return Ok(plain(&refresh::told(dashboard, params)?)),
+        "unasked" => return Ok(plain("No source is asked about this customer.")),
         _ => {}
     }
     if let Some((text, undo)) = decide::flash(named, did, decision.as_deref()) {

@@ -100,7 +100,7 @@ fn changes(dashboard: &Dashboard, customer: &Customer, sent: &Fields) -> Map<Str
     dashboard.api.settings.attributes.iter().filter_map(change).collect()
 }
 
-fn typed(was: Option<&Value>, said: &str) -> Value {
+pub(super) fn typed(was: Option<&Value>, said: &str) -> Value {
     let same_kind = |value: &Value| match was {
         Some(Value::Number(_)) => value.is_number(),
         Some(Value::Bool(_)) => value.is_boolean(),
@@ -148,8 +148,10 @@ pub(super) async fn change(
     if changes.is_empty() {
         return Redirect::to(&format!("/customers/{customer_id}")).into_response();
     }
-    // A form without a version is none of ours, and changes nothing.
-    let version = IfMatch(vec![sent.get("version").and_then(|version| version.parse().ok()).unwrap_or_default()]);
+    // A form without a version is none of ours; one of somebody who was merged into this customer since has another one's.
+    let is_of_this = sent.get("customer").is_some_and(|of| *of == customer_id.to_string());
+    let version = sent.get("version").filter(|_| is_of_this).and_then(|version| version.parse().ok());
+    let version = IfMatch(vec![version.unwrap_or_default()]);
     let written = edit::write(&dashboard.api, &reader.caller, &customer_id.to_string(), changes, &version).await;
     let problem = match written {
         Ok(written) => {

@@ -9,10 +9,11 @@ use axum::response::{IntoResponse as _, Redirect, Response};
 use serde_json::{Map, Value};
 
 use super::Dashboard;
+use super::edit::typed;
 use super::frame::{Frame, details, page};
 use super::session::once;
 use super::systems::label;
-use super::timeline::segment;
+use super::timeline::{segment, shown};
 use super::visitor::{Fields, Posted, Reader};
 use crate::api::customer::Refusal;
 use crate::api::entries::{self, Content, Entry, IfMatch, Named, Step, type_of};
@@ -36,19 +37,26 @@ pub(super) fn is_kind(object_types: &[String], kind: &str) -> bool {
     type_of(object_types, segment(kind)).is_ok()
 }
 
-/// The fields of a type, with what an entry says.
+/// Members of an object that no form has a field for, because it has one of that name itself.
+const OF_THE_FORM: [&str; 3] = ["token", "once", "version"];
+
+/// The fields of a type, with what an entry says: of an object one for each member that is no list and no object.
 pub(super) fn fields(kind: &str, content: &Value) -> Vec<Field> {
-    let field = |name: &str, label: &str, hint, is_required| Field {
-        name: name.to_owned(),
-        label: label.to_owned(),
-        hint,
-        is_long: name == "text",
-        is_required,
-        value: content.get(name).and_then(Value::as_str).unwrap_or_default().to_owned(),
-        error: None,
+    let field = |name: &str, label: &str, hint, is_required| {
+        let value = content.get(name).map(shown).unwrap_or_default();
+        Field {
+            name: name.to_owned(),
+            label: label.to_owned(),
+            hint,
+            is_long: name == "text" || value.contains('\n'),
+            is_required,
+            value,
+            error: None,
+        }
     };
+    let markdown = "Markdown. Everyone who sees this customer can read it.";
     match kind {
-        "note" => vec![field("text", "Note", "Markdown. Everyone who sees this customer can read it.", true)],
+        "note" => vec![field("text", "Note", markdown, true)],
         "contact" => vec![
             field("value", "Contact", "A telephone, an email, an address", true),
             field("label", "Who it is, or when", "", false),
@@ -57,7 +65,17 @@ pub(super) fn fields(kind: &str, content: &Value) -> Vec<Field> {
             field("url", "Link", "Begins with https:// or http://", true),
             field("title", "What it leads to", "", false),
         ],
-        _ => vec![field("text", "What happened", "Markdown. Everyone who sees this customer can read it.", true)],
+        _ => {
+            let has_field = |name: &str, value: &Value| {
+                name != "text" && !OF_THE_FORM.contains(&name) && !value.is_array() && !value.is_object()
+            };
+            let members = content.as_object();
+            let others = members.into_iter().flatten().filter(|(name, value)| has_field(name, value));
+            // One that came from elsewhere may have no text.
+            let text =
+                field("text", "What happened", markdown, members.is_none_or(|members| members.contains_key("text")));
+            [text].into_iter().chain(others.map(|(name, _)| field(name, &label(name), "", false))).collect()
+        }
     }
 }
 
@@ -85,8 +103,7 @@ pub(super) async fn show(State(dashboard): State<Arc<Dashboard>>, reader: Reader
     let frame = Frame::of(&dashboard, &reader);
     let entry = async {
         reader.caller.at_least(Role::Agent)?;
-        let entry = entries::one(&dashboard.api, &reader.caller, &of).await?;
-        if entry.deleted_at.is_some() || !is_editable(&entry) { Err(Problem::not_found()) } else { Ok(entry) }
+        known(&dashboard, &reader, &of).await
     };
     match entry.await {
         Ok(entry) => page(StatusCode::OK, &edit(frame, &of, &entry)),
@@ -94,11 +111,10 @@ pub(super) async fn show(State(dashboard): State<Arc<Dashboard>>, reader: Reader
     }
 }
 
-/// An object may hold what no form has a field for.
-fn is_editable(entry: &Entry) -> bool {
-    let known = fields(&entry.kind, &Value::Null);
-    let members = entry.content.as_object().into_iter().flatten();
-    members.into_iter().all(|(name, value)| value.is_string() && known.iter().any(|field| field.name == *name))
+/// The entry, as it is now.
+async fn known(dashboard: &Dashboard, reader: &Reader, of: &Named) -> Result<Entry, Problem> {
+    let entry = entries::one(&dashboard.api, &reader.caller, of).await?;
+    if entry.deleted_at.is_some() { Err(Problem::not_found()) } else { Ok(entry) }
 }
 
 fn edit(frame: Frame, (customer, kind, entry_id): &Named, entry: &Entry) -> Form {
@@ -116,14 +132,22 @@ fn edit(frame: Frame, (customer, kind, entry_id): &Named, entry: &Entry) -> Form
     }
 }
 
-/// What a form says, as an entry holds it: what nobody filled in is not there.
-fn content(kind: &str, sent: &Fields) -> Map<String, Value> {
-    let filled = |field: Field| {
-        let value = sent.get(&field.name).map(|value| value.replace("\r\n", "\n")).unwrap_or_default();
-        let is_kept = field.is_required || !value.trim().is_empty();
-        is_kept.then_some((field.name, Value::String(value)))
-    };
-    fields(kind, &Value::Null).into_iter().filter_map(filled).collect()
+/// What a form says, as an entry holds it that was this before: what nobody filled in is not there, and what the form has no
+/// field for is as it was.
+fn content(kind: &str, was: &Value, sent: &Fields) -> Map<String, Value> {
+    let mut content = was.as_object().cloned().unwrap_or_default();
+    for field in fields(kind, was) {
+        match sent.get(&field.name) {
+            Some(said) if field.is_required || !said.trim().is_empty() => {
+                let value = typed(was.get(&field.name), said);
+                content.insert(field.name, value);
+            }
+            _ => {
+                content.remove(&field.name);
+            }
+        }
+    }
+    content
 }
 
 fn version(fields: &Fields) -> IfMatch {
@@ -157,7 +181,7 @@ pub(super) async fn add(
         Ok(kind) => kind,
         Err(problem) => return frame.failure(&problem),
     };
-    let sent = content(&kind, &posted.fields);
+    let sent = content(&kind, &Value::Null, &posted.fields);
     let written = async {
         let content = Content::check(kind.clone(), sent.clone())?;
         // What nobody sends twice is as good as random.
@@ -201,13 +225,13 @@ fn refused(mut form: Form, problem: &Problem) -> Response {
 pub(super) async fn change(State(dashboard): State<Arc<Dashboard>>, Path(of): Path<Named>, posted: Posted) -> Response {
     let (api, caller) = (&dashboard.api, &posted.reader.caller);
     let frame = Frame::of(&dashboard, &posted.reader);
-    let kind = match type_of(&api.settings.object_types, &of.1) {
-        Ok(kind) => kind,
+    let was = match known(&dashboard, &posted.reader, &of).await {
+        Ok(entry) => entry,
         Err(problem) => return frame.failure(&problem),
     };
-    let sent = content(&kind, &posted.fields);
+    let sent = content(&was.kind, &was.content, &posted.fields);
     let written = async {
-        let content = Content::check(kind.clone(), sent.clone())?;
+        let content = Content::check(was.kind.clone(), sent.clone())?;
         entries::take(api, caller, &of, &Step::Change(content), &version(&posted.fields)).await
     };
     let problem = match written.await {
@@ -216,18 +240,17 @@ pub(super) async fn change(State(dashboard): State<Arc<Dashboard>>, Path(of): Pa
         Err(refusal) => return frame.refusal(&refusal, &format!("/{}/{}", of.1, of.2)),
     };
     // As it is by now, so that the next try is meant for what the reader sees.
-    let entry = match entries::one(api, caller, &of).await {
-        Ok(entry) if entry.deleted_at.is_none() => entry,
-        Ok(_) => return frame.failure(&Problem::not_found()),
+    let entry = match known(&dashboard, &posted.reader, &of).await {
+        Ok(entry) => entry,
         Err(problem) => return frame.failure(&problem),
     };
     let mut form = edit(frame, &of, &entry);
-    form.fields = fields(&kind, &Value::Object(sent));
+    form.fields = fields(&entry.kind, &Value::Object(sent));
     if problem.status == StatusCode::UNPROCESSABLE_ENTITY {
         return refused(form, &problem);
     }
     form.error = Some(format!("{} has changed this since you opened it. Save again to write over it.", entry.author));
-    let said = fields(&kind, &entry.content);
+    let said = fields(&entry.kind, &entry.content);
     form.others = Some(
         said.into_iter().map(|field| field.value).filter(|value| !value.is_empty()).collect::<Vec<_>>().join("\n"),
     );

@@ -48,6 +48,8 @@ struct Row {
     label: String,
     /// The customers behind it.
     link: Option<String>,
+    /// Of a system: when it last had something new.
+    newest: Option<Moment>,
     /// How long its bar is, in hundredths.
     share: i64,
     values: Vec<String>,
@@ -115,7 +117,7 @@ fn charts(locale: &Locale, insights: &insights::Insights) -> Vec<Table> {
     let counts: Vec<String> = new.iter().map(|by| by.customers.to_string()).collect();
     let counts = new.iter().zip(&counts).map(|(by, count)| (by.month.as_str(), count.as_str())).collect();
     let values = orders.iter().map(|by| (by.month.as_str(), by.value.as_str())).collect();
-    let row = |month: &str, values| Row { label: locale::month(month), link: None, share: 0, values };
+    let row = |month: &str, values| Row { label: locale::month(month), link: None, newest: None, share: 0, values };
     vec![
         Table {
             id: "new",
@@ -158,6 +160,10 @@ fn tables(dashboard: &Dashboard, locale: &Locale, insights: &insights::Insights)
         let is_filter = dashboard.systems.filters().any(|filter| filter == system);
         (system.clone(), is_filter.then(|| customers_with("system", &[system])), *customers)
     });
+    let mut sources = rows(locale, sources);
+    for (row, System { newest_observed_at, .. }) in sources.iter_mut().zip(&insights.systems) {
+        row.newest = newest_observed_at.map(|at| locale.ago(at));
+    }
     let missing = insights.quality.missing.iter().map(|by| (label(&by.attribute), None, by.customers));
     let disagreements = insights.quality.disagreements.iter().map(|by| {
         let link = attributes.contains(&by.attribute).then(|| customers_with("disagreeing", &[&by.attribute]));
@@ -178,7 +184,7 @@ fn tables(dashboard: &Dashboard, locale: &Locale, insights: &insights::Insights)
             &["Systems", "Customers"],
             rows(locale, systems),
         ),
-        table("sources", "Systems", "Customers whom they know", &["System", "Customers"], rows(locale, sources)),
+        table("sources", "Systems", "Whom they know, and how new it is", &["System", "Customers"], sources),
         table("states", "States", "The largest sixty", &["State", "Customers"], rows(locale, states)),
         table(
             "points",
@@ -214,7 +220,13 @@ fn tables(dashboard: &Dashboard, locale: &Locale, insights: &insights::Insights)
 fn rows(locale: &Locale, counts: impl Iterator<Item = (String, Option<String>, i64)>) -> Vec<Row> {
     let counts: Vec<_> = counts.collect();
     let most = counts.iter().map(|(_, _, count)| *count).max().unwrap_or_default();
-    let row = |(label, link, count)| Row { label, link, share: share(count, most), values: vec![locale.count(count)] };
+    let row = |(label, link, count)| Row {
+        label,
+        link,
+        newest: None,
+        share: share(count, most),
+        values: vec![locale.count(count)],
+    };
     counts.into_iter().map(row).collect()
 }
 

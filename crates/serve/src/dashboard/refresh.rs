@@ -25,13 +25,15 @@ pub(super) async fn ask(
         Ok(asked) => {
             let silent = asked.sources.iter().filter(|source| source.outcome != Outcome::Answered);
             let silent = silent.map(|source| ("silent", source.system.as_str()));
+            let did = if asked.sources.is_empty() { "unasked" } else { "asked" };
             let query = form_urlencoded::Serializer::new(String::new())
-                .append_pair("did", "asked")
+                .append_pair("did", did)
                 .extend_pairs(silent)
+                .extend_pairs((!asked.has_followed).then_some(("waits", "1")))
                 .finish();
             Redirect::to(&format!("/customers/{customer}?{query}#systems")).into_response()
         }
-        Err(refusal) => Frame::of(&dashboard, &posted.reader).refusal(&refusal, ""),
+        Err(refusal) => Frame::of(&dashboard, &posted.reader).refusal(&refusal, "/refresh"),
     }
 }
 

@@ -76,7 +76,7 @@ fn member(content: &Value, name: &str) -> String {
     content.get(name).map_or_else(String::new, shown)
 }
 
-fn shown(value: &Value) -> String {
+pub(super) fn shown(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
         Value::String(text) => text.clone(),
@@ -110,7 +110,7 @@ impl Drawing<'_> {
         days
     }
 
-    fn item(&self, happened: &Happened) -> Item {
+    pub(super) fn item(&self, happened: &Happened) -> Item {
         let content = &happened.content;
         let said = |name| member(content, name);
         let plain = Item {

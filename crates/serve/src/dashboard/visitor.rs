@@ -31,7 +31,7 @@ const ZONE: &str = "c360_zone";
 
 /// Anybody.
 pub(super) struct Visitor {
-    /// The path and query of the page.
+    /// The path and query of the page; of a form that was sent, of the page that has it.
     pub(super) here: String,
     /// dark or light; `None`: what the system says.
     pub(super) theme: Option<&'static str>,
@@ -46,9 +46,9 @@ impl Visitor {
         let header = |name| parts.headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
         let cookies = header(&COOKIE).unwrap_or_default().to_owned();
         let theme = cookie(&cookies, THEME).unwrap_or_default();
-        let here = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+        let asked = || parts.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
         Self {
-            here: here.to_owned(),
+            here: if parts.method == Method::GET { asked() } else { page_of_form(parts.uri.path()) },
             theme: ["dark", "light"].into_iter().find(|known| *known == theme),
             locale: Locale::new(
                 header(&ACCEPT_LANGUAGE).unwrap_or_default(),
@@ -121,8 +121,7 @@ fn turned_away(parts: &Parts, visitor: &Visitor) -> Response {
         return Html("<!doctype html><html lang=\"en\"><meta http-equiv=\"refresh\" content=\"0\"><title>c360</title>")
             .into_response();
     }
-    let next = if is_get { visitor.here.clone() } else { page_of_form(parts.uri.path()) };
-    let query = form_urlencoded::Serializer::new(String::new()).append_pair("next", &next).finish();
+    let query = form_urlencoded::Serializer::new(String::new()).append_pair("next", &visitor.here).finish();
     Redirect::to(&format!("/sign-in?{query}")).into_response()
 }
 
@@ -153,7 +152,11 @@ impl FromRequest<Arc<Dashboard>> for Posted {
         let reader = Reader::from_request_parts(&mut parts, dashboard).await?;
         let fields = Form::<Fields>::from_request(Request::from_parts(parts, body), &()).await;
         let problem = match fields {
-            Ok(Form(fields)) if is_ours(dashboard, &reader.session, &fields) => return Ok(Self { reader, fields }),
+            Ok(Form(fields)) if is_ours(dashboard, &reader.session, &fields) => {
+                // Of line breaks browsers make carriage returns and line feeds, whatever they were.
+                let fields = fields.into_iter().map(|(name, said)| (name, said.replace("\r\n", "\n"))).collect();
+                return Ok(Self { reader, fields });
+            }
             Ok(_) => Problem::new(StatusCode::FORBIDDEN)
                 .with_detail("This form was not made for you, or is older than your sign-in: open the page again"),
             Err(rejection) => Problem::new(rejection.status()),

@@ -23,6 +23,7 @@ mod filters;
 mod foreseen;
 mod frame;
 mod insights;
+mod kept;
 mod lists;
 mod locale;
 mod make;
@@ -84,11 +85,18 @@ pub(crate) fn router(api: Arc<Api>, document: &Value, watch: Arc<Watch>, cancel:
         api,
     });
     Router::new()
+        .route("/customers", get(customers::show).post(make::make))
+        .route("/customers/{customer}/profile/edit", get(edit::show).post(edit::change))
+        .route("/customers/{customer}/{kind}", post(entries::add))
+        .route("/customers/{customer}/{kind}/{entry_id}", get(entries::show).post(entries::change))
+        .route("/lists", get(lists::show).post(lists::make))
+        .route("/views", post(views::save))
+        // So far there are forms that people type into.
+        .route_layer(middleware::from_fn_with_state(dashboard.clone(), kept::kept))
         .route("/", get(async || Redirect::to("/customers")))
         .route("/sign-in", get(sign_in::show).post(sign_in::sign_in))
         .route("/sign-out", post(sign_in::sign_out))
         .route("/theme", post(sign_in::theme))
-        .route("/customers", get(customers::show).post(make::make))
         .route("/customers.csv", get(export::customers))
         .route("/customers/new", get(make::show))
         .route("/customers/{customer}", get(customer::show))
@@ -96,17 +104,12 @@ pub(crate) fn router(api: Arc<Api>, document: &Value, watch: Arc<Watch>, cancel:
         .route("/customers/{customer}/decide/{what}", get(decide::show).post(decide::make))
         .route("/customers/{customer}/decide/erase", get(erase::show).post(erase::erase))
         .route("/customers/{customer}/export", get(export::customer))
-        .route("/customers/{customer}/profile/edit", get(edit::show).post(edit::change))
         .route("/customers/{customer}/refresh", post(refresh::ask))
         .route("/customers/{customer}/lists", post(lists::put))
         .route("/customers/{customer}/lists/remove", post(lists::take))
-        .route("/customers/{customer}/{kind}", post(entries::add))
-        .route("/customers/{customer}/{kind}/{entry_id}", get(entries::show).post(entries::change))
         .route("/customers/{customer}/{kind}/{entry_id}/remove", post(entries::remove))
         .route("/customers/{customer}/{kind}/{entry_id}/undo", post(entries::undo))
-        .route("/lists", get(lists::show).post(lists::make))
         .route("/lists/remove", get(lists::sure).post(lists::remove))
-        .route("/views", post(views::save))
         .route("/views/remove", post(views::remove))
         .route("/insights", get(insights::show))
         .route("/operations", get(operations::show))

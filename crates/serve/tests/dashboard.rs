@@ -377,6 +377,34 @@ async fn sources_are_asked_from_the_page_which_says_what_they_have_yet_to_take()
 }
 
 #[tokio::test]
+async fn what_was_typed_is_there_to_be_sent_again_when_a_form_is_not_taken() {
+    let base = Base::new().await;
+    let ann = base.customer("ann@x.example", json!({"name": "Ann"})).await;
+    let key = base.key(Role::Agent, None).await;
+    let notes = format!("/customers/{ann}/notes");
+    let mut browser = Browser::new(&base.server);
+    let note = [("token", "of a session that has ended"), ("once", "1"), ("text", "two lines\r\nof <b>a note</b>")];
+    for elsewhere in ["", "sec-fetch-site: cross-site\r\n"] {
+        browser.headers = elsewhere;
+        assert_eq!(browser.post(&notes, &note).await.status, 303, "no other site has us draw what it says");
+    }
+    browser.headers = "sec-fetch-site: same-origin\r\n";
+    let out = browser.post(&notes, &note).await;
+    assert!(out.status == 403 && out.body.contains("You are signed out"), "{out:?}");
+    assert!(out.body.contains("two lines\r\nof &#60;b&#62;a note&#60;/b&#62;</textarea>"), "{out:?}");
+    assert!(out.body.contains("href=\"/sign-in\" target=\"_blank\"") && out.token().is_empty(), "{out:?}");
+    browser.sign_in(&key, "/customers").await;
+    let stale = browser.submit(&out, &[note[2]]).await;
+    assert!(stale.status == 403 && !stale.token().is_empty(), "{stale:?}");
+    let sent = browser.submit(&stale, &[note[2]]).await;
+    assert!(browser.get(sent.location()).await.body.contains("Note added."), "{sent:?}");
+    let short = browser.fill("/customers", "/views", &[("query", "q=a"), ("name", &"n".repeat(300))]).await;
+    assert!(short.status == 422 && short.body.contains(&"n".repeat(300)) && short.field("query") == "q=a", "{short:?}");
+    let nothing = browser.post(&notes, &[("text", " ")]).await;
+    assert!(nothing.status == 403 && !nothing.body.contains("textarea"), "{nothing:?}");
+}
+
+#[tokio::test]
 async fn viewers_see_no_forms_and_write_nothing() {
     let base = Base::new().await;
     let ann = base.customer("ann@x.example", json!({"name": "Ann"})).await;

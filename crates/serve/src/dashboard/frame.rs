@@ -7,6 +7,7 @@ use axum::response::{Html, IntoResponse as _, Redirect, Response};
 
 use super::Dashboard;
 use super::assets::{MARK, SCRIPT, STYLE};
+use super::kept::NotTaken;
 use super::operations::may_operate;
 use super::visitor::{Reader, Visitor};
 use crate::api::customer::Refusal;
@@ -97,7 +98,9 @@ impl Frame {
             StatusCode::PAYLOAD_TOO_LARGE => (said(problem.title, status), "What was sent is too large.".to_owned()),
             _ => (said(problem.title, status), details(problem)),
         };
+        let not_taken = NotTaken { title, detail: detail.clone() };
         let mut response = page(status, &Failure { frame: self, title, detail });
+        response.extensions_mut().insert(not_taken);
         if let Some(seconds) = problem.retry_after {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
         }

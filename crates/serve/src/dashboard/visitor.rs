@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use axum::Form;
+use axum::{Extension, Form};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::header::{ACCEPT_LANGUAGE, COOKIE, HeaderValue};
 use axum::http::request::Parts;
@@ -14,6 +14,7 @@ use chrono::Utc;
 
 use super::Dashboard;
 use super::frame::Frame;
+use super::kept::NotTaken;
 use super::locale::Locale;
 use super::session::Session;
 use crate::api::Caller;
@@ -122,7 +123,7 @@ fn turned_away(parts: &Parts, visitor: &Visitor) -> Response {
             .into_response();
     }
     let query = form_urlencoded::Serializer::new(String::new()).append_pair("next", &visitor.here).finish();
-    Redirect::to(&format!("/sign-in?{query}")).into_response()
+    (Extension(NotTaken::signed_out()), Redirect::to(&format!("/sign-in?{query}"))).into_response()
 }
 
 /// The page that has the form that is sent to this path; the customers for those that are on many.

@@ -63,6 +63,28 @@ async function notes(page, submit) {
   await page.getByText("Sent a new one.").waitFor();
 }
 
+// The session ends beside a half-written note, which is there to be sent after signing in on another page.
+async function signedOutBesideANote(page, judge = async () => {}) {
+  await page.goto(MATTHEWS);
+  await page.getByLabel("Note", { exact: true }).fill("Half a note");
+  await page.context().clearCookies({ name: "c360_session" });
+  await page.getByRole("button", { name: "Add note" }).click();
+  await page.getByRole("heading", { level: 1, name: "You are signed out" }).waitFor();
+  await judge("signed-out");
+  const opened = page.context().waitForEvent("page");
+  await page.getByRole("link", { name: "Sign in on another page" }).click();
+  const other = await opened;
+  await other.getByLabel("Access key").fill(key);
+  await other.getByRole("button", { name: "Sign in" }).click();
+  await other.waitForURL("**/customers");
+  await other.close();
+  await page.getByRole("button", { name: "Send again" }).click();
+  await page.getByText("is older than your sign-in").waitFor();
+  await page.getByRole("button", { name: "Send again" }).click();
+  await page.getByText("Note added.").waitFor();
+  await page.getByText("Half a note").first().waitFor();
+}
+
 // An agent edits a profile and takes the edit back, and keeps a search as a view.
 async function editAndSave(page) {
   await page.goto(MATTHEWS);
@@ -202,6 +224,7 @@ const journeys = {
     await page.locator(".rows tbody tr").nth(10).waitFor();
     await page.emulateMedia({ colorScheme: "dark" });
     await picture(page, "customers");
+    await signedOutBesideANote(page);
     await page.getByRole("button", { name: "Sign out" }).click();
     await page.waitForURL("**/sign-in");
     assert.deepEqual(wrong.filter((what) => !/status of 4/.test(what)), []);
@@ -466,6 +489,7 @@ const journeys = {
         await judge("contact-edited");
         await page.goto(`${url}/customers/00000000-0000-0000-0000-000000000000`);
         await judge("not-found");
+        await signedOutBesideANote(page, judge);
         await page.context().close();
         assert.deepEqual(wrong.filter((what) => !/status of 4/.test(what)), []);
       }

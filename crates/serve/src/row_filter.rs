@@ -30,12 +30,27 @@ pub enum NoRowFilter {
     /// It asks for too many combinations of values.
     #[error("more than {MAX_COMBINATIONS} combinations of values: put the customers on a list instead")]
     TooLarge,
+    /// Its conditions on an attribute contradict each other.
+    #[error("no `{0}` is in all that it has to be in: nobody would be seen")]
+    Nobody(String),
 }
 
 impl RowFilter {
     /// What `attribute` may be, besides what it may be already.
     pub(crate) fn allow(&mut self, attribute: &str, value: &str) {
         self.attributes.entry(attribute.to_owned()).or_default().insert(value.to_owned());
+    }
+
+    /// What `attribute` has to be, besides what it has to be already.
+    fn require(&mut self, attribute: &str, mut values: BTreeSet<String>) -> Result<(), NoRowFilter> {
+        if let Some(before) = self.attributes.get(attribute) {
+            values.retain(|value| before.contains(value));
+        }
+        if values.is_empty() {
+            return Err(NoRowFilter::Nobody(attribute.to_owned()));
+        }
+        self.attributes.insert(attribute.to_owned(), values);
+        Ok(())
     }
 
     /// The names of its lists.
@@ -112,11 +127,12 @@ impl FromStr for RowFilter {
             } else {
                 words.keyword("in")?;
                 words.sign('(')?;
-                filter.allow(name, &words.value()?);
+                let mut values = BTreeSet::from([words.value()?]);
                 while words.is_next(',') {
-                    filter.allow(name, &words.value()?);
+                    values.insert(words.value()?);
                 }
                 words.sign(')')?;
+                filter.require(name, values)?;
             }
             if words.is_at_end() {
                 filter.profiles()?;
@@ -234,6 +250,14 @@ mod tests {
         let beyond = filter("points in ('1e200000')");
         assert_eq!(beyond.profiles().unwrap(), [json!({"points": "1e200000"})]);
         assert_eq!(filter("list a").settings().unwrap(), (vec!["a"], None));
+    }
+
+    #[test]
+    fn conditions_on_one_attribute_leave_what_all_of_them_allow() {
+        let read = filter("state in ('NH', 'VT') and list a and state in ('VT', 'ME')");
+        assert_eq!(read.to_string(), "state in ('VT') and list a");
+        let nobody = "state in ('NH') and state in ('ME')".parse::<RowFilter>().unwrap_err();
+        assert_eq!(nobody.to_string(), "no `state` is in all that it has to be in: nobody would be seen");
     }
 
     #[test]

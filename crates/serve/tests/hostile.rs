@@ -12,10 +12,20 @@ async fn what_postgres_cannot_hold_is_refused_as_the_clients() {
     let ann = base.customer("ann@x.example", json!({"name": "Ann", "loyaltyPoints": 7})).await;
     let key = base.key(Role::Agent, None).await;
     let deep = format!(r#"{{"a": {}1{}}}"#, "[".repeat(100), "]".repeat(100));
+    let long = format!(r#"{{"a": [1{}]}}"#, ", 1e131071".repeat(3_000));
     for (what, body, status, field) in [
         ("PATCH /customers/ann@x.example", r#"{"profile": {"loyaltyPoints": 1e200000}}"#, 422, Some("loyaltyPoints")),
         ("PATCH /customers/ann@x.example", r#"{"profile": {"loyaltyPoints": 1e-20000}}"#, 422, Some("loyaltyPoints")),
+        ("PATCH /customers/ann@x.example", r#"{"profile": {"loyaltyPoints": 1e131071}}"#, 422, Some("loyaltyPoints")),
+        (
+            "POST /customers",
+            r#"{"email": "bob@x.example", "profile": {"loyaltyPoints": 1e131071}}"#,
+            422,
+            Some("loyaltyPoints"),
+        ),
         ("POST /customers/ann@x.example/complaint", r#"{"a": 1e200000}"#, 422, Some("body")),
+        ("POST /customers/ann@x.example/complaint", r#"{"a": -1.5E-99}"#, 422, Some("body")),
+        ("POST /customers/ann@x.example/complaint", long.as_str(), 422, Some("body")),
         ("POST /customers/ann@x.example/complaint", r#"{"a": [["\u0000"]]}"#, 422, Some("body")),
         ("POST /customers/ann@x.example/complaint", r#"{"a": [[{"\u0000": 1}]]}"#, 422, Some("body")),
         ("POST /customers/ann@x.example/complaint", deep.as_str(), 422, Some("body")),

@@ -21,7 +21,7 @@ use utoipa::ToSchema;
 
 use super::audit;
 use super::customer::Refusal;
-use super::entries::{IfMatch, idempotent, is_storable, rejected, reused};
+use super::entries::{IfMatch, MAX_NUMBER_DIGITS, idempotent, is_storable, rejected, reused};
 use super::path::Path;
 use super::written_through::WrittenThrough;
 use super::{Api, Caller};
@@ -83,7 +83,8 @@ fn check(api: &Api, profile: &Map<String, Value>) -> Result<(), Problem> {
         };
         if !is_fine || !is_storable(value) {
             let allowed = format!(
-                "text of at most {MAX_VALUE_CHARS} characters without NUL, a number that Postgres can hold, true, false or null"
+                "text of at most {MAX_VALUE_CHARS} characters without NUL, a number of at most {MAX_NUMBER_DIGITS} digits \
+                 when written out, true, false or null"
             );
             return Err(Problem::unprocessable(attribute, allowed));
         }

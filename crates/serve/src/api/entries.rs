@@ -22,7 +22,7 @@ use sqlx::types::Uuid;
 use utoipa::ToSchema;
 
 pub(crate) use self::content::{Content, type_of};
-pub(super) use self::content::{is_storable, rejected};
+pub(super) use self::content::{MAX_NUMBER_DIGITS, is_storable, rejected};
 use super::customer::Refusal;
 use super::path::Path;
 use super::{Api, Caller};

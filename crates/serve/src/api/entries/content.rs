@@ -13,6 +13,7 @@ const MAX_NOTE_CHARS: usize = 20_000;
 const MAX_LINE_CHARS: usize = 500;
 const MAX_URL_CHARS: usize = 2_000;
 const MAX_OBJECT_BYTES: usize = 32 << 10;
+pub(in crate::api) const MAX_NUMBER_DIGITS: u64 = 100;
 
 /// The content of an entry, checked.
 pub(crate) struct Content {
@@ -47,7 +48,10 @@ impl Content {
     /// Checks what an entry of this type is to hold.
     pub(crate) fn check(kind: String, members: Map<String, Value>) -> Result<Self, Problem> {
         if !is_storable(&members) {
-            let allowed = "text without the character NUL, numbers that Postgres can hold, and nesting of at most 64";
+            let allowed = format!(
+                "text without the character NUL, numbers of at most {MAX_NUMBER_DIGITS} digits when written out, and \
+                 nesting of at most 64"
+            );
             return Err(Problem::unprocessable("body", allowed));
         }
         let check = Check { members: &members };
@@ -78,9 +82,27 @@ pub(in crate::api) fn rejected(rejection: &JsonRejection, members: &str) -> Prob
     }
 }
 
-/// Whether Postgres can hold it as `jsonb`, as it can what sources send.
+/// Whether Postgres can hold it as `jsonb`, as it can what sources send, and its numbers stay short there.
 pub(in crate::api) fn is_storable(value: &impl Serialize) -> bool {
-    serde_json::to_vec(value).is_ok_and(|json| model::inspect(&json, Limits::default()).is_ok())
+    let is_held = serde_json::to_vec(value).is_ok_and(|json| model::inspect(&json, Limits::default()).is_ok());
+    is_held && serde_json::to_value(value).is_ok_and(|value| has_short_numbers(&value))
+}
+
+/// Postgres writes numbers out without exponent: a few thousand short ones could make an answer of hundreds of megabytes.
+fn has_short_numbers(value: &Value) -> bool {
+    match value {
+        Value::Number(number) => digits(&number.to_string()) <= MAX_NUMBER_DIGITS,
+        Value::Array(items) => items.iter().all(has_short_numbers),
+        Value::Object(members) => members.values().all(has_short_numbers),
+        Value::Null | Value::Bool(_) | Value::String(_) => true,
+    }
+}
+
+/// At most so many digits a number has that is written out.
+fn digits(number: &str) -> u64 {
+    let (written, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
+    let written = written.bytes().filter(u8::is_ascii_digit).count() as u64;
+    exponent.parse::<i64>().map_or(u64::MAX, |exponent| written.saturating_add(exponent.unsigned_abs()))
 }
 
 /// The members of a body.

@@ -48,7 +48,9 @@ begin
     if sought ~ '^[ ()+./0-9-]{7,25}$' then
         sought := regexp_replace(sought, '[^0-9]', '', 'g');
     end if;
-    words := (string_to_array(nullif(sought, ''), ' '))[:8];
+    -- Signs that stand for several letters make words longer than what was written, and a regular expression counts up to 255.
+    words := (select array_agg(left(word, 200) order by number)
+              from unnest((string_to_array(nullif(sought, ''), ' '))[:8]) with ordinality as w (word, number));
     if words is null then
         return;
     end if;

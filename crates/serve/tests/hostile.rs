@@ -43,6 +43,8 @@ async fn what_postgres_cannot_hold_is_refused_as_the_clients() {
     }
     let nobody = base.server.ask(&key, "/customers?loyaltyPoints=1e200000").await;
     assert_eq!((nobody.status, &nobody.json()["items"]), (200, &json!([])), "a number that nobody can have");
+    let found = base.server.ask(&key, &format!("/customers?q={}", "%C2%A9".repeat(200))).await;
+    assert_eq!((found.status, &found.json()["items"]), (200, &json!([])), "each is (C) without accents: a word of 600");
     let note = base.server.request(&key, &format!("POST /customers/{ann}/complaint"), "", r#"{"a": 1e2}"#).await;
     assert_eq!((note.status, &note.json()["content"]), (201, &json!({"a": 100})), "however a number is written");
 

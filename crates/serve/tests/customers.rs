@@ -323,6 +323,8 @@ async fn an_old_id_leads_to_the_new_one_and_what_was_written_there_is_read_here(
         assert_eq!(answer.status, 308, "{answer:?}");
         assert!(answer.head.contains(&format!("location: /api/v1/customers/{ann}{rest}")), "{}", answer.head);
     }
+    let answer = base.server.ask(&key, &format!("/customers/{old}")).await;
+    assert_eq!(answer.header("cache-control"), Some("no-store"), "a merge can be undone");
     let filtered = "/timeline?type=order&limit=5&q=a%20b";
     let answer = base.server.ask(&key, &format!("/customers/{old}{filtered}")).await;
     assert_eq!((answer.status, answer.location()), (308, format!("/api/v1/customers/{ann}{filtered}").as_str()));

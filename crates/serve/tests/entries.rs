@@ -322,6 +322,13 @@ async fn whoever_has_an_answer_already_is_told_so() {
     let sent = format!("if-none-match: \"x\", W/{tag}\r\n");
     let again = base.server.request(&key, &path, &sent, "").await;
     assert_eq!((again.status, again.body.as_str()), (304, ""));
+    for answer in [&first, &again] {
+        assert_eq!(answer.header("cache-control"), Some("private, no-cache"), "{answer:?}");
+    }
+    for what in ["GET /customers/nobody@x.example", "GET /customers?limit=x", "DELETE /interactions"] {
+        let refused = base.server.request(&key, what, "", "").await;
+        assert_eq!(refused.header("cache-control"), Some("no-store"), "{refused:?}");
+    }
     base.server.request(&key, &format!("POST /customers/{ann}/notes"), "", r#"{"text": "a"}"#).await;
     let changed = base.server.request(&key, &path, &sent, "").await;
     assert_eq!(changed.status, 200);

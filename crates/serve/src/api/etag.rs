@@ -17,12 +17,14 @@ const MAX_BYTES: usize = 64 << 20;
 #[derive(Clone, Copy)]
 pub(super) struct Version(pub(super) i64);
 
-/// Gives an answer to a GET its tag, unless it has one. What is answered belongs to one key, so nobody else may keep it.
+/// Gives an answer to a GET its tag, unless it has one. What is answered belongs to one key, so nobody else may keep it. Nobody
+/// at all keeps any other answer: caches may keep that somebody is known elsewhere or does not exist, and both can be undone.
 pub(super) async fn tagged(request: Request, next: Next) -> Response {
     let is_get = request.method() == Method::GET;
     let known = request.headers().get(IF_NONE_MATCH).cloned();
-    let response = next.run(request).await;
+    let mut response = next.run(request).await;
     if !is_get || response.status() != StatusCode::OK {
+        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         return response;
     }
     let (mut parts, body) = response.into_parts();

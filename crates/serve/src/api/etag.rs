@@ -1,6 +1,6 @@
 //! `ETag`s of answers: the same answer has the same, and whoever has it already gets 304.
 
-use axum::body::{Body, Bytes, to_bytes};
+use axum::body::{Body, Bytes, HttpBody as _, to_bytes};
 use axum::extract::Request;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderValue, IF_NONE_MATCH};
 use axum::http::{Method, StatusCode};
@@ -10,8 +10,8 @@ use sha2::{Digest as _, Sha256};
 
 use crate::problem::Problem;
 
-/// No answer is longer.
-const MAX_BYTES: usize = 64 << 20;
+/// Making the tag of a longer answer would hold up others.
+const MAX_TAGGED_BYTES: u64 = 64 << 20;
 
 /// The version of what is answered, which its tag begins with: `If-Match` takes it from there.
 #[derive(Clone, Copy)]
@@ -27,14 +27,22 @@ pub(super) async fn tagged(request: Request, next: Next) -> Response {
         response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         return response;
     }
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+    // Answers are made as a whole, so how long they are is known.
+    if response.body().size_hint().upper().is_none_or(|bytes| bytes > MAX_TAGGED_BYTES) {
+        return response;
+    }
     let (mut parts, body) = response.into_parts();
-    let Ok(bytes) = to_bytes(body, MAX_BYTES).await else {
-        return Problem::new(StatusCode::INTERNAL_SERVER_ERROR).into_response();
+    let bytes = match to_bytes(body, usize::MAX).await {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            tracing::error!(%error, "an answer broke off");
+            return Problem::new(StatusCode::INTERNAL_SERVER_ERROR).into_response();
+        }
     };
     let tag = parts.headers.get(ETAG).cloned().unwrap_or_else(|| tag_of(&bytes, parts.extensions.get()));
     let has_it = known.as_ref().is_some_and(|known| names(known, &tag));
     parts.headers.insert(ETAG, tag);
-    parts.headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
     if has_it {
         parts.status = StatusCode::NOT_MODIFIED;
         parts.headers.remove(CONTENT_TYPE);
@@ -54,4 +62,35 @@ fn tag_of(bytes: &Bytes, version: Option<&Version>) -> HeaderValue {
 fn names(known: &HeaderValue, tag: &HeaderValue) -> bool {
     let (Ok(known), Ok(tag)) = (known.to_str(), tag.to_str()) else { return false };
     known == "*" || known.split(',').any(|known| known.trim().trim_start_matches("W/") == tag)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::middleware::from_fn;
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_too_long_for_a_tag_is_answered_without_one() {
+        let of = |bytes: u64| get(async move || "a".repeat(usize::try_from(bytes).unwrap()));
+        let router =
+            Router::new().route("/short", of(1)).route("/long", of(MAX_TAGGED_BYTES + 1)).layer(from_fn(tagged));
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(axum::serve(listener, router).into_future());
+        for (path, is_tagged) in [("/short", true), ("/long", false)] {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            let request = format!("GET {path} HTTP/1.1\r\nhost: c360\r\nconnection: close\r\n\r\n");
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.unwrap();
+            let (head, _) = answer.split_once("\r\n\r\n").unwrap();
+            assert!(head.starts_with("HTTP/1.1 200") && head.contains("cache-control: private"), "{head}");
+            assert_eq!(head.contains("etag: "), is_tagged, "{head}");
+        }
+    }
 }

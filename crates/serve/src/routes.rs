@@ -50,10 +50,10 @@ pub(crate) fn router(
         .layer(middleware::from_fn(measured))
         .layer(RequestBodyLimitLayer::new(MAX_BODY_BYTES))
         .layer(middleware::from_fn(dashboard::errors_as_pages))
+        .layer(middleware::map_response(problem::from_plain))
         .layer(CompressionLayer::new().quality(CompressionLevel::Fastest))
         .layer(PropagateRequestIdLayer::x_request_id())
-        .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
-        .layer(middleware::map_response(problem::from_plain));
+        .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid));
     (router, writer)
 }
 

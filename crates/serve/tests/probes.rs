@@ -158,6 +158,7 @@ async fn errors_are_problems_and_repeat_nothing_of_the_request() {
     for (answer, status, title, detail) in cases {
         assert_eq!(answer.status, status);
         assert!(answer.head.contains("content-type: application/problem+json"), "{}", answer.head);
+        assert!(answer.header("x-request-id").is_some(), "{}", answer.head);
         let mut problem = json!({"type": "about:blank", "title": title, "status": status});
         if let Some(detail) = detail {
             problem["detail"] = json!(detail);

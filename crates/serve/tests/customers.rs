@@ -291,6 +291,19 @@ async fn a_timeline_is_complete_over_pages_and_keeps_the_types_that_are_asked_fo
     assert_eq!(found("100%25").await, "note");
     assert_eq!(found("hello&type=interaction").await, ["interaction"; 9].join(" "));
     assert_eq!(found("lamps+hello").await, "");
+    // Counted are those on all pages.
+    let counted = async |query: &str| {
+        let answer = base.server.ask(&key, &format!("{path}?count=true&limit=1{query}")).await.json();
+        let cursor = answer["next_cursor"].as_str().map(|cursor| format!("&cursor={cursor}")).unwrap_or_default();
+        let next = base.server.ask(&key, &format!("{path}?count=true&limit=1{query}{cursor}")).await.json();
+        assert_eq!(next["total"], answer["total"], "on every page");
+        answer["total"].clone()
+    };
+    assert_eq!(counted("").await, json!(29));
+    assert_eq!(counted("&type=order&type=note").await, json!(20));
+    assert_eq!(counted("&type=interaction").await, json!(9));
+    assert_eq!(counted("&q=lamp").await, json!(2));
+    assert_eq!(counted("&type=complaint").await, json!(0));
     base.run("delete from customer360.entries where content ->> 'text' like 'Caf%'; delete from customer360.orders where order_id = 'lamp-7'").await;
     // The timeline that comes with a customer goes on with its cursor.
     let customer = base.server.ask(&key, &format!("/customers/{ann}")).await.json();

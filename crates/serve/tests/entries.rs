@@ -259,6 +259,7 @@ async fn lists_are_kept_by_who_sees_everybody_and_limit_who_does_not() {
     assert_eq!(done("PUT /lists/team-7/customers/ann@x.example").await, 204);
     assert_eq!(done("PUT /lists/team-7/customers/ann@x.example").await, 204);
     let lists = base.server.ask(&key, "/lists").await.json();
+    assert_eq!(lists.get("next_cursor"), Some(&Value::Null));
     assert_eq!((&lists["items"][0]["name"], &lists["items"][0]["customers"]), (&json!("team-7"), &json!(1)));
     let page = base.server.ask(&key, "/customers?list=team-7").await.json();
     assert_eq!(page["items"][0]["customer_id"], json!(ann));

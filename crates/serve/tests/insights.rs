@@ -126,6 +126,7 @@ async fn recommended_is_what_at_least_five_who_bought_the_same_bought_and_the_cu
     consolidate::count_pairs(&base.options).await.unwrap();
     let items = base.server.ask(&key, &path).await.json()["items"].clone();
     assert_eq!(items.as_array().unwrap().len(), 1, "an order that was cancelled counts no more");
+    assert_eq!(base.server.ask(&key, &path).await.json().get("next_cursor"), Some(&Value::Null));
     for unseen in ["/customers/c1@x.example/recommendations", "/customers/nobody@x.example/recommendations"] {
         assert_eq!(base.server.ask(&key, unseen).await.status, 404);
     }

@@ -55,6 +55,7 @@ async fn nothing_of_a_third_state_is_seen_through_any_list_count_search_id_or_er
         "/customers/canary@maine.example".to_owned(),
         "/customers/canary.before@maine.example".to_owned(),
         format!("/customers/{me}/timeline"),
+        format!("/customers/{me}/timeline?count=true"),
         format!("/customers/{nh}"),
         format!("/customers/{nh}/timeline"),
         "/interactions?count=true".to_owned(),

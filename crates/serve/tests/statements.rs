@@ -45,6 +45,7 @@ async fn a_read_is_one_statement() {
         &format!("/customers/{ann}"),
         "/customers/ann@x.example",
         &format!("/customers/{ann}/timeline"),
+        &format!("/customers/{ann}/timeline?count=true"),
         &format!("/customers/{ann}/recommendations"),
         "/interactions?count=true",
         "/products/online_store/p1",

@@ -10,6 +10,7 @@ use serde::Serialize;
 use sqlx::types::Uuid;
 use utoipa::ToSchema;
 
+use super::page::Page;
 use super::params::Params;
 use super::path::Path;
 use super::{Api, Caller};
@@ -29,20 +30,18 @@ pub(crate) struct List {
     pub(crate) customers: i64,
 }
 
-/// All lists.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct Lists {
-    items: Vec<List>,
-}
-
 /// All lists
 #[utoipa::path(
     get, path = "/api/v1/lists", tag = "lists", operation_id = "list_lists",
-    responses((status = 200, description = "The lists, by name", body = Lists)),
+    responses((status = 200, description = "The lists, by name", body = Page<List>)),
 )]
-pub(super) async fn list(State(api): State<Arc<Api>>, caller: Caller, params: Params) -> Result<Json<Lists>, Problem> {
+pub(super) async fn list(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    params: Params,
+) -> Result<Json<Page<List>>, Problem> {
     params.finish(&[])?;
-    Ok(Json(Lists { items: all(&api, &caller).await? }))
+    Ok(Json(Page::only(all(&api, &caller).await?)))
 }
 
 /// All lists, by name.

@@ -9,6 +9,7 @@ use sqlx::types::{Json as FromJson, Uuid};
 use utoipa::ToSchema;
 
 use super::customer::Refusal;
+use super::page::Page;
 use super::params::Params;
 use super::path::Path;
 use super::{Api, Caller};
@@ -33,13 +34,6 @@ pub(crate) struct Bought {
     pub(crate) system: String,
     pub(crate) product_id: String,
     pub(crate) name: Option<String>,
-}
-
-/// What somebody may like.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct Recommendations {
-    /// The best first.
-    pub(crate) items: Vec<Recommendation>,
 }
 
 /// Of each product only the pair with the highest lift counts: it is the reason.
@@ -90,7 +84,7 @@ from at";
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 200, description = "At most so many; 50 by default"),
     ),
     responses(
-        (status = 200, description = "The best first", body = Recommendations),
+        (status = 200, description = "The best first", body = Page<Recommendation>),
         (status = 308, description = "The customer is known under another id by now"),
     ),
 )]
@@ -99,7 +93,7 @@ pub(super) async fn list(
     caller: Caller,
     Path(named): Path<String>,
     mut params: Params,
-) -> Result<Json<Recommendations>, Refusal> {
+) -> Result<Json<Page<Recommendation>>, Refusal> {
     let limit = params.limit()?;
     params.finish(&["limit"])?;
     let (customer_id, recommendations) = of(&api, &caller, &named, limit).await?;
@@ -113,7 +107,7 @@ pub(crate) async fn of(
     caller: &Caller,
     named: &str,
     limit: u32,
-) -> Result<(Uuid, Recommendations), Refusal> {
+) -> Result<(Uuid, Page<Recommendation>), Refusal> {
     let customer_id = api.customer_id(named).await?;
     let mut session = api.ask(caller).await?;
     let row: Option<(Uuid, FromJson<Vec<Recommendation>>)> =
@@ -122,5 +116,5 @@ pub(crate) async fn of(
     if found != customer_id {
         return Err(Refusal::Elsewhere(found));
     }
-    Ok((found, Recommendations { items }))
+    Ok((found, Page::only(items)))
 }

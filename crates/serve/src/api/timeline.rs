@@ -19,7 +19,7 @@ use crate::problem::Problem;
 
 /// What c360 keeps by itself; further types are those of entries.
 const TYPES: [&str; 6] = ["order", "note", "contact", "link", "change", "interaction"];
-const PARAMS: [&str; 4] = ["type", "q", "limit", "cursor"];
+const PARAMS: [&str; 5] = ["type", "q", "limit", "cursor", "count"];
 
 /// Something on a timeline.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
@@ -53,17 +53,16 @@ pub(super) struct Wanted<'w> {
     pub(super) types: &'w str,
     /// The place to go on from, three texts or null.
     pub(super) after: [&'w str; 3],
-    /// How many.
+    /// How many; null for all.
     pub(super) most: &'w str,
     /// Words that all of it has to hold, a text or null.
     pub(super) words: &'w str,
 }
 
 impl Wanted<'_> {
-    /// Common tables that end in `timeline (items)`, an array of what happened to the customer `$1`, newest first. Every part is cut
-    /// before anything is made of it; entries are also those of whom redirects lead here from. What redirects lead here is a
-    /// change, too.
-    pub(super) fn tables(&self) -> String {
+    /// Common tables that end in `happened`: what happened to the customer `$1`. Every part is cut before anything is made of it;
+    /// entries are also those of whom redirects lead here from. What redirects lead here is a change, too.
+    fn happened(&self) -> String {
         let Self { types, after: [at, kind, id], most, words } = self;
         format!(
             "
@@ -128,7 +127,15 @@ impl Wanted<'_> {
            and ({types} = '{{}}' or 'change' = any ({types})) and {words} is null
            and ({at}::timestamptz is null or (r.since, 'change', r.customer_id::text) < ({at}::timestamptz, {kind}, {id}))
          order by 1 desc, 3 desc limit {most})
-    ),
+    )"
+        )
+    }
+
+    /// Those and further ones that end in `timeline (items)`, an array of it, newest first.
+    pub(super) fn tables(&self) -> String {
+        let (happened, most) = (self.happened(), self.most);
+        format!(
+            "{happened},
     newest as materialized (select * from happened order by at desc, type desc, id desc limit {most}),
     lines as materialized (
         select l.system, l.order_id,
@@ -162,17 +169,27 @@ impl Wanted<'_> {
     }
 }
 
-/// The customer whose timeline it is, null for nobody whom the caller may see.
-static STATEMENT: LazyLock<String> = LazyLock::new(|| {
-    let wanted = Wanted { types: "$2", after: ["$3", "$4", "$5"], most: "$6", words: "$7" };
+/// A page.
+const PAGE: Wanted<'_> = Wanted { types: "$2", after: ["$3", "$4", "$5"], most: "$6", words: "$7" };
+
+static STATEMENT: LazyLock<String> = LazyLock::new(|| statement("null::bigint"));
+
+/// With how much there is on all pages.
+static COUNTED: LazyLock<String> = LazyLock::new(|| {
+    let all = Wanted { after: ["null::text"; 3], most: "null::bigint", ..PAGE };
+    statement(&format!("(with {} select count(*) from happened)", all.happened()))
+});
+
+/// The customer whose timeline it is, with a page of it; no row for nobody whom the caller may see.
+fn statement(total: &str) -> String {
     format!(
         "with {}
-         select c.customer_id, timeline.items
+         select c.customer_id, timeline.items, {total}
          from timeline
          join customer360.customers c on c.customer_id = (select customer_id from at)",
-        wanted.tables()
+        PAGE.tables()
     )
-});
+}
 
 /// A customer's timeline
 ///
@@ -187,6 +204,7 @@ static STATEMENT: LazyLock<String> = LazyLock::new(|| {
         ("q" = Option<String>, Query, description = "Words to search for", max_length = 200),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 200, description = "Items on a page; 50 by default"),
         ("cursor" = Option<String>, Query, description = "next_cursor of the page before"),
+        ("count" = Option<bool>, Query, description = "Whether to count all of them, as total"),
     ),
     responses(
         (status = 200, description = "A page of the timeline", body = Page<Happened>),
@@ -219,24 +237,26 @@ pub(crate) async fn page(
     let types = params.any_of("type", &kinds)?;
     let q = params.words("q")?;
     let limit = params.limit()?;
+    let statement = if params.flag("count")? { &COUNTED } else { &STATEMENT };
     params.finish(&PARAMS)?;
     let mut session = api.ask(caller).await?;
-    let row: Option<(Uuid, FromJson<Vec<Happened>>)> = sqlx::query_as(sqlx::AssertSqlSafe(STATEMENT.as_str()))
-        .bind(customer_id)
-        .bind(types)
-        .bind(place(after.as_ref(), 0))
-        .bind(place(after.as_ref(), 1))
-        .bind(place(after.as_ref(), 2))
-        .bind(i64::from(limit) + 1)
-        .bind(q)
-        .fetch_optional(&mut *session)
-        .await?;
-    let (found, FromJson(items)) = row.ok_or_else(Problem::not_found)?;
+    let row: Option<(Uuid, FromJson<Vec<Happened>>, Option<i64>)> =
+        sqlx::query_as(sqlx::AssertSqlSafe(statement.as_str()))
+            .bind(customer_id)
+            .bind(types)
+            .bind(place(after.as_ref(), 0))
+            .bind(place(after.as_ref(), 1))
+            .bind(place(after.as_ref(), 2))
+            .bind(i64::from(limit) + 1)
+            .bind(q)
+            .fetch_optional(&mut *session)
+            .await?;
+    let (found, FromJson(items), total) = row.ok_or_else(Problem::not_found)?;
     if found != customer_id {
         return Err(Refusal::Elsewhere(found));
     }
     let rows = items.into_iter().map(Happened::with_place).collect();
-    Ok((found, api.cursors.page(&scope, rows, limit, None)))
+    Ok((found, api.cursors.page(&scope, rows, limit, total)))
 }
 
 /// A part of the place that a request goes on from.

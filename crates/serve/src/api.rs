@@ -13,7 +13,7 @@ pub(crate) mod customers;
 pub(crate) mod decide;
 pub(crate) mod edit;
 pub(crate) mod entries;
-mod etag;
+pub(crate) mod etag;
 mod fields;
 pub(crate) mod insights;
 mod interactions;

@@ -142,6 +142,10 @@ async fn the_etag_of_a_customer_is_one_for_if_match() {
     };
     let first = tag().await;
     assert!(first.starts_with("\"1."), "{first}");
+    let bob = base.customer("bob@x.example", json!({"name": "Bob"})).await;
+    let of_bob = base.server.ask(&key, &format!("/customers/{bob}")).await.header("etag").unwrap().to_owned();
+    assert!(of_bob.starts_with("\"1."), "{of_bob}");
+    assert_eq!(edit("Annie", &of_bob).await.status, 412, "who was led here by a merge has not seen this one");
     assert_eq!(edit("Annie", &first).await.status, 200);
     let late = edit("Anna", &first).await;
     assert_eq!(late.status, 412, "{late:?}");

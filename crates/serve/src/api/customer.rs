@@ -186,7 +186,7 @@ pub(super) async fn get(
         None => None,
     };
     let customer = read(&api, &caller, &named, &[]).await?;
-    let version = Extension(Version(customer.version));
+    let version = Extension(Version { of: customer.customer_id, version: customer.version });
     let answer = match asked {
         Some(asked) => fields.of(&Refreshed { customer, asked }),
         None => fields.of(&customer),

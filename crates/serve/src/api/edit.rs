@@ -21,7 +21,8 @@ use utoipa::ToSchema;
 
 use super::audit;
 use super::customer::Refusal;
-use super::entries::{IfMatch, MAX_NUMBER_DIGITS, idempotent, is_storable, rejected, reused};
+use super::entries::{MAX_NUMBER_DIGITS, idempotent, is_storable, rejected, reused};
+use super::etag::IfMatch;
 use super::path::Path;
 use super::written_through::WrittenThrough;
 use super::{Api, Caller};
@@ -191,7 +192,7 @@ pub(crate) async fn write(
     let rules = (&api.settings.rules.survivorship, &api.settings.takers);
     let mut transaction = api.begin().await?;
     let by = &caller.key.name;
-    match edit::edit(&mut transaction, rules, named, &attributes, &if_match.0, by, Utc::now()).await? {
+    match edit::edit(&mut transaction, rules, named, &attributes, &if_match.versions_of(named), by, Utc::now()).await? {
         Edited::Noted { mark_id, outgoing } => {
             audit::written(&mut transaction, caller, "edit_customer", named).await?;
             transaction.commit().await?;

@@ -7,10 +7,9 @@ mod content;
 use std::sync::Arc;
 
 use axum::Json;
+use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
-use axum::extract::{FromRequestParts, State};
-use axum::http::header::{ETAG, HeaderValue, IF_MATCH, LOCATION};
-use axum::http::request::Parts;
+use axum::http::header::{ETAG, HeaderValue, LOCATION};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use chrono::{DateTime, Utc};
@@ -24,6 +23,7 @@ use utoipa::ToSchema;
 pub(crate) use self::content::{Content, type_of};
 pub(super) use self::content::{MAX_NUMBER_DIGITS, is_storable, rejected};
 use super::customer::Refusal;
+use super::etag::IfMatch;
 use super::path::Path;
 use super::{Api, Caller};
 use crate::keys::Role;
@@ -77,29 +77,6 @@ impl Entry {
     fn answer(self, status: StatusCode) -> Response {
         (status, [(ETAG, self.tag())], Json(self)).into_response()
     }
-}
-
-/// The versions that a change is meant for; none: any.
-pub(crate) struct IfMatch(pub(crate) Vec<i64>);
-
-impl<S: Sync> FromRequestParts<S> for IfMatch {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        let Some(tags) = parts.headers.get(IF_MATCH).filter(|tags| *tags != "*") else { return Ok(Self(Vec::new())) };
-        let versions: Vec<i64> = tags.to_str().unwrap_or_default().split(',').filter_map(version).collect();
-        if versions.is_empty() {
-            return Err(Problem::new(StatusCode::PRECONDITION_FAILED)
-                .with_detail("If-Match takes the ETag of a customer or an entry"));
-        }
-        Ok(Self(versions))
-    }
-}
-
-/// The version that a tag begins with: also of a weak one, as proxies that compress make them.
-fn version(tag: &str) -> Option<i64> {
-    let tag = tag.trim().trim_start_matches("W/").strip_prefix('"')?.strip_suffix('"')?;
-    tag.split('.').next()?.parse().ok()
 }
 
 /// The first part of every statement: the customer who is named, if the caller may see whom that leads to.
@@ -306,8 +283,8 @@ const WHICH: &str = "from at
       and e.entry_id = $7 and e.type = $8 and ($9::bigint[] = '{}' or e.version = any ($9))";
 
 /// Why nothing was changed.
-fn unchanged(if_match: &IfMatch) -> Problem {
-    match if_match.0.as_slice() {
+fn unchanged(if_match: &[i64]) -> Problem {
+    match if_match {
         [] => Problem::not_found(),
         _ => Problem::new(StatusCode::PRECONDITION_FAILED)
             .with_detail("there is no such entry, or it has changed since: read it again"),
@@ -373,7 +350,8 @@ pub(crate) async fn take(
     };
     let content = if let Step::Change(content) = step { Some(content) } else { None };
     let once = if let Step::Undo(once) = step { *once } else { None };
-    let write = Write { customer, action, entry_id: *entry_id, kind: &kind, if_match: &if_match.0, content, once };
+    let if_match = &if_match.versions();
+    let write = Write { customer, action, entry_id: *entry_id, kind: &kind, if_match, content, once };
     let done = format!("{CHANGE} {set} {WHICH} and {only} returning e.*");
     let row = write.run(api, caller, &done).await?.ok_or_else(|| unchanged(if_match))?;
     Ok(read(&row))

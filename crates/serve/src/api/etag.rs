@@ -1,21 +1,75 @@
 //! `ETag`s of answers: the same answer has the same, and whoever has it already gets 304.
 
 use axum::body::{Body, Bytes, HttpBody as _, to_bytes};
-use axum::extract::Request;
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderValue, IF_NONE_MATCH};
+use axum::extract::{FromRequestParts, Request};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderValue, IF_MATCH, IF_NONE_MATCH};
+use axum::http::request::Parts;
 use axum::http::{Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use sha2::{Digest as _, Sha256};
+use sqlx::types::Uuid;
 
 use crate::problem::Problem;
 
 /// Making the tag of a longer answer would hold up others.
 const MAX_TAGGED_BYTES: u64 = 64 << 20;
 
-/// The version of what is answered, which its tag begins with: `If-Match` takes it from there.
+/// The version of the customer that is answered, which the tag begins with: `If-Match` takes it from there.
 #[derive(Clone, Copy)]
-pub(super) struct Version(pub(super) i64);
+pub(super) struct Version {
+    pub(super) of: Uuid,
+    pub(super) version: i64,
+}
+
+/// The versions that a change is meant for; none: any.
+pub(crate) struct IfMatch(Vec<Meant>);
+
+/// A version, and of whom it is if that is said: versions of two customers who are merged may have the same number.
+struct Meant {
+    version: i64,
+    of: Option<Uuid>,
+}
+
+impl IfMatch {
+    /// One version; `None`: one that nothing has.
+    pub(crate) fn only(version: Option<i64>, of: Option<Uuid>) -> Self {
+        Self(vec![Meant { version: version.unwrap_or_default(), of }])
+    }
+
+    /// As numbers, whomever they are of.
+    pub(crate) fn versions(&self) -> Vec<i64> {
+        self.0.iter().map(|meant| meant.version).collect()
+    }
+
+    /// As numbers of versions of this customer: 0, which none has, for those of somebody else.
+    pub(crate) fn versions_of(&self, customer: Uuid) -> Vec<i64> {
+        let is_of = |meant: &Meant| meant.of.is_none_or(|of| of == customer);
+        self.0.iter().map(|meant| if is_of(meant) { meant.version } else { 0 }).collect()
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for IfMatch {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let Some(tags) = parts.headers.get(IF_MATCH).filter(|tags| *tags != "*") else { return Ok(Self(Vec::new())) };
+        let versions: Vec<Meant> = tags.to_str().unwrap_or_default().split(',').filter_map(meant).collect();
+        if versions.is_empty() {
+            return Err(Problem::new(StatusCode::PRECONDITION_FAILED)
+                .with_detail("If-Match takes the ETag of a customer or an entry"));
+        }
+        Ok(Self(versions))
+    }
+}
+
+/// The version that a tag begins with: also of a weak one, as proxies that compress make them.
+fn meant(tag: &str) -> Option<Meant> {
+    let tag = tag.trim().trim_start_matches("W/").strip_prefix('"')?.strip_suffix('"')?;
+    let mut parts = tag.split('.');
+    let (version, of) = (parts.next()?.parse().ok()?, parts.next());
+    Some(Meant { version, of: of.and_then(|of| of.parse().ok()) })
+}
 
 /// Gives an answer to a GET its tag, unless it has one. What is answered belongs to one key, so nobody else may keep it. Nobody
 /// at all keeps any other answer: caches may keep that somebody is known elsewhere or does not exist, and both can be undone.
@@ -52,7 +106,7 @@ pub(super) async fn tagged(request: Request, next: Next) -> Response {
 }
 
 fn tag_of(bytes: &Bytes, version: Option<&Version>) -> HeaderValue {
-    let version = version.map(|Version(version)| format!("{version}.")).unwrap_or_default();
+    let version = version.map(|Version { of, version }| format!("{version}.{of}.")).unwrap_or_default();
     let digest = Sha256::digest(bytes);
     let tag = format!("\"{version}{}\"", hex::encode(&digest[..16]));
     HeaderValue::from_str(&tag).unwrap_or_else(|_| unreachable!("digits and a dot are a header's value"))

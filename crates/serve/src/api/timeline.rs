@@ -60,8 +60,8 @@ pub(super) struct Wanted<'w> {
 }
 
 impl Wanted<'_> {
-    /// Common tables that end in `happened`: what happened to the customer `$1`. Every part is cut before anything is made of it;
-    /// entries are also those of whom redirects lead here from. What redirects lead here is a change, too.
+    /// Common tables that end in `happened`: what happened to the customer `$1`. Every part is cut before anything is made of
+    /// it; entries are also those of whom redirects lead here from. What redirects lead here is a change, too.
     fn happened(&self) -> String {
         let Self { types, after: [at, kind, id], most, words } = self;
         format!(

@@ -17,7 +17,7 @@ use super::systems::label;
 use super::visitor::{Fields, Posted, Reader};
 use crate::api::customer::{self, Customer, Refusal};
 use crate::api::edit;
-use crate::api::entries::IfMatch;
+use crate::api::etag::IfMatch;
 use crate::keys::Role;
 use crate::problem::Problem;
 
@@ -148,10 +148,9 @@ pub(super) async fn change(
     if changes.is_empty() {
         return Redirect::to(&format!("/customers/{customer_id}")).into_response();
     }
-    // A form without a version is none of ours; one of somebody who was merged into this customer since has another one's.
-    let is_of_this = sent.get("customer").is_some_and(|of| *of == customer_id.to_string());
-    let version = sent.get("version").filter(|_| is_of_this).and_then(|version| version.parse().ok());
-    let version = IfMatch(vec![version.unwrap_or_default()]);
+    // A form without a version is none of ours, and changes nothing. One may be of somebody who was merged into this customer.
+    let of = sent.get("customer").and_then(|of| of.parse().ok());
+    let version = IfMatch::only(sent.get("version").and_then(|version| version.parse().ok()), of);
     let written = edit::write(&dashboard.api, &reader.caller, &customer_id.to_string(), changes, &version).await;
     let problem = match written {
         Ok(written) => {

@@ -16,7 +16,8 @@ use super::systems::label;
 use super::timeline::{segment, shown};
 use super::visitor::{Fields, Posted, Reader};
 use crate::api::customer::Refusal;
-use crate::api::entries::{self, Content, Entry, IfMatch, Named, Step, type_of};
+use crate::api::entries::{self, Content, Entry, Named, Step, type_of};
+use crate::api::etag::IfMatch;
 use crate::keys::Role;
 use crate::problem::Problem;
 
@@ -152,7 +153,7 @@ fn content(kind: &str, was: &Value, sent: &Fields) -> Map<String, Value> {
 
 fn version(fields: &Fields) -> IfMatch {
     // A form without a version is none of ours, and changes nothing.
-    IfMatch(vec![fields.get("version").and_then(|version| version.parse().ok()).unwrap_or_default()])
+    IfMatch::only(fields.get("version").and_then(|version| version.parse().ok()), None)
 }
 
 /// Back to the customer, who says what was done.

@@ -50,14 +50,7 @@ pub async fn edit(
 ) -> Result<Edited, Error> {
     let mut transaction = connection.begin().await.map_err(database("editing a customer"))?;
     staging::erased::hold(&mut transaction).await?;
-    if !versions.is_empty() {
-        // Of two who mean the same version the second waits here, and sees what the first has marked.
-        sqlx::query("select pg_advisory_xact_lock(hashtext('c360.edits'), hashtext($1::text))")
-            .bind(customer_id)
-            .execute(&mut *transaction)
-            .await
-            .map_err(database("editing a customer"))?;
-    }
+    take_turns(&mut transaction, customer_id).await?;
     let wanted = attributes.iter().map(|(attribute, value)| {
         let group = survivorship.groups.iter().find(|group| group.contains(attribute));
         let ranked_by = group.and_then(|group| group.first()).unwrap_or(attribute);
@@ -288,6 +281,17 @@ async fn is_made(transaction: &mut PgConnection, new: NewCustomer<'_>) -> Result
     .fetch_one(transaction)
     .await
     .map_err(database("looking for a customer made by hand"))
+}
+
+/// Of two who write on a customer the second waits here until the first has committed, and sees what that one has marked and
+/// made.
+async fn take_turns(transaction: &mut PgConnection, customer_id: Uuid) -> Result<(), Error> {
+    sqlx::query("select pg_advisory_xact_lock(hashtext('c360.edits'), hashtext($1::text))")
+        .bind(customer_id)
+        .execute(transaction)
+        .await
+        .map_err(database("waiting for who writes on the customer"))?;
+    Ok(())
 }
 
 async fn wake(transaction: &mut PgConnection) -> Result<(), Error> {

@@ -1,10 +1,12 @@
 //! Operators' edits of attributes: last write wins.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use consolidate::edit::{self, Edited, Made, NewCustomer, Takers};
 use model::Unmatched;
 use serde_json::{Value, json};
+use sqlx::{Connection as _, PgConnection};
 
 use crate::support::World;
 use crate::support::events::customer;
@@ -103,11 +105,14 @@ async fn a_customer_made_by_hand_is_one_more_who_knows_a_person() {
 }
 
 async fn edit_by(world: &World, attributes: Value, version: Option<i64>) -> Edited {
+    edit_in(&mut staging::connect(&world.options).await.unwrap(), world, attributes, version).await
+}
+
+async fn edit_in(connection: &mut PgConnection, world: &World, attributes: Value, version: Option<i64>) -> Edited {
     let id: sqlx::types::Uuid = world.customer(ANN).await.unwrap()["customer_id"].as_str().unwrap().parse().unwrap();
     let attributes: BTreeMap<String, Option<Value>> = serde_json::from_value(attributes).unwrap();
-    let mut connection = staging::connect(&world.options).await.unwrap();
     let rules = (&world.rules.survivorship, &takers());
-    edit::edit(&mut connection, rules, id, &attributes, version.as_slice(), "ann", chrono::Utc::now()).await.unwrap()
+    edit::edit(connection, rules, id, &attributes, version.as_slice(), "ann", chrono::Utc::now()).await.unwrap()
 }
 
 #[tokio::test]
@@ -125,6 +130,29 @@ async fn of_edits_that_are_meant_for_one_version_one_is_noted() {
         assert_eq!((noted, changed), (1, 2), "{edited:?}");
         world.consolidate().await;
     }
+}
+
+#[tokio::test]
+async fn an_edit_that_is_meant_for_a_version_waits_for_one_that_is_meant_for_any() {
+    let mut world = World::new().await;
+    world.land("home_delivery", &[customer(1029, 1).email(ANN).attribute("name", "Ann Smith")]).await;
+    world.consolidate().await;
+    let mut first = staging::connect(&world.options).await.unwrap();
+    let mut open = first.begin().await.unwrap();
+    let noted = edit_in(&mut open, &world, json!({"name": "a"}), None).await;
+    assert!(matches!(noted, Edited::Noted { .. }), "{noted:?}");
+    let commit = async {
+        let waits = "select exists (select from pg_stat_activity
+                                    where datname = current_database() and wait_event_type = 'Lock')";
+        while world.value(waits).await != true {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        open.commit().await.unwrap();
+    };
+    let (second, ()) = tokio::join!(edit_by(&world, json!({"name": "b"}), Some(1)), commit);
+    assert_eq!(second, Edited::Changed);
+    world.consolidate().await;
+    assert_eq!(world.profile(ANN).await.unwrap()["name"], "a");
 }
 
 /// Where each edit lies.

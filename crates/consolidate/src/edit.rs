@@ -7,7 +7,7 @@ mod write_through;
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use model::{Contributor, Survivorship, Unmatched};
+use model::{Contributor, MatchKey, Survivorship, Unmatched};
 use serde_json::{Map, Value, json};
 use sqlx::types::{Json, Uuid};
 use sqlx::{Connection as _, PgConnection};
@@ -193,7 +193,7 @@ pub enum Made {
     },
     /// There is a cross-reference of this id already, of which something else was said.
     Reused,
-    /// The email is nobody's.
+    /// The email is nobody's, or would be if one more was made with it.
     Unmatched(Unmatched),
     /// The person was erased.
     Erased,
@@ -231,6 +231,7 @@ pub async fn make(
         Ok(match_key) => match_key,
         Err(reason) => return Ok(Made::Unmatched(reason)),
     };
+    take_turns(&mut transaction, matching.customer_id(&match_key)).await?;
     let inserted = sqlx::query(
         "insert into customer360.xrefs
              (system, external_id, match_key, email, external_id_json, attributes, position, observed_at, first_seen_at,
@@ -252,6 +253,9 @@ pub async fn make(
     if !is_new && !is_made(&mut transaction, new).await? {
         return Ok(Made::Reused);
     }
+    if is_new && is_crowded(&mut transaction, &matching, &match_key).await? {
+        return Ok(Made::Unmatched(Unmatched::Crowded));
+    }
     let takers = takers.create.iter().filter(|_| is_new);
     let outgoing = write_through::create(&mut transaction, takers, &match_key, new, now).await?;
     let mark_id = sqlx::query_scalar(
@@ -266,6 +270,23 @@ pub async fn make(
     wake(&mut transaction).await?;
     transaction.commit().await.map_err(database(doing))?;
     Ok(Made::Noted { customer_id: matching.customer_id(&match_key), is_new, mark_id, outgoing })
+}
+
+/// Whether the fold would leave out all who were made by hand with this match key, for there are too many.
+async fn is_crowded(
+    transaction: &mut PgConnection,
+    matching: &Matching<'_>,
+    match_key: &MatchKey,
+) -> Result<bool, Error> {
+    let living: i64 = sqlx::query_scalar(
+        "select count(*) from customer360.xrefs where match_key = $1 and system = $2 and deleted_at is null",
+    )
+    .bind(match_key.as_str())
+    .bind(BY_HAND)
+    .fetch_one(transaction)
+    .await
+    .map_err(database("counting customers made by hand"))?;
+    Ok(matching.is_crowded(match_key, usize::try_from(living).unwrap_or(usize::MAX)))
 }
 
 /// Whether the cross-reference that is there says what this customer is to be made with.

@@ -302,13 +302,12 @@ fn read_edits(json: &str) -> BTreeMap<String, Edit> {
 /// Decides to whom each cross-reference belongs: nobody, if too many of its system share its match key.
 fn assign(living: &mut [Living], matching: &Matching<'_>) {
     let mut counts: HashMap<(MatchKey, String), usize> = HashMap::new();
-    for xref in living.iter().filter(|xref| !xref.match_key.is_split()) {
+    for xref in living.iter() {
         *counts.entry((xref.match_key.clone(), xref.system.clone())).or_default() += 1;
     }
     for xref in living {
         let count = counts.get(&(xref.match_key.clone(), xref.system.clone())).copied().unwrap_or_default();
-        let crowded =
-            count > matching.rules.guards.max_xrefs_per_system && !matching.decisions.is_allowed(&xref.match_key);
+        let crowded = matching.is_crowded(&xref.match_key, count);
         xref.belongs_to = if crowded { Err(Unmatched::Crowded) } else { Ok(matching.customer_id(&xref.match_key)) };
     }
 }

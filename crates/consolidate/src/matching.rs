@@ -59,6 +59,11 @@ impl<'r> Matching<'r> {
         MatchKey::of_email(email.unwrap_or_default(), &self.rules.guards, &self.decisions)
     }
 
+    /// Whether so many living cross-references of one system are too many for a match key. A split one stands alone.
+    pub(crate) fn is_crowded(&self, key: &MatchKey, xrefs: usize) -> bool {
+        !key.is_split() && xrefs > self.rules.guards.max_xrefs_per_system && !self.decisions.is_allowed(key)
+    }
+
     /// The customer to whom a match key leads.
     pub(crate) fn customer_id(&self, key: &MatchKey) -> Uuid {
         self.decisions.resolve(key).customer_id(self.namespace)

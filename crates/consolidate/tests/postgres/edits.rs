@@ -104,6 +104,29 @@ async fn a_customer_made_by_hand_is_one_more_who_knows_a_person() {
     assert_eq!(make(&world, "c", "ann@x.example").await, Made::Erased);
 }
 
+#[tokio::test]
+async fn a_customer_is_not_made_by_hand_so_often_that_the_email_would_be_nobodys() {
+    let mut world = World::new().await;
+    world.rules.guards.max_xrefs_per_system = 2;
+    let attributes = serde_json::Map::from_iter([("phone".to_owned(), json!("9"))]);
+    let make = async |world: &World, external_id: &str| {
+        let mut connection = staging::connect(&world.options).await.unwrap();
+        let new = NewCustomer { external_id, email: ANN, attributes: &attributes };
+        edit::make(&mut connection, (&world.rules, &takers()), &world.seal, new, chrono::Utc::now()).await.unwrap()
+    };
+    make(&world, "a").await;
+    make(&world, "b").await;
+    assert_eq!(make(&world, "c").await, Made::Unmatched(Unmatched::Crowded));
+    let again = make(&world, "b").await;
+    assert!(matches!(again, Made::Noted { is_new: false, .. }), "{again:?}");
+    world.consolidate().await;
+    assert_eq!(world.profile(ANN).await, Some(json!({"phone": "9"})), "it is still there");
+    assert_eq!(world.value("select count(*) from staging.outbox").await, 2, "and the store heard of no third");
+
+    world.decide("allow", &[ANN], &[ANN]).await;
+    assert!(matches!(make(&world, "c").await, Made::Noted { is_new: true, .. }));
+}
+
 async fn edit_by(world: &World, attributes: Value, version: Option<i64>) -> Edited {
     edit_in(&mut staging::connect(&world.options).await.unwrap(), world, attributes, version).await
 }

@@ -267,6 +267,10 @@ pub(crate) async fn add(
         Made::Unmatched(model::Unmatched::Blocked) => {
             "another email: this one is nobody's, as matching.blocked or an operator says"
         }
+        Made::Unmatched(model::Unmatched::Crowded) => {
+            "another email: as many customers as matching.max_xrefs_per_system allows were made with this one, and \
+             `c360 customer allow` lifts that"
+        }
         Made::Unmatched(_) => AN_EMAIL,
     };
     Err(Problem::unprocessable("email", allowed))

@@ -102,12 +102,27 @@ pub async fn enqueue(connection: &mut PgConnection, edit: &Outgoing<'_>, now: Da
 }
 
 /// Takes attributes of a cross-reference back that are on their way or refused: a newer edit takes their place, or none. What
-/// is under way meanwhile has left.
+/// is under way meanwhile has left. Returns what the source may say of each without contradicting: what was to be replaced, and
+/// what it may have been sent.
 pub async fn withdraw(
     connection: &mut PgConnection,
     (system, external_id): (&str, &str),
     attributes: &[&str],
-) -> Result<(), Error> {
+) -> Result<BTreeMap<String, Vec<Value>>, Error> {
+    let withdrawn: Vec<(String, Json<Vec<Value>>)> = sqlx::query_as(
+        "select e.name, (e.wanted -> 'replaced') || jsonb_build_array(e.wanted -> 'value')
+         from staging.outbox o
+         cross join jsonb_each(o.edits) as e (name, wanted)
+         where o.system = $1 and o.external_id = $2 and o.state in ('waiting', 'refused') and o.kind = 'update'
+           and e.name = any ($3)
+         order by o.edited_at, o.edit_id",
+    )
+    .bind(system)
+    .bind(external_id)
+    .bind(attributes)
+    .fetch_all(&mut *connection)
+    .await
+    .map_err(Error::database("looking for edits to take back"))?;
     for sql in [
         "delete from staging.outbox
          where system = $1 and external_id = $2 and state in ('waiting', 'refused') and kind = 'update'
@@ -124,7 +139,11 @@ pub async fn withdraw(
             .await
             .map_err(Error::database("taking an edit back"))?;
     }
-    Ok(())
+    let mut may_say: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+    for (attribute, Json(values)) in withdrawn {
+        may_say.entry(attribute).or_default().extend(values);
+    }
+    Ok(may_say)
 }
 
 /// Changes what a customer is to be made with who is not made yet: these attributes, and no more those without a value.

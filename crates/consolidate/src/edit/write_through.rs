@@ -1,6 +1,7 @@
 //! Edits on their way to the sources that take them: rows of `staging.outbox`, written with the edit. A poller sends them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::iter;
 
 use chrono::{DateTime, Utc};
 use model::MatchKey;
@@ -45,10 +46,22 @@ impl Candidate {
     fn is_edited(&self) -> bool {
         self.place == 1 && !self.removed
     }
+
+    /// The edit, in place of what the source says or may have been sent: the edit before, and what was withdrawn for this
+    /// one.
+    fn wanted(&self, withdrawn: Option<&Vec<Value>>) -> Wanted {
+        let mut replaced = Vec::new();
+        for value in iter::once(&self.says).chain(&self.edited).chain(withdrawn.into_iter().flatten()) {
+            if !replaced.contains(value) {
+                replaced.push(value.clone());
+            }
+        }
+        Wanted { value: self.value.clone(), replaced }
+    }
 }
 
 /// Puts an edit on its way, one to each cross-reference that it lies on, in place of what was on its way of these
-/// attributes. What the source still says of an earlier edit is no contradiction.
+/// attributes. What the source still says of earlier edits is no contradiction.
 pub(super) async fn update(
     connection: &mut PgConnection,
     candidates: &[Candidate],
@@ -66,16 +79,12 @@ pub(super) async fn update(
             continue;
         }
         let attributes: Vec<&str> = candidates.iter().map(|candidate| candidate.attribute.as_str()).collect();
-        outbox::withdraw(connection, xref, &attributes).await?;
+        let withdrawn = outbox::withdraw(connection, xref, &attributes).await?;
         let Some(taken) = takers.update.get(xref.0) else { continue };
         let edits: Edits = candidates
             .iter()
             .filter(|candidate| candidate.is_edited() && taken.contains(&candidate.attribute))
-            .map(|candidate| {
-                let replaced = [Some(&candidate.says), candidate.edited.as_ref()].into_iter().flatten();
-                let wanted = Wanted { value: candidate.value.clone(), replaced: replaced.cloned().collect() };
-                (candidate.attribute.clone(), wanted)
-            })
+            .map(|candidate| (candidate.attribute.clone(), candidate.wanted(withdrawn.get(&candidate.attribute))))
             .collect();
         let (Some(first), false) = (candidates.first(), edits.is_empty()) else { continue };
         let edit = Outgoing {

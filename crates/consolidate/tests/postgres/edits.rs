@@ -301,6 +301,8 @@ async fn what_a_source_takes_of_an_edit_is_on_its_way_in_the_same_transaction() 
     // The last value only; what the source may have been sent meanwhile does not contradict it.
     edit_by(&world, json!({"name": "B"}), None).await;
     assert_eq!(outbox(&world).await, json!([["update", "online_store", "1", sent("B", json!(["Ann", "A"]))]]));
+    edit_by(&world, json!({"name": "C"}), None).await;
+    assert_eq!(outbox(&world).await, json!([["update", "online_store", "1", sent("C", json!(["Ann", "B", "A"]))]]));
     edit_by(&world, json!({"name": null}), None).await;
     assert_eq!(outbox(&world).await, json!([]), "taken back");
     edit_by(&world, json!({"name": "C"}), Some(7)).await;

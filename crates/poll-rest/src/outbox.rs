@@ -163,7 +163,7 @@ impl Sender<'_> {
     }
 
     /// Has the source asked about the customer, so that what it says now lands as any answer does, and notes the outcome. A
-    /// crash in between has both done again.
+    /// crash in between has both done again. An edit that was changed while it was under way goes back, for another round.
     async fn settle(&self, edit: &Leased, outcome: &Outcome) -> Result<(), staging::Error> {
         let mut patience = Patience::new("noting what became of an edit");
         let source = &self.asker.settings.source;
@@ -171,7 +171,10 @@ impl Sender<'_> {
             let now = Utc::now();
             let settling = async {
                 polls::refresh(self.database, source, Some(&edit.match_key), now).await?;
-                outbox::settle(self.database, edit, outcome, now).await
+                if !outbox::settle(self.database, edit, outcome, now).await? {
+                    outbox::postpone(self.database, edit, None, now).await?;
+                }
+                Ok(())
             };
             match staging::in_time("settling an edit", settling).await {
                 Ok(()) => return Ok(()),

@@ -29,6 +29,8 @@ struct Write {
     /// The label of its metric.
     name: &'static str,
     mapping: WriteMapping,
+    /// Those that the body names.
+    attributes: BTreeSet<String>,
     template: Template,
 }
 
@@ -82,17 +84,17 @@ impl Write {
             return Err(ConfigError::NoCustomerToWrite(key));
         }
         let template = Template::of_list(settings.base_url.expose_secret(), key, &mapping.request, allowed)?;
-        let named =
+        let attributes =
             mapping.attributes().map_err(|text| body(format!("has a brace without its other half: {text:?}")))?;
-        if let Some(unknown) = named.iter().find(|name| !customer.attributes.contains_key(*name)) {
+        if let Some(unknown) = attributes.iter().find(|name| !customer.attributes.contains_key(*name)) {
             let known: Vec<&str> = customer.attributes.keys().map(String::as_str).collect();
             let problem = format!("contains {{{unknown}}}; it may contain external_id, email, {}", known.join(", "));
             return Err(body(problem));
         }
-        if key == "customer.update" && named.is_empty() {
+        if key == "customer.update" && attributes.is_empty() {
             return Err(body("names no attribute".to_owned()));
         }
-        Ok(Self { name, mapping: mapping.clone(), template })
+        Ok(Self { name, mapping: mapping.clone(), attributes, template })
     }
 
     fn method(&self, default: Method) -> reqwest::Method {
@@ -133,23 +135,41 @@ impl Asker {
 
     async fn update(&self, edit: &Leased, found: &[Record]) -> Result<Outcome, Failure> {
         let Some(write) = &self.writes.update else { return Ok(refused("customer.update is not configured any more")) };
-        let id_of = |record: &&Record| record.mapped.external_id.as_str() == edit.external_id;
-        let Some(record) = found.iter().find(id_of) else {
+        // Who was made by hand has another id there, and is known by the email.
+        let is_meant = |record: &&Record| {
+            edit.system != self.settings.source || record.mapped.external_id.as_str() == edit.external_id
+        };
+        let Some(record) = found.iter().find(is_meant) else {
             return Ok(refused("the source does not know the customer under this email"));
         };
         let now = Says::of(record, write.mapping.modified.as_deref(), &self.settings.context);
-        let Plan { changed, overruled } = now.plan(&edit.edits, edit.edited_at);
+        let plan = now.plan(&edit.edits, edit.edited_at);
+        self.change(write, edit, record, now.attributes, plan).await
+    }
+
+    /// Sends what is to be changed of a customer of whom the source says this now.
+    async fn change(
+        &self,
+        write: &Write,
+        edit: &Leased,
+        record: &Record,
+        mut values: Map<String, Value>,
+        Plan { changed, overruled }: Plan<'_>,
+    ) -> Result<Outcome, Failure> {
         if !changed.is_empty() {
-            let mut values = now.attributes;
             values.extend(changed.iter().map(|name| ((*name).to_owned(), edit.edits[*name].value.clone())));
             values.insert("external_id".to_owned(), record.mapped.external_id.to_json());
             values.insert("email".to_owned(), edit.email.clone().into());
             let body = write.mapping.fill(&values, Some(&changed).filter(|_| !write.sends_all()));
-            let ids = [("external_id", edit.external_id.as_str()), ("email", edit.email.as_str())];
+            let ids = [("external_id", record.mapped.external_id.as_str()), ("email", edit.email.as_str())];
             let Some(url) = write.template.fill(&ids) else {
                 return Ok(refused("customer.update.request makes no URL"));
             };
-            let key = edit.edit_id.to_string();
+            // A source that knows the key as that of making the customer would take this for the same once more.
+            let key = match edit.kind {
+                Kind::Update => edit.edit_id.to_string(),
+                Kind::Create => format!("{}-update", edit.edit_id),
+            };
             self.requester.send(write.name, write.method(Method::Patch), &url, &body, &key).await?;
         }
         Ok(Outcome::Settled { overruled })
@@ -157,19 +177,33 @@ impl Asker {
 
     async fn create(&self, edit: &Leased, found: &[Record]) -> Result<Outcome, Failure> {
         let Some(write) = &self.writes.create else { return Ok(refused("customer.create is not configured any more")) };
-        // Otherwise the source has this email already, maybe because an earlier try has arrived.
-        if found.is_empty() {
-            let mut values: Map<String, Value> =
-                edit.edits.iter().map(|(name, wanted)| (name.clone(), wanted.value.clone())).collect();
-            values.insert("email".to_owned(), edit.email.clone().into());
-            let body = write.mapping.fill(&values, None);
-            let Some(url) = write.template.fill(&[("email", edit.email.as_str())]) else {
-                return Ok(refused("customer.create.request makes no URL"));
-            };
-            let key = edit.edit_id.to_string();
-            self.requester.send(write.name, write.method(Method::Post), &url, &body, &key).await?;
+        if let Some(record) = found.first() {
+            return self.is_there(write, edit, record).await;
         }
+        let mut values: Map<String, Value> =
+            edit.edits.iter().map(|(name, wanted)| (name.clone(), wanted.value.clone())).collect();
+        values.insert("email".to_owned(), edit.email.clone().into());
+        let body = write.mapping.fill(&values, None);
+        let Some(url) = write.template.fill(&[("email", edit.email.as_str())]) else {
+            return Ok(refused("customer.create.request makes no URL"));
+        };
+        let key = edit.edit_id.to_string();
+        self.requester.send(write.name, write.method(Method::Post), &url, &body, &key).await?;
         Ok(Outcome::Settled { overruled: Vec::new() })
+    }
+
+    /// The source has this email already, maybe because an earlier try has arrived: then it says what was sent, and gets what
+    /// was edited since. Of whom it knew before, what it says stands, whenever it was said.
+    async fn is_there(&self, create: &Write, edit: &Leased, record: &Record) -> Result<Outcome, Failure> {
+        let now = Says::of(record, None, &self.settings.context);
+        let Plan { changed, mut overruled } = now.plan(&edit.edits, edit.edited_at);
+        let update = self.writes.update.as_ref();
+        let is_taken = |name: &str| update.is_some_and(|update| update.attributes.contains(name));
+        let (changed, untaken): (BTreeSet<_>, BTreeSet<_>) = changed.into_iter().partition(|name| is_taken(name));
+        overruled.extend(untaken.into_iter().map(str::to_owned));
+        overruled.retain(|name| is_taken(name) || create.attributes.contains(name));
+        let Some(update) = update else { return Ok(Outcome::Settled { overruled }) };
+        self.change(update, edit, record, now.attributes, Plan { changed, overruled }).await
     }
 
     /// Whom the source knows under an email; `None` when nobody can tell from its answer.

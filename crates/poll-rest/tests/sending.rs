@@ -16,6 +16,7 @@ use wiremock::matchers::{method, path};
 use wiremock::{Mock, Request, ResponseTemplate};
 
 const MATTHEW: &str = "matthew.groves@couchbase.com";
+const ANN: &str = "ann@x.example";
 const UPDATE: &str = "/customers/1";
 
 /// The store's Matthew, and a store that takes edits of his name and phone.
@@ -215,7 +216,88 @@ async fn a_customer_whom_the_source_does_not_know_is_made_once_and_never_changed
     time_passes(&world).await;
     world.poll_due().await;
     assert!(sent(&world, "POST").await.is_empty());
-    assert_eq!(world.value("select state from staging.outbox where kind = 'create'").await, "settled");
+    let made =
+        world.value("select jsonb_build_array(state, overruled) from staging.outbox where kind = 'create'").await;
+    assert_eq!(made, json!(["settled", ["name"]]), "what the source says of somebody whom it knew stands");
+}
+
+/// A store that does not know Ann yet, and Ann on the way to it, whose email the store gives to customer 3.
+async fn ann_is_made(world: &World, answer: ResponseTemplate) -> Value {
+    answers(world, "GET", CUSTOMER, status(404)).await;
+    answers(world, "POST", "/customers", answer).await;
+    let name = Edits::from([("name".to_owned(), Wanted { value: json!("Ann"), replaced: Vec::new() })]);
+    enqueue(world, Kind::Create, ("crm", "a"), ANN, name).await;
+    let mut ann = support::somebody(3, ANN);
+    ann["Name"] = json!("Ann");
+    ann
+}
+
+/// As an edit changes what a customer is to be made with.
+async fn amend(world: &World, name: &str) {
+    let mut connection = staging::connect(&world.options()).await.unwrap();
+    let name = json!(name);
+    let amended = [("name", Some(&name))].into();
+    outbox::amend(&mut connection, ("crm", "a"), &amended, Utc::now()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_customer_who_was_made_though_nobody_heard_so_gets_what_was_edited_meanwhile() {
+    for (is_taken, name, sends, overruled) in [
+        (true, "Ann", json!([{"Name": "Annie"}]), json!([])),
+        (true, "Annie", json!([]), json!([])),
+        (true, "Somebody", json!([]), json!(["name"])),
+        (false, "Ann", json!([]), json!(["name"])),
+    ] {
+        let mut world = world().await;
+        if !is_taken {
+            world.settings.customer.as_mut().unwrap().update = None;
+        }
+        let mut ann = ann_is_made(&world, status(500)).await;
+        world.poll_due().await;
+        assert_eq!((outcome(&world).await.0, sent(&world, "POST").await.len()), (json!("waiting"), 1));
+        amend(&world, "Annie").await;
+        world.store.reset().await;
+        ann["Name"] = json!(name);
+        world.customer(ANN, ok(&ann)).await;
+        answers(&world, "PATCH", "/customers/3", status(204)).await;
+        time_passes(&world).await;
+        world.poll_due().await;
+        let id = world.value("select edit_id from staging.outbox").await;
+        let patches = sent(&world, "PATCH").await;
+        assert!(patches.iter().all(|(_, key)| id != *key.as_str()), "it is not the key of the POST");
+        let bodies: Value = patches.into_iter().map(|(body, _)| body).collect();
+        let found = world.value("select jsonb_build_array(state, overruled) from staging.outbox").await;
+        assert_eq!((bodies, found), (sends, json!(["settled", overruled])), "{is_taken} {name}");
+        assert!(sent(&world, "POST").await.is_empty(), "nobody is made twice");
+    }
+}
+
+#[tokio::test]
+async fn an_edit_of_a_customer_who_is_being_made_is_not_lost() {
+    let world = world().await;
+    let ann = ann_is_made(&world, status(201).set_delay(Duration::from_millis(500))).await;
+    let amended = async {
+        eventually("Ann is under way", async || !sent(&world, "POST").await.is_empty()).await;
+        amend(&world, "Annie").await;
+        world.store.reset().await;
+        world.customer(ANN, ok(&ann)).await;
+        answers(&world, "PATCH", "/customers/3", status(204)).await;
+    };
+    tokio::join!(world.poll_due(), amended);
+    let bodies: Vec<Value> = sent(&world, "PATCH").await.into_iter().map(|(body, _)| body).collect();
+    assert_eq!(bodies, [json!({"Name": "Annie"})]);
+    assert_eq!(outcome(&world).await.0, "settled");
+}
+
+#[tokio::test]
+async fn an_edit_of_a_customer_made_by_hand_finds_the_customer_by_email() {
+    let world = world().await;
+    answers(&world, "PATCH", UPDATE, status(204)).await;
+    let name = Wanted { value: json!("Matt"), replaced: vec![json!("Matthew Groves")] };
+    enqueue(&world, Kind::Update, ("crm", "a"), MATTHEW, [("name".to_owned(), name)].into()).await;
+    world.poll_due().await;
+    assert_eq!(outcome(&world).await, (json!("settled"), Value::Null));
+    assert_eq!(sent(&world, "PATCH").await[0].0, json!({"Name": "Matt"}));
 }
 
 #[tokio::test]

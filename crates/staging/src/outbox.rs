@@ -2,8 +2,8 @@
 //!
 //! Whoever notes an edit puts it here in the same transaction ([`enqueue`]); a poller [`lease`]s it, asks the source what it
 //! says now, sends it and notes what became of it ([`settle`], [`postpone`]). Of one cross-reference one edit is under way at
-//! a time, the oldest first. Until an outcome is noted, `leased_until` is its compare-and-swap; whoever dies in between leaves
-//! the edit to others, who see in the source's answer whether it has arrived.
+//! a time, the oldest first. Until an outcome is noted, `leased_until` is its compare-and-swap, together with what was sent;
+//! whoever dies in between leaves the edit to others, who see in the source's answer whether it has arrived.
 
 mod lease;
 mod overview;
@@ -54,7 +54,7 @@ pub struct Outgoing<'a> {
     pub source: &'a str,
     /// To change or to make a customer.
     pub kind: Kind,
-    /// The system of the cross-reference that was edited.
+    /// The system of the cross-reference that was edited. Where it is not the source, that finds the customer by email.
     pub system: &'a str,
     /// Its id there.
     pub external_id: &'a str,
@@ -146,21 +146,26 @@ pub async fn withdraw(
     Ok(may_say)
 }
 
-/// Changes what a customer is to be made with who is not made yet: these attributes, and no more those without a value.
-/// What was refused is tried again.
+/// Changes what a customer is to be made with who is not known to be made: these attributes, and no more those without a
+/// value. What was refused is tried again. The source may have been told what was said before: to say so is no contradiction.
 pub async fn amend(
     connection: &mut PgConnection,
     (system, external_id): (&str, &str),
-    attributes: &BTreeMap<&str, Option<Wanted>>,
+    attributes: &BTreeMap<&str, Option<&Value>>,
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
-    let kept: BTreeMap<&str, &Wanted> =
-        attributes.iter().filter_map(|(name, wanted)| Some((*name, wanted.as_ref()?))).collect();
+    let kept: BTreeMap<&str, &Value> = attributes.iter().filter_map(|(name, value)| Some((*name, (*value)?))).collect();
     sqlx::query(
         "with amended as (
              update staging.outbox
-             set edits = (edits - $3::text[]) || $4, state = 'waiting', reason = null,
-                 next_at = case when state = 'refused' then $5 else next_at end
+             set edits = (edits - $3::text[]) || (
+                     select coalesce(jsonb_object_agg(k.name, jsonb_build_object(
+                         'value', k.value,
+                         'replaced', coalesce((edits -> k.name -> 'replaced')
+                                              || jsonb_build_array(edits -> k.name -> 'value'), '[]'))), '{}')
+                     from jsonb_each($4) as k (name, value)
+                 ),
+                 state = 'waiting', reason = null, next_at = case when state = 'refused' then $5 else next_at end
              where system = $1 and external_id = $2 and kind = 'create' and state in ('waiting', 'refused')
              returning 1
          )
@@ -176,6 +181,20 @@ pub async fn amend(
     .await
     .map_err(Error::database("changing what a customer is made with"))?;
     Ok(())
+}
+
+/// The sources that have made a customer.
+pub async fn made_in(executor: impl PgExecutor<'_>, (system, external_id): (&str, &str)) -> Result<Vec<String>, Error> {
+    sqlx::query_scalar(
+        "select distinct source from staging.outbox
+         where system = $1 and external_id = $2 and kind = 'create' and state = 'settled'
+         order by source",
+    )
+    .bind(system)
+    .bind(external_id)
+    .fetch_all(executor)
+    .await
+    .map_err(Error::database("looking where a customer was made"))
 }
 
 /// Forgets what is on its way for these cross-references, or by these match keys; returns how many edits.

@@ -60,8 +60,9 @@ impl Candidate {
     }
 }
 
-/// Puts an edit on its way, one to each cross-reference that it lies on, in place of what was on its way of these
-/// attributes. What the source still says of earlier edits is no contradiction.
+/// Puts an edit on its way, one to the source of each cross-reference that it lies on, in place of what was on its way of
+/// these attributes; of a customer made by hand, to each source that has made one. What the source still says of earlier
+/// edits is no contradiction.
 pub(super) async fn update(
     connection: &mut PgConnection,
     candidates: &[Candidate],
@@ -74,38 +75,46 @@ pub(super) async fn update(
     }
     let mut outgoing = Vec::new();
     for (xref, candidates) in by_xref {
-        if xref.0 == BY_HAND {
-            outbox::amend(connection, xref, &amended(&candidates), now).await?;
-            continue;
-        }
         let attributes: Vec<&str> = candidates.iter().map(|candidate| candidate.attribute.as_str()).collect();
         let withdrawn = outbox::withdraw(connection, xref, &attributes).await?;
-        let Some(taken) = takers.update.get(xref.0) else { continue };
-        let edits: Edits = candidates
-            .iter()
-            .filter(|candidate| candidate.is_edited() && taken.contains(&candidate.attribute))
-            .map(|candidate| (candidate.attribute.clone(), candidate.wanted(withdrawn.get(&candidate.attribute))))
-            .collect();
-        let (Some(first), false) = (candidates.first(), edits.is_empty()) else { continue };
-        let edit = Outgoing {
-            source: xref.0,
-            kind: Kind::Update,
-            system: xref.0,
-            external_id: xref.1,
-            match_key: first.match_key.as_deref().unwrap_or_default(),
-            email: first.email.as_deref().unwrap_or_default(),
-            edits,
+        let sources = if xref.0 == BY_HAND {
+            // What is made by then is not amended, but found among what is made.
+            outbox::amend(connection, xref, &amended(&candidates), now).await?;
+            outbox::made_in(&mut *connection, xref).await?
+        } else {
+            vec![xref.0.to_owned()]
         };
-        outgoing.push(outbox::enqueue(connection, &edit, now).await?);
+        let Some(first) = candidates.first() else { continue };
+        for source in &sources {
+            let Some(taken) = takers.update.get(source) else { continue };
+            let edits: Edits = candidates
+                .iter()
+                .filter(|candidate| candidate.is_edited() && taken.contains(&candidate.attribute))
+                .map(|candidate| (candidate.attribute.clone(), candidate.wanted(withdrawn.get(&candidate.attribute))))
+                .collect();
+            if edits.is_empty() {
+                continue;
+            }
+            let edit = Outgoing {
+                source,
+                kind: Kind::Update,
+                system: xref.0,
+                external_id: xref.1,
+                match_key: first.match_key.as_deref().unwrap_or_default(),
+                email: first.email.as_deref().unwrap_or_default(),
+                edits,
+            };
+            outgoing.push(outbox::enqueue(connection, &edit, now).await?);
+        }
     }
     Ok(outgoing)
 }
 
 /// What a customer made by hand is to be made with elsewhere: the edit, or without one what was said first.
-fn amended<'c>(candidates: &[&'c Candidate]) -> BTreeMap<&'c str, Option<Wanted>> {
+fn amended<'c>(candidates: &[&'c Candidate]) -> BTreeMap<&'c str, Option<&'c Value>> {
     let value = |candidate: &'c Candidate| {
         let value = if candidate.is_edited() { &candidate.value } else { &candidate.says };
-        Some(value).filter(|value| !value.is_null()).map(|value| Wanted { value: value.clone(), replaced: Vec::new() })
+        Some(value).filter(|value| !value.is_null())
     };
     candidates.iter().map(|candidate| (candidate.attribute.as_str(), value(candidate))).collect()
 }

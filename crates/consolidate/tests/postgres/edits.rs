@@ -320,18 +320,48 @@ async fn a_customer_made_by_hand_is_on_the_way_to_who_makes_customers_with_the_l
         edit::make(&mut connection, (&world.rules, &takers), &world.seal, new, chrono::Utc::now()).await.unwrap();
     }
     world.consolidate().await;
-    let wanted = |value: &str| json!({"value": value, "replaced": []});
-    let made = json!([["create", "crm", "a", {"name": wanted("Ann"), "phone": wanted("1")}]]);
+    let wanted = |value: &str, replaced: Value| json!({"value": value, "replaced": replaced});
+    let made = json!([["create", "crm", "a", {"name": wanted("Ann", json!([])), "phone": wanted("1", json!([]))}]]);
     assert_eq!(outbox(&world).await, made, "once");
     sqlx::query("update staging.outbox set state = 'refused', reason = 'status 422'")
         .execute(&world.pool)
         .await
         .unwrap();
+    // The store may have been told what was said before: that does not contradict.
     edit_by(&world, json!({"name": "Anna", "phone": ""}), None).await;
-    let made = json!([["create", "crm", "a", {"name": wanted("Anna"), "phone": wanted("")}]]);
+    let phone = wanted("", json!(["1"]));
+    let made = json!([["create", "crm", "a", {"name": wanted("Anna", json!(["Ann"])), "phone": phone}]]);
     assert_eq!(outbox(&world).await, made);
     assert_eq!(world.value("select to_jsonb(state) from staging.outbox").await, "waiting", "it is tried again");
     edit_by(&world, json!({"name": null}), None).await;
-    let made = json!([["create", "crm", "a", {"name": wanted("Ann"), "phone": wanted("")}]]);
+    let made = json!([["create", "crm", "a", {"name": wanted("Ann", json!(["Ann", "Anna"])), "phone": phone}]]);
     assert_eq!(outbox(&world).await, made, "what was said first");
+}
+
+#[tokio::test]
+async fn an_edit_of_a_customer_made_by_hand_goes_to_where_the_customer_was_made() {
+    let mut world = World::new().await;
+    let attributes = serde_json::Map::from_iter([("name".to_owned(), json!("Ann"))]);
+    let mut connection = staging::connect(&world.options).await.unwrap();
+    let new = NewCustomer { external_id: "a", email: "Ann@X.example", attributes: &attributes };
+    let rules = (&world.rules, &takers());
+    edit::make(&mut connection, rules, &world.seal, new, chrono::Utc::now()).await.unwrap();
+    world.consolidate().await;
+    let settled = "update staging.outbox set state = 'settled', settled_at = now(), edits = '{\"name\": null}'";
+    sqlx::query(settled).execute(&world.pool).await.unwrap();
+    // Only the cross-reference made by hand is known yet, and of what it says the store takes the name.
+    let Edited::Noted { outgoing, .. } = edit_by(&world, json!({"name": "Anna", "segment": "gold"}), None).await else {
+        panic!("it is not noted")
+    };
+    assert_eq!(outgoing.len(), 1);
+    let made = json!(["create", "crm", "a", {"name": null}]);
+    let sent = |value: &str, replaced: Value| json!([made, ["update", "crm", "a", {"name": {"value": value, "replaced": replaced}}]]);
+    assert_eq!(outbox(&world).await, sent("Anna", json!(["Ann"])));
+    edit_by(&world, json!({"name": "Annie"}), None).await;
+    assert_eq!(outbox(&world).await, sent("Annie", json!(["Ann", "Anna"])), "the last value only");
+    // It goes there still when what is done has long been forgotten.
+    staging::outbox::forget_settled(&mut connection, chrono::Utc::now() + Duration::from_hours(24)).await.unwrap();
+    assert_eq!(outbox(&world).await, sent("Annie", json!(["Ann", "Anna"])));
+    edit_by(&world, json!({"name": null}), None).await;
+    assert_eq!(outbox(&world).await, json!([made]), "taken back");
 }

@@ -15,7 +15,9 @@ pub struct Leased {
     pub edit_id: Uuid,
     /// To change or to make a customer.
     pub kind: Kind,
-    /// The id of the cross-reference that was edited.
+    /// The system of the cross-reference that was edited. Where it is not the source, that finds the customer by email.
+    pub system: String,
+    /// Its id there.
     pub external_id: String,
     /// Its match key.
     pub match_key: String,
@@ -69,8 +71,8 @@ pub async fn lease(
          set leased_until = $4, attempts = o.attempts + 1
          from due
          where o.edit_id = due.edit_id and o.state = 'waiting' and (o.leased_until is null or o.leased_until <= $2)
-         returning o.edit_id, o.kind = 'create', o.external_id, o.match_key, o.email, o.edits, o.edited_at,
-                   o.attempts - 1, o.leased_until",
+         returning o.edit_id, o.kind = 'create', o.system, o.external_id, o.match_key, o.email, o.edits,
+                   o.edited_at, o.attempts - 1, o.leased_until",
     )
     .bind(source)
     .bind(now)
@@ -80,17 +82,18 @@ pub async fn lease(
     .await
     .map_err(Error::database("leasing edits"))?;
     let leased = |row: &PgRow| {
-        let Json(edits): Json<Edits> = row.try_get(5)?;
+        let Json(edits): Json<Edits> = row.try_get(6)?;
         Ok(Leased {
             edit_id: row.get(0),
             kind: if row.get(1) { Kind::Create } else { Kind::Update },
-            external_id: row.get(2),
-            match_key: row.get(3),
-            email: row.get(4),
+            system: row.get(2),
+            external_id: row.get(3),
+            match_key: row.get(4),
+            email: row.get(5),
             edits,
-            edited_at: row.get(6),
-            attempts: row.get(7),
-            leased_until: row.get(8),
+            edited_at: row.get(7),
+            attempts: row.get(8),
+            leased_until: row.get(9),
         })
     };
     rows.iter().map(leased).collect::<Result<_, sqlx::Error>>().map_err(Error::database("reading edits"))
@@ -108,24 +111,25 @@ pub async fn read_again(executor: impl PgExecutor<'_>, edit: &Leased) -> Result<
     Ok(edits.map(|Json(edits)| edits))
 }
 
-/// Notes what became of an edit, while its lease is still ours. One that is settled holds no values any more.
+/// Notes what became of an edit, while its lease is still ours; whether that was all. It is not where the edit has been
+/// changed since it was read to be sent: that has still to be sent. One that is settled holds no values any more.
 pub async fn settle(
     executor: impl PgExecutor<'_>,
     edit: &Leased,
     outcome: &Outcome,
     now: DateTime<Utc>,
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
     let (state, overruled, reason) = match outcome {
         Outcome::Settled { overruled } => (State::Settled, overruled.as_slice(), None),
         Outcome::Refused { reason } => (State::Refused, [].as_slice(), Some(reason)),
     };
-    sqlx::query(
+    let noted = sqlx::query(
         "update staging.outbox
          set state = $3, overruled = $4, reason = $5, settled_at = $6, leased_until = null,
              edits = case $3 when 'settled' then
                  (select coalesce(jsonb_object_agg(name, null), '{}') from jsonb_object_keys(edits) as name)
              else edits end
-         where edit_id = $1 and leased_until = $2",
+         where edit_id = $1 and leased_until = $2 and edits = $7",
     )
     .bind(edit.edit_id)
     .bind(edit.leased_until)
@@ -133,10 +137,11 @@ pub async fn settle(
     .bind(overruled)
     .bind(reason)
     .bind(now)
+    .bind(Json(&edit.edits))
     .execute(executor)
     .await
     .map_err(Error::database("noting what became of an edit"))?;
-    Ok(())
+    Ok(noted.rows_affected() > 0)
 }
 
 /// Gives an edit back, to be tried again from `next_at` on. `reason` says what went wrong; without one it was not tried.

@@ -141,12 +141,14 @@ pub async fn waiting(executor: impl PgExecutor<'_>) -> Result<Vec<Waiting>, Erro
     Ok(rows.iter().map(waiting).collect())
 }
 
-/// Forgets edits that were settled before this time; returns how many.
+/// Forgets edits that were settled before this time; returns how many. Where a customer was made stays: what is edited later
+/// goes there.
 pub async fn forget_settled(executor: impl PgExecutor<'_>, before: DateTime<Utc>) -> Result<u64, Error> {
-    let done = sqlx::query("delete from staging.outbox where state = 'settled' and settled_at < $1")
-        .bind(before)
-        .execute(executor)
-        .await
-        .map_err(Error::database("forgetting edits that arrived"))?;
+    let done =
+        sqlx::query("delete from staging.outbox where state = 'settled' and settled_at < $1 and kind = 'update'")
+            .bind(before)
+            .execute(executor)
+            .await
+            .map_err(Error::database("forgetting edits that arrived"))?;
     Ok(done.rows_affected())
 }

@@ -4,13 +4,13 @@
 -- So that it finds beginnings. What is kept in it has neither accents nor capitals.
 alter table customer360.customer_search alter column name type text collate "C";
 
--- Customers whose text holds every word of a phrase (short words only where one of theirs begins so), best first; the first
--- `most` that are met are looked at, and those are met first whose name begins with the phrase. Where that is asked for, only
--- those who have one of these profiles, are known to one of these systems, about whom systems disagree in one of these
--- attributes, and who are on one of these lists. If there are none, those where one word, or else where any word, is only like
--- what was written: it begins so, or goes on so about as far from its beginning, by three letters or nearly half; of an email,
--- by half of what stands before the @. Of these a few thousand are compared. It applies the row filter itself: under a policy
--- the index would not be used.
+-- Customers whom a system knows and whose text holds every word of a phrase (short words only where one of theirs begins so),
+-- best first; the first `most` that are met are looked at, and those are met first whose name begins with the phrase. Where that
+-- is asked for, only those who have one of these profiles, are known to one of these systems, about whom systems disagree in one
+-- of these attributes, and who are on one of these lists. If there are none, those where one word, or else where any word, is
+-- only like what was written: it begins so, or goes on so about as far from its beginning, by three letters or nearly half; of
+-- an email, by half of what stands before the @. Of these a few thousand are compared. It applies the row filter itself: under a
+-- policy the index would not be used.
 create or replace function customer360.found(
     phrase text, most integer, with_profiles jsonb[] default null, with_systems text[] default null,
     with_disagreeing text[] default null, on_lists text[] default null)
@@ -41,7 +41,8 @@ declare
     ending text[];
     likeness text;
     alike text[];
-    candidates text := '(select s.customer_id, %s as likeness from customer360.customer_search s %s where %s %s limit 2 * $1)';
+    candidates text := '(select s.customer_id, %s as likeness from customer360.customer_search s %s
+                         where %s and s.systems <> ''{}'' %s limit 2 * $1)';
     statement text;
 begin
     -- A telephone's number, however it is written.
@@ -103,13 +104,16 @@ begin
          from (select n.customer_id, '' '' || n.name || '' '' as text from named n %4$s where true %5$s
                union all
                select s.customer_id, s.search || '' '' from customer360.customer_search s %6$s
-               where %7$s %5$s and s.customer_id not in (select n.customer_id from named n)
+               where %7$s and s.systems <> ''{}'' %5$s and s.customer_id not in (select n.customer_id from named n)
                limit $1) f
          order by 2 desc, f.customer_id',
         customer360.literal(sought) || '%', likeness, cardinality(words),
         -- The index of names is enough where nothing else is asked.
         case when listed || seen <> '' then
-            'join customer360.customer_search s on s.customer_id = n.customer_id ' || listed end,
+            -- One by one: as a join it would read the whole table for a rare condition.
+            'cross join lateral (
+                 select * from customer360.customer_search c where c.customer_id = n.customer_id offset 0
+             ) s ' || listed end,
         seen, listed, array_to_string(whole, ' and '))
     using most, sought, profiles, with_profiles, with_systems, with_disagreeing, on_lists;
     if found or place is null then

@@ -39,7 +39,9 @@ pub async fn count_pairs(options: &PgConnectOptions) -> Result<PairsCounted, Err
              select distinct o.customer_id, l.system, l.product_id
              from customer360.orders o
              join customer360.order_lines l on l.system = o.system and l.order_id = o.order_id
-             where o.deleted_at is null and not o.cancelled and o.customer_id is not null and l.product_id is not null
+             where o.deleted_at is null and not o.cancelled and o.customer_id is not null
+               -- Two longer ones might not fit into a row of the index of pairs.
+               and octet_length(l.product_id) <= 1000
          ),
          people as materialized (
              select customer_id from bought group by customer_id having count(*) <= $1

@@ -1,10 +1,15 @@
 //! Times as sources write them.
 
-use chrono::{DateTime, Duration, NaiveDate, NaiveDateTime, TimeZone, Utc};
+use std::ops::RangeInclusive;
+
+use chrono::{DateTime, Datelike as _, Duration, NaiveDate, NaiveDateTime, TimeZone, Utc};
 use chrono_tz::Tz;
 
 /// How far ahead of the landing clock a source may be before its time is taken as that clock.
 const MAX_AHEAD: Duration = Duration::minutes(5);
+
+/// A time in another year, such as what some programs write for none, is none: readers of JSON take only these.
+const YEARS: RangeInclusive<i32> = 1..=9999;
 
 /// When a record counts as changed: the source's time, unless it lies more than five minutes ahead of `now`, the landing
 /// clock. Decided once, at landing, and stored.
@@ -25,7 +30,7 @@ pub fn parse_time(text: &str, zone: Tz) -> Option<DateTime<Utc>> {
         .or_else(|| {
             local(text).and_then(|time| zone.from_local_datetime(&time).earliest()).map(|time| time.to_utc())
         })?;
-    DateTime::from_timestamp_micros(time.timestamp_micros())
+    DateTime::from_timestamp_micros(time.timestamp_micros()).filter(|time| YEARS.contains(&time.year()))
 }
 
 fn local(text: &str) -> Option<NaiveDateTime> {
@@ -74,6 +79,10 @@ mod tests {
         {
             assert_eq!(read(text), None, "{text}");
         }
+        for text in ["0000-01-01", "0001-01-01T00:00:00+01:00", "+50000-01-01T00:00:00Z", "9999-12-31T23:59:59-01:00"] {
+            assert_eq!(read(text), None, "{text}");
+        }
+        assert!(read("0001-01-01").is_some() && read("9999-12-31T23:59:59Z").is_some());
     }
 
     #[test]

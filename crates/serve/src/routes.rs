@@ -23,7 +23,7 @@ use crate::watch::Watch;
 use crate::{Settings, api, dashboard, metrics, probes};
 
 /// A request that takes longer is given up, with everything that it was doing.
-const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 /// But for what looks through everything that is kept, on a connection of its own.
 const UNHURRIED: [&str; 2] = ["/customers/{customer}/decide/erase", "/customers/{customer}/export"];
 /// Nobody has more to say in one request.

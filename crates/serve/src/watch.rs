@@ -21,7 +21,7 @@ const ASK_WITHIN: Duration = Duration::from_mins(1);
 /// Whoever waits for an answer has an older one after this time, if there is one.
 const ANSWER_WITHIN: Duration = Duration::from_secs(15);
 /// What is older than this says nothing of now.
-const STALE_AFTER: Duration = Duration::from_mins(1);
+pub(crate) const STALE_AFTER: Duration = Duration::from_mins(1);
 
 /// How everything was at one moment.
 pub(crate) struct Snapshot {

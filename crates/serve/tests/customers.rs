@@ -170,6 +170,39 @@ async fn whose_name_begins_with_what_is_written_is_met_before_others_who_have_th
 }
 
 #[tokio::test]
+async fn a_search_is_for_whom_some_system_knows() {
+    let base = Base::new().await;
+    let gone = base.customer("annelise@x.example", json!({"name": "Annelise"})).await;
+    base.run(&format!(
+        "update customer360.customers set deleted_at = now(), profile = '{{}}' where customer_id = '{gone}';
+         update customer360.customer_search set name = '', systems = '{{}}' where customer_id = '{gone}'"
+    ))
+    .await;
+    base.customer("annelies@x.example", json!({"name": "Annelies"})).await;
+    let key = base.key(Role::Viewer, None).await;
+    let page = base.server.ask(&key, "/customers?q=annelise@x.example").await.json();
+    assert_eq!(emails(page["items"].as_array().unwrap()), ["annelies@x.example"], "who is like that one");
+}
+
+#[tokio::test]
+async fn what_happened_in_a_year_that_json_has_no_time_for_has_none_on_a_timeline() {
+    let base = Base::new().await;
+    let ann = base.customer("ann@x.example", json!({"name": "Ann"})).await;
+    for (order, year) in [("1", "0001-12-31 23:00:00+00 BC"), ("2", "50000-01-01 00:00:00+00")] {
+        base.order(ann, order, None, "p").await;
+        base.run(&format!("update customer360.orders set purchased_at = '{year}' where order_id = '{order}'")).await;
+    }
+    let key = base.key(Role::Viewer, None).await;
+    for path in [format!("/customers/{ann}/timeline"), format!("/customers/{ann}")] {
+        let answer = base.server.ask(&key, &path).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        assert_eq!(answer.body.matches("\"order_id\"").count(), 2, "{answer:?}");
+    }
+    let timeline = base.server.ask(&key, &format!("/customers/{ann}/timeline?type=order")).await.json();
+    assert_eq!((&timeline["items"][0]["at"], &timeline["items"][1]["at"]), (&json!(null), &json!(null)));
+}
+
+#[tokio::test]
 async fn a_filtered_search_finds_whoever_passes_among_any_number_of_others() {
     let base = smiths().await;
     let ann = base.customer("ann@x.example", json!({"name": "Ann Smith", "state": "NH", "loyaltyPoints": 7})).await;

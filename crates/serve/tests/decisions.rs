@@ -55,7 +55,9 @@ async fn an_operator_merges_two_customers_with_a_preview_and_undoes_it() {
     assert!(preview.foreseen("Phone").contains(&("–".to_owned(), "<b>1</b>".to_owned())), "{preview:?}");
     assert!(preview.foreseen("Orders").contains(&("0".to_owned(), "<b>1</b>".to_owned())), "{preview:?}");
     assert!(preview.foreseen("State").contains(&("NH".to_owned(), "NH".to_owned())), "{preview:?}");
+    let since = std::time::Instant::now();
     while audited(&base, "preview_decision").await < 2 {
+        assert!(since.elapsed() < std::time::Duration::from_secs(20), "previews are noted");
         tokio::task::yield_now().await;
     }
     let decisions: i64 =

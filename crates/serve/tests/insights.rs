@@ -127,6 +127,12 @@ async fn recommended_is_what_at_least_five_who_bought_the_same_bought_and_the_cu
     let items = base.server.ask(&key, &path).await.json()["items"].clone();
     assert_eq!(items.as_array().unwrap().len(), 1, "an order that was cancelled counts no more");
     assert_eq!(base.server.ask(&key, &path).await.json().get("next_cursor"), Some(&Value::Null));
+    base.run(
+        "insert into customer360.products (system, product_id, attributes, position, deleted_at)
+         values ('online_store', 'bread', '{}', '', now())",
+    )
+    .await;
+    assert_eq!(base.server.ask(&key, &path).await.json()["items"], json!([]), "a product that is gone");
     for unseen in ["/customers/c1@x.example/recommendations", "/customers/nobody@x.example/recommendations"] {
         assert_eq!(base.server.ask(&key, unseen).await.status, 404);
     }

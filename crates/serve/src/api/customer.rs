@@ -208,8 +208,8 @@ pub(crate) async fn read(api: &Api, caller: &Caller, named: &str, types: &[Strin
         return Err(Refusal::Elsewhere(found));
     }
     api.audit.read(caller, "get_customer", found).await;
-    let FromJson(xrefs): FromJson<Vec<Xref>> = row.get("xrefs");
-    let FromJson(items): FromJson<Vec<Happened>> = row.get("items");
+    let FromJson(xrefs): FromJson<Vec<Xref>> = row.try_get("xrefs")?;
+    let FromJson(items): FromJson<Vec<Happened>> = row.try_get("items")?;
     let of_types: Vec<(&str, &str)> = types.iter().map(|kind| ("type", kind.as_str())).collect();
     let scope = Params::scope_of(&path(found, "/timeline"), &of_types);
     let rows = items.into_iter().map(Happened::with_place).collect();

@@ -55,7 +55,8 @@ reasons as materialized (
     select distinct on (p.other_system, p.other_product_id) p.*
     from customer360.product_pairs p
     join own on own.system = p.system and own.product_id = p.product_id
-    where (p.other_system, p.other_product_id) not in (select system, product_id from own)
+    left join customer360.products n on n.system = p.other_system and n.product_id = p.other_product_id
+    where (p.other_system, p.other_product_id) not in (select system, product_id from own) and n.deleted_at is null
     order by p.other_system, p.other_product_id, p.lift desc, p.buyers desc, p.system, p.product_id
 ),
 best as materialized (

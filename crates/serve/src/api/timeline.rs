@@ -158,7 +158,7 @@ impl Wanted<'_> {
     timeline as materialized (
         select coalesce(jsonb_agg(
                    jsonb_build_object(
-                       'at', case when isfinite(n.at) then n.at end, 'type', n.type, 'id', n.id,
+                       'at', case when n.at >= '0001-01-01+00' and n.at < '10000-01-01+00' then n.at end, 'type', n.type, 'id', n.id,
                        'content', coalesce(n.content, s.content),
                        'place', jsonb_build_array(n.at::text, n.type, n.id))
                    order by n.at desc, n.type desc, n.id desc), '[]') as items

@@ -67,15 +67,17 @@ pub(super) fn fields(kind: &str, content: &Value) -> Vec<Field> {
             field("title", "What it leads to", "", false),
         ],
         _ => {
-            let has_field = |name: &str, value: &Value| {
-                name != "text" && !OF_THE_FORM.contains(&name) && !value.is_array() && !value.is_object()
+            let can_say = |value: &Value| !value.is_null() && !value.is_array() && !value.is_object();
+            let has_field =
+                |name: &str, value: &Value| name != "text" && !OF_THE_FORM.contains(&name) && can_say(value);
+            // One that came from elsewhere may have no text, or another one.
+            let text = match content.get("text") {
+                Some(value) => can_say(value).then_some(true),
+                None => Some(content.is_null()),
             };
-            let members = content.as_object();
-            let others = members.into_iter().flatten().filter(|(name, value)| has_field(name, value));
-            // One that came from elsewhere may have no text.
-            let text =
-                field("text", "What happened", markdown, members.is_none_or(|members| members.contains_key("text")));
-            [text].into_iter().chain(others.map(|(name, _)| field(name, &label(name), "", false))).collect()
+            let text = text.map(|is_required| field("text", "What happened", markdown, is_required));
+            let others = content.as_object().into_iter().flatten().filter(|(name, value)| has_field(name, value));
+            text.into_iter().chain(others.map(|(name, _)| field(name, &label(name), "", false))).collect()
         }
     }
 }

@@ -58,6 +58,12 @@ fn signed(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
+#[derive(Template)]
+#[template(path = "erased_before.html")]
+struct ErasedBefore {
+    frame: Frame,
+}
+
 /// In words what goes, of what people know by name.
 fn goes(receipt: &Receipt, locale: &Locale) -> String {
     let of = |(table, one, many)| {
@@ -134,7 +140,9 @@ pub(super) async fn erase(
             let (erasure_id, tables) = (receipt.erasure_id, rows(&receipt, locale));
             page(StatusCode::OK, &Erased { frame, erasure_id, at: locale.ago(receipt.erased_at), tables })
         }
-        Ok(_) => frame.failure(&Problem::not_found()),
+        // By the same form, sent twice.
+        Ok(Outcome::Already) => page(StatusCode::OK, &ErasedBefore { frame }),
+        Ok(Outcome::Unknown) => frame.failure(&Problem::not_found()),
         Err(problem) => frame.failure(&problem),
     }
 }

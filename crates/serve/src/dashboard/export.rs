@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{Path, State};
+use axum::http::StatusCode;
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::response::{IntoResponse as _, Response};
 use chrono::{DateTime, SecondsFormat, Utc};
@@ -60,7 +61,7 @@ pub(super) async fn customers(State(dashboard): State<Arc<Dashboard>>, reader: R
     let rest = stream::try_unfold((export, next), async |(export, cursor)| {
         let Some(cursor) = cursor else { return Ok(None) };
         // Why not is in the log; the client sees that the file breaks off.
-        let page = export.page(Some(&cursor)).await.map_err(|_| io::Error::other("an export was not finished"));
+        let page = export.next_page(&cursor).await.map_err(|_| io::Error::other("an export was not finished"));
         page.map(|(lines, next)| Some((lines, (export, next))))
     });
     let pages = stream::iter([Ok::<_, io::Error>(first)]).chain(rest.take(PAGES as usize - 1));
@@ -79,6 +80,14 @@ impl Export {
     async fn page(&self, cursor: Option<&str>) -> Result<(Vec<u8>, Option<String>), Problem> {
         let found = customers::page(&self.dashboard.api, &self.reader.caller, self.asked.exported(cursor)?).await?;
         Ok((lines(found.items.iter().map(|listed| self.line(listed))), found.next_cursor))
+    }
+
+    /// The same, as long as the key holds.
+    async fn next_page(&self, cursor: &str) -> Result<(Vec<u8>, Option<String>), Problem> {
+        match self.dashboard.api.keyring.of_id(self.reader.caller.key.key_id, Utc::now()).await? {
+            Some(_) => self.page(Some(cursor)).await,
+            None => Err(Problem::new(StatusCode::FORBIDDEN)),
+        }
     }
 
     /// The names of the columns, after a byte-order mark, without which spreadsheets take the file for one in another encoding.

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use chrono::{DateTime, Datelike as _, NaiveDate, TimeDelta, Utc};
+use chrono::{DateTime, Datelike as _, NaiveDate, NaiveTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 
 /// How a reader writes numbers and dates.
@@ -35,12 +35,23 @@ impl Locale {
     pub(super) fn new(languages: &str, zone: &str, now: DateTime<Utc>) -> Self {
         let first = languages.split([',', ';']).next().unwrap_or_default().trim().to_ascii_lowercase();
         let language = first.split('-').next().unwrap_or_default();
-        let separators = match language {
-            _ if first == "de-ch" => ("’", "."),
-            "de" | "nl" | "es" | "it" | "pt" | "da" | "id" | "tr" | "el" | "ro" | "hr" | "sl" => (".", ","),
-            "fr" | "sv" | "nb" | "nn" | "no" | "fi" | "pl" | "cs" | "sk" | "hu" | "bg" | "ru" | "uk" => {
-                ("\u{202f}", ",")
-            }
+        let separators = match (first.as_str(), language) {
+            ("de-ch" | "de-li" | "it-ch", _) => ("’", "."),
+            (
+                "es-419" | "es-mx" | "es-us" | "es-pr" | "es-gt" | "es-hn" | "es-sv" | "es-ni" | "es-pa" | "es-pe"
+                | "es-do",
+                _,
+            ) => (",", "."),
+            (
+                _,
+                "de" | "nl" | "es" | "it" | "pt" | "da" | "id" | "tr" | "el" | "ro" | "hr" | "sl" | "sr" | "ca" | "is"
+                | "vi",
+            ) => (".", ","),
+            (
+                _,
+                "fr" | "sv" | "nb" | "nn" | "no" | "fi" | "pl" | "cs" | "sk" | "hu" | "bg" | "ru" | "uk" | "lt" | "lv"
+                | "et",
+            ) => ("\u{202f}", ","),
             _ => (",", "."),
         };
         Self { zone: zone.parse().unwrap_or(Tz::UTC), now, is_american: first == "en-us", separators }
@@ -102,9 +113,11 @@ impl Locale {
         self.moment(at, text)
     }
 
-    /// The day, with the year if it is another one.
+    /// The day, with the year if it is another one. A date without a time is midnight in UTC, and the same day everywhere.
     pub(super) fn day(&self, at: DateTime<Utc>) -> Moment {
-        self.moment(at, self.day_text(at))
+        let zone = if at.time() == NaiveTime::MIN { Tz::UTC } else { self.zone };
+        let there = Self { zone, ..*self };
+        there.moment(at, there.day_text(at))
     }
 
     /// The time of day.
@@ -190,6 +203,8 @@ mod tests {
             ("de,en", "1.234.567,5", "1.234,50"),
             ("de-CH", "1’234’567.5", "1’234.50"),
             ("fr-FR,fr", "1\u{202f}234\u{202f}567,5", "1\u{202f}234,50"),
+            ("es-ES,es", "1.234.567,5", "1.234,50"),
+            ("es-MX,es;q=0.9", "1,234,567.5", "1,234.50"),
             ("", "1,234,567.5", "1,234.50"),
         ] {
             let locale = locale(languages, "");
@@ -230,6 +245,8 @@ mod tests {
         let american = locale("en-US", "America/New_York");
         assert_eq!(american.ago(at("2026-11-20T12:31:00Z")).text, "7:31 am");
         assert_eq!(american.ago(at("2019-04-25T10:00:00Z")).text, "Apr 25, 2019");
+        assert_eq!(american.day(at("2026-11-19T00:00:00Z")).text, "Nov 19", "a date");
+        assert_eq!(american.day(at("2026-11-19T00:00:01Z")).text, "Nov 18");
         assert_eq!(american.day_title(at("2026-11-20T03:00:00Z")), "Yesterday, Nov 19");
         assert_eq!(english.day_title(at("2026-11-17T03:00:00Z")), "Tuesday, 17 Nov");
         assert_eq!((month("2026-11").as_str(), month("x").as_str()), ("Nov 2026", "x"));

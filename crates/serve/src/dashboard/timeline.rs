@@ -129,7 +129,7 @@ impl Drawing<'_> {
             "order" => {
                 let order = self.order(happened);
                 let total = if order.total.is_empty() { String::new() } else { format!(" for {}", order.total) };
-                let lines = order.lines.iter().map(|line| format!("{} × {}", line.quantity, line.product));
+                let lines = order.lines.iter().map(|line| format!("{} × {}", line.quantity, isolated(&line.product)));
                 let status = (!order.status.is_empty()).then_some(order.status.clone());
                 let detail = status.into_iter().chain(lines).collect::<Vec<_>>().join(", ");
                 Item { icon: "order", title: format!("Order {}{total}", order.id), detail, ..plain }
@@ -240,11 +240,16 @@ impl Drawing<'_> {
     }
 }
 
+/// Text within other text: should it be written from right to left, what is around it stays where it is.
+fn isolated(text: &str) -> String {
+    format!("\u{2068}{text}\u{2069}")
+}
+
 /// What an object holds besides its text.
 fn rest(content: &Value) -> String {
     let ours = ["text", "author", "updated_at", "version"];
     let members = content.as_object().into_iter().flatten().filter(|(name, _)| !ours.contains(&name.as_str()));
-    members.map(|(name, value)| format!("{}: {}", label(name), shown(value))).collect::<Vec<_>>().join(", ")
+    members.map(|(name, value)| format!("{}: {}", label(name), isolated(&shown(value)))).collect::<Vec<_>>().join(", ")
 }
 
 /// The part of a path that stands for a type of entries.

@@ -11,6 +11,7 @@ use axum::http::{Method, StatusCode};
 use axum::response::{Html, IntoResponse as _, Redirect, Response};
 use axum::{Extension, Form};
 use chrono::Utc;
+use tokio::time::timeout;
 
 use super::Dashboard;
 use super::frame::Frame;
@@ -20,6 +21,7 @@ use super::session::Session;
 use crate::api::Caller;
 use crate::api::access::request_id;
 use crate::problem::Problem;
+use crate::routes::ANSWER_WITHIN;
 
 /// Of somebody who signed in.
 pub(super) const SIGNED_IN: &str = "c360_session";
@@ -151,7 +153,12 @@ impl FromRequest<Arc<Dashboard>> for Posted {
     async fn from_request(request: Request, dashboard: &Arc<Dashboard>) -> Result<Self, Response> {
         let (mut parts, body) = request.into_parts();
         let reader = Reader::from_request_parts(&mut parts, dashboard).await?;
-        let fields = Form::<Fields>::from_request(Request::from_parts(parts, body), &()).await;
+        // Nearly all requests end in time; one that may take as long as it does is to begin in time.
+        let fields = timeout(ANSWER_WITHIN, Form::<Fields>::from_request(Request::from_parts(parts, body), &())).await;
+        let Ok(fields) = fields else {
+            let problem = Problem::new(StatusCode::REQUEST_TIMEOUT);
+            return Err(Frame::of(dashboard, &reader).failure(&problem));
+        };
         let problem = match fields {
             Ok(Form(fields)) if is_ours(dashboard, &reader.session, &fields) => {
                 // Of line breaks browsers make carriage returns and line feeds, whatever they were.

@@ -107,8 +107,13 @@ lengthen();
 // Operations: parts of the page as they change, until somebody pauses that.
 const live = one("#live");
 const pause = one("#pause");
+const LISTEN_AGAIN_MS = 10_000;
 let streaming = null;
+let isPaused = false;
+let again;
 let spokenAt = 0;
+// Parts that came while somebody had text of the old ones selected, by id.
+const late = new Map();
 
 const checked = () => [...document.querySelectorAll("#letters tbody input:checked")];
 
@@ -127,18 +132,28 @@ function countSelected() {
   }
 }
 
-// Replaces a part, and keeps what is selected and where the focus is.
+// What an element is known by in a part and in the next one.
+const mark = (element) => element.id || element.href || element.dataset.verb || element.getAttribute("aria-label");
+
+// Replaces a part, and keeps what is selected, how far it is scrolled and where the focus is.
 function replacePart(fresh) {
   const old = document.getElementById(fresh.id);
   if (!old || old.outerHTML === fresh.outerHTML) return;
-  const focused = old.contains(document.activeElement) && document.activeElement;
-  const same = (element) => element.id ? element.id === focused.id : element.href && element.href === focused.href;
+  const selection = getSelection();
+  if (!selection.isCollapsed && old.contains(selection.anchorNode)) return late.set(fresh.id, fresh);
+  late.delete(fresh.id);
+  const focused = old.contains(document.activeElement) && mark(document.activeElement);
+  const scrolled = [...old.querySelectorAll(".sideways")].map(({ scrollLeft }) => scrollLeft);
   const selected = fresh.id === "letters" ? checked().map(({ id }) => id) : [];
   const before = fresh.id === "attention" && old.querySelector("h2").textContent;
   old.replaceWith(fresh);
   selected.forEach((id) => { const box = document.getElementById(id); if (box) box.checked = true; });
   if (fresh.id === "letters") countSelected();
-  if (focused) [...fresh.querySelectorAll("a, input, button")].find(same)?.focus();
+  fresh.querySelectorAll(".sideways").forEach((region, at) => { region.scrollLeft = scrolled[at] ?? 0; });
+  if (focused) {
+    const same = [...fresh.querySelectorAll("a, input, button, [tabindex]")].find((element) => mark(element) === focused);
+    same?.focus({ preventScroll: true });
+  }
   const now = before && fresh.querySelector("h2").textContent;
   if (now && now !== before && Date.now() - spokenAt > 10_000) {
     spokenAt = Date.now();
@@ -146,28 +161,52 @@ function replacePart(fresh) {
   }
 }
 
-function listen() {
+// Says whether the page follows; aloud when it has stopped to.
+function sayLiveness(text) {
   const said = one("#liveness");
+  if (said.textContent === text) return;
+  if (text.startsWith("Not")) one("#news").textContent = text;
+  said.textContent = text;
+}
+
+function listen() {
+  clearTimeout(again);
   streaming = new EventSource(live.dataset.live);
   streaming.addEventListener("parts", (event) => {
-    said.textContent = "Live";
+    sayLiveness("Live");
     const { body } = new DOMParser().parseFromString(event.data, "text/html");
     [...body.children].forEach(replacePart);
   });
   streaming.addEventListener("error", () => {
-    said.textContent = streaming.readyState === EventSource.CLOSED ? "Not live: load the page again" : "Not live: trying again";
+    sayLiveness("Not live: trying again");
+    // A browser does not try again by itself where it had an answer that is no stream, as while the database is away.
+    if (streaming.readyState === EventSource.CLOSED) again = setTimeout(listen, LISTEN_AGAIN_MS);
   });
+}
+
+function stopListening() {
+  clearTimeout(again);
+  streaming?.close();
 }
 
 if (live) {
   pause.hidden = false;
   listen();
   pause.addEventListener("click", () => {
-    const isPaused = streaming.readyState === EventSource.CLOSED;
-    if (isPaused) listen();
-    else streaming.close();
-    one("#liveness").textContent = isPaused ? "" : "Paused";
-    pause.textContent = isPaused ? "Pause updates" : "Resume updates";
+    isPaused = !isPaused;
+    if (isPaused) stopListening();
+    else listen();
+    one("#liveness").textContent = isPaused ? "Paused" : "";
+    pause.textContent = isPaused ? "Resume updates" : "Pause updates";
+  });
+  // A page that nobody sees holds no connection: a browser has few of them for all its pages.
+  document.addEventListener("visibilitychange", () => {
+    if (isPaused) return;
+    if (document.hidden) stopListening();
+    else listen();
+  });
+  document.addEventListener("selectionchange", () => {
+    if (getSelection().isCollapsed) [...late.values()].forEach(replacePart);
   });
   countSelected();
   document.addEventListener("change", ({ target }) => {

@@ -26,7 +26,7 @@ use crate::dashboard::frame::Frame;
 use crate::dashboard::locale::Locale;
 use crate::dashboard::visitor::Reader;
 use crate::problem::Problem;
-use crate::watch::Snapshot;
+use crate::watch::{STALE_AFTER, Snapshot};
 
 /// A browser asks for the next stream by itself, and has to show its cookie again.
 const LASTS: Duration = Duration::from_mins(10);
@@ -108,7 +108,9 @@ impl Listener {
         loop {
             self.dashboard.watch.want();
             let stopping = self.dashboard.operations.cancel.clone();
-            let changed = stopping.run_until_cancelled(timeout_at(self.until, self.snapshots.changed()));
+            // Where nothing is heard of the database the page is to say that it is not live.
+            let until = self.until.min(Instant::now() + STALE_AFTER);
+            let changed = stopping.run_until_cancelled(timeout_at(until, self.snapshots.changed()));
             changed.await?.ok()?.ok()?;
             let snapshot = self.snapshots.borrow_and_update().clone();
             if !self.may_still().await {

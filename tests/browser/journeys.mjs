@@ -323,9 +323,12 @@ const journeys = {
     await page.locator("main").press("?");
     await page.getByRole("dialog").getByText("Operations").waitFor();
     await page.keyboard.press("Escape");
+    // An answer that is no stream, as while the database is away, is asked for again.
+    await page.route("**/operations/live*", (route) => route.fulfill({ status: 503 }), { times: 1 });
     await page.keyboard.press("g");
     await page.keyboard.press("o");
     await page.waitForURL("**/operations");
+    await page.locator("#liveness", { hasText: "Not live: trying again" }).waitFor();
     const attention = page.locator("#attention");
     await attention.getByText("members_2026-03-02.csv was refused").waitFor();
     await attention.getByText("partition 2 of support.mail is stopped").waitFor();
@@ -370,7 +373,7 @@ const journeys = {
     await other.locator("#letters tbody tr", { hasText: "not_utf8" }).waitFor();
     await page.goto("/customers?q=renee.cote@x.example");
     await page.locator(".rows tbody a", { hasText: "Renée Côté" }).waitFor();
-    assert.deepEqual(wrong, []);
+    assert.deepEqual(wrong.filter((what) => !/status of 503/.test(what)), []);
   },
 
   async "operator-without-script"() {

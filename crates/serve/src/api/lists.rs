@@ -112,7 +112,8 @@ pub(crate) async fn remove(
     caller: Caller,
     Path(name): Path<String>,
 ) -> Result<StatusCode, Problem> {
-    let sql = "delete from customer360.lists where name = $6 returning 1";
+    // Nobody moves members meanwhile: their list would go from under them.
+    let sql = "delete from customer360.lists where name = $6 and customer360.hold_moves() returning 1";
     match write(&api, &caller, "remove_list", sql, &name, None).await? {
         0 => Err(Problem::not_found()),
         _ => Ok(StatusCode::NO_CONTENT),

@@ -172,7 +172,9 @@ impl Sender<'_> {
             let settling = async {
                 polls::refresh(self.database, source, Some(&edit.match_key), now).await?;
                 if !outbox::settle(self.database, edit, outcome, now).await? {
-                    outbox::postpone(self.database, edit, None, now).await?;
+                    // That is a try all the same: what it said may have arrived.
+                    let reason = "it was edited while it was under way";
+                    outbox::postpone(self.database, edit, Some(reason), now).await?;
                 }
                 Ok(())
             };

@@ -233,10 +233,10 @@ async fn ann_is_made(world: &World, answer: ResponseTemplate) -> Value {
 }
 
 /// As an edit changes what a customer is to be made with.
-async fn amend(world: &World, name: &str) {
+async fn amend(world: &World, attribute: &str, value: &str) {
     let mut connection = staging::connect(&world.options()).await.unwrap();
-    let name = json!(name);
-    let amended = [("name", Some(&name))].into();
+    let value = json!(value);
+    let amended = [(attribute, Some(&value))].into();
     outbox::amend(&mut connection, ("crm", "a"), &amended, Utc::now()).await.unwrap();
 }
 
@@ -255,7 +255,7 @@ async fn a_customer_who_was_made_though_nobody_heard_so_gets_what_was_edited_mea
         let mut ann = ann_is_made(&world, status(500)).await;
         world.poll_due().await;
         assert_eq!((outcome(&world).await.0, sent(&world, "POST").await.len()), (json!("waiting"), 1));
-        amend(&world, "Annie").await;
+        amend(&world, "name", "Annie").await;
         world.store.reset().await;
         ann["Name"] = json!(name);
         world.customer(ANN, ok(&ann)).await;
@@ -278,7 +278,7 @@ async fn an_edit_of_a_customer_who_is_being_made_is_not_lost() {
     let ann = ann_is_made(&world, status(201).set_delay(Duration::from_millis(500))).await;
     let amended = async {
         eventually("Ann is under way", async || !sent(&world, "POST").await.is_empty()).await;
-        amend(&world, "Annie").await;
+        amend(&world, "name", "Annie").await;
         world.store.reset().await;
         world.customer(ANN, ok(&ann)).await;
         answers(&world, "PATCH", "/customers/3", status(204)).await;
@@ -286,7 +286,39 @@ async fn an_edit_of_a_customer_who_is_being_made_is_not_lost() {
     tokio::join!(world.poll_due(), amended);
     let bodies: Vec<Value> = sent(&world, "PATCH").await.into_iter().map(|(body, _)| body).collect();
     assert_eq!(bodies, [json!({"Name": "Annie"})]);
-    assert_eq!(outcome(&world).await.0, "settled");
+    assert_eq!(outcome(&world).await, (json!("settled"), Value::Null));
+    assert_eq!(world.value("select attempts from staging.outbox").await, 2, "what was sent first has arrived");
+}
+
+#[tokio::test]
+async fn what_a_customer_was_made_without_though_nobody_heard_so_is_sent_afterwards() {
+    let world = world().await;
+    let ann = ann_is_made(&world, status(500)).await;
+    world.poll_due().await;
+    amend(&world, "phone", "1").await;
+    world.store.reset().await;
+    world.customer(ANN, ok(&ann)).await;
+    answers(&world, "PATCH", "/customers/3", status(204)).await;
+    time_passes(&world).await;
+    world.poll_due().await;
+    let bodies: Vec<Value> = sent(&world, "PATCH").await.into_iter().map(|(body, _)| body).collect();
+    assert_eq!(bodies, [json!({"Phone": "1"})]);
+    assert_eq!(world.value("select cardinality(overruled) from staging.outbox").await, 0);
+}
+
+#[tokio::test]
+async fn who_was_known_before_anything_was_sent_is_not_changed_by_an_edit_of_who_is_to_be_made() {
+    let world = world().await;
+    let ann = ann_is_made(&world, status(500)).await;
+    amend(&world, "name", "Annie").await;
+    amend(&world, "phone", "1").await;
+    world.store.reset().await;
+    world.customer(ANN, ok(&ann)).await;
+    answers(&world, "PATCH", "/customers/3", status(204)).await;
+    world.poll_due().await;
+    assert!(sent(&world, "PATCH").await.is_empty());
+    let found = world.value("select jsonb_build_array(state, overruled) from staging.outbox").await;
+    assert_eq!(found, json!(["settled", ["name", "phone"]]));
 }
 
 #[tokio::test]

@@ -147,7 +147,8 @@ pub async fn withdraw(
 }
 
 /// Changes what a customer is to be made with who is not known to be made: these attributes, and no more those without a
-/// value. What was refused is tried again. The source may have been told what was said before: to say so is no contradiction.
+/// value. What was refused is tried again. After a try the source may have been told what was said before: to say so is no
+/// contradiction. Without one it knows the customer from elsewhere, and what it says stands.
 pub async fn amend(
     connection: &mut PgConnection,
     (system, external_id): (&str, &str),
@@ -161,8 +162,10 @@ pub async fn amend(
              set edits = (edits - $3::text[]) || (
                      select coalesce(jsonb_object_agg(k.name, jsonb_build_object(
                          'value', k.value,
-                         'replaced', coalesce((edits -> k.name -> 'replaced')
-                                              || jsonb_build_array(edits -> k.name -> 'value'), '[]'))), '{}')
+                         -- Of a try that may have arrived the source says what was sent, or nothing of what was not.
+                         'replaced', coalesce(edits -> k.name -> 'replaced', '[]')
+                                     || case when attempts > 0 then jsonb_build_array(edits -> k.name -> 'value')
+                                        else '[]' end)), '{}')
                      from jsonb_each($4) as k (name, value)
                  ),
                  state = 'waiting', reason = null, next_at = case when state = 'refused' then $5 else next_at end

@@ -323,7 +323,7 @@ async fn a_customer_made_by_hand_is_on_the_way_to_who_makes_customers_with_the_l
     let wanted = |value: &str, replaced: Value| json!({"value": value, "replaced": replaced});
     let made = json!([["create", "crm", "a", {"name": wanted("Ann", json!([])), "phone": wanted("1", json!([]))}]]);
     assert_eq!(outbox(&world).await, made, "once");
-    sqlx::query("update staging.outbox set state = 'refused', reason = 'status 422'")
+    sqlx::query("update staging.outbox set state = 'refused', reason = 'status 422', attempts = 1")
         .execute(&world.pool)
         .await
         .unwrap();

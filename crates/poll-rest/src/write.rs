@@ -8,6 +8,7 @@ use model::{Fields, Record, parse_time};
 use secrecy::ExposeSecret;
 use serde_json::{Map, Value};
 use staging::outbox::{Edits, Kind, Leased, Outcome};
+use uuid::Uuid;
 
 use crate::Settings;
 use crate::answer::{Elements, One};
@@ -165,11 +166,7 @@ impl Asker {
             let Some(url) = write.template.fill(&ids) else {
                 return Ok(refused("customer.update.request makes no URL"));
             };
-            // A source that knows the key as that of making the customer would take this for the same once more.
-            let key = match edit.kind {
-                Kind::Update => edit.edit_id.to_string(),
-                Kind::Create => format!("{}-update", edit.edit_id),
-            };
+            let key = key(edit, write, &body);
             self.requester.send(write.name, write.method(Method::Patch), &url, &body, &key).await?;
         }
         Ok(Outcome::Settled { overruled })
@@ -187,7 +184,7 @@ impl Asker {
         let Some(url) = write.template.fill(&[("email", edit.email.as_str())]) else {
             return Ok(refused("customer.create.request makes no URL"));
         };
-        let key = edit.edit_id.to_string();
+        let key = key(edit, write, &body);
         self.requester.send(write.name, write.method(Method::Post), &url, &body, &key).await?;
         Ok(Outcome::Settled { overruled: Vec::new() })
     }
@@ -227,6 +224,12 @@ impl Asker {
             .collect();
         Ok((count == 0 || !records.is_empty()).then_some(records))
     }
+}
+
+/// The same for the same once more. Not for what the edit has become since, or for changing instead of making the customer: a
+/// source that honours keys would answer that as it has answered before, and do nothing.
+fn key(edit: &Leased, write: &Write, body: &Value) -> String {
+    Uuid::new_v5(&edit.edit_id, format!("{} {body}", write.name).as_bytes()).to_string()
 }
 
 fn refused(reason: impl Into<String>) -> Outcome {

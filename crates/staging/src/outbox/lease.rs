@@ -11,7 +11,7 @@ use crate::Error;
 /// An edit that one process has for sending.
 #[derive(Clone, Debug)]
 pub struct Leased {
-    /// How it is called; the same each time that it is sent.
+    /// How it is called.
     pub edit_id: Uuid,
     /// To change or to make a customer.
     pub kind: Kind,

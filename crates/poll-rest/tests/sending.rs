@@ -420,3 +420,31 @@ async fn a_lease_of_a_process_that_is_gone_runs_out() {
     assert!(outbox::read_again(&world.pool, &gone).await.unwrap().is_none());
     assert!(outbox::read_again(&world.pool, &next).await.unwrap().is_some());
 }
+
+#[tokio::test]
+async fn edits_of_two_cross_references_that_may_be_one_customer_are_under_way_one_after_the_other() {
+    let world = world().await;
+    let phone = |phone: &str| Edits::from([("phone".to_owned(), Wanted { value: json!(phone), replaced: Vec::new() })]);
+    // Of one match key; and of one cross-reference that has another by now.
+    enqueue(&world, Kind::Update, ("crm", "a"), MATTHEW, phone("1")).await;
+    enqueue(&world, Kind::Update, (SOURCE, "1"), MATTHEW, phone("2")).await;
+    enqueue(&world, Kind::Update, (SOURCE, "1"), ANN, phone("3")).await;
+    let lease = async || {
+        let now = Utc::now();
+        outbox::lease(&world.pool, SOURCE, 8, now, now + Duration::from_mins(1)).await.unwrap()
+    };
+    let settled = outbox::Outcome::Settled { overruled: Vec::new() };
+    for n in ["1", "2", "3"] {
+        let leased = lease().await;
+        let phones: Vec<&Value> = leased.iter().map(|edit| &edit.edits["phone"].value).collect();
+        assert_eq!(phones, [n]);
+        // What comes from a clock that is behind does not overtake what is under way.
+        let earlier = "update staging.outbox set edited_at = edited_at - interval '1 day' where leased_until is null";
+        let as_it_was = earlier.replace("- interval", "+ interval");
+        world.execute(&format!("{earlier} and state = 'waiting'")).await;
+        assert!(lease().await.is_empty());
+        world.execute(&format!("{as_it_was} and state = 'waiting'")).await;
+        assert!(outbox::settle(&world.pool, &leased[0], &settled, Utc::now()).await.unwrap());
+    }
+    assert!(lease().await.is_empty());
+}

@@ -1,8 +1,8 @@
 //! `staging.outbox`: edits on their way to the sources that take them.
 //!
 //! Whoever notes an edit puts it here in the same transaction ([`enqueue`]); a poller [`lease`]s it, asks the source what it
-//! says now, sends it and notes what became of it ([`settle`], [`postpone`]). Of one cross-reference one edit is under way at
-//! a time, the oldest first. Until an outcome is noted, `leased_until` is its compare-and-swap, together with what was sent;
+//! says now, sends it and notes what became of it ([`settle`], [`postpone`]). Of one customer one edit is under way at a
+//! time, the oldest first. Until an outcome is noted, `leased_until` is its compare-and-swap, together with what was sent;
 //! whoever dies in between leaves the edit to others, who see in the source's answer whether it has arrived.
 
 mod lease;

@@ -48,7 +48,8 @@ pub enum Outcome {
     },
 }
 
-/// Takes up to `limit` edits that are due, of each cross-reference the oldest, unless it is under way.
+/// Takes up to `limit` edits that are due, of each customer the oldest, unless one is under way. Cross-references of one match
+/// key may be one customer at the source, and one of them may have had another match key before.
 pub async fn lease(
     executor: impl PgExecutor<'_>,
     source: &str,
@@ -57,14 +58,20 @@ pub async fn lease(
     leased_until: DateTime<Utc>,
 ) -> Result<Vec<Leased>, Error> {
     let rows = sqlx::query(
-        "with oldest as materialized (
-             select distinct on (system, external_id) edit_id, next_at
+        "with waiting as materialized (
+             select edit_id, next_at,
+                    row_number() over (partition by match_key order by edited_at, edit_id) as place,
+                    row_number() over (partition by system, external_id order by edited_at, edit_id) as place_of_xref,
+                    bool_or(leased_until > $2) over (partition by match_key) as is_leased,
+                    bool_or(leased_until > $2) over (partition by system, external_id) as is_xref_leased
              from staging.outbox
              where source = $1 and state = 'waiting'
-             order by system, external_id, edited_at, edit_id
          ),
          due as materialized (
-             select edit_id from oldest where next_at <= $2 order by next_at limit $3
+             select edit_id from waiting
+             where next_at <= $2 and place = 1 and place_of_xref = 1
+               and is_leased is not true and is_xref_leased is not true
+             order by next_at limit $3
          )
          -- Of two processes the second waits for the first, and finds it leased.
          update staging.outbox o

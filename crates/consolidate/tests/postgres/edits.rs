@@ -167,7 +167,9 @@ async fn an_edit_that_is_meant_for_a_version_waits_for_one_that_is_meant_for_any
     let commit = async {
         let waits = "select exists (select from pg_stat_activity
                                     where datname = current_database() and wait_event_type = 'Lock')";
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
         while world.value(waits).await != true {
+            assert!(tokio::time::Instant::now() < deadline, "the second does not wait");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         open.commit().await.unwrap();

@@ -200,11 +200,21 @@ pub(crate) async fn fold_part(
     move_xrefs(connection, &living, now).await?;
     let living_ids = targets.iter().filter(|target| target.living()).map(|target| target.customer_id);
     redirects::forget(connection, &living_ids.collect::<Vec<_>>()).await?;
+    redirects::decide(connection, &leads(part, &targets, matching), now).await?;
     let come_or_gone = targets.iter().filter(|target| customers::has_come_or_gone(target, &known));
     redirects::follow_lists(connection, &come_or_gone.map(|target| target.customer_id).collect::<Vec<_>>()).await?;
     attach_participants(connection, &targets, matching).await?;
     offer_for_polling(connection, part, &living, matching.rules, now).await?;
     Ok(profiles)
+}
+
+/// Of those who have nobody: where a merge leads them.
+fn leads(part: &[Marked<'_>], targets: &[Target], matching: &Matching<'_>) -> Vec<(Uuid, Option<Uuid>)> {
+    let lead = |(marked, target): (&Marked<'_>, &Target)| {
+        let to = matching.customer_id(&marked.key);
+        (target.customer_id, (to != target.customer_id).then_some(to))
+    };
+    part.iter().zip(targets).filter(|(_, target)| !target.living()).map(lead).collect()
 }
 
 /// Takes out those whose match key is another one since a decision or a rule has changed.

@@ -2,7 +2,8 @@
 //!
 //! A redirect hangs on that cross-reference and follows it, as orders do: to another customer, or to nobody while it matches
 //! none, as when its email is cleared before it is another. It is gone when its customer has somebody again. Whom a guard or a
-//! decision keeps from a customer leads nowhere: those who share an email may be strangers.
+//! decision keeps from a customer leads nowhere: those who share an email may be strangers. Where a merge leads a match key, its
+//! customer leads too, as long as the merge stands, wherever the cross-reference is.
 
 use std::collections::BTreeMap;
 
@@ -43,6 +44,67 @@ pub(crate) async fn follow(
     .map_err(database("following cross-references"))?;
     changed.extend(followed);
     changed.extend(note(&mut *connection, moved, now).await?);
+    follow_lists(connection, &changed).await
+}
+
+/// Notes where merges lead those who have nobody, and where none does any more: of each customer where its match key leads, if that
+/// is elsewhere. Called after profiles are written.
+pub(crate) async fn decide(
+    connection: &mut PgConnection,
+    leads: &[(Uuid, Option<Uuid>)],
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    if leads.is_empty() {
+        return Ok(());
+    }
+    let (customers, to): (Vec<Uuid>, Vec<Option<Uuid>>) = leads.iter().copied().unzip();
+    let is_so: bool = sqlx::query_scalar(
+        "select not exists (
+             select from unnest($1::uuid[], $2::uuid[]) as w (customer_id, decided_to)
+             join customer360.customers c on c.customer_id = w.customer_id and c.deleted_at is not null
+             left join customer360.redirects r on r.customer_id = w.customer_id
+             where r.decided_to is distinct from w.decided_to)",
+    )
+    .bind(&customers)
+    .bind(&to)
+    .fetch_one(&mut *connection)
+    .await
+    .map_err(database("looking where merges lead"))?;
+    if is_so {
+        return Ok(());
+    }
+    lock(&mut *connection).await?;
+    let changed: Vec<Uuid> = sqlx::query_scalar(
+        "with wanted as materialized (
+             select w.customer_id, w.decided_to
+             from unnest($1::uuid[], $2::uuid[]) as w (customer_id, decided_to)
+             join customer360.customers c on c.customer_id = w.customer_id and c.deleted_at is not null
+         ),
+         led as (
+             insert into customer360.redirects as r (customer_id, decided_to, since)
+             select customer_id, decided_to, $3 from wanted where decided_to is not null
+             on conflict on constraint redirects_pkey do update set
+                 decided_to = excluded.decided_to,
+                 since = case when coalesce(r.decided_to, r.to_customer_id) is distinct from excluded.decided_to
+                              then excluded.since else r.since end
+             where r.decided_to is distinct from excluded.decided_to
+             returning r.customer_id
+         ),
+         undone as (
+             update customer360.redirects r
+             set decided_to = null, since = $3
+             from wanted w
+             where r.customer_id = w.customer_id and w.decided_to is null and r.decided_to is not null
+             returning r.customer_id
+         )
+         select customer_id from led union all select customer_id from undone",
+    )
+    .bind(&customers)
+    .bind(&to)
+    .bind(now)
+    .fetch_all(&mut *connection)
+    .await
+    .map_err(database("noting where merges lead"))?;
     follow_lists(connection, &changed).await
 }
 

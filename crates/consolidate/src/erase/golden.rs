@@ -41,7 +41,7 @@ const GO: [(&str, &str); 9] = [
     (
         "customer360.redirects",
         "delete from customer360.redirects
-         where customer_id = any ($3) or to_customer_id = any ($3)
+         where customer_id = any ($3) or to_customer_id = any ($3) or decided_to = any ($3)
             or (system, external_id) in (select system, external_id from ids)",
     ),
     (

@@ -161,7 +161,8 @@ async fn assert_redirects_follow(history: &History, world: &World, when: &str) -
              from customer360.redirects r
              left join customer360.customers c on c.customer_id = r.customer_id
              left join customer360.xrefs x
-                 on x.system = r.system and x.external_id = r.external_id and x.deleted_at is not null",
+                 on x.system = r.system and x.external_id = r.external_id and x.deleted_at is not null
+             where r.system is not null",
         )
         .await;
     for redirect in &redirects {
@@ -171,6 +172,17 @@ async fn assert_redirects_follow(history: &History, world: &World, when: &str) -
         assert_eq!(redirect["to_customer_id"], leads_to, "{when}: {redirect}");
         assert_eq!(redirect["has_nobody"], true, "{when}: {redirect}");
     }
+    let astray = world
+        .rows(
+            "select c.customer_id, c.match_key, r.decided_to
+             from customer360.customers c
+             left join customer360.redirects r on r.customer_id = c.customer_id
+             where (r.decided_to is not null) <> (c.deleted_at is not null and exists (
+                 select from customer360.decisions d
+                 where d.kind = 'merge' and d.undone_at is null and d.subject[1] = c.match_key))",
+        )
+        .await;
+    assert_eq!(astray, [json!(null); 0], "{when}: merges lead whom they are of");
     redirects.len()
 }
 

@@ -171,8 +171,28 @@ async fn the_redirect_of_a_decision_goes_with_it() {
     let shown = world.shown(ann.as_str().unwrap()).await;
     // The merge stands: her match key leads to Bob, whoever had it.
     assert_eq!(shown.unwrap(), BOB);
+    assert_eq!(world.resolved(&ann).await, world.id(BOB).await, "for the API, too");
     world.ask(&Request::UndoLast(key(ANN))).await;
     assert_eq!(world.shown(ann.as_str().unwrap()).await.unwrap(), CYD);
+    assert_eq!(world.resolved(&ann).await, world.id(CYD).await);
+}
+
+#[tokio::test]
+async fn who_is_merged_while_nobody_is_there_leads_on_all_the_same() {
+    let mut world = two_people().await;
+    let (ann, bob) = (world.id(ANN).await, world.id(BOB).await);
+    world.say(&[gone(1, 2), customer(3, 1).email(CYD)]).await;
+    world.ask(&Request::Merge(key(ANN), key(BOB))).await;
+    assert_eq!(world.resolved(&ann).await, bob);
+    world.say(&[customer(9, 3).email(ANN)]).await;
+    assert_eq!(world.resolved(&ann).await, bob);
+    assert_eq!(world.shown("store:9").await.unwrap(), BOB);
+    world.ask(&Request::Merge(key(BOB), key(CYD))).await;
+    assert_eq!(world.resolved(&ann).await, world.id(CYD).await, "over both merges");
+    world.ask(&Request::UndoLast(key(BOB))).await;
+    assert_eq!(world.resolved(&ann).await, bob);
+    world.ask(&Request::UndoLast(key(ANN))).await;
+    assert_eq!(world.resolved(&ann).await, ann, "who lives again");
 }
 
 #[tokio::test]

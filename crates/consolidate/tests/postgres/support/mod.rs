@@ -352,7 +352,7 @@ impl World {
         let mut at = customer_id.clone();
         for _ in 0..10 {
             let next = format!(
-                "select max(r.to_customer_id::text)
+                "select max(coalesce(r.decided_to, r.to_customer_id)::text)
                  from customer360.redirects r
                  join customer360.customers c on c.customer_id = r.customer_id and c.deleted_at is not null
                  where r.customer_id = '{}'",
@@ -364,6 +364,11 @@ impl World {
             }
         }
         panic!("redirects in a circle");
+    }
+
+    /// Where the API finds a customer who was known by this id.
+    pub(crate) async fn resolved(&self, customer_id: &Value) -> Value {
+        self.value(&format!("select customer360.resolved('{}')", customer_id.as_str().unwrap())).await
     }
 
     /// Every row version of the golden records, and how much history there is.

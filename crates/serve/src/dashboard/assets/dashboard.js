@@ -161,26 +161,24 @@ function replacePart(fresh) {
   }
 }
 
-// Says whether the page follows; aloud when it has stopped to.
-function sayLiveness(text) {
-  const said = one("#liveness");
-  if (said.textContent === text) return;
-  if (text.startsWith("Not")) one("#news").textContent = text;
-  said.textContent = text;
-}
-
 function listen() {
+  const said = one("#liveness");
+  const news = one("#news");
+  const stopped = "The page is not live";
   clearTimeout(again);
   streaming = new EventSource(live.dataset.live);
   streaming.addEventListener("parts", (event) => {
-    sayLiveness("Live");
+    said.textContent = "Live";
+    if (news.textContent === stopped) news.textContent = "";
     const { body } = new DOMParser().parseFromString(event.data, "text/html");
     [...body.children].forEach(replacePart);
   });
   streaming.addEventListener("error", () => {
-    sayLiveness("Not live: trying again");
+    said.textContent = "Not live: trying again";
     // A browser does not try again by itself where it had an answer that is no stream, as while the database is away.
-    if (streaming.readyState === EventSource.CLOSED) again = setTimeout(listen, LISTEN_AGAIN_MS);
+    if (streaming.readyState !== EventSource.CLOSED) return;
+    if (news.textContent !== stopped) news.textContent = stopped;
+    again = setTimeout(listen, LISTEN_AGAIN_MS);
   });
 }
 

@@ -1,11 +1,12 @@
 //! `GET /insights`: the whole base in aggregate, as it is now.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use axum::Json;
 use axum::extract::State;
 use chrono::{DateTime, Utc};
+use consolidate::edit::BY_HAND;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -160,11 +161,15 @@ const KEPT: &str = "
     union all
     select 'unmatched', unmatched_reason, count(*), 0 from customer360.xrefs
     where unmatched_reason is not null and deleted_at is null group by unmatched_reason";
-/// Of what is made by hand nothing lands.
-const KEPT_TIMES: &str = "
-    select source as system, newest_observed_at from customer360.source_times
-    union all
-    select 'crm', max(observed_at) from customer360.xrefs where system = 'crm' and deleted_at is null having count(*) > 0";
+/// Of what is made by hand nothing lands: that is looked up.
+static KEPT_TIMES: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "select source as system, newest_observed_at from customer360.source_times
+         union all
+         select '{BY_HAND}', max(observed_at) from customer360.xrefs
+         where system = '{BY_HAND}' and deleted_at is null having count(*) > 0"
+    )
+});
 
 /// The customers whom the session sees, counted one by one; of those on list `$1` only, which the row filter asks for anyway.
 const SEEN: &str = "
@@ -197,7 +202,7 @@ pub(super) async fn get(
 /// Counts the base, as far as the caller sees it.
 pub(crate) async fn count(api: &Api, caller: &Caller) -> Result<Insights, Problem> {
     let only = caller.key.only.as_ref();
-    let (counts, times) = if only.is_some() { (SEEN, SEEN_TIMES) } else { (KEPT, KEPT_TIMES) };
+    let (counts, times) = if only.is_some() { (SEEN, SEEN_TIMES) } else { (KEPT, KEPT_TIMES.as_str()) };
     let statement = format!(
         "select measure, key, grouping(key) = 1 as is_total, sum(count)::bigint as count,
                 trim_scale(sum(value))::text as value, null as at

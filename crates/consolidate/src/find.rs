@@ -146,7 +146,7 @@ struct CustomerRow {
 
 async fn row(connection: &mut PgConnection, customer_id: Uuid) -> Result<Option<CustomerRow>, Error> {
     let row = sqlx::query(
-        "select c.match_key, c.deleted_at is null, coalesce(r.decided_to, r.to_customer_id)
+        "select c.match_key, c.deleted_at is null, r.to_customer_id
          from customer360.customers c
          left join customer360.redirects r on r.customer_id = c.customer_id
          where c.customer_id = $1",

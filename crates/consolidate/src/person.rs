@@ -94,7 +94,9 @@ impl Person {
              ),
              moved as materialized (
                  select customer_id from customer360.redirects
-                 where to_customer_id = any ($1) or (system, external_id) in (select system, external_id from ids)
+                 where to_customer_id = any ($1)
+                    -- Whom a merge leads elsewhere is whoever is there.
+                    or decided_to is null and (system, external_id) in (select system, external_id from ids)
              )
              select c.customer_id, c.match_key
              from customer360.customers c
@@ -118,7 +120,7 @@ impl Person {
     async fn add_departed(&mut self, connection: &mut PgConnection) -> Result<(), Error> {
         let departed: Vec<(String, String)> = sqlx::query_as(
             "select system, external_id from customer360.redirects
-             where customer_id = any ($1) and to_customer_id is null and system is not null",
+             where customer_id = any ($1) and followed_to is null and system is not null",
         )
         .bind(self.customers.iter().copied().collect::<Vec<_>>())
         .fetch_all(connection)

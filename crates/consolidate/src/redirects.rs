@@ -29,10 +29,10 @@ pub(crate) async fn follow(
     let mut changed = remove(&mut *connection, &moved.iter().filter_map(|moved| moved.to).collect::<Vec<_>>()).await?;
     let followed: Vec<Uuid> = sqlx::query_scalar(
         "update customer360.redirects r
-         set to_customer_id = m.customer_id, since = $4
+         set followed_to = m.customer_id, since = $4
          from unnest($1::text[], $2::text[], $3::uuid[]) as m (system, external_id, customer_id)
          where r.system = m.system and r.external_id = m.external_id
-           and r.to_customer_id is distinct from m.customer_id
+           and r.followed_to is distinct from m.customer_id
          returning r.customer_id",
     )
     .bind(moved.iter().map(|moved| moved.system).collect::<Vec<_>>())
@@ -85,7 +85,7 @@ pub(crate) async fn decide(
              select customer_id, decided_to, $3 from wanted where decided_to is not null
              on conflict on constraint redirects_pkey do update set
                  decided_to = excluded.decided_to,
-                 since = case when coalesce(r.decided_to, r.to_customer_id) is distinct from excluded.decided_to
+                 since = case when r.to_customer_id is distinct from excluded.decided_to
                               then excluded.since else r.since end
              where r.decided_to is distinct from excluded.decided_to
              returning r.customer_id
@@ -125,7 +125,7 @@ async fn note(connection: &mut PgConnection, moved: &[Moved<'_>], now: DateTime<
     sqlx::query_scalar(
         "with departures as materialized (
              select * from unnest($1::uuid[], $2::text[], $3::text[], $4::uuid[])
-                 as d (customer_id, system, external_id, to_customer_id)
+                 as d (customer_id, system, external_id, followed_to)
          ),
          -- customers that were ever there: a cross-reference may come to one and leave again before anything is folded
          there as materialized (
@@ -136,14 +136,14 @@ async fn note(connection: &mut PgConnection, moved: &[Moved<'_>], now: DateTime<
              select distinct customer_id from customer360.xrefs
              where customer_id = any ($1) and deleted_at is null
          )
-         insert into customer360.redirects as r (customer_id, system, external_id, to_customer_id, since)
-         select d.customer_id, d.system, d.external_id, d.to_customer_id, $5
+         insert into customer360.redirects as r (customer_id, system, external_id, followed_to, since)
+         select d.customer_id, d.system, d.external_id, d.followed_to, $5
          from departures d
          join there t on t.customer_id = d.customer_id
          left join living l on l.customer_id = d.customer_id
          where l.customer_id is null
          on conflict on constraint redirects_pkey do update set
-             system = excluded.system, external_id = excluded.external_id, to_customer_id = excluded.to_customer_id,
+             system = excluded.system, external_id = excluded.external_id, followed_to = excluded.followed_to,
              since = excluded.since
          returning r.customer_id",
     )

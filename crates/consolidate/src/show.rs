@@ -181,7 +181,7 @@ async fn redirects(connection: &mut PgConnection, customer_id: Uuid) -> Result<V
         "select r.customer_id, r.since
          from customer360.redirects r
          join customer360.customers c on c.customer_id = r.customer_id
-         where (r.decided_to = $1 or r.decided_to is null and r.to_customer_id = $1) and c.deleted_at is not null
+         where r.to_customer_id = $1 and c.deleted_at is not null
          order by r.since, r.customer_id",
     )
     .bind(customer_id)

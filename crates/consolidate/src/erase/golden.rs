@@ -40,9 +40,15 @@ const GO: [(&str, &str); 9] = [
     ),
     (
         "customer360.redirects",
-        "delete from customer360.redirects
-         where customer_id = any ($3) or to_customer_id = any ($3) or decided_to = any ($3)
-            or (system, external_id) in (select system, external_id from ids)",
+        // Of those whom a merge leads elsewhere only what their cross-reference says.
+        ", left_behind as (
+             update customer360.redirects set system = null, external_id = null, followed_to = null
+             where customer_id <> all ($3) and decided_to <> all ($3)
+               and (followed_to = any ($3) or (system, external_id) in (select system, external_id from ids))
+         )
+         delete from customer360.redirects
+         where customer_id = any ($3) or to_customer_id = any ($3)
+            or decided_to is null and (system, external_id) in (select system, external_id from ids)",
     ),
     (
         "customer360.dirty_marks",

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use consolidate::decide::Request;
 use consolidate::erase::{self, Orders, Outcome, Receipt};
 use consolidate::{Error, Key, Refusal};
 use model::{Position, ProductFields, Reason, Record, Reject};
@@ -285,6 +286,23 @@ async fn who_somebody_was_before_is_erased_too_though_by_now_he_belongs_to_nobod
     receipt(erase(&world, &Key::Xref("crm".into(), "1".into()), Orders::Delete).await);
     assert_eq!(world.customer("ann.before@x.example").await, None);
     assert_eq!(world.value("select count(*) from customer360.redirects").await, json!(0));
+}
+
+#[tokio::test]
+async fn who_shares_a_former_email_by_a_merge_only_is_not_erased() {
+    let mut world = World::new().await;
+    let [ann, bob] = ["ann@x.example", "bob@x.example"];
+    world.land("crm", &[customer(1, 1).email(ann), customer(2, 1).email(bob)]).await;
+    world.consolidate().await;
+    world.request(&Request::Merge(email(ann), email(bob))).await.unwrap();
+    world.consolidate().await;
+    world.land("crm", &[customer(1, 2).email("cyd@x.example")]).await;
+    world.consolidate().await;
+    receipt(erase(&world, &email("cyd@x.example"), Orders::Delete).await);
+    let bob = world.customer(bob).await.unwrap()["customer_id"].clone();
+    let redirects = "select to_jsonb(r) - '{since,customer_id,decided_to}'::text[] from customer360.redirects r";
+    let leads_to_bob = json!({"to_customer_id": bob, "followed_to": null, "system": null, "external_id": null});
+    assert_eq!(world.value(redirects).await, leads_to_bob, "and not by whom");
 }
 
 #[tokio::test]

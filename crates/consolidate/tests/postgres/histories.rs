@@ -156,7 +156,7 @@ async fn assert_redirects_follow(history: &History, world: &World, when: &str) -
     let owners = history.owners();
     let redirects = world
         .rows(
-            "select r.system, r.external_id, r.customer_id, r.to_customer_id, c.deleted_at is not null as has_nobody,
+            "select r.system, r.external_id, r.customer_id, r.followed_to, c.deleted_at is not null as has_nobody,
                     x.customer_id as of_tombstone
              from customer360.redirects r
              left join customer360.customers c on c.customer_id = r.customer_id
@@ -169,7 +169,7 @@ async fn assert_redirects_follow(history: &History, world: &World, when: &str) -
         let text = |column: &str| redirect[column].as_str().unwrap().to_owned();
         let owner = owners.get(&(text("system"), text("external_id")));
         let leads_to = owner.map_or_else(|| redirect["of_tombstone"].clone(), |owner| json!(owner));
-        assert_eq!(redirect["to_customer_id"], leads_to, "{when}: {redirect}");
+        assert_eq!(redirect["followed_to"], leads_to, "{when}: {redirect}");
         assert_eq!(redirect["has_nobody"], true, "{when}: {redirect}");
     }
     let astray = world

@@ -352,7 +352,7 @@ impl World {
         let mut at = customer_id.clone();
         for _ in 0..10 {
             let next = format!(
-                "select max(coalesce(r.decided_to, r.to_customer_id)::text)
+                "select max(r.to_customer_id::text)
                  from customer360.redirects r
                  join customer360.customers c on c.customer_id = r.customer_id and c.deleted_at is not null
                  where r.customer_id = '{}'",

@@ -50,8 +50,8 @@ pub struct Outcome {
 
 impl Outcome {
     /// The exit code, after naming on standard error what failed.
-    pub fn exit(&self, cancel: &CancellationToken) -> Exit {
-        if !self.failed.is_empty() && !cancel.is_cancelled() {
+    pub fn exit(&self) -> Exit {
+        if !self.failed.is_empty() {
             eprintln!("c360: failed: {}; all other sources were finished", self.failed.join(", "));
         }
         let refused = if self.refused { Exit::Refused } else { Exit::Done };
@@ -147,6 +147,8 @@ async fn import(
             }
             on_step(Step::Csv { source: name, files: &files });
         }
+        // Whoever stopped it knows that not everything is imported.
+        Err(error) if error.is_cancelled() => {}
         Err(error) => failed(outcome, name, &error),
     }
 }

@@ -109,13 +109,12 @@ async fn supervise(
     installation: &mut Installation,
     cancel: &CancellationToken,
 ) -> anyhow::Result<()> {
-    let mut look = tokio::time::interval(Duration::from_secs(1));
+    let database_ended = installation.database_ended();
+    tokio::pin!(database_ended);
     loop {
         tokio::select! {
             () = cancel.cancelled() => return Ok(()),
-            _ = look.tick() => {
-                anyhow::ensure!(!installation.database_has_ended(), "the embedded database has ended by itself");
-            }
+            why = &mut database_ended => return Err(why),
             Some(ended) = parts.join_next() => match ended {
                 Ok(Ok(())) => {}
                 Ok(Err(Hopeless(error))) => return Err(error),

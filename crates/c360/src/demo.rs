@@ -12,7 +12,7 @@ mod print;
 mod results;
 mod world;
 
-use std::io::{self, IsTerminal};
+use std::io;
 use std::net::{SocketAddr, TcpListener};
 
 use chrono::Utc;
@@ -24,7 +24,7 @@ use crate::{daemon, stop};
 use narrator::tell;
 use world::World;
 
-/// Runs the demo: on a terminal until Ctrl-C, otherwise and with `--once` until the result is printed.
+/// Runs the demo: until Ctrl-C, with `--once` until the result is printed.
 pub async fn run(args: cli::Demo) -> anyhow::Result<Exit> {
     let cancel = stop::on_signal()?;
     tell("The reference scenario: one retailer, three systems that do not know each other.\n");
@@ -41,7 +41,7 @@ pub async fn run(args: cli::Demo) -> anyhow::Result<Exit> {
         let summary = results::summary(&mut database).await?;
         print::text(&mut io::stdout().lock(), &reference, &orders, &summary)
     };
-    if args.once || !io::stdout().is_terminal() {
+    if args.once {
         return exit.after(printed);
     }
     printed?;

@@ -122,6 +122,7 @@ impl std::error::Error for Failure {
 #[cfg(test)]
 mod tests {
     use anyhow::{Context, anyhow};
+    use sqlx::migrate::MigrateError;
 
     use super::*;
 
@@ -138,10 +139,12 @@ mod tests {
     fn errors_of_the_database_say_by_themselves_what_to_do() {
         let away = || staging::Error::database("reading")(sqlx::Error::PoolTimedOut);
         let bug = || staging::Error::database("reading")(sqlx::Error::RowNotFound);
+        let lost_while_migrating = MigrateError::ExecuteMigration(sqlx::Error::WorkerCrashed, 7);
         for (error, exit) in [
             (anyhow::Error::from(away()), Exit::OutOfReach),
             (consolidate::Error::from(away()).into(), Exit::OutOfReach),
             (anyhow::Error::from(away()).context("the database cannot be used"), Exit::OutOfReach),
+            (staging::Error::Migrate { schema: "staging", source: lost_while_migrating }.into(), Exit::OutOfReach),
             (staging::Error::WrongKey.into(), Exit::Configuration),
             (consolidate::Error::from(staging::Error::TooOld { version: 140_000 }).into(), Exit::Configuration),
             (staging::Error::Importing.into(), Exit::Locked),

@@ -3,13 +3,13 @@
 use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use consolidate::Rules;
 use consolidate::edit::Takers;
 use consolidate::erase::Orders;
-use embedded_postgres::{Cluster, Options};
+use embedded_postgres::{Cluster, Guest, Options};
 use model::InstallationKey;
 use rand::RngCore;
 use sqlx::postgres::PgConnectOptions;
@@ -26,6 +26,8 @@ use crate::retry;
 const EMBEDDED_DATABASE: &str = "c360";
 /// How long a command waits for a database that does not answer; the daemon waits for ever.
 const COMMAND_PATIENCE: Duration = Duration::from_secs(30);
+/// Between two tries to start a cluster that somebody else has.
+const BETWEEN_STARTS: Duration = Duration::from_millis(100);
 
 /// An opened installation.
 pub struct Installation {
@@ -35,8 +37,15 @@ pub struct Installation {
     pub key: InstallationKey,
     /// Where the database is.
     pub database: PgConnectOptions,
-    /// The embedded cluster, if this process runs it. It ends with the installation.
-    cluster: Option<Cluster>,
+    embedded: Option<Embedded>,
+}
+
+/// An embedded cluster.
+enum Embedded {
+    /// This process runs it. It ends with the installation.
+    Owned(Cluster),
+    /// Another one does.
+    Shared(Guest),
 }
 
 impl Installation {
@@ -46,52 +55,71 @@ impl Installation {
             tracing::warn!("{warning}");
         }
         let key = read_or_make_key(&config.key_file())?;
-        let (database, cluster) = match config.database.connect_options()? {
+        let (database, embedded) = match config.database.connect_options()? {
             Some(database) => (database, None),
-            None => embedded(&config).await?,
+            None => {
+                let (database, embedded) = embedded(&config).await?;
+                (database, Some(embedded))
+            }
         };
-        Ok(Self { config, key, database, cluster })
+        Ok(Self { config, key, database, embedded })
     }
 
     /// Brings the schemas up to date and makes sure that the database belongs to this key. Waits for a database that does
     /// not answer until `cancel`.
     pub async fn prepare(&self, cancel: &CancellationToken) -> anyhow::Result<()> {
-        let prepared = staging::persist(cancel, "preparing the database", async || {
-            let mut connection = staging::connect(&self.database).await?;
-            staging::migrate(&mut connection).await?;
-            staging::adopt_key(&mut connection, &self.key).await?;
-            Ok(connection)
-        });
-        let mut connection = prepared.await.map_err(|error| match error {
-            staging::Error::Cancelled => Exit::OutOfReach.because(error),
-            error => error.into(),
-        })?;
-        consolidate::migrate(&mut connection).await?;
-        Ok(())
+        self.try_to_prepare(cancel, cancel).await
     }
 
-    /// [`Installation::prepare`] for commands, which give up after half a minute.
-    pub async fn prepare_soon(&self) -> anyhow::Result<()> {
-        let give_up = CancellationToken::new();
+    /// [`Installation::prepare`] for commands: after half a minute there is no further attempt.
+    pub async fn prepare_soon(&self, cancel: &CancellationToken) -> anyhow::Result<()> {
+        let give_up = cancel.child_token();
         let timer = give_up.clone();
         let timeout = tokio::spawn(async move {
             tokio::time::sleep(COMMAND_PATIENCE).await;
             timer.cancel();
         });
-        let prepared = self.prepare(&give_up).await;
+        let prepared = self.try_to_prepare(cancel, &give_up).await;
         timeout.abort();
         prepared.context("the database cannot be used")
+    }
+
+    /// `cancel` ends an attempt that is under way, too: a database may swallow what is sent to it.
+    async fn try_to_prepare(&self, cancel: &CancellationToken, give_up: &CancellationToken) -> anyhow::Result<()> {
+        let prepared = staging::persist(give_up, "preparing the database", async || {
+            let mut connection = staging::connect(&self.database).await?;
+            staging::migrate(&mut connection).await?;
+            staging::adopt_key(&mut connection, &self.key).await?;
+            consolidate::migrate(&mut connection).await
+        });
+        match cancel.run_until_cancelled(prepared).await {
+            Some(Ok(())) => Ok(()),
+            Some(Err(error)) if !matches!(error, staging::Error::Cancelled) => Err(error.into()),
+            _ => Err(Exit::OutOfReach.because(staging::Error::Cancelled)),
+        }
     }
 
     /// The same, for what works beside whoever holds this one up: it does not keep an embedded cluster.
     #[must_use]
     pub fn beside(&self) -> Self {
-        Self { config: self.config.clone(), key: self.key.clone(), database: self.database.clone(), cluster: None }
+        Self { config: self.config.clone(), key: self.key.clone(), database: self.database.clone(), embedded: None }
     }
 
-    /// Whether this process runs the embedded cluster and it has ended by itself.
-    pub fn database_has_ended(&mut self) -> bool {
-        self.cluster.as_mut().is_some_and(Cluster::has_ended)
+    /// Waits until the embedded cluster has ended, if it is one: by itself, or with the process that runs it. It comes back
+    /// elsewhere, so whoever uses it has to start again.
+    pub async fn database_ended(&mut self) -> anyhow::Error {
+        let mut look = tokio::time::interval(Duration::from_secs(1));
+        loop {
+            look.tick().await;
+            let (has_ended, why) = match &mut self.embedded {
+                Some(Embedded::Owned(cluster)) => (cluster.has_ended(), "by itself"),
+                Some(Embedded::Shared(guest)) => (guest.has_ended(), "with the process that ran it; start again"),
+                None => (false, ""),
+            };
+            if has_ended {
+                return Exit::OutOfReach.because(anyhow::anyhow!("the embedded database has ended {why}"));
+            }
+        }
     }
 
     /// A lander of this installation.
@@ -169,17 +197,33 @@ impl Installation {
     }
 }
 
-/// The embedded cluster: that of a daemon which runs beside this command, else one of our own.
-async fn embedded(config: &Config) -> anyhow::Result<(PgConnectOptions, Option<Cluster>)> {
+/// The embedded cluster: that of a process which runs beside this one, else one of our own. Who else starts or stops it at this
+/// moment is waited for.
+async fn embedded(config: &Config) -> anyhow::Result<(PgConnectOptions, Embedded)> {
     let home = config.embedded_directory();
-    let unusable = |error: embedded_postgres::Error| Exit::Configuration.because(error);
-    if let Some(url) = embedded_postgres::running_url(&home, EMBEDDED_DATABASE).map_err(unusable)? {
-        return Ok((url.parse()?, None));
-    }
-    let options = Options::persistent(&home);
-    let cluster = tokio::task::spawn_blocking(move || Cluster::start(&options)).await?.map_err(unusable)?;
+    let unusable = |error: embedded_postgres::Error| {
+        let exit = match &error {
+            embedded_postgres::Error::InUse { .. } => Exit::Locked,
+            error if error.is_transient() => Exit::OutOfReach,
+            _ => Exit::Configuration,
+        };
+        exit.because(error)
+    };
+    let since = Instant::now();
+    let cluster = loop {
+        if let Some(guest) = Guest::find(&home).map_err(unusable)? {
+            return Ok((guest.url_for(EMBEDDED_DATABASE).parse()?, Embedded::Shared(guest)));
+        }
+        let options = Options::persistent(&home);
+        match tokio::task::spawn_blocking(move || Cluster::start(&options)).await? {
+            Err(embedded_postgres::Error::InUse { .. }) if since.elapsed() < COMMAND_PATIENCE => {
+                tokio::time::sleep(BETWEEN_STARTS).await;
+            }
+            started => break started.map_err(unusable)?,
+        }
+    };
     cluster.create_database(EMBEDDED_DATABASE).await.map_err(unusable)?;
-    Ok((cluster.url_for(EMBEDDED_DATABASE).parse()?, Some(cluster)))
+    Ok((cluster.url_for(EMBEDDED_DATABASE).parse()?, Embedded::Owned(cluster)))
 }
 
 /// Reads the key's file: 64 hex digits, for its owner only. Makes it if there is none.

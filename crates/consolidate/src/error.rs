@@ -6,9 +6,6 @@ pub enum Error {
     /// The database refused or could not be reached.
     #[error(transparent)]
     Database(#[from] staging::Error),
-    /// The schema could not be brought up to date.
-    #[error("migrating schema customer360: {0}")]
-    Migrate(#[from] sqlx::migrate::MigrateError),
     /// Somebody was erased since what is being merged was read.
     #[error("somebody was erased meanwhile, try again")]
     Erasing,
@@ -25,7 +22,7 @@ impl Error {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Database(error) => error.is_transient(),
-            Self::Migrate(_) | Self::OtherRules | Self::Refused(_) => false,
+            Self::OtherRules | Self::Refused(_) => false,
             Self::Erasing => true,
         }
     }

@@ -13,13 +13,12 @@ static MIGRATOR: Migrator = sqlx::migrate!();
 /// Applies the migrations that are missing, one process at a time (an advisory lock), noting them in
 /// `customer360._migrations`, and makes sure that role `c360_limited` sees what it may, where that can be done. Newer
 /// migrations that this program does not know are left alone.
-pub async fn migrate(connection: &mut PgConnection) -> Result<(), Error> {
-    let migrator = staging::migrator_of(connection, &MIGRATOR, "customer360", "customer360._migrations").await?;
-    migrator.run(&mut *connection).await?;
+pub async fn migrate(connection: &mut PgConnection) -> Result<(), staging::Error> {
+    staging::migrate_schema(connection, &MIGRATOR, "customer360", "customer360._migrations").await?;
     sqlx::raw_sql(include_str!("limited.sql"))
         .execute(connection)
         .await
-        .map_err(database("giving role c360_limited what it may see"))?;
+        .map_err(staging::Error::database("giving role c360_limited what it may see"))?;
     Ok(())
 }
 
@@ -35,7 +34,7 @@ pub fn all_migrations() -> Vec<Pending> {
 
 /// The migrations that [`migrate`] would apply, in their order.
 pub async fn pending_migrations(connection: &mut PgConnection) -> Result<Vec<Pending>, Error> {
-    Ok(staging::pending_migrations_of(connection, &MIGRATOR, "customer360._migrations").await?)
+    Ok(staging::pending_migrations_of(connection, &MIGRATOR, "customer360", "customer360._migrations").await?)
 }
 
 /// How long the making of next month's partition waits for whoever has locked `changes`: it is not needed yet.

@@ -4,7 +4,6 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::FileExt;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -154,20 +153,6 @@ impl Drop for Cluster {
             tracing::warn!(%error, "the embedded Postgres has not stopped yet");
         }
     }
-}
-
-/// The URL of `database` in the cluster of `home` that **another** process runs now; `None` when nobody does.
-///
-/// For commands beside a daemon: a cluster has one owner, and everybody else is its guest. It may hold a password.
-pub fn running_url(home: &Path, database: &str) -> Result<Option<String>, Error> {
-    let Some(pidfile) = Pidfile::read(&home.join("data")).filter(|pidfile| pidfile.ready) else { return Ok(None) };
-    // A crash leaves the file behind; whether somebody listens is the proof.
-    let socket = pidfile.socket_dir.join(format!(".s.PGSQL.{}", pidfile.port));
-    if UnixStream::connect(socket).is_err() {
-        return Ok(None);
-    }
-    let password = initdb::kept_password(home, true)?;
-    Ok(Some(url::socket(&pidfile.socket_dir, pidfile.port, Some(&password), database)))
 }
 
 /// Where the data, the password and the log are: the operator's directory, or the run directory of a temporary cluster.

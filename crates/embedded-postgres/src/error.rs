@@ -129,6 +129,29 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// Whether trying again later can help; otherwise somebody has to change something first.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Initdb { .. }
+            | Self::ExitedAtStart { .. }
+            | Self::NotReady { .. }
+            | Self::StillStopping { .. }
+            | Self::InUse { .. }
+            | Self::Sql { .. } => true,
+            Self::Io { source, .. } => source.kind() == io::ErrorKind::StorageFull,
+            Self::NotInstalled { .. }
+            | Self::NotABinDirectory { .. }
+            | Self::TooOld { .. }
+            | Self::OtherVersion { .. }
+            | Self::NoSetpriv
+            | Self::NoUser
+            | Self::Unreachable { .. }
+            | Self::NoPassword { .. } => false,
+        }
+    }
+}
+
 fn by_pid(pid: Option<u32>) -> String {
     pid.map(|pid| format!(" (postgres has pid {pid})")).unwrap_or_default()
 }

@@ -16,6 +16,7 @@
 mod binaries;
 mod cluster;
 mod error;
+mod guest;
 mod identity;
 mod initdb;
 mod keeper;
@@ -25,6 +26,7 @@ mod rundir;
 pub mod test;
 mod url;
 
-pub use cluster::{Cluster, running_url};
+pub use cluster::Cluster;
 pub use error::Error;
+pub use guest::Guest;
 pub use options::Options;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use embedded_postgres::{Cluster, Error, Options, running_url};
+use embedded_postgres::{Cluster, Error, Guest, Options};
 use sqlx::{Connection, PgConnection};
 
 async fn ask(url: &str, query: &'static str) -> String {
@@ -96,14 +96,18 @@ async fn over_tcp_everybody_needs_the_password() {
 async fn a_second_owner_is_refused_and_a_guest_is_not() {
     let home = home();
     let options = Options::persistent(home.path());
-    assert_eq!(running_url(home.path(), "postgres").unwrap(), None);
+    assert!(Guest::find(home.path()).unwrap().is_none());
     let cluster = Cluster::start(&options).unwrap();
     let error = Cluster::start(&options).unwrap_err();
     assert!(matches!(&error, Error::InUse { pid: Some(pid), .. } if *pid == cluster.pid()), "{error}");
-    let url = running_url(home.path(), "postgres").unwrap().unwrap();
-    assert_eq!(ask(&url, "select 'welcome'").await, "welcome");
+    let guest = Guest::find(home.path()).unwrap().unwrap();
+    assert_eq!(ask(&guest.url_for("postgres"), "select 'welcome'").await, "welcome");
+    assert!(!guest.has_ended());
     cluster.stop().unwrap();
-    assert_eq!(running_url(home.path(), "postgres").unwrap(), None);
+    assert!(guest.has_ended());
+    assert!(Guest::find(home.path()).unwrap().is_none());
+    let _next = Cluster::start(&options).unwrap();
+    assert!(guest.has_ended(), "the next owner listens elsewhere");
 }
 
 #[test]
@@ -212,7 +216,7 @@ fn a_crash_of_postgres_itself_is_survived_by_the_next_start() {
     eventually("the end is noticed", || cluster.has_ended());
     drop(cluster);
     // The pidfile is stale now, and says `ready`.
-    assert_eq!(running_url(home.path(), "postgres").unwrap(), None);
+    assert!(Guest::find(home.path()).unwrap().is_none());
     Cluster::start(&options).unwrap();
 }
 

@@ -16,9 +16,14 @@ pub enum Error {
         /// What came back, without values of rows.
         error: DatabaseError,
     },
-    /// The schema could not be brought up to date.
-    #[error("migrating schema staging: {0}")]
-    Migrate(#[from] MigrateError),
+    /// A schema could not be brought up to date.
+    #[error("migrating schema {schema}: {source}")]
+    Migrate {
+        /// Its name.
+        schema: &'static str,
+        /// Why not.
+        source: MigrateError,
+    },
     /// The server is older than what the schemas are written for.
     #[error("Postgres 15 or newer is needed, and the server of this database is {}.{}", version / 10_000, version % 10_000)]
     TooOld {
@@ -107,7 +112,9 @@ impl Error {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Database { error, .. } => is_transient(&error.0),
-            Self::Migrate(MigrateError::Execute(error)) => is_transient(error),
+            Self::Migrate {
+                source: MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _), ..
+            } => is_transient(error),
             _ => false,
         }
     }

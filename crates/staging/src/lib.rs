@@ -53,7 +53,7 @@ pub use holder::LockHolder;
 pub use installation::adopt_key;
 pub use land::{Checkpoint, Lander, Landing, wake};
 pub use migrate::{
-    Pending, all_migrations, migrate, migrator_of, missing_migrations, pending_migrations, pending_migrations_of,
+    Pending, all_migrations, migrate, migrate_schema, missing_migrations, pending_migrations, pending_migrations_of,
 };
 pub use partitions::DEFAULT_PARTITION_WIDTH;
 pub use patience::{Patience, connect, in_time, persist, session};

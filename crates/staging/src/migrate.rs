@@ -17,8 +17,7 @@ static MIGRATOR: Migrator = sqlx::migrate!();
 /// Refuses a server that is too old ([`Error::TooOld`]) before it touches anything.
 pub async fn migrate(connection: &mut PgConnection) -> Result<(), Error> {
     check_server(connection.server_version_num())?;
-    let migrator = migrator_of(connection, &MIGRATOR, "staging", "staging._migrations").await?;
-    Ok(migrator.run(connection).await?)
+    migrate_schema(connection, &MIGRATOR, "staging", "staging._migrations").await
 }
 
 /// How many migrations of this program the database lacks: 0 once [`migrate`] has run, by whatever process.
@@ -28,7 +27,7 @@ pub async fn missing_migrations(connection: &mut PgConnection) -> Result<usize, 
 
 /// The migrations that [`migrate`] would apply, in their order.
 pub async fn pending_migrations(connection: &mut PgConnection) -> Result<Vec<Pending>, Error> {
-    pending_migrations_of(connection, &MIGRATOR, "staging._migrations").await
+    pending_migrations_of(connection, &MIGRATOR, "staging", "staging._migrations").await
 }
 
 /// All migrations of this program, in their order: what a database lacks that is not there yet.
@@ -51,17 +50,17 @@ impl From<&Migration> for Pending {
     }
 }
 
-/// The migrations of a schema, noted in its own table. The schema is made if it is not there: a role that owns it may, as
-/// Postgres has it, not even ask for that unless it may make others.
-pub async fn migrator_of(
+/// [`migrate`] for any schema, with the table in which its migrations are noted. The schema is made if it is not there: a role
+/// that owns it may, as Postgres has it, not even ask for that unless it may make others.
+pub async fn migrate_schema(
     connection: &mut PgConnection,
     migrations: &Migrator,
     schema: &'static str,
     table: &'static str,
-) -> Result<Migrator, Error> {
+) -> Result<(), Error> {
     let exists: bool = sqlx::query_scalar("select to_regnamespace($1) is not null")
         .bind(schema)
-        .fetch_one(connection)
+        .fetch_one(&mut *connection)
         .await
         .map_err(Error::database("looking for the schema"))?;
     let mut migrator = Migrator::with_migrations(migrations.iter().cloned().collect());
@@ -70,13 +69,14 @@ pub async fn migrator_of(
     }
     migrator.dangerous_set_table_name(table);
     migrator.set_ignore_missing(true);
-    Ok(migrator)
+    migrator.run(connection).await.map_err(|source| Error::Migrate { schema, source })
 }
 
 /// The migrations of a schema that the table in which they are noted lacks. A table that is not there lacks all of them.
 pub async fn pending_migrations_of(
     connection: &mut PgConnection,
     migrator: &Migrator,
+    schema: &'static str,
     table: &'static str,
 ) -> Result<Vec<Pending>, Error> {
     let made: bool = sqlx::query_scalar("select to_regclass($1) is not null")
@@ -84,7 +84,8 @@ pub async fn pending_migrations_of(
         .fetch_one(&mut *connection)
         .await
         .map_err(Error::database("looking for the table of migrations"))?;
-    let applied = if made { connection.list_applied_migrations(table).await? } else { Vec::new() };
+    let applied = if made { connection.list_applied_migrations(table).await } else { Ok(Vec::new()) };
+    let applied = applied.map_err(|source| Error::Migrate { schema, source })?;
     let is_missing = |version: i64| !applied.iter().any(|migration| migration.version == version);
     Ok(migrator.iter().filter(|migration| is_missing(migration.version)).map(Pending::from).collect())
 }

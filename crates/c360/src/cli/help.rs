@@ -107,6 +107,7 @@ Examples:
 
 Exit codes:
   0   every file was imported, or had been before; there was none
+  1   stopped before the end, or something unexpected; the next import begins the file anew
   4   imported, and some rows are dead letters now
   65  a file was refused or cannot be read; the message says why
   66  no such file, or no such source

@@ -10,6 +10,7 @@ mod unmatched;
 use consolidate::Key;
 use consolidate::decide::Request;
 use sqlx::PgConnection;
+use tokio_util::sync::CancellationToken;
 
 use crate::cli::customer::CustomerCommand;
 use crate::config::Config;
@@ -57,7 +58,7 @@ struct Opened {
 impl Opened {
     async fn open(config: Config) -> anyhow::Result<Self> {
         let installation = Installation::open(config).await?;
-        installation.prepare_soon().await?;
+        installation.prepare_soon(&CancellationToken::new()).await?;
         Ok(Self { connection: staging::connect(&installation.database).await?, installation })
     }
 }

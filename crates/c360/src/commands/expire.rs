@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use chrono::Utc;
+use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::exit::Exit;
@@ -12,7 +13,7 @@ use crate::upkeep;
 /// Drops what is over, once, and says what became of it.
 pub(super) async fn run(config: Config) -> anyhow::Result<Exit> {
     let installation = Installation::open(config).await?;
-    installation.prepare_soon().await?;
+    installation.prepare_soon(&CancellationToken::new()).await?;
     let kept = upkeep::keep(&installation.database, installation.config.retention, Utc::now()).await?;
     let mut stdout = std::io::stdout().lock();
     writeln!(

@@ -32,7 +32,7 @@ pub(super) async fn run(args: cli::Import, config: Config) -> anyhow::Result<Exi
         let kind = source.kind.name();
         return Err(Exit::Usage.because(anyhow::anyhow!("source {} is of kind {kind}: it has no files", args.source)));
     };
-    installation.prepare_soon().await?;
+    installation.prepare_soon(&cancel).await?;
     let (files, foreseen) = if args.dry_run {
         dry_run(&args, settings, &installation, &cancel).await?
     } else {

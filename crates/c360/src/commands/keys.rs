@@ -7,6 +7,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use secrecy::ExposeSecret;
 use serve::keys::{self, Key, NewKey};
 use sqlx::PgConnection;
+use tokio_util::sync::CancellationToken;
 
 use super::table::table;
 use crate::cli::{AddKey, KeysCommand, ListKeys, RevokeKey};
@@ -17,7 +18,7 @@ use status::words::printable;
 
 pub(super) async fn run(command: KeysCommand, config: Config) -> anyhow::Result<Exit> {
     let installation = Installation::open(config).await?;
-    installation.prepare_soon().await?;
+    installation.prepare_soon(&CancellationToken::new()).await?;
     let mut connection = staging::connect(&installation.database).await?;
     let ended = match command {
         KeysCommand::Add(args) => add(&mut connection, args).await,

@@ -5,6 +5,7 @@ use std::io::Write;
 use anyhow::Context;
 use serde::Serialize;
 use staging::Pending;
+use tokio_util::sync::CancellationToken;
 
 use crate::cli;
 use crate::config::Config;
@@ -36,7 +37,7 @@ pub(super) async fn run(args: cli::Migrate, config: Config) -> anyhow::Result<Ex
     };
     if !args.dry_run {
         let installation = Installation::open(config).await?;
-        installation.prepare_soon().await?;
+        installation.prepare_soon(&CancellationToken::new()).await?;
     }
     let mut stdout = std::io::stdout().lock();
     if args.json {

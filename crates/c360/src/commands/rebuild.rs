@@ -22,7 +22,7 @@ const SAMPLES: usize = 10;
 pub(super) async fn run(args: cli::Rebuild, config: Config) -> anyhow::Result<Exit> {
     let cancel = stop::on_signal()?;
     let installation = Installation::open(config).await?;
-    installation.prepare_soon().await?;
+    installation.prepare_soon(&cancel).await?;
     let rules = installation.rules()?;
     if args.dry_run {
         let foreseen = rebuild::foresee(&installation.database, &rules, SAMPLES, &cancel).await?;

@@ -40,7 +40,7 @@ pub(super) async fn run(args: cli::Refresh, config: Config) -> anyhow::Result<Ex
     let Ingester::Rest(settings) = ingester(&args.source, &source, &installation.key)? else {
         unreachable!("a REST source has a REST ingester");
     };
-    installation.prepare_soon().await?;
+    installation.prepare_soon(&cancel).await?;
     if args.dry_run {
         return foresee(&installation, &args, rest, match_key.as_deref()).await;
     }

@@ -35,7 +35,7 @@ pub(super) async fn run(args: cli::Replay, config: Config) -> anyhow::Result<Exi
         let problem = anyhow::anyhow!("source {} is not of Kafka; what does it for that kind: {instead}", args.source);
         return Err(Exit::Usage.because(problem));
     };
-    installation.prepare_soon().await?;
+    installation.prepare_soon(&cancel).await?;
     let request = request(&args);
     let replay = Replay::plan(settings, &installation.database, request.clone()).await.map_err(with_exit)?;
     if args.dry_run {

@@ -18,15 +18,15 @@ pub(super) async fn run(args: cli::Run, config: Config) -> anyhow::Result<Exit> 
     let cancel = stop::on_signal()?;
     let installation = Installation::open(config).await?;
     if args.once {
-        installation.prepare_soon().await?;
+        installation.prepare_soon(&cancel).await.or_else(|error| unless_stopped(&cancel, error))?;
         let outcome = catch_up::everything(&installation, &cancel, &mut |_| {}).await?;
-        return Ok(outcome.exit(&cancel));
+        return Ok(outcome.exit());
     }
     installation.prepare(&cancel).await.or_else(|error| unless_stopped(&cancel, error))?;
     daemon::run(installation, !args.no_http, cancel).await
 }
 
-/// A daemon that is stopped while it waits for its database has done what it was asked.
-fn unless_stopped(cancel: &CancellationToken, error: anyhow::Error) -> anyhow::Result<()> {
+/// Whoever is stopped while it waits for its database has done what it was asked.
+pub(super) fn unless_stopped(cancel: &CancellationToken, error: anyhow::Error) -> anyhow::Result<()> {
     if cancel.is_cancelled() { Ok(()) } else { Err(error) }
 }

@@ -1,23 +1,25 @@
 //! `c360 serve`
 
-use tokio_util::sync::CancellationToken;
-
 use crate::config::Config;
 use crate::exit::Exit;
 use crate::installation::Installation;
 use crate::{daemon, stop, telemetry};
 
+use super::run::unless_stopped;
+
 /// Serves the API beside daemons that run elsewhere.
 pub(super) async fn run(config: Config) -> anyhow::Result<Exit> {
     let cancel = stop::on_signal()?;
     let metrics = telemetry::count()?;
-    let installation = Installation::open(config).await?;
-    installation.prepare_soon().await?;
+    let mut installation = Installation::open(config).await?;
+    installation.prepare_soon(&cancel).await.or_else(|error| unless_stopped(&cancel, error))?;
     let listener = daemon::listen(&installation.config).await?;
     let upkeep = tokio::spawn(telemetry::upkeep(metrics.clone()));
-    let served =
-        serve::serve(listener, installation.serving(&cancel)?, metrics, CancellationToken::clone(&cancel)).await;
+    let settings = installation.serving(&cancel)?;
+    let ended = tokio::select! {
+        served = serve::serve(listener, settings, metrics, cancel) => served.map_err(Into::into),
+        why = installation.database_ended() => Err(why),
+    };
     upkeep.abort();
-    served?;
-    Ok(Exit::Done)
+    ended.map(|()| Exit::Done)
 }

@@ -38,7 +38,7 @@ async fn retire(args: &cli::Retire, config: Config) -> anyhow::Result<Exit> {
     let cancel = stop::on_signal()?;
     let is_configured = config.sources.contains_key(&args.name);
     let installation = Installation::open(config).await?;
-    installation.prepare_soon().await?;
+    installation.prepare_soon(&cancel).await?;
     let mut connection = staging::connect(&installation.database).await?;
     if !is_configured && !retire::is_known(&mut connection, &args.name).await? {
         let problem = anyhow!("no source is called {}, and nothing is known of one", args.name);

@@ -41,7 +41,7 @@ pub(super) async fn all(installation: &mut Installation, cancel: &CancellationTo
         let arriving = doing(&format!("{name} arrives"));
         let outcome = catch_up::everything(installation, cancel, &mut |step| arrival.note(&step)).await?;
         drop(arriving);
-        exit = exit.and(outcome.exit(cancel));
+        exit = exit.and(outcome.exit());
         let mut database = staging::connect(&installation.database).await?;
         let customers = results::customers(&mut database).await?;
         for line in arrival.lines(customers) {

@@ -41,7 +41,7 @@ impl World {
         let world = Self::start().await?;
         let config = Config::parse(fixtures::CONFIGURATION, None, &world.environment())?;
         let installation = Installation::open(config).await?;
-        installation.prepare_soon().await?;
+        installation.prepare_soon(&CancellationToken::new()).await?;
         Ok((world, installation))
     }
 

@@ -152,8 +152,7 @@ fn no_password_and_no_email_is_logged_or_printed_in_clear() {
 
 #[test]
 fn people_see_every_source_arrive_and_what_became_of_it() {
-    // Neither stream is a terminal here, so it ends by itself.
-    let output = demo(&[], "warn");
+    let output = demo(&["--once"], "warn");
     let (told, printed) = (String::from_utf8(output.stderr).unwrap(), String::from_utf8(output.stdout).unwrap());
     let arrivals: BTreeMap<&str, usize> = ["1. home_delivery", "2. loyalty", "3. online_store", "mock Kafka"]
         .into_iter()

@@ -6,6 +6,7 @@ mod cli;
 mod customer;
 mod dead_letters;
 mod demo;
+mod embedded;
 mod erasing;
 mod import;
 mod rest;

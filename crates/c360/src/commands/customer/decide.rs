@@ -29,7 +29,7 @@ pub(super) async fn run(request: Request, how: Deciding, config: Config) -> anyh
 pub(super) async fn confirmed(request: Request, yes: bool, how: Deciding, config: Config) -> anyhow::Result<Exit> {
     let cancel = stop::on_signal()?;
     let installation = Installation::open(config).await?;
-    installation.prepare_soon().await?;
+    installation.prepare_soon(&cancel).await?;
     let rules = installation.rules()?;
     let by = how.by.clone().unwrap_or_else(user);
     if how.dry_run || !yes {

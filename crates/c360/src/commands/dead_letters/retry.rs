@@ -18,7 +18,7 @@ const SAY_EVERY: Duration = Duration::from_secs(10);
 pub(super) async fn run(args: cli::Retry, config: Config) -> anyhow::Result<Exit> {
     let cancel = stop::on_signal()?;
     let installation = Installation::open(config).await?;
-    installation.prepare_soon().await?;
+    installation.prepare_soon(&cancel).await?;
     let mut connection = staging::connect(&installation.database).await?;
     args.which.check(&mut connection, &installation.config).await?;
     let last = dead_letters::newest(&mut connection).await?;

@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use ingest_csv::{NamedCell, ReadRow};
 use serde_json::{Value, json};
 use staging::dead_letters::{self, Closed, Contents, Context, Opened, State};
+use tokio_util::sync::CancellationToken;
 
 use super::list::document;
 use super::{missing, not_found};
@@ -27,7 +28,7 @@ pub(super) async fn run(args: cli::Show, config: Config) -> anyhow::Result<Exit>
         return Err(Exit::Usage.because(anyhow!("--raw shows one dead letter at a time: there is nothing between two")));
     }
     let installation = Installation::open(config).await?;
-    installation.prepare_soon().await?;
+    installation.prepare_soon(&CancellationToken::new()).await?;
     let mut connection = staging::connect(&installation.database).await?;
     let letters = dead_letters::open(&mut connection, &installation.seal(), &args.ids).await?;
     let mut exit = Exit::Done;

@@ -23,6 +23,7 @@ Exit codes:
   0   erased; or was erased before, and nothing has come since
   1   answered with no
   2   there is no terminal to ask on, and no --yes
+  65  the customer has moved on; the message names who is to be erased instead
   66  nothing is known of such a person
   69  the database is out of reach
   78  the configuration cannot be used";
@@ -50,7 +51,7 @@ provenance, cross-references, orders with lines, interactions, history, edits, d
 not expired (as they came, if their source is configured). No credential, not even its digest. Sealed dead letters are not \
 in it.
 
-KEY is as for `erase`, and finds the same.";
+KEY is as for `erase`. One that has moved on, which that refuses, finds whoever it leads to.";
 pub(in crate::cli) const EXPORT_END: &str = "\
 Examples:
   c360 customer export matthew.groves@couchbase.com > matthew.json

@@ -28,6 +28,7 @@ mod lists;
 mod locale;
 mod make;
 mod markdown;
+mod named;
 mod operations;
 mod operator;
 mod outside;

@@ -307,6 +307,34 @@ async fn an_object_of_an_application_is_edited_member_by_member_and_keeps_what_n
 }
 
 #[tokio::test]
+async fn what_happened_has_to_be_said() {
+    let base = Base::new().await;
+    let ann = base.customer("ann@x.example", json!({"name": "Ann"})).await;
+    let mut browser = Browser::signed_in(&base, Role::Agent, None).await;
+    let form = browser.get(&format!("/customers/{ann}?write=complaint")).await;
+    let blank = [("token", form.token()), ("once", form.field("once")), ("text", " ".to_owned())];
+    let blank: Vec<(&str, &str)> = blank.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let refused = browser.post(&format!("/customers/{ann}/complaint"), &blank).await;
+    assert!(refused.status == 422 && refused.body.contains("Write something"), "{refused:?}");
+}
+
+#[tokio::test]
+async fn who_is_named_by_an_id_is_found_by_it() {
+    let base = Base::new().await;
+    let ann = base.customer("ann@x.example", json!({"name": "Ann"})).await;
+    let mut browser = Browser::signed_in(&base, Role::Viewer, None).await;
+    let mut stranger = Browser::signed_in(&base, Role::Viewer, Some("state in ('NH')")).await;
+    base.xref(ann, "loyalty", "27", json!({})).await;
+    for q in ["27", "loyalty+27", "loyalty:27", &ann.to_string()] {
+        let page = format!("/customers?q={q}");
+        let link = format!("is <a href=\"/customers/{ann}\">Ann</a>");
+        let found = browser.get(&page).await;
+        assert!(found.body.contains(&link), "{q}: {found:?}");
+        assert!(!stranger.get(&page).await.body.contains(&format!("href=\"/customers/{ann}")), "{q}");
+    }
+}
+
+#[tokio::test]
 async fn contacts_and_links_are_counted_beyond_those_that_are_shown() {
     let base = Base::new().await;
     let ann = base.customer("ann@x.example", json!({"name": "Ann"})).await;

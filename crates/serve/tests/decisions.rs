@@ -332,12 +332,13 @@ async fn an_agent_edits_a_profile_and_takes_an_edit_back() {
             .unwrap();
     assert_eq!(written, json!({"name": "Annie", "loyaltyPoints": 48, "city": "Keene"}), "only what was touched");
 
-    let late = browser.submit(&form, &[("value:phone", "1")]).await;
+    let late = browser.submit(&form, &[("value:phone", "1"), ("value:name", "Anna")]).await;
     assert!(late.status == 409 && late.body.contains("has changed since you opened it"), "{late:?}");
     assert!(
         late.body.contains("value=\"Annie\"") && late.body.contains("name=\"value:phone\" value=\"1\""),
         "{late:?}"
     );
+    assert_eq!(late.body.matches("The profile says Annie by now.").count(), 1, "{late:?}");
     let form = browser.get(&edit).await;
     assert!(
         form.body.contains("home_delivery ann@x.example says Ann.") && form.body.contains("says nothing."),

@@ -194,6 +194,23 @@ async fn a_customer_is_made_by_a_form_which_leads_to_the_page_of_the_customer() 
     browser.follow(&made_as(made, &page), |shown| shown.body.contains("<h1>Another One</h1>")).await;
 }
 
+#[tokio::test]
+async fn a_form_that_would_make_somebody_who_is_known_asks_first() {
+    let base = Base::new().await;
+    let _consolidating = Consolidating::beside(&base);
+    let ann = base.customer("ann@x.example", json!({"name": "Ann"})).await;
+    let mut browser = Browser::signed_in(&base, Role::Agent, None).await;
+    let filled = [("email", "ANN@x.example"), ("value:phone", "1")];
+    let form = browser.get("/customers/new").await;
+    let asked = browser.submit(&form, &filled).await;
+    assert!(asked.status == 409 && asked.body.contains("Ann has this email already"), "{asked:?}");
+    assert!(asked.leads("/customers/").contains(&format!("/customers/{ann}")), "{asked:?}");
+    let xrefs = "select count(*) from customer360.xrefs where system = 'crm'";
+    assert_eq!(sqlx::query_scalar::<_, i64>(xrefs).fetch_one(&base.pool).await.unwrap(), 0);
+    made_as(browser.submit(&asked, &filled).await, &format!("/customers/{ann}"));
+    assert_eq!(sqlx::query_scalar::<_, i64>(xrefs).fetch_one(&base.pool).await.unwrap(), 1, "who is told, adds");
+}
+
 /// What a form answers that made somebody: his page, or on a machine that is busy that it is noted, and the way there.
 fn made_as(made: Answer, page: &str) -> Answer {
     if made.status != 202 {

@@ -88,6 +88,7 @@ impl World {
             "\nThe daemon runs until Ctrl-C; then all of this is gone.\n\
              \x20 dashboard and API  http://{}, sign in with {}\n\
              \x20 database           psql '{}'\n\
+             \x20 command line       C360__DATA_DIR={} DATABASE_URL='{}' {} status\n\
              \x20 loyalty            drop another loyalty_members_YYYY-MM-DD.csv into {}\n\
              \x20 home_delivery      the mock Kafka listens on {}\n\
              \x20 online_store       the sample store is http://{}",
@@ -95,6 +96,9 @@ impl World {
             key.expose_secret(),
             // Only a cluster that keeps its data has a password.
             self.cluster.url_for(DATABASE),
+            installation.config.data_dir.display(),
+            self.cluster.url_for(DATABASE),
+            std::env::current_exe().unwrap_or_else(|_| "c360".into()).display(),
             loyalty_directory(self.directory.path()).display(),
             self.kafka.brokers(),
             self.store,

@@ -179,6 +179,8 @@ async fn whole(dashboard: &Dashboard, reader: &Reader, named: &str, mut params: 
     };
     let rows = profile::rows(&customer, &api.settings.rules.survivorship, &dashboard.systems, locale);
     let frame = Frame::of(dashboard, reader);
+    let timeline_query = Some(shown.query(None)).filter(|query| !query.is_empty()).map(|query| format!("&{query}"));
+    let timeline_query = timeline_query.unwrap_or_default();
     let kinds = ["note", "contact", "link"].into_iter().chain(object_types.iter().map(String::as_str));
     Ok(Whole {
         customer_id,
@@ -197,7 +199,7 @@ async fn whole(dashboard: &Dashboard, reader: &Reader, named: &str, mut params: 
         kinds: kinds
             .map(|kind| Kind {
                 label: label(kind),
-                link: format!("/customers/{customer_id}?write={kind}#write"),
+                link: format!("/customers/{customer_id}?write={kind}{timeline_query}#write"),
                 is_current: kind == writing,
             })
             .collect(),

@@ -12,6 +12,7 @@ use super::Dashboard;
 use super::export::MAX_CUSTOMERS;
 use super::frame::{Frame, details, page};
 use super::locale::{Locale, Moment};
+use super::named::{Named, named};
 use super::profile;
 use super::systems::{Badge, Systems, counted, label};
 use super::views::{self, Tab};
@@ -33,6 +34,8 @@ struct Customers {
     /// The view that is looked at.
     view: Option<String>,
     q: String,
+    /// Whom it names by an id.
+    named: Vec<Named>,
     systems: Vec<Choice>,
     /// Filters that are set elsewhere, and that a search keeps.
     hidden: Vec<(&'static str, String)>,
@@ -99,8 +102,12 @@ pub(super) async fn show(State(dashboard): State<Arc<Dashboard>>, reader: Reader
         Ok(params) => customers::page(&dashboard.api, &reader.caller, params).await,
         Err(problem) => Err(problem),
     };
+    let named = match named(&dashboard, &reader, asked.one("q")).await {
+        Ok(named) => named,
+        Err(problem) => return frame.failure(&problem),
+    };
     let may_make = reader.caller.writes_for_everybody();
-    let around = (frame, views, may_make);
+    let around = (frame, views, named, may_make);
     let bad_request = |problem: &Problem| problem.status == StatusCode::BAD_REQUEST;
     match found {
         Ok(found) => page(StatusCode::OK, &drawn(&dashboard, &reader.visitor.locale, around, &asked, found, None)),
@@ -117,7 +124,7 @@ pub(super) async fn show(State(dashboard): State<Arc<Dashboard>>, reader: Reader
 fn drawn(
     dashboard: &Dashboard,
     locale: &Locale,
-    (frame, views, may_make): (Frame, Vec<Tab>, bool),
+    (frame, views, named, may_make): (Frame, Vec<Tab>, Vec<Named>, bool),
     asked: &Asked,
     found: Page<Listed>,
     error: Option<String>,
@@ -142,6 +149,7 @@ fn drawn(
         frame,
         may_make,
         q: asked.one("q").to_owned(),
+        named,
         systems: systems
             .map(|name| Choice {
                 badge: dashboard.systems.badge(name),

@@ -105,9 +105,12 @@ impl What {
         let this = Key::CustomerId(customer.customer_id);
         let said = self.field().and_then(|field| fields.get(field)).filter(|said| !said.trim().is_empty());
         match self {
-            Self::Merge => said.map(|other| Request::Merge(Key::parse(&[other.trim().to_owned()]), this)),
+            Self::Merge => said.map(|other| {
+                let words: Vec<String> = other.split_whitespace().map(str::to_owned).collect();
+                Request::Merge(Key::parse(&words), this)
+            }),
             Self::Split => said
-                .filter(|xref| xrefs(customer).any(|known| known == **xref))
+                .filter(|xref| xrefs(customer).any(|known| known.key == **xref))
                 .map(|xref| Request::Split(Key::Word(xref.clone()))),
             Self::Block => customer.email.clone().map(Request::Block),
             Self::Allow => Some(Request::Allow(said.map_or(this, |key| Key::Word(key.clone())))),
@@ -116,9 +119,22 @@ impl What {
     }
 }
 
-/// The cross-references of a customer, as one word each.
-fn xrefs(customer: &Customer) -> impl Iterator<Item = String> {
-    customer.xrefs.iter().map(|xref| format!("{}:{}", xref.system, profile::external_id(xref)))
+/// A cross-reference to choose.
+struct Choice {
+    /// The system and its id, as one word.
+    key: String,
+    /// Who the system says it is.
+    who: String,
+}
+
+fn xrefs(customer: &Customer) -> impl Iterator<Item = Choice> {
+    customer.xrefs.iter().map(|xref| {
+        let name = xref.attributes.get("name").map(profile::text).filter(|name| !name.is_empty());
+        Choice {
+            key: format!("{}:{}", xref.system, profile::external_id(xref)),
+            who: name.into_iter().chain(xref.email.clone()).collect::<Vec<_>>().join(", "),
+        }
+    })
 }
 
 #[derive(Template)]
@@ -130,7 +146,7 @@ struct Preview {
     words: Words,
     /// What is asked for: the name of its field, and what it says.
     asked: Option<(&'static str, String)>,
-    xrefs: Vec<String>,
+    xrefs: Vec<Choice>,
     /// Why it cannot be.
     error: Option<String>,
     /// What would come of it; `None` before it is said what is asked for.

@@ -40,6 +40,8 @@ struct Attribute {
     value: String,
     /// What the profile says, by which it is known whether somebody has touched the field.
     was: String,
+    /// What the profile says by now, if that is neither what the form was opened with nor what the field says.
+    now: Option<String>,
     edited: Option<Edited>,
     /// What is allowed, if it was something else.
     error: Option<String>,
@@ -70,7 +72,9 @@ fn form(dashboard: &Dashboard, frame: Frame, locale: &Locale, customer: &Custome
             })
         });
         let value = touched(sent, name).map_or_else(|| was.clone(), str::to_owned);
-        Attribute { label: label(name), name: name.clone(), value, was, edited, error: None }
+        let is_news = sent.get(&format!("was:{name}")).is_some_and(|opened_with| *opened_with != was) && value != was;
+        let now = is_news.then(|| if was.is_empty() { "nothing".to_owned() } else { was.clone() });
+        Attribute { label: label(name), name: name.clone(), value, was, now, edited, error: None }
     };
     Form {
         frame,

@@ -135,6 +135,15 @@ fn edit(frame: Frame, (customer, kind, entry_id): &Named, entry: &Entry) -> Form
     }
 }
 
+/// That the fields that have to say something do: of an object the API takes anything.
+fn check_filled(kind: &str, was: &Value, content: &Map<String, Value>) -> Result<(), Problem> {
+    let is_blank = |field: &Field| content.get(&field.name).is_none_or(|value| shown(value).trim().is_empty());
+    match fields(kind, was).into_iter().find(|field| field.is_required && is_blank(field)) {
+        Some(field) => Err(Problem::unprocessable(&field.name, "something")),
+        None => Ok(()),
+    }
+}
+
 /// What a form says, as an entry holds it that was this before: what nobody filled in is not there, and what the form has no
 /// field for is as it was.
 fn content(kind: &str, was: &Value, sent: &Fields) -> Map<String, Value> {
@@ -187,6 +196,7 @@ pub(super) async fn add(
     let sent = content(&kind, &Value::Null, &posted.fields);
     let written = async {
         let content = Content::check(kind.clone(), sent.clone())?;
+        check_filled(&kind, &Value::Null, &sent)?;
         // What nobody sends twice is as good as random.
         let sent_once = posted.fields.get("once").map_or_else(once, Clone::clone);
         let entry_id = entries::once(caller, sent_once.as_bytes(), &[&segment])?;
@@ -235,6 +245,7 @@ pub(super) async fn change(State(dashboard): State<Arc<Dashboard>>, Path(of): Pa
     let sent = content(&was.kind, &was.content, &posted.fields);
     let written = async {
         let content = Content::check(was.kind.clone(), sent.clone())?;
+        check_filled(&was.kind, &was.content, &sent)?;
         entries::take(api, caller, &of, &Step::Change(content), &version(&posted.fields)).await
     };
     let problem = match written.await {

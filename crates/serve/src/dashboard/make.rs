@@ -6,12 +6,14 @@ use askama::Template;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Redirect, Response};
+use consolidate::edit::BY_HAND;
 use serde_json::{Map, Value};
 use sqlx::types::Uuid;
 
 use super::Dashboard;
 use super::entries::Field;
 use super::frame::{Frame, details, page};
+use super::profile;
 use super::session::once;
 use super::systems::label;
 use super::visitor::{Fields, Posted, Reader};
@@ -25,7 +27,15 @@ struct Form {
     fields: Vec<Field>,
     /// What makes sending the form again safe.
     once: String,
+    /// Who has the email already: to be sent again by whoever wants to add to that customer.
+    known: Option<Known>,
     error: Option<String>,
+}
+
+/// A customer who has the email already.
+struct Known {
+    customer_id: Uuid,
+    name: String,
 }
 
 /// What is shown where nobody consolidates: the customer is noted, and has no page yet.
@@ -61,8 +71,30 @@ fn form(dashboard: &Dashboard, frame: Frame, sent: &Fields) -> Form {
             .chain(attributes.iter().map(|name| field(named(name), label(name), "", false)))
             .collect(),
         once: sent.get("once").map_or_else(once, Clone::clone),
+        known: None,
         error: None,
     }
+}
+
+/// Who has this email, unless this form has made them.
+async fn known(dashboard: &Dashboard, email: &str, external_id: Uuid) -> Result<Option<Known>, Problem> {
+    // What is no email is refused with everything else.
+    let Ok(customer_id) = dashboard.api.customer_id(email).await else { return Ok(None) };
+    let row: Option<(Uuid, Option<String>, Value)> = sqlx::query_as(
+        "select c.customer_id, c.email, c.profile
+         from customer360.customers c
+         where c.customer_id = customer360.resolved($1) and c.deleted_at is null
+           and not exists (select from customer360.xrefs x where x.system = $2 and x.external_id = $3)",
+    )
+    .bind(customer_id)
+    .bind(BY_HAND)
+    .bind(external_id.to_string())
+    .fetch_optional(&mut *dashboard.api.whole().await?)
+    .await?;
+    Ok(row.map(|(customer_id, email, profile)| Known {
+        customer_id,
+        name: profile::name(&profile, email.as_deref(), customer_id),
+    }))
 }
 
 /// `GET /customers/new`
@@ -78,29 +110,37 @@ pub(super) async fn show(State(dashboard): State<Arc<Dashboard>>, reader: Reader
 pub(super) async fn make(State(dashboard): State<Arc<Dashboard>>, posted: Posted) -> Response {
     let (sent, caller) = (&posted.fields, &posted.reader.caller);
     let frame = Frame::of(&dashboard, &posted.reader);
-    let form = form(&dashboard, frame, sent);
+    let mut form = form(&dashboard, frame, sent);
+    let email = sent.get("email").map(|email| email.trim()).unwrap_or_default();
     let made = async {
+        caller.sees_everybody(edit::AMONG_ALL)?;
         let external_id = entries::once(caller, form.once.as_bytes(), &["customers"])?;
-        let email = sent.get("email").map(|email| email.trim()).unwrap_or_default();
-        edit::add(&dashboard.api, caller, external_id, email, profile(&dashboard, sent)).await
+        let known = known(&dashboard, email, external_id).await?;
+        let is_meant = |known: &Known| sent.get("known") == Some(&known.customer_id.to_string());
+        if let Some(known) = known.filter(|known| !is_meant(known)) {
+            form.known = Some(known);
+            return Ok(None);
+        }
+        edit::add(&dashboard.api, caller, external_id, email, filled(&dashboard, sent)).await.map(Some)
     };
     match made.await {
-        Ok(made) if made.has_followed => {
+        Ok(None) => page(StatusCode::CONFLICT, &form),
+        Ok(Some(made)) if made.has_followed => {
             Redirect::to(&format!("/customers/{}?did=made", made.customer_id)).into_response()
         }
-        Ok(made) => page(StatusCode::ACCEPTED, &Noted { frame: form.frame, customer_id: made.customer_id }),
+        Ok(Some(made)) => page(StatusCode::ACCEPTED, &Noted { frame: form.frame, customer_id: made.customer_id }),
         Err(problem) if problem.status == StatusCode::UNPROCESSABLE_ENTITY => refused(form, &problem),
         Err(problem) => form.frame.failure(&problem),
     }
 }
 
 /// The attributes that somebody has filled in.
-fn profile(dashboard: &Dashboard, sent: &Fields) -> Map<String, Value> {
-    let filled = |name: &String| {
+fn filled(dashboard: &Dashboard, sent: &Fields) -> Map<String, Value> {
+    let value = |name: &String| {
         let value = sent.get(&named(name))?.trim();
         (!value.is_empty()).then(|| (name.clone(), Value::String(value.to_owned())))
     };
-    dashboard.api.settings.attributes.iter().filter_map(filled).collect()
+    dashboard.api.settings.attributes.iter().filter_map(value).collect()
 }
 
 /// The form again, with what is wrong at the field that it is wrong with; or another form, when this one has made somebody.

@@ -70,12 +70,26 @@ if (search) {
     pause = setTimeout(showResults, 120);
   });
   search.addEventListener("submit", (event) => {
-    const first = one(".rows tbody a");
+    const first = one(".named a, .rows tbody a");
     if (document.activeElement !== field || field.value.trim() === "" || !isCurrent || !first) return;
     event.preventDefault();
     location.assign(first.href);
   });
 }
+
+// What somebody writes on a customer stays while another tab or filter is looked at.
+const drafts = (() => { try { return sessionStorage; } catch { return null; } })();
+const writing = one("#write form");
+if (writing && drafts) {
+  const texts = [...writing.querySelectorAll("textarea, input:not([type=hidden])")];
+  const place = ({ name }) => `draft ${writing.action} ${name}`;
+  for (const text of texts) {
+    text.value ||= drafts.getItem(place(text)) ?? "";
+    text.addEventListener("input", () => drafts.setItem(place(text), text.value));
+  }
+  writing.addEventListener("submit", () => texts.forEach((text) => drafts.removeItem(place(text))));
+}
+one(".reader")?.addEventListener("submit", () => drafts?.clear());
 
 // A longer timeline, before its end comes into view.
 function lengthen() {
@@ -226,7 +240,7 @@ if (keys) {
 }
 
 function move(step) {
-  const rows = [...document.querySelectorAll(".rows tbody th a, #letters tbody input")];
+  const rows = [...document.querySelectorAll(".named a, .rows tbody th a, #letters tbody input")];
   const at = rows.indexOf(document.activeElement);
   if (at + step < 0) return field?.focus();
   rows[Math.min(at + step, rows.length - 1)]?.focus();
@@ -264,7 +278,7 @@ document.addEventListener("keydown", (event) => {
   if (isTyping || !switched?.checked) return;
   const go = wasG && one(`.bar nav a[href="${{ c: "/customers", i: "/insights", o: "/operations" }[event.key]}"]`)?.href;
   wasG = event.key === "g";
-  const filter = /^[1-7]$/.test(event.key) && document.querySelectorAll("#timeline .tabs a")[event.key - 1];
+  const filter = /^[1-9]$/.test(event.key) && document.querySelectorAll("#timeline .tabs a")[event.key - 1];
   const act = go ? () => location.assign(go) : filter ? () => filter.click() : single[event.key];
   if (!act) return;
   event.preventDefault();

@@ -7,7 +7,7 @@ mod write_through;
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use model::{Contributor, MatchKey, Survivorship, Unmatched};
+use model::{Contributor, Edit, MatchKey, Survivorship, Unmatched};
 use serde_json::{Map, Value, json};
 use sqlx::types::{Json, Uuid};
 use sqlx::{Connection as _, PgConnection};
@@ -38,7 +38,7 @@ pub enum Edited {
 
 /// Notes values for attributes of a customer, each on the cross-reference that supplied the value, or the group of which it
 /// is one, and where none did on the best-ranked one. `None` takes an edit back. An edit stands until its source says
-/// something else. Only of one of `versions`, if any are meant. What `takers` take is put on its way to them.
+/// something else, of its own accord. Only of one of `versions`, if any are meant. What `takers` take is put on its way to them.
 pub async fn edit(
     connection: &mut PgConnection,
     (survivorship, takers): (&Survivorship, &Takers),
@@ -81,8 +81,11 @@ pub async fn edit(
          candidates as materialized (
              select w.attribute, w.value, w.removed, x.system, x.external_id, x.match_key, x.email,
                     coalesce(x.attributes -> w.attribute, 'null') as says,
-                    (select e.value from customer360.edits e
-                     where e.system = x.system and e.external_id = x.external_id and e.attribute = w.attribute) as edited,
+                    coalesce((select jsonb_build_array(e.value)
+                                     || case when e.outdated_at is null then e.superseded else '[]' end
+                              from customer360.edits e
+                              where e.system = x.system and e.external_id = x.external_id
+                                and e.attribute = w.attribute), '[]') as earlier,
                     row_number() over (
                         partition by w.attribute
                         order by coalesce(w.supplier = jsonb_build_object('system', x.system,
@@ -100,10 +103,20 @@ pub async fn edit(
                and (a.place > 1 or a.removed)
          ),
          noted as (
-             insert into customer360.edits as e (system, external_id, attribute, value, replaced, at, by)
-             select system, external_id, attribute, value, says, $4, $5 from candidates where place = 1 and not removed
+             insert into customer360.edits as e (system, external_id, attribute, value, replaced, superseded, at, by)
+             select system, external_id, attribute, value, says,
+                    -- Only a source that takes edits may say what an earlier one has told it; to clear is to say nothing.
+                    case when coalesce($6 -> system ? attribute, false) then
+                        (select coalesce(jsonb_agg(distinct told), '[]')
+                         from jsonb_array_elements(case when earlier ? '' then earlier || '[null]' else earlier end)
+                             as e (told)
+                         where told not in (says, value))
+                    else '[]' end,
+                    $4, $5
+             from candidates where place = 1 and not removed
              on conflict on constraint edits_pkey do update set
-                 value = excluded.value, replaced = excluded.replaced, at = excluded.at, by = excluded.by, outdated_at = null
+                 value = excluded.value, replaced = excluded.replaced, superseded = excluded.superseded, at = excluded.at,
+                 by = excluded.by, outdated_at = null
          ),
          marked as (
              insert into customer360.dirty_marks (match_keys, cause, marked_at)
@@ -118,6 +131,7 @@ pub async fn edit(
     .bind(wanted.collect::<Value>())
     .bind(now)
     .bind(by)
+    .bind(Json(&takers.update))
     .fetch_one(&mut *transaction)
     .await
     .map_err(database("editing a customer"))?;
@@ -140,8 +154,9 @@ pub(crate) async fn outdate<'c>(
     let outdated: Vec<Value> = contributors
         .flat_map(|xref| {
             let (system, external_id) = (xref.system, xref.external_id);
-            let of_xref = move |(attribute, replaced): (&str, &Value)| {
-                json!({"system": system, "external_id": external_id, "attribute": attribute, "replaced": replaced})
+            let of_xref = move |(attribute, edit): (&str, &Edit)| {
+                json!({"system": system, "external_id": external_id, "attribute": attribute, "replaced": edit.replaced,
+                       "superseded": edit.superseded})
             };
             xref.newly_outdated().map(of_xref).collect::<Vec<_>>()
         })
@@ -151,10 +166,11 @@ pub(crate) async fn outdate<'c>(
     }
     sqlx::query(
         "update customer360.edits e set outdated_at = $2
-         from jsonb_to_recordset($1) as o (system text, external_id text, attribute text, replaced jsonb)
+         from jsonb_to_recordset($1)
+             as o (system text, external_id text, attribute text, replaced jsonb, superseded jsonb)
          where e.system = o.system and e.external_id = o.external_id and e.attribute = o.attribute
            -- It may have been edited meanwhile.
-           and e.replaced = o.replaced and e.outdated_at is null",
+           and e.replaced = coalesce(o.replaced, 'null') and e.superseded = o.superseded and e.outdated_at is null",
     )
     .bind(Value::Array(outdated))
     .bind(now)

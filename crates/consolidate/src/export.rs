@@ -64,7 +64,7 @@ const PARTS: [(&str, &str); 9] = [
     ),
     (
         "edits",
-        "select e.system, e.external_id, e.attribute, e.value, e.replaced, e.at, e.by
+        "select e.system, e.external_id, e.attribute, e.value, e.replaced, e.superseded, e.at, e.by
          from customer360.edits e join ids i on i.system = e.system and i.external_id = e.external_id
          order by e.at, e.attribute",
     ),

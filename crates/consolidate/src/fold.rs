@@ -272,9 +272,10 @@ async fn read_living_if(connection: &mut PgConnection, part: &[Marked<'_>], whic
                 x.unmatched_reason, e.edits::text
          from customer360.xrefs x
          left join (
-             -- edits by cross-reference: attribute -> [value, replaced, whether it is outdated]
+             -- edits by cross-reference: attribute -> [value, replaced, superseded, whether it is outdated]
              select system, external_id,
-                    jsonb_object_agg(attribute, jsonb_build_array(value, replaced, outdated_at is not null)) as edits
+                    jsonb_object_agg(
+                        attribute, jsonb_build_array(value, replaced, superseded, outdated_at is not null)) as edits
              from customer360.edits
              group by system, external_id
          ) e on e.system = x.system and e.external_id = x.external_id
@@ -303,9 +304,9 @@ async fn read_living_if(connection: &mut PgConnection, part: &[Marked<'_>], whic
 }
 
 fn read_edits(json: &str) -> BTreeMap<String, Edit> {
-    let edits: BTreeMap<String, (serde_json::Value, serde_json::Value, bool)> =
-        serde_json::from_str(json).unwrap_or_default();
-    let edit = |(value, replaced, is_outdated)| Edit { value, replaced, is_outdated };
+    type Stored = (serde_json::Value, serde_json::Value, Vec<serde_json::Value>, bool);
+    let edits: BTreeMap<String, Stored> = serde_json::from_str(json).unwrap_or_default();
+    let edit = |(value, replaced, superseded, is_outdated)| Edit { value, replaced, superseded, is_outdated };
     edits.into_iter().map(|(name, stored)| (name, edit(stored))).collect()
 }
 

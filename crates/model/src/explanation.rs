@@ -181,11 +181,9 @@ mod tests {
 
     fn a_row() -> impl Strategy<Value = Row> {
         let attributes = prop::collection::btree_map(prop::sample::select(&NAMES[..]), a_value(), 0..4);
-        let edit = (a_value(), a_value(), any::<bool>()).prop_map(|(value, replaced, is_outdated)| Edit {
-            value,
-            replaced,
-            is_outdated,
-        });
+        let superseded = prop::collection::vec(a_value(), 0..2);
+        let edit = (a_value(), a_value(), superseded, any::<bool>())
+            .prop_map(|(value, replaced, superseded, is_outdated)| Edit { value, replaced, superseded, is_outdated });
         let edits = prop::collection::btree_map(prop::sample::select(&NAMES[..]), edit, 0..2);
         let owned = |name: &str| name.to_owned();
         (prop::sample::select(&SYSTEMS[..]), 0..3_i64, 0..3_i64, attributes, edits).prop_map(
@@ -292,7 +290,7 @@ mod tests {
         let edit = |replaced: &str| {
             BTreeMap::from([(
                 "name".to_owned(),
-                Edit { value: json!("Matty"), replaced: json!(replaced), is_outdated: false },
+                Edit { value: json!("Matty"), replaced: json!(replaced), superseded: Vec::new(), is_outdated: false },
             )])
         };
         let mut edited = row("c", 1, json!({"name": "Matt"}));

@@ -49,14 +49,16 @@ pub struct Contributor<'a> {
     pub edits: &'a BTreeMap<String, Edit>,
 }
 
-/// An operator's edit of one attribute. It stands as long as the cross-reference still says what the edit replaced; once
-/// the source changes the value, the source wins again.
+/// An operator's edit of one attribute. It stands as long as the cross-reference still says what the edit replaced, or what an
+/// earlier edit has told its source; once the source itself changes the value, the source wins again.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Edit {
     /// What the operator wrote.
     pub value: Value,
     /// What the cross-reference said then; null for nothing.
     pub replaced: Value,
+    /// Values of earlier edits that may have been sent to its source: to say one of them is no contradiction.
+    pub superseded: Vec<Value>,
     /// Whether it has said something else since: what it says now is later, be it what it said then.
     pub is_outdated: bool,
 }
@@ -161,20 +163,20 @@ impl<'a> Contributor<'a> {
         value.filter(|value| has_value(value))
     }
 
-    /// The operator's edit of an attribute, while the cross-reference still says what it replaced.
+    /// The operator's edit of an attribute, while the cross-reference does not contradict it.
     pub fn standing_edit(&self, name: &str) -> Option<&'a Edit> {
-        self.edits.get(name).filter(|edit| !edit.is_outdated && self.still_says(name, &edit.replaced))
+        self.edits.get(name).filter(|edit| !edit.is_outdated && !self.contradicts(name, edit))
     }
 
-    fn still_says(&self, name: &str, replaced: &Value) -> bool {
-        self.attributes.get(name).unwrap_or(&Value::Null) == replaced
+    fn contradicts(&self, name: &str, edit: &Edit) -> bool {
+        let says = self.attributes.get(name).unwrap_or(&Value::Null);
+        edit.replaced != *says && !edit.superseded.contains(says)
     }
 
-    /// The edits that the cross-reference contradicts by now, and did not before, with what they replaced.
-    pub fn newly_outdated(&self) -> impl Iterator<Item = (&'a str, &'a Value)> {
-        let contradicted =
-            |(name, edit): &(&'a String, &'a Edit)| !edit.is_outdated && !self.still_says(name, &edit.replaced);
-        self.edits.iter().filter(contradicted).map(|(name, edit)| (name.as_str(), &edit.replaced))
+    /// The edits that the cross-reference contradicts by now, and did not before.
+    pub fn newly_outdated(&self) -> impl Iterator<Item = (&'a str, &'a Edit)> {
+        let contradicted = |(name, edit): &(&'a String, &'a Edit)| !edit.is_outdated && self.contradicts(name, edit);
+        self.edits.iter().filter(contradicted).map(|(name, edit)| (name.as_str(), edit))
     }
 }
 
@@ -188,6 +190,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    #[derive(Clone)]
     struct Row {
         system: &'static str,
         external_id: &'static str,
@@ -199,6 +202,10 @@ mod tests {
     fn row(system: &'static str, external_id: &'static str, observed_at: i64, attributes: Value) -> Row {
         let attributes = serde_json::from_value(attributes).unwrap();
         Row { system, external_id, observed_at, attributes, edits: BTreeMap::new() }
+    }
+
+    fn edit(value: &str, replaced: &str) -> Edit {
+        Edit { value: value.into(), replaced: replaced.into(), superseded: Vec::new(), is_outdated: false }
     }
 
     fn rules() -> Survivorship {
@@ -239,8 +246,7 @@ mod tests {
         assert_eq!(disagreeing(&rows), json!(["city"]), "the group comes from home delivery, without a city");
         rows[1].attributes.insert("name".to_owned(), json!("Annie"));
         assert_eq!(disagreeing(&rows), json!(["city", "name"]));
-        let edit = Edit { value: json!("2"), replaced: json!("1"), is_outdated: false };
-        rows[0].edits.insert("phone".to_owned(), edit);
+        rows[0].edits.insert("phone".to_owned(), edit("2", "1"));
         assert_eq!(disagreeing(&rows), json!(["city", "name", "phone"]), "the system itself says what it said");
     }
 
@@ -274,14 +280,15 @@ mod tests {
     #[test]
     fn an_edit_stands_until_the_source_changes_the_value() {
         let mut loyal = row("loyalty", "27", 9, json!({"name": "Matt"}));
-        loyal.edits.insert("name".into(), Edit { value: "Matty".into(), replaced: "Matt".into(), is_outdated: false });
+        loyal.edits.insert("name".into(), edit("Matty", "Matt"));
         let home = || row("home_delivery", "1", 1, json!({"name": "Matthew"}));
         assert_eq!(fold(&[row("loyalty", "27", 9, json!({"name": "Matt"})), home()]), json!({"name": "Matthew"}));
         assert_eq!(fold(&[loyal, home()]), json!({"name": "Matty"}));
         let mut changed = row("loyalty", "27", 10, json!({"name": "Mathew"}));
-        changed
-            .edits
-            .insert("name".into(), Edit { value: "Matty".into(), replaced: "Matt".into(), is_outdated: false });
-        assert_eq!(fold(&[changed, home()]), json!({"name": "Matthew"}));
+        changed.edits.insert("name".into(), edit("Matty", "Matt"));
+        assert_eq!(fold(&[changed.clone(), home()]), json!({"name": "Matthew"}));
+        // What it says is what an earlier edit has told it.
+        changed.edits.insert("name".into(), Edit { superseded: vec!["Mathew".into()], ..edit("Matty", "Matt") });
+        assert_eq!(fold(&[changed, home()]), json!({"name": "Matty"}));
     }
 }

@@ -42,6 +42,22 @@ async fn an_edit_shows_in_the_profile_when_it_is_answered() {
 }
 
 #[tokio::test]
+async fn an_edit_whose_system_says_what_an_earlier_one_has_told_it_is_shown_over_that() {
+    let base = Base::new().await;
+    let ann = base.customer("ann@x.example", json!({"name": "A", "state": "NH"})).await;
+    base.run(
+        "insert into customer360.edits (system, external_id, attribute, value, replaced, superseded, at, by)
+         select system, external_id, e.attribute, '\"B\"', '\"Ann\"', e.superseded::jsonb, now(), 'test'
+         from customer360.xrefs, (values ('name', '[\"A\"]'), ('state', '[\"A\"]')) e (attribute, superseded)",
+    )
+    .await;
+    let key = base.key(Role::Agent, None).await;
+    let edits = base.server.ask(&key, &format!("/customers/{ann}")).await.json()["xrefs"][0]["edits"].clone();
+    assert_eq!((&edits["name"]["value"], &edits["name"]["replaced"]), (&json!("B"), &json!("A")), "{edits}");
+    assert_eq!(edits["state"], json!(null), "it says what nobody has told it");
+}
+
+#[tokio::test]
 async fn what_cannot_be_edited_is_refused_with_what_can() {
     let base = Base::new().await;
     let ann = base.customer("ann@x.example", json!({"name": "Ann", "state": "NH"})).await;

@@ -36,8 +36,8 @@ pub(super) struct Candidate {
     email: Option<String>,
     /// Its own value.
     says: Value,
-    /// The value of the edit before.
-    edited: Option<Value>,
+    /// What it may have been told by edits before.
+    earlier: Vec<Value>,
     /// 1 for the one that it lies on.
     place: i64,
 }
@@ -47,11 +47,11 @@ impl Candidate {
         self.place == 1 && !self.removed
     }
 
-    /// The edit, in place of what the source says or may have been sent: the edit before, and what was withdrawn for this
+    /// The edit, in place of what the source says or may have been sent: the edits before, and what was withdrawn for this
     /// one.
     fn wanted(&self, withdrawn: Option<&Vec<Value>>) -> Wanted {
         let mut replaced = Vec::new();
-        for value in iter::once(&self.says).chain(&self.edited).chain(withdrawn.into_iter().flatten()) {
+        for value in iter::once(&self.says).chain(&self.earlier).chain(withdrawn.into_iter().flatten()) {
             if !replaced.contains(value) {
                 replaced.push(value.clone());
             }

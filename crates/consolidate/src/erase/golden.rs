@@ -69,13 +69,14 @@ const GO: [(&str, &str); 9] = [
 ];
 
 /// What others say, in which a person may be named.
-const SAY: [Says; 15] = [
+const SAY: [Says; 16] = [
     ("customer360.xrefs", "system, external_id", "attributes", "jsonb"),
     ("customer360.customers", "customer_id", "profile", "jsonb"),
     ("customer360.changes", "customer_id, at, change_id", "old", "jsonb"),
     ("customer360.changes", "customer_id, at, change_id", "new", "jsonb"),
     ("customer360.edits", "system, external_id, attribute", "value", "jsonb"),
     ("customer360.edits", "system, external_id, attribute", "replaced", "jsonb"),
+    ("customer360.edits", "system, external_id, attribute", "superseded", "jsonb"),
     ("customer360.entries", "customer_id, entry_id", "content", "jsonb"),
     ("customer360.entries", "customer_id, entry_id", "history", "jsonb"),
     ("customer360.views", "owner, name", "query", "jsonb"),

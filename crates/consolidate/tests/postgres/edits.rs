@@ -274,6 +274,36 @@ async fn an_edit_does_not_stand_again_when_the_source_comes_back_to_what_it_repl
     assert_eq!(world.profile(ANN).await.unwrap()["name"], "Anna", "and another edit stands");
 }
 
+#[tokio::test]
+async fn an_edit_does_not_yield_to_an_earlier_one_that_arrives_at_the_source() {
+    let mut world = World::new().await;
+    world.land("online_store", &[customer(1, 1).email(ANN).attribute("name", "Ann").attribute("phone", "1")]).await;
+    world.consolidate().await;
+    let name = async |world: &mut World, position: u64, says: Value| {
+        world.land("online_store", &[customer(1, position).attribute("name", says)]).await;
+        world.consolidate().await;
+        world.profile(ANN).await.unwrap()["name"].clone()
+    };
+    for edited in ["A", "", "B"] {
+        edit_by(&world, json!({"name": edited}), None).await;
+        world.consolidate().await;
+    }
+    assert_eq!(edits(&world).await, json!({"name": "online_store 1 \"B\" \"Ann\""}), "what the store said then");
+    assert_eq!(name(&mut world, 2, json!("A")).await, "B");
+    assert_eq!(name(&mut world, 3, Value::Null).await, "B", "the name was cleared in between");
+    edit_by(&world, json!({"name": "C"}), None).await;
+    assert_eq!(name(&mut world, 4, json!("B")).await, "C", "also one of before the last that arrived");
+    assert_eq!(name(&mut world, 5, json!("C")).await, "C");
+    assert_eq!(name(&mut world, 6, json!("A")).await, "A", "the last has arrived: this is the store's own");
+
+    // What nobody was told can only be the source's own.
+    edit_by(&world, json!({"segment": "gold"}), None).await;
+    edit_by(&world, json!({"segment": "iron"}), None).await;
+    world.land("online_store", &[customer(1, 7).attribute("segment", "gold")]).await;
+    world.consolidate().await;
+    assert_eq!(world.profile(ANN).await.unwrap()["segment"], "gold");
+}
+
 /// What is on its way, in the order of the edits.
 async fn outbox(world: &World) -> Value {
     world

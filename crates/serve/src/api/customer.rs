@@ -96,7 +96,7 @@ pub(crate) struct Xref {
     pub(crate) last_seen_at: DateTime<Utc>,
 }
 
-/// An attribute that somebody has edited. It stands until the system says something else than what it replaced.
+/// An attribute that somebody has edited. It stands until the system says something else, of its own accord.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Edited {
     #[schema(value_type = Value)]
@@ -122,12 +122,13 @@ fn statement(types: &str) -> String {
         "with {},
          edited as materialized (
              select e.system, e.external_id,
-                    jsonb_object_agg(e.attribute, jsonb_build_object('value', e.value, 'replaced', e.replaced,
+                    jsonb_object_agg(e.attribute, jsonb_build_object('value', e.value, 'replaced', s.says,
                                                                      'by', e.by, 'at', e.at)) as edits
              from customer360.edits e
              join customer360.xrefs x on x.system = e.system and x.external_id = e.external_id
-             where x.customer_id = (select customer_id from at) and x.deleted_at is null
-               and e.replaced = coalesce(x.attributes -> e.attribute, 'null') and e.outdated_at is null
+             cross join lateral (select coalesce(x.attributes -> e.attribute, 'null') as says) s
+             where x.customer_id = (select customer_id from at) and x.deleted_at is null and e.outdated_at is null
+               and s.says in (select e.replaced union all select jsonb_array_elements(e.superseded))
              group by e.system, e.external_id
          ),
          known as materialized (

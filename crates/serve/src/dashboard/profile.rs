@@ -95,7 +95,7 @@ impl<'a> Said<'a> {
         let edit = |(name, edited): (&String, &Edited)| {
             let (value, replaced) = (edited.value.clone(), edited.replaced.clone());
             // Only those that stand come with a customer.
-            (name.clone(), Edit { value, replaced, is_outdated: false })
+            (name.clone(), Edit { value, replaced, superseded: Vec::new(), is_outdated: false })
         };
         Self { xref, external_id: external_id(xref), attributes, edits: xref.edits.iter().map(edit).collect() }
     }

@@ -143,7 +143,8 @@ impl Sender<'_> {
                 self.give_back(&edit, Some(&reason)).await.map(|()| Sent::Failed)
             }
             Tried::NotAsked => self.give_back(&edit, None).await.map(|()| Sent::NotAsked),
-            Tried::Gone => Ok(Sent::Done),
+            // What is to be sent in its place waits for the lease.
+            Tried::Gone => self.give_back(&edit, None).await.map(|()| Sent::Done),
         }
     }
 

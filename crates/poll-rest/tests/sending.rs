@@ -372,10 +372,43 @@ async fn an_edit_that_is_taken_back_while_the_source_is_asked_is_not_sent() {
     let taken_back = async {
         is_asked.recv().await.unwrap();
         let mut connection = staging::connect(&world.options()).await.unwrap();
-        outbox::withdraw(&mut connection, (SOURCE, "1"), &["name"]).await.unwrap();
+        outbox::withdraw(&mut connection, (SOURCE, "1"), &["name"], Utc::now()).await.unwrap();
     };
     tokio::join!(world.poll_due(), taken_back);
     assert!(sent(&world, "PATCH").await.is_empty());
+    assert_eq!(world.count("outbox").await, 0);
+}
+
+#[tokio::test]
+async fn an_edit_in_place_of_one_that_is_under_way_waits_until_that_has_come_back() {
+    let world = world().await;
+    edit(&world, &[("name", json!("A"), json!("Matthew Groves"))]).await;
+    let now = Utc::now();
+    let lease = async |now: DateTime<Utc>| {
+        outbox::lease(&world.pool, SOURCE, 8, now, now + Duration::from_secs(10)).await.unwrap()
+    };
+    let withdraw = async |now: DateTime<Utc>| {
+        let mut connection = staging::connect(&world.options()).await.unwrap();
+        outbox::withdraw(&mut connection, (SOURCE, "1"), &["name"], now).await.unwrap()
+    };
+    let first = lease(now).await.remove(0);
+    assert_eq!(withdraw(now).await["name"], [json!("Matthew Groves"), json!("A")]);
+    edit(&world, &[("name", json!("B"), json!("A"))]).await;
+    assert!(lease(now + Duration::from_secs(1)).await.is_empty(), "the first may be about to be sent");
+    let shown = outbox::of_xrefs(&world.pool, &[SOURCE], &["1"]).await.unwrap();
+    let waiting = outbox::waiting(&world.pool).await.unwrap().remove(0);
+    assert_eq!((shown.len(), waiting.waiting, waiting.oldest), (1, 1, Some(shown[0].edited_at)), "it was taken back");
+    assert!(outbox::of_edits(&world.pool, &[first.edit_id]).await.unwrap().is_empty());
+
+    // It was sent, and has nothing to note.
+    let outcome = outbox::Outcome::Settled { overruled: Vec::new() };
+    assert!(!outbox::settle(&world.pool, &first, &outcome, now).await.unwrap());
+    outbox::postpone(&world.pool, &first, Some("it was edited while it was under way"), now).await.unwrap();
+    let second = lease(now + Duration::from_secs(1)).await;
+    assert_eq!(second.iter().map(|edit| &edit.edits["name"].value).collect::<Vec<_>>(), ["B"]);
+    assert_eq!(world.count("outbox").await, 1, "the first is forgotten");
+    // Whoever sends this one is gone.
+    withdraw(now + Duration::from_secs(11)).await;
     assert_eq!(world.count("outbox").await, 0);
 }
 

@@ -102,12 +102,14 @@ pub async fn enqueue(connection: &mut PgConnection, edit: &Outgoing<'_>, now: Da
 }
 
 /// Takes attributes of a cross-reference back that are on their way or refused: a newer edit takes their place, or none. What
-/// is under way meanwhile has left. Returns what the source may say of each without contradicting: what was to be replaced, and
+/// is under way meanwhile has left: its row stays, without attributes, until its lease is over, so that the newer one waits for
+/// it. Returns what the source may say of each without contradicting: what was to be replaced, and
 /// what it may have been sent.
 pub async fn withdraw(
     connection: &mut PgConnection,
     (system, external_id): (&str, &str),
     attributes: &[&str],
+    now: DateTime<Utc>,
 ) -> Result<BTreeMap<String, Vec<Value>>, Error> {
     let withdrawn: Vec<(String, Json<Vec<Value>>)> = sqlx::query_as(
         "select e.name, (e.wanted -> 'replaced') || jsonb_build_array(e.wanted -> 'value')
@@ -123,22 +125,28 @@ pub async fn withdraw(
     .fetch_all(&mut *connection)
     .await
     .map_err(Error::database("looking for edits to take back"))?;
-    for sql in [
-        "delete from staging.outbox
-         where system = $1 and external_id = $2 and state in ('waiting', 'refused') and kind = 'update'
-           and edits - $3::text[] = '{}'",
+    sqlx::query(
         "update staging.outbox set edits = edits - $3::text[]
          where system = $1 and external_id = $2 and state in ('waiting', 'refused') and kind = 'update'
            and edits ?| $3::text[]",
-    ] {
-        sqlx::query(sql)
-            .bind(system)
-            .bind(external_id)
-            .bind(attributes)
-            .execute(&mut *connection)
-            .await
-            .map_err(Error::database("taking an edit back"))?;
-    }
+    )
+    .bind(system)
+    .bind(external_id)
+    .bind(attributes)
+    .execute(&mut *connection)
+    .await
+    .map_err(Error::database("taking an edit back"))?;
+    sqlx::query(
+        "delete from staging.outbox
+         where system = $1 and external_id = $2 and state in ('waiting', 'refused') and kind = 'update'
+           and edits = '{}' and (leased_until is null or leased_until <= $3)",
+    )
+    .bind(system)
+    .bind(external_id)
+    .bind(now)
+    .execute(&mut *connection)
+    .await
+    .map_err(Error::database("taking an edit back"))?;
     let mut may_say: BTreeMap<String, Vec<Value>> = BTreeMap::new();
     for (attribute, Json(values)) in withdrawn {
         may_say.entry(attribute).or_default().extend(values);

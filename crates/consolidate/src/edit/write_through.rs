@@ -76,7 +76,7 @@ pub(super) async fn update(
     let mut outgoing = Vec::new();
     for (xref, candidates) in by_xref {
         let attributes: Vec<&str> = candidates.iter().map(|candidate| candidate.attribute.as_str()).collect();
-        let withdrawn = outbox::withdraw(connection, xref, &attributes).await?;
+        let withdrawn = outbox::withdraw(connection, xref, &attributes, now).await?;
         let sources = if xref.0 == BY_HAND {
             // What is made by then is not amended, but found among what is made.
             outbox::amend(connection, xref, &amended(&candidates), now).await?;

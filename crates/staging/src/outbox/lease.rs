@@ -49,7 +49,8 @@ pub enum Outcome {
 }
 
 /// Takes up to `limit` edits that are due, of each customer the oldest, unless one is under way. Cross-references of one match
-/// key may be one customer at the source, and one of them may have had another match key before.
+/// key may be one customer at the source, and one of them may have had another match key before. Forgets what was taken back
+/// while it was under way.
 pub async fn lease(
     executor: impl PgExecutor<'_>,
     source: &str,
@@ -58,14 +59,19 @@ pub async fn lease(
     leased_until: DateTime<Utc>,
 ) -> Result<Vec<Leased>, Error> {
     let rows = sqlx::query(
-        "with waiting as materialized (
+        "with taken_back as (
+             delete from staging.outbox
+             where source = $1 and state = 'waiting' and kind = 'update' and edits = '{}'
+               and (leased_until is null or leased_until <= $2)
+         ),
+         waiting as materialized (
              select edit_id, next_at,
                     row_number() over (partition by match_key order by edited_at, edit_id) as place,
                     row_number() over (partition by system, external_id order by edited_at, edit_id) as place_of_xref,
                     bool_or(leased_until > $2) over (partition by match_key) as is_leased,
                     bool_or(leased_until > $2) over (partition by system, external_id) as is_xref_leased
              from staging.outbox
-             where source = $1 and state = 'waiting'
+             where source = $1 and state = 'waiting' and (kind = 'create' or edits <> '{}' or leased_until > $2)
          ),
          due as materialized (
              select edit_id from waiting
@@ -108,13 +114,15 @@ pub async fn lease(
 
 /// What an edit is by now, which its sender took a while ago; `None` when it was taken back, or is somebody else's.
 pub async fn read_again(executor: impl PgExecutor<'_>, edit: &Leased) -> Result<Option<Edits>, Error> {
-    let edits: Option<Json<Edits>> =
-        sqlx::query_scalar("select edits from staging.outbox where edit_id = $1 and leased_until = $2")
-            .bind(edit.edit_id)
-            .bind(edit.leased_until)
-            .fetch_optional(executor)
-            .await
-            .map_err(Error::database("reading an edit again"))?;
+    let edits: Option<Json<Edits>> = sqlx::query_scalar(
+        "select edits from staging.outbox
+         where edit_id = $1 and leased_until = $2 and (kind = 'create' or edits <> '{}')",
+    )
+    .bind(edit.edit_id)
+    .bind(edit.leased_until)
+    .fetch_optional(executor)
+    .await
+    .map_err(Error::database("reading an edit again"))?;
     Ok(edits.map(|Json(edits)| edits))
 }
 

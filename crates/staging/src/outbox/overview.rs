@@ -1,4 +1,4 @@
-//! What is on its way, for whoever looks.
+//! What is on its way, for whoever looks. What was taken back while it was under way, and has no attributes any more, is not.
 
 use chrono::{DateTime, Utc};
 use sqlx::postgres::PgRow;
@@ -70,7 +70,7 @@ pub async fn of_edits(executor: impl PgExecutor<'_>, edits: &[Uuid]) -> Result<V
         "select source, kind, array(select jsonb_object_keys(edits) order by 1), edited_at, state, reason, overruled,
                 system, external_id
          from staging.outbox
-         where edit_id = any ($1)
+         where edit_id = any ($1) and (kind = 'create' or edits <> '{}')
          order by source, edit_id",
     )
     .bind(edits)
@@ -91,7 +91,7 @@ pub async fn of_xrefs(
                 o.overruled, o.system, o.external_id
          from unnest($1::text[], $2::text[]) as x (system, external_id)
          join staging.outbox o on o.system = x.system and o.external_id = x.external_id
-         where o.state <> 'settled'
+         where o.state <> 'settled' and (o.kind = 'create' or o.edits <> '{}')
          order by o.source, o.edited_at, o.edit_id",
     )
     .bind(systems)
@@ -130,6 +130,7 @@ pub async fn waiting(executor: impl PgExecutor<'_>) -> Result<Vec<Waiting>, Erro
              select source, state, edited_at,
                     case kind when 'create' then 1 else (select count(*) from jsonb_object_keys(edits)) end as edits
              from staging.outbox
+             where kind = 'create' or edits <> '{}'
          ) as o
          group by source order by source",
     )

@@ -118,9 +118,12 @@ pub async fn edit(
                  value = excluded.value, replaced = excluded.replaced, superseded = excluded.superseded, at = excluded.at,
                  by = excluded.by, outdated_at = null
          ),
+         -- One that was edited may have another match key already, by which it is about to move to another customer.
          marked as (
              insert into customer360.dirty_marks (match_keys, cause, marked_at)
-             select array[match_key], 'edit', $4 from meant
+             select array(select match_key union select a.match_key from candidates a where a.match_key is not null),
+                    'edit', $4
+             from meant
              returning mark_id
          )
          select exists (select from c), exists (select from meant), (select mark_id from marked),

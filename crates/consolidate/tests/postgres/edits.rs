@@ -180,6 +180,24 @@ async fn an_edit_that_is_meant_for_a_version_waits_for_one_that_is_meant_for_any
     assert_eq!(world.profile(ANN).await.unwrap()["name"], "a");
 }
 
+#[tokio::test]
+async fn an_edit_of_what_is_about_to_be_somebody_elses_shows_there() {
+    let mut world = World::new().await;
+    world.land("loyalty", &[customer("27", 1).email(ANN).attribute("name", "Ann").attribute("phone", "1")]).await;
+    world.land("home_delivery", &[customer(1029, 1).email(ANN).attribute("name", "Ann Smith")]).await;
+    world.consolidate().await;
+    // Its record with another email is merged, and whoever folds has taken the mark and looked for edits.
+    sqlx::query("update customer360.xrefs set email = $1, match_key = $1 where system = 'loyalty'")
+        .bind("ann@y.example")
+        .execute(&world.pool)
+        .await
+        .unwrap();
+    edit_by(&world, json!({"phone": "2"}), None).await;
+    world.consolidate().await;
+    assert_eq!(world.profile("ann@y.example").await, Some(json!({"name": "Ann", "phone": "2"})));
+    assert_eq!(world.profile(ANN).await, Some(json!({"name": "Ann Smith"})));
+}
+
 /// Where each edit lies.
 async fn edits(world: &World) -> Value {
     world

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use serve::keys::Role;
 
 use crate::support::base::Base;
+use crate::support::browser::Browser;
 
 #[tokio::test]
 async fn a_note_is_added_changed_removed_and_each_of_it_undone() {
@@ -74,6 +75,46 @@ async fn nothing_is_written_on_somebody_who_is_being_erased() {
     assert_eq!((note.status, put.status), (404, 404), "{note:?} {put:?}");
     let left = "select (select count(*) from customer360.entries) + (select count(*) from customer360.list_members)";
     assert_eq!(sqlx::query_scalar::<_, i64>(left).fetch_one(&base.pool).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn what_is_written_down_while_somebody_is_erased_is_not_written_over() {
+    let base = Base::new().await;
+    let ann = base.customer("ann@x.example", json!({"name": "Ann"})).await;
+    let key = base.key(Role::Agent, None).await;
+    let mut browser = Browser::signed_in(&base, Role::Agent, None).await;
+    let notes = format!("/customers/{ann}/notes");
+    let note = base.server.request(&key, &format!("POST {notes}"), "", r#"{"text": "of bob@x.example"}"#).await.json();
+    let put = format!("PUT {notes}/{}", note["entry_id"].as_str().unwrap());
+    assert_eq!(browser.fill("/customers", "/views", &[("name", "a"), ("query", "q=bob")]).await.status, 303);
+
+    let mut erasing = base.pool.begin().await.unwrap();
+    staging::erased::hold_alone(&mut erasing).await.unwrap();
+    let put = base.server.request(&key, &put, "", r#"{"text": "of nobody"}"#);
+    let save = browser.fill("/customers", "/views", &[("name", "a"), ("query", "q=ann")]);
+    let erased = async {
+        let waiting =
+            "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+        let since = std::time::Instant::now();
+        while sqlx::query_scalar::<_, i64>(waiting).fetch_one(&base.pool).await.unwrap() < 2 {
+            assert!(since.elapsed() < std::time::Duration::from_secs(20), "they do not wait");
+            tokio::task::yield_now().await;
+        }
+        // What it has read before.
+        for sql in [
+            r#"update customer360.entries set content = '{"text": "of [erased]"}'"#,
+            r#"update customer360.views set query = '[["q", "[erased]"]]'"#,
+        ] {
+            sqlx::query(sql).execute(&mut *erasing).await.unwrap();
+        }
+        erasing.commit().await.unwrap();
+    };
+    let (changed, saved, ()) = tokio::join!(put, save, erased);
+    assert_eq!((changed.status, saved.status), (200, 303), "{changed:?} {saved:?}");
+    assert_eq!(changed.json()["content"], json!({"text": "of nobody"}));
+    assert_eq!(changed.json()["history"][0]["content"], json!({"text": "of [erased]"}), "what it was by then");
+    let view: Value = sqlx::query_scalar("select query from customer360.views").fetch_one(&base.pool).await.unwrap();
+    assert_eq!(view, json!([["q", "ann"]]));
 }
 
 #[tokio::test]

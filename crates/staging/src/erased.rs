@@ -217,12 +217,12 @@ async fn version(connection: &mut PgConnection, sql: &'static str) -> Result<i64
     rows.last().map_or(Ok(0), |row| row.try_get(0)).map_err(Error::database("looking whether somebody is erased"))
 }
 
+/// What [`hold`] says, for who writes by one statement.
+pub const HOLDING: &str = "select pg_advisory_xact_lock_shared(hashtext('c360.erasures'))";
+
 /// Keeps erasures out until the end of this transaction, for who writes nothing that a source says now.
 pub async fn hold(transaction: &mut PgConnection) -> Result<(), Error> {
-    sqlx::query("select pg_advisory_xact_lock_shared(hashtext('c360.erasures'))")
-        .execute(transaction)
-        .await
-        .map_err(Error::database("keeping erasures out"))?;
+    sqlx::query(HOLDING).execute(transaction).await.map_err(Error::database("keeping erasures out"))?;
     Ok(())
 }
 

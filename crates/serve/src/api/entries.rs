@@ -18,6 +18,7 @@ use serde_json::{Map, Value};
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 use sqlx::types::Uuid;
+use staging::erased::HOLDING;
 use utoipa::ToSchema;
 
 pub(crate) use self::content::{Content, type_of};
@@ -79,9 +80,10 @@ impl Entry {
     }
 }
 
-/// The first part of every statement: the customer who is named, if the caller may see whom that leads to.
+/// The first part of every statement, behind `held`, which keeps erasures out: the customer who is named, if the caller may see
+/// whom that leads to.
 const AT: &str = "at as materialized (
-    select c.customer_id from customer360.customers c where c.customer_id = customer360.resolved($1)
+    select c.customer_id from held, customer360.customers c where c.customer_id = customer360.resolved($1)
 )";
 
 /// The last part: what was done with `done`, noted in the audit log. What was there before is not.
@@ -112,7 +114,7 @@ impl Write<'_> {
     async fn run(self, api: &Api, caller: &Caller, done: &str) -> Result<Option<PgRow>, Refusal> {
         caller.at_least(Role::Agent)?;
         let named = api.customer_id(self.customer).await?;
-        let statement = format!("with {AT}, done as ({done}), {NOTED}");
+        let statement = format!("with held as materialized ({HOLDING}), {AT}, done as ({done}), {NOTED}");
         let mut session = api.ask(caller).await?;
         let row = sqlx::query(sqlx::AssertSqlSafe(statement))
             .bind(named)

@@ -82,6 +82,7 @@ async fn write(
 ) -> Result<u64, Problem> {
     caller.at_least(Role::Agent)?;
     let mut transaction = api.begin().await?;
+    staging::erased::hold(&mut transaction).await?;
     let done = statement.execute(&mut *transaction).await?.rows_affected();
     if done > 0 {
         audit::written(&mut transaction, caller, action, None).await?;

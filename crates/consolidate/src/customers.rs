@@ -130,7 +130,7 @@ pub(crate) async fn write(
     changes
         .copy(
             connection,
-            "copy customer360.changes (customer_id, at, attribute, old, new, system, external_id, cause)
+            "copy customer360.changes (customer_id, at, attribute, old, new, system, external_id, cause, also_from)
              from stdin (format binary)",
         )
         .await?;
@@ -185,14 +185,30 @@ struct Change<'a> {
     attribute: Option<&'a str>,
     old: Option<Value>,
     new: Option<Value>,
-    origin: Option<&'a Origin>,
+    /// Whom `new` is from, or else `old`, first; then all others whose values these hold.
+    origins: Vec<&'a Origin>,
 }
 
 impl<'a> Change<'a> {
     fn begins(target: &'a Target) -> Self {
         let new = Value::from_iter(target.profile.attributes.clone());
-        Self { attribute: None, old: None, new: Some(new), origin: target.profile.provenance.values().next() }
+        Self { attribute: None, old: None, new: Some(new), origins: each_once(target.profile.provenance.values()) }
     }
+
+    fn ends(profile: &'a Profile) -> Self {
+        let old = Value::from_iter(profile.attributes.clone());
+        Self { attribute: None, old: Some(old), new: None, origins: each_once(profile.provenance.values()) }
+    }
+}
+
+fn each_once<'a>(origins: impl Iterator<Item = &'a Origin>) -> Vec<&'a Origin> {
+    let mut once = Vec::new();
+    for origin in origins {
+        if !once.contains(&origin) {
+            once.push(origin);
+        }
+    }
+    once
 }
 
 impl Known {
@@ -214,13 +230,7 @@ impl Known {
             return vec![Change::begins(target)];
         }
         if !self.deleted && !target.living() {
-            let old = Value::from_iter(self.profile.attributes.clone());
-            return vec![Change {
-                attribute: None,
-                old: Some(old),
-                new: None,
-                origin: self.profile.provenance.values().next(),
-            }];
+            return vec![Change::ends(&self.profile)];
         }
         let (before, after) = (&self.profile, &target.profile);
         let names: BTreeSet<&String> = before.attributes.keys().chain(after.attributes.keys()).collect();
@@ -230,7 +240,7 @@ impl Known {
                 attribute: Some(name),
                 old: before.attributes.get(name).cloned(),
                 new: after.attributes.get(name).cloned(),
-                origin: after.provenance.get(name).or_else(|| before.provenance.get(name)),
+                origins: each_once(after.provenance.get(name).into_iter().chain(before.provenance.get(name))),
             })
             .collect()
     }
@@ -248,18 +258,23 @@ fn push_new(rows: &mut Rows, target: &Target, now: DateTime<Utc>) {
 }
 
 fn push_change(rows: &mut Rows, target: &Target, change: Change<'_>, now: DateTime<Utc>) {
-    rows.row(8).uuid(Some(target.customer_id)).time(now).option(change.attribute);
+    let (origin, others) = match change.origins.split_first() {
+        Some((origin, others)) => (Some(origin), others),
+        None => (None, &[][..]),
+    };
+    rows.row(9).uuid(Some(target.customer_id)).time(now).option(change.attribute);
     for value in [change.old, change.new] {
         match value {
             Some(value) => rows.jsonb(&value.to_string()),
             None => rows.null(),
         };
     }
-    rows.option(change.origin.map(|origin| origin.system.as_str()))
-        .option(change.origin.map(|origin| origin.external_id.as_str()))
-        .text(&target.cause);
+    rows.option(origin.map(|origin| origin.system.as_str()))
+        .option(origin.map(|origin| origin.external_id.as_str()))
+        .text(&target.cause)
+        .jsonb(&json(others));
 }
 
-fn json<T: serde::Serialize>(map: &BTreeMap<String, T>) -> String {
-    serde_json::to_string(map).unwrap_or_else(|error| unreachable!("profiles are plain JSON: {error}"))
+fn json<T: serde::Serialize + ?Sized>(plain: &T) -> String {
+    serde_json::to_string(plain).unwrap_or_else(|error| unreachable!("profiles are plain JSON: {error}"))
 }

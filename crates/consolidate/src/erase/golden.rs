@@ -24,7 +24,7 @@ struct Names {
     keys: Vec<String>,
 }
 
-/// Rows that go, by table; statements take what they need of [`Names`].
+/// Rows that go, by table; statements, which follow a common table, take what they need of [`Names`].
 const GO: [(&str, &str); 9] = [
     (
         "customer360.xrefs",
@@ -57,14 +57,21 @@ const GO: [(&str, &str); 9] = [
          where match_keys && $4",
     ),
     (
-        // Also what others' profiles had of these cross-references; of such a profile its beginning may hold it, too.
+        // Also what others' profiles had of these cross-references. Of entries from before that was noted, those go that such a
+        // profile began or ended with, and the next after theirs, which says what the value was before.
         "customer360.changes",
-        "delete from customer360.changes c
+        ", said as materialized (
+             select t.customer_id, t.attribute, t.new
+             from customer360.changes t join ids i on i.system = t.system and i.external_id = t.external_id
+         )
+         delete from customer360.changes c
          where c.customer_id = any ($3)
             or (c.system, c.external_id) in (select system, external_id from ids)
-            or c.attribute is null and c.customer_id in (
-                   select t.customer_id from customer360.changes t
-                   join ids i on i.system = t.system and i.external_id = t.external_id)",
+            or c.also_from @> any (array(
+                   select jsonb_build_array(jsonb_build_object('system', system, 'external_id', external_id)) from ids))
+            or c.also_from is null and c.attribute is null and c.customer_id in (select customer_id from said)
+            or c.also_from is null
+               and (c.customer_id, c.attribute, c.old) in (select customer_id, attribute, new from said)",
     ),
 ];
 

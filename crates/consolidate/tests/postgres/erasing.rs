@@ -258,6 +258,34 @@ async fn whoever_is_named_by_others_is_taken_out_of_what_they_say() {
     assert_eq!(world.row_versions().await, before, "profiles are what cross-references make of them");
 }
 
+/// Before it was noted whom all of an entry is from, and since.
+#[tokio::test]
+async fn what_somebody_said_while_taken_for_another_leaves_that_ones_history() {
+    for is_older in [true, false] {
+        let mut world = World::new().await;
+        let bob = customer(5, 1).email("bob@x.example").attribute("firstName", "Bob").attribute("loyaltyPoints", "12");
+        world.land("home_delivery", &[bob]).await;
+        if is_older {
+            world.consolidate().await;
+        }
+        let points = customer("27", 1).email("bob@x.example").attribute("loyaltyPoints", "zinnober");
+        world.land("loyalty", &[points]).await;
+        world.consolidate().await;
+        assert_eq!(world.profile("bob@x.example").await.unwrap()["loyaltyPoints"], "zinnober");
+        world.land("loyalty", &[customer("27", 2).email("ann.canary@x.example")]).await;
+        world.consolidate().await;
+        world.land("home_delivery", &[customer(5, 2).attribute("loyaltyPoints", "13")]).await;
+        world.consolidate().await;
+        if is_older {
+            sqlx::query("update customer360.changes set also_from = null").execute(&world.pool).await.unwrap();
+        }
+        receipt(erase(&world, &email("ann.canary@x.example"), Orders::Delete).await);
+        assert_eq!(left(&world).await, [""; 0], "{is_older}");
+        let stay = world.rows("select old, new from customer360.changes").await;
+        assert_eq!(stay, [json!({"old": "12", "new": "13"})], "{is_older}");
+    }
+}
+
 /// Whom an id or an email of before leads to may be somebody else by now.
 #[tokio::test]
 async fn nobody_is_erased_by_what_leads_to_him_only_by_a_redirect() {

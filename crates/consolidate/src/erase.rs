@@ -74,14 +74,17 @@ pub async fn erase(
         return Err(Refusal::MovedOn { customer_id }.into());
     }
     let person = Person::find(&mut transaction, &matching, whom).await?;
-    // Everything staged is looked through before anybody has to wait, and then only what has landed meanwhile.
+    // Everything staged is looked through before anybody has to wait, and then only what has landed meanwhile: by its number,
+    // for whoever lands may have another clock.
+    let landed = staged::landed(&mut transaction).await?;
     let first = find_records(&mut transaction, seal, &person, None).await?;
     erased::hold_alone(&mut transaction).await?;
 
     let matching = Matching::read(&mut transaction, rules).await?;
     let found = Person::find(&mut transaction, &matching, whom).await?;
-    let (mut records, since) = if found == person { (first, Some(now)) } else { (staged::Records::new(), None) };
-    records.extend(find_records(&mut transaction, seal, &found, since).await?);
+    let (mut records, seen) =
+        if found == person { (first, Some(landed.as_slice())) } else { (staged::Records::new(), None) };
+    records.extend(find_records(&mut transaction, seal, &found, seen).await?);
     let digests = digests(seal, &found);
     let only = Erased::of(seal, digests.iter().copied());
     let (mut removed, theirs) = golden::remove(&mut transaction, &found, &only, orders, now).await?;
@@ -143,10 +146,10 @@ async fn find_records(
     transaction: &mut PgConnection,
     seal: &Seal,
     person: &Person,
-    since: Option<DateTime<Utc>>,
+    seen: Option<&[i64]>,
 ) -> Result<staged::Records, Error> {
     let only = Erased::of(seal, digests(seal, person));
-    Ok(staged::find(transaction, &person.staged(Vec::new()), &only, since).await?)
+    Ok(staged::find(transaction, &person.staged(Vec::new()), &only, seen).await?)
 }
 
 fn digests(seal: &Seal, person: &Person) -> Vec<Digest> {

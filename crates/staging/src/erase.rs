@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use futures::TryStreamExt;
 use model::{Entity, ExternalId};
 use serde_json::Value;
@@ -12,9 +12,6 @@ use sqlx::{PgConnection, Row};
 use crate::dead_letters::{Context, is_of_erased};
 use crate::erased::{Erased, Rewritten, Said, Verdict};
 use crate::{Error, Seal};
-
-/// A landing takes so long at most, whatever its clock says of when it began.
-const LANDING: TimeDelta = TimeDelta::minutes(5);
 
 /// Who is being erased.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -54,17 +51,28 @@ impl Person {
 /// Staged records by batch and ordinal: those that go, and of those that stay without the person what they say.
 pub type Records = BTreeMap<(i64, i32), Option<Rewritten>>;
 
-/// Finds staged records that are about a person, or name one. `erased` knows this person alone. With `since`, only among what
-/// has landed from then on. Reads only: whoever lands or merges meanwhile never waits for it.
+/// The batches that have landed by now.
+pub async fn landed(connection: &mut PgConnection) -> Result<Vec<i64>, Error> {
+    sqlx::query_scalar("select batch_id from staging.batches")
+        .fetch_all(connection)
+        .await
+        .map_err(Error::database("looking for what has landed"))
+}
+
+/// Finds staged records that are about a person, or name one. `erased` knows this person alone. With `seen`, only in other
+/// batches than these. Reads only: whoever lands or merges meanwhile never waits for it.
 pub async fn find(
     connection: &mut PgConnection,
     person: &Person,
     erased: &Erased,
-    since: Option<DateTime<Utc>>,
+    seen: Option<&[i64]>,
 ) -> Result<Records, Error> {
-    let landed = match since {
-        Some(_) => "r.batch_id = any (array(select batch_id from staging.batches where landed_at >= $4))",
-        None => "$4::timestamptz is null",
+    let landed = match seen {
+        Some(_) => {
+            "r.batch_id = any (array(
+                 select batch_id from staging.batches where batch_id not in (select unnest($4::bigint[]))))"
+        }
+        None => "$4::bigint[] is null",
     };
     let sql = format!(
         "with ids as materialized (
@@ -88,7 +96,7 @@ pub async fn find(
         .bind(person.systems())
         .bind(person.external_ids())
         .bind(person.pieces())
-        .bind(since.map(|since| since - LANDING))
+        .bind(seen)
         .fetch(connection);
     let mut found = Records::new();
     while let Some(row) = rows.try_next().await.map_err(Error::database("reading what is to be erased"))? {

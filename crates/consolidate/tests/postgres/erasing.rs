@@ -527,7 +527,8 @@ async fn what_is_being_landed_while_somebody_is_erased_is_removed_with_the_rest(
     let (pool, options, rules, seal) =
         (world.pool.clone(), world.options.clone(), world.rules.clone(), world.seal.clone());
     let landing = async {
-        world.land("home_delivery", &everything_of_delivery()).await;
+        // By a clock that is behind.
+        world.land_at("home_delivery", &everything_of_delivery(), chrono::Utc::now() - Duration::from_hours(1)).await;
         world
     };
     let erasing = async {

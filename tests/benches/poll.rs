@@ -18,8 +18,8 @@ use c360_tests::bench::{Resident, Watch, cluster, database, number, report, rows
 use c360_tests::source;
 use chrono::Utc;
 use futures::StreamExt;
-use model::Limits;
 use model::mapping::CustomerMapping;
+use model::{CredentialKey, Limits};
 use poll_rest::Settings;
 use reqwest::Client;
 use sqlx::Executor;
@@ -181,6 +181,7 @@ fn settings(base_url: &str, concurrency: usize) -> Settings {
         interaction: None,
         lists: Vec::new(),
         context: source::context(),
+        fingerprint_key: CredentialKey::new(&source::key()),
         limits: Limits::default(),
         ttl: Duration::from_hours(168),
     }

@@ -59,6 +59,6 @@ pub fn lander(database: &sqlx::postgres::PgConnectOptions) -> Lander {
     Lander::new(database.clone(), seal(), DEFAULT_PARTITION_WIDTH)
 }
 
-fn key() -> InstallationKey {
+pub fn key() -> InstallationKey {
     InstallationKey::new([7; 32])
 }

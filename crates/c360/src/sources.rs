@@ -1,7 +1,7 @@
 //! From the configuration of a source to the settings of its ingester.
 
 use model::mapping::{Context, Mapping};
-use model::{Entity, InstallationKey, Limits};
+use model::{CredentialKey, Entity, InstallationKey, Limits};
 
 use crate::config::{Csv, Kafka, KafkaFormat, List, Rest, Source, SourceKind};
 use crate::exit::Exit;
@@ -21,7 +21,7 @@ pub fn ingester(name: &str, source: &Source, key: &InstallationKey) -> anyhow::R
     match &source.kind {
         SourceKind::Kafka(settings) => kafka(name, source, settings, context).map(Ingester::Kafka),
         SourceKind::Csv(settings) => csv(name, source, settings, context).map(Ingester::Csv),
-        SourceKind::Rest(settings) => Ok(Ingester::Rest(rest(name, source, settings, context))),
+        SourceKind::Rest(settings) => Ok(Ingester::Rest(rest(name, source, settings, context, key))),
     }
 }
 
@@ -101,7 +101,7 @@ fn list(rest: &Rest, entity: Entity, list: &List) -> poll_rest::List {
     }
 }
 
-fn rest(name: &str, source: &Source, rest: &Rest, context: Context) -> poll_rest::Settings {
+fn rest(name: &str, source: &Source, rest: &Rest, context: Context, key: &InstallationKey) -> poll_rest::Settings {
     let bearer = rest.bearer_token.clone().map(poll_rest::Auth::Bearer);
     let basic = rest.basic.clone().map(|basic| poll_rest::Auth::Basic { user: basic.user, password: basic.password });
     let oauth2 = rest.oauth2.clone().map(|oauth2| {
@@ -133,6 +133,7 @@ fn rest(name: &str, source: &Source, rest: &Rest, context: Context) -> poll_rest
         interaction: source.settings.interaction.clone(),
         lists: rest.list.each().map(|(entity, list)| self::list(rest, entity, list)).collect(),
         context,
+        fingerprint_key: CredentialKey::new(key),
         limits: Limits::default(),
         ttl: source.ttl(),
     }

@@ -43,9 +43,23 @@ pub enum Credentials {
     Keep,
 }
 
-/// The key of the digests.
+/// The key of the digests of credentials, and of whatever may hold one.
 #[derive(Clone)]
 pub struct CredentialKey(Hmac<Sha256>);
+
+impl CredentialKey {
+    /// The one of an installation.
+    pub fn new(key: &InstallationKey) -> Self {
+        Self(keyed(&key.subkey("credential")))
+    }
+
+    /// A digest that only tells texts apart: without the key, nobody finds the text by guessing.
+    pub fn digest(&self, text: &str) -> String {
+        let mut mac = self.0.clone();
+        mac.update(text.as_bytes());
+        hex::encode(mac.finalize().into_bytes())
+    }
+}
 
 impl fmt::Debug for CredentialKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -56,17 +70,13 @@ impl fmt::Debug for CredentialKey {
 impl Credentials {
     /// The default: digests under the installation's key.
     pub fn digest(key: &InstallationKey) -> Self {
-        Self::Digest(CredentialKey(keyed(&key.subkey("credential"))))
+        Self::Digest(CredentialKey::new(key))
     }
 
     /// What is stored instead of a credential; `None` is nothing.
     pub fn replace(&self, credential: &str) -> Option<String> {
         match self {
-            Self::Digest(CredentialKey(mac)) => {
-                let mut mac = mac.clone();
-                mac.update(credential.as_bytes());
-                Some(hex::encode(mac.finalize().into_bytes()))
-            }
+            Self::Digest(key) => Some(key.digest(credential)),
             Self::Drop => None,
             Self::Keep => Some(credential.to_owned()),
         }

@@ -33,7 +33,7 @@ mod threads;
 mod time;
 mod xref;
 
-pub use credential::{Credentials, InstallationKey};
+pub use credential::{CredentialKey, Credentials, InstallationKey};
 pub use decisions::{Decisions, Ruling};
 pub use erasure::{Digest, ErasureKey, find_emails, is_in_avro};
 pub use explanation::{Explanation, Lost, Why};

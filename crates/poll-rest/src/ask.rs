@@ -203,7 +203,7 @@ impl Asker {
         }
         // Of what is stored, not of what came: that has the credential.
         let stored: Vec<&str> = records.iter().filter_map(|record| record.payload.as_deref()).collect();
-        let hash = Some(fingerprint(&self.settings.context.credentials, stored.join("\n").as_bytes()));
+        let hash = Some(fingerprint(&self.settings, stored.join("\n").as_bytes()));
         let is_new = last.hash != hash;
         draft.validators.renew(name, etag, hash);
         for (bad, _) in others {

@@ -12,7 +12,7 @@ use staging::polls::{Poll, Polled, State};
 use crate::answer::{Bad, Form, position_time};
 use crate::ask::Request;
 use crate::reread::Asked;
-use crate::validators::{Validator, Validators, fingerprint_of_bad};
+use crate::validators::{Validator, Validators, fingerprint};
 use crate::{Settings, schedule};
 
 /// What came of a poll, to be landed together.
@@ -63,7 +63,7 @@ impl Draft {
 
     /// Makes something a dead letter, unless it is one already from an earlier answer.
     pub(crate) fn park(&mut self, request: &Request, settings: &Settings, bad: Bad) {
-        let fingerprint = fingerprint_of_bad(&settings.context.credentials, &bad.reject, &bad.bytes);
+        let fingerprint = fingerprint(settings, &bad.bytes);
         if self.validators.park(request.name(), fingerprint) {
             self.dead_letters.push(self.letter(request, request.name(), bad));
         }
@@ -71,7 +71,7 @@ impl Draft {
 
     /// As [`Draft::park`], for a request whose validator is new: `last` is the one before.
     pub(crate) fn park_again(&mut self, request: &Request, settings: &Settings, bad: Bad, last: &Validator) {
-        let fingerprint = fingerprint_of_bad(&settings.context.credentials, &bad.reject, &bad.bytes);
+        let fingerprint = fingerprint(settings, &bad.bytes);
         let is_known = last.parked.contains(&fingerprint);
         if self.validators.park(request.name(), fingerprint) && !is_known {
             self.dead_letters.push(self.letter(request, request.name(), bad));
@@ -81,7 +81,7 @@ impl Draft {
     /// As [`Draft::park`], for something that lay in the answer to `request` beside what that asks for.
     pub(crate) fn park_nested(&mut self, request: &Request, mapping: &Mapping, settings: &Settings, bad: Bad) {
         let entity = mapping.entity().as_str();
-        let fingerprint = fingerprint_of_bad(&settings.context.credentials, &bad.reject, &bad.bytes);
+        let fingerprint = fingerprint(settings, &bad.bytes);
         if self.validators.park(entity, fingerprint) {
             self.dead_letters.push(self.letter(request, entity, bad));
         }

@@ -50,7 +50,7 @@ impl Asker {
             }
         };
         let bytes: Vec<&[u8]> = pages.iter().map(|(bytes, _)| bytes.as_slice()).collect();
-        let hash = Some(fingerprint(&self.settings.context.credentials, &bytes.concat()));
+        let hash = Some(fingerprint(&self.settings, &bytes.concat()));
         if last.hash == hash {
             draft.validators.set(key, Validator { etag, ..last });
             return true;

@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use model::mapping::{Context, CustomerMapping, InteractionMapping, Mapping, OrderMapping, ProductMapping};
-use model::{Entity, Limits};
+use model::{CredentialKey, Entity, Limits};
 use secrecy::SecretString;
 
 /// A REST source, as configured.
@@ -52,6 +52,8 @@ pub struct Settings {
     pub lists: Vec<List>,
     /// What mapping needs beside the answer.
     pub context: Context,
+    /// By which it is remembered what answers were like.
+    pub fingerprint_key: CredentialKey,
     /// Caps on one record of an answer.
     pub limits: Limits,
     /// How long records stay in staging.

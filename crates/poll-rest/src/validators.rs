@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use model::{Credentials, Reject};
+use model::Credentials;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -127,31 +127,15 @@ pub(crate) fn rules(settings: &Settings) -> String {
     let mappings = (&settings.customer, &settings.order, &settings.product, &settings.interaction);
     let mappings = serde_json::to_string(&mappings).unwrap_or_default();
     let rules = format!("{mappings} {} {credentials}", settings.context.timezone);
-    fingerprint(&settings.context.credentials, rules.as_bytes())
+    fingerprint(settings, rules.as_bytes())
 }
 
-/// A fingerprint that tells texts apart and cannot be worked back from by guessing, as far as the installation's key is at
-/// hand: an answer holds a password, and all the rest of it is easily guessed.
-pub(crate) fn fingerprint(credentials: &Credentials, bytes: &[u8]) -> String {
-    let digest = hex::encode(Sha256::digest(bytes));
-    let mut fingerprint = match credentials {
-        Credentials::Digest(_) => credentials.replace(&digest).unwrap_or_default(),
-        // Without the key, what is hashed must not hold a credential, unless all are kept.
-        Credentials::Drop | Credentials::Keep => digest,
-    };
+/// A fingerprint that tells texts apart and cannot be worked back from by guessing: an answer may hold a password, and all
+/// the rest of it is easily guessed.
+pub(crate) fn fingerprint(settings: &Settings, bytes: &[u8]) -> String {
+    let mut fingerprint = settings.fingerprint_key.digest(&hex::encode(Sha256::digest(bytes)));
     fingerprint.truncate(32);
     fingerprint
-}
-
-/// A fingerprint of bytes that nothing could be read out of, so that a credential may be anywhere in them.
-pub(crate) fn fingerprint_of_bad(credentials: &Credentials, reject: &Reject, bytes: &[u8]) -> String {
-    match credentials {
-        Credentials::Digest(_) | Credentials::Keep => fingerprint(credentials, bytes),
-        Credentials::Drop => {
-            let looks = format!("{} {} {}", reject.reason.as_str(), reject.detail, bytes.len());
-            fingerprint(credentials, looks.as_bytes())
-        }
-    }
 }
 
 #[cfg(test)]

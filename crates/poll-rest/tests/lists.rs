@@ -437,6 +437,22 @@ async fn a_bad_record_of_a_page_is_one_dead_letter_and_its_neighbours_land() {
 }
 
 #[tokio::test]
+async fn a_bad_record_of_a_page_that_has_changed_is_another_dead_letter_where_credentials_are_dropped() {
+    let shop = Shop::with(Style::Cursor, 0);
+    let mut world = World::with_shop(&shop, shop.list()).await;
+    world.settings.context.credentials = model::Credentials::Drop;
+    for (name, letters) in [("One", 1), ("Two", 1), ("Two", 0)] {
+        shop.inside().instead = Some(Box::new(move |_| {
+            Some(ok(
+                &json!({"data": {"customers": [{"Id": "7", "Name": name, "Orders": []}, {"Id": 8.5, "Name": name}]}}),
+            ))
+        }));
+        world.list_is_due().await;
+        assert_eq!(world.poll_due().await.dead_letters, letters, "{name}");
+    }
+}
+
+#[tokio::test]
 async fn a_record_that_the_database_refuses_is_a_dead_letter_and_its_page_lands() {
     let shop = Shop::with(Style::Cursor, 8);
     let world = World::with_shop(&shop, shop.list()).await;

@@ -5,6 +5,7 @@ mod support;
 use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
+use model::{Credentials, InstallationKey};
 use serde_json::{Value, json};
 use support::{CUSTOMER, ORDERS, PRODUCT, SOURCE, World, eventually, matthew, ok, orders_of_matthew, somebody, status};
 use tokio_util::sync::CancellationToken;
@@ -227,6 +228,25 @@ async fn a_bad_order_lands_as_a_dead_letter_beside_its_neighbours() {
     world.time_passes().await;
     let summary = world.poll_due().await;
     assert_eq!((summary.records, summary.dead_letters), (2, 0), "the bad ones are known, the list has changed");
+}
+
+#[tokio::test]
+async fn bad_elements_that_differ_in_a_value_only_are_as_many_dead_letters_whatever_becomes_of_credentials() {
+    for credentials in [Credentials::digest(&InstallationKey::new([7; 32])), Credentials::Drop, Credentials::Keep] {
+        let mut world = World::new().await;
+        world.settings.context.credentials = credentials;
+        world.customer(MATTHEW, ok(&matthew())).await;
+        world.orders("1", ok(&json!([{"OrderId": 1.5}, {"OrderId": 2.5}, {"OrderId": 3.5}]))).await;
+        world.offer(&[MATTHEW]).await;
+
+        let summary = world.poll_due().await;
+
+        assert_eq!((summary.records, summary.dead_letters), (1, 3));
+        world.time_passes().await;
+        assert_eq!(world.poll_due().await.dead_letters, 0, "they are parked once");
+        let kept = world.value("select string_agg(validators::text, '') from staging.polls").await;
+        assert!(!kept.to_string().contains("edzchzmatv5"));
+    }
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use super::{Spec, Trouble};
 use crate::answer::{Bad, Elements, Form, One, below, raw};
 use crate::ask::Asker;
 use crate::reread::Asked;
-use crate::validators::{fingerprint, fingerprint_of_bad};
+use crate::validators::fingerprint;
 
 /// What a page holds.
 #[derive(Default)]
@@ -142,7 +142,7 @@ struct Letter<'a> {
 
 impl Letter<'_> {
     fn item(&self, asker: &Asker, spec: &Spec, bad: Bad) -> Item {
-        let fingerprint = fingerprint_of_bad(&asker.settings.context.credentials, &bad.reject, &bad.bytes);
+        let fingerprint = fingerprint(&asker.settings, &bad.bytes);
         let key = bad.external_id.as_deref().map_or_else(|| format!("? {fingerprint}"), key);
         let origin = json!({ "request": spec.label() });
         let letter = DeadLetter::new(origin, bad.reject, &bad.bytes).with_external_id(bad.external_id);
@@ -170,7 +170,7 @@ fn looks(asker: &Asker, record: &Record) -> String {
         mapped.credential,
         mapped.attributes
     );
-    fingerprint(&asker.settings.context.credentials, text.as_bytes())
+    fingerprint(&asker.settings, text.as_bytes())
 }
 
 /// An id as a key; a long one by its digest.

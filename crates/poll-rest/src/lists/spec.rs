@@ -71,7 +71,7 @@ impl Spec {
         let first = Template::of_list(base, &key, &first, allowed)?;
         let url = Url::parse(base).map_err(|_| ConfigError::BaseUrl)?;
         let asked = format!("{} {:?} {:?} {}", list.request, list.records, list.next, validators::rules(settings));
-        let rules = fingerprint(&settings.context.credentials, asked.as_bytes());
+        let rules = fingerprint(settings, asked.as_bytes());
         let has_since = has("since");
         Ok(Self { list: list.clone(), mapping, nested, paging, rules, base: url, first, further, has_since })
     }
@@ -147,7 +147,7 @@ pub(super) mod tests {
 
     use chrono_tz::Tz;
     use model::mapping::{Columns, Context, CustomerMapping};
-    use model::{Credentials, Entity, Limits};
+    use model::{CredentialKey, Credentials, Entity, InstallationKey, Limits};
 
     use super::*;
 
@@ -199,6 +199,7 @@ pub(super) mod tests {
             interaction: None,
             lists: vec![list],
             context: Context { credentials: Credentials::Drop, timezone: Tz::UTC },
+            fingerprint_key: CredentialKey::new(&InstallationKey::new([7; 32])),
             limits: Limits::default(),
             ttl: Duration::from_hours(1),
         };

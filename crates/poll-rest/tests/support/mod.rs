@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 use embedded_postgres::test::TestDatabase;
 use model::mapping::{Columns, Context, CustomerMapping, LinesMapping, OrderMapping, ProductMapping};
-use model::{Credentials, InstallationKey, Limits};
+use model::{CredentialKey, Credentials, InstallationKey, Limits};
 use poll_rest::{Settings, Summary};
 use serde_json::{Value, json};
 use sqlx::postgres::PgConnectOptions;
@@ -234,6 +234,7 @@ pub(crate) fn settings(base_url: &str) -> Settings {
         interaction: None,
         lists: Vec::new(),
         context,
+        fingerprint_key: CredentialKey::new(&InstallationKey::new([7; 32])),
         limits: Limits::default(),
         ttl: Duration::from_hours(25),
     }

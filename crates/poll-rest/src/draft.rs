@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use model::mapping::Mapping;
-use model::{Record, Reject};
+use model::{Entity, Record, Reject};
 use serde_json::json;
 use staging::DeadLetter;
 use staging::polls::{Poll, Polled, State};
@@ -138,6 +138,8 @@ impl Draft {
             State::Unknown => None,
             State::Failing => poll.external_id.clone(),
         };
+        let customers = self.records.iter().filter(|record| record.mapped.entity == Entity::Customer);
+        let customers = customers.map(|record| record.mapped.external_id.as_str().to_owned()).collect();
         let polled = Polled {
             subject: poll.subject,
             key: poll.key.clone(),
@@ -149,6 +151,7 @@ impl Draft {
             failures,
             validators: self.validators.to_json(),
             products: self.products,
+            customers,
         };
         Answer { polled, records: self.records, dead_letters: self.dead_letters }
     }

@@ -273,6 +273,46 @@ async fn an_answer_with_another_email_goes_there_and_leaves_the_asked_one_unknow
 }
 
 #[tokio::test]
+async fn an_email_that_changes_and_changes_back_lands_whatever_each_of_the_two_said_last() {
+    let mut world = World::new().await;
+    world.settings.order = None;
+    world.offer(&["old@x.com", "new@x.com"]).await;
+    let (tagged, all_due) = (ok(&somebody(1, "old@x.com")).insert_header("etag", "\"1\""), "true");
+    for (answered, email, due) in [
+        (tagged.clone(), "old@x.com", all_due),
+        (ok(&somebody(1, "new@x.com")), "new@x.com", "match_key = 'new@x.com'"),
+        (tagged, "old@x.com", all_due),
+    ] {
+        world.store.reset().await;
+        let same = Mock::given(header("if-none-match", "\"1\"")).respond_with(status(304));
+        if email == "old@x.com" {
+            same.mount(&world.store).await;
+        }
+        world.customer(email, answered).await;
+        world.execute(&format!("update staging.polls set next_at = now() - interval '1 hour' where {due}")).await;
+        assert_eq!(world.poll_due().await.records, 1, "{email}");
+    }
+    let landed = world.column("select email from staging.records order by position").await;
+    assert_eq!(landed, ["old@x.com", "new@x.com", "old@x.com"]);
+
+    world.time_passes().await;
+    assert_eq!(world.poll_due().await.records, 0, "and what stays as it is lands no more");
+}
+
+#[tokio::test]
+async fn one_customer_whom_a_source_without_emails_gives_for_two_stays_where_it_is() {
+    let mut world = World::new().await;
+    world.settings.order = None;
+    world.offer(&["one@x.com", "other@x.com"]).await;
+    for email in ["one@x.com", "other@x.com"] {
+        world.customer(email, ok(&json!({"Id": 1, "Name": "Some Body"}))).await;
+    }
+    assert_eq!(world.poll_due().await.records, 2);
+    world.time_passes().await;
+    assert_eq!(world.poll_due().await.records, 0);
+}
+
+#[tokio::test]
 async fn a_customer_is_kept_when_the_orders_fail_and_the_orders_come_later() {
     let world = World::new().await;
     world.customer(MATTHEW, ok(&matthew())).await;

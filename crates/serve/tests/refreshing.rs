@@ -54,6 +54,7 @@ fn poller(base: &Arc<Base>, state: State) -> JoinHandle<()> {
             failures: i32::from(failed),
             validators: json!({}),
             products: Vec::new(),
+            customers: Vec::new(),
         };
         let seal = Seal::new(&InstallationKey::new([7; 32]));
         let mut lander = Lander::new(base.options.clone(), seal, DEFAULT_PARTITION_WIDTH);

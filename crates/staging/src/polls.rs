@@ -57,7 +57,8 @@ pub struct Poll {
     pub failures: i32,
     /// When the source last answered.
     pub checked_at: Option<DateTime<Utc>>,
-    /// Validators of the last answers, by request.
+    /// Validators of the last answers, by request, and under `rules` what these were read by: without it, whatever the source
+    /// answers is new.
     pub validators: serde_json::Value,
     /// Since when it was due.
     pub due_at: DateTime<Utc>,
@@ -88,6 +89,9 @@ pub struct Polled {
     pub validators: serde_json::Value,
     /// Products that the answer names; those not known yet become due.
     pub products: Vec<String>,
+    /// The source's ids of the customers that land with it. Where another poll remembers one of them as it was, that answer is
+    /// not the last one any more.
+    pub customers: Vec<String>,
 }
 
 impl State {

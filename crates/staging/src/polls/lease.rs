@@ -184,9 +184,44 @@ pub(crate) async fn note(
             return Ok(false);
         }
     }
+    forget_elsewhere(connection, source, polled).await?;
     let named = polled.iter().flat_map(|outcome| &outcome.products).map(String::as_str);
     note_products(connection, source, named, now).await?;
     Ok(true)
+}
+
+/// A customer whose email changes and changes back is landed by the polls of both emails. The first of them takes what the
+/// source says then for what it said before: so whoever lands a customer makes other polls forget what they know of it, unless
+/// they know the same.
+async fn forget_elsewhere(connection: &mut PgConnection, source: &str, polled: &[Polled]) -> Result<(), sqlx::Error> {
+    let landed = polled.iter().flat_map(|outcome| outcome.customers.iter().map(move |id| (id.as_str(), outcome)));
+    let (ids, outcomes): (Vec<&str>, Vec<&Polled>) = landed.unzip();
+    if ids.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "with others as materialized (
+             -- in one order, as whoever else lands
+             select p.match_key
+             from unnest($2::text[], $3::text[], $4::jsonb[]) as o (external_id, match_key, validators)
+             join staging.polls p on p.external_id = o.external_id and p.match_key <> o.match_key
+             where p.source = $1 and p.validators ? 'rules'
+               and p.validators #> '{customer,hash}' is distinct from o.validators #> '{customer,hash}'
+             order by p.match_key
+             for update of p
+         )
+         update staging.polls p
+         set validators = p.validators - 'rules'
+         from others
+         where p.source = $1 and p.match_key = others.match_key",
+    )
+    .bind(source)
+    .bind(ids)
+    .bind(outcomes.iter().map(|outcome| outcome.key.as_str()).collect::<Vec<_>>())
+    .bind(outcomes.iter().map(|outcome| outcome.validators.clone()).collect::<Vec<_>>())
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 async fn note_of(

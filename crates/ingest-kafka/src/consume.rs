@@ -363,6 +363,7 @@ impl<'c> Reader<'c> {
             }
             Event::Fenced { name, generation, start } => {
                 if self.partition(&name, generation).is_some() {
+                    self.check_taken(&start)?;
                     self.restart(&name, start);
                 }
             }

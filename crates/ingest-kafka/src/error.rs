@@ -79,6 +79,12 @@ pub enum Error {
         /// The source.
         from: String,
     },
+    /// A replay's partition is being landed again by another request.
+    #[error("source {from}: another replay took its place; what is left of it is not landed again")]
+    Taken {
+        /// The source.
+        from: String,
+    },
     /// The database refused for good.
     #[error(transparent)]
     Staging(#[from] staging::Error),

@@ -18,6 +18,8 @@ pub(crate) struct Start {
     pub(crate) last_message: Option<LastMessage>,
     /// Of which epoch its messages are.
     pub(crate) epochs: PartitionEpochs,
+    /// Whether another replay has taken the place of this one.
+    pub(crate) is_taken: bool,
 }
 
 impl Start {
@@ -32,6 +34,8 @@ impl Start {
 pub(crate) struct Stored {
     offsets: Vec<StoredOffset>,
     epochs: Epochs,
+    /// Partitions that other replays land.
+    taken: Vec<(String, i32)>,
 }
 
 impl Stored {
@@ -42,6 +46,7 @@ impl Stored {
             last_seen: found.and_then(|offset| offset.last_seen),
             last_message: found.and_then(|offset| offset.last_message),
             epochs: self.epochs.of(topic, partition),
+            is_taken: self.taken.iter().any(|(of_topic, number)| of_topic == topic && *number == partition),
         }
     }
 }
@@ -108,13 +113,16 @@ impl Ledger {
             Some(connection) => connection,
             None => staging::connect(&self.options).await?,
         };
-        let offsets = match self.progress {
-            Progress::Source => staging::offsets::stored(&mut connection, &self.source).await?,
-            Progress::Replay => staging::replays::stored(&mut connection, &self.source).await?,
+        let (offsets, taken) = match &self.progress {
+            Progress::Source => (staging::offsets::stored(&mut connection, &self.source).await?, Vec::new()),
+            Progress::Replay(request) => {
+                let replayed = staging::replays::stored(&mut connection, &self.source, request).await?;
+                (replayed.own, replayed.others)
+            }
         };
         let epochs = staging::offsets::epochs(&mut connection, &self.source).await?;
         // Kept only after success.
         self.connection = Some(connection);
-        Ok(Stored { offsets, epochs })
+        Ok(Stored { offsets, epochs, taken })
     }
 }

@@ -133,10 +133,10 @@ impl Partition {
 
     /// Forgets everything that is not landed, and goes on from what is stored. The client must be told, too.
     pub(crate) fn restart(&mut self, start: Start) {
-        let next_offset = match self.progress {
+        let next_offset = match &self.progress {
             Progress::Source => start.next_offset,
             // What is done is forgotten: somebody else has landed all of it.
-            Progress::Replay => start.next_offset.or(self.end),
+            Progress::Replay(_) => start.next_offset.or(self.end),
         };
         self.generation += 1;
         self.epochs = start.epochs;
@@ -353,7 +353,7 @@ mod tests {
             let start = Start { next_offset: Some(10), ..Start::default() };
             Partition::new(&settings, ("customers".into(), 0), progress, start, Some(500), 0, Utc::now())
         };
-        let (mut replay, mut source) = (began(Progress::Replay), began(Progress::Source));
+        let (mut replay, mut source) = (began(Progress::Replay("".into())), began(Progress::Source));
         assert_eq!((replay.landed, replay.next_offset()), (Some(10), Some(10)));
         replay.restart(Start::default());
         assert_eq!((replay.landed, replay.next_offset()), (Some(500), Some(500)));

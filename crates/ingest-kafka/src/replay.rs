@@ -102,11 +102,12 @@ impl Replay {
             }
         }
         let sections: Vec<Section> = again.iter().map(|part| part.section()).collect();
-        replays::begin(&mut connection, source, &self.request.to_string(), &sections, Utc::now()).await?;
+        let request: Arc<str> = self.request.to_string().into();
+        replays::begin(&mut connection, source, &request, &sections, Utc::now()).await?;
         drop(connection);
 
         let board = Arc::new(Board::default());
-        for (progress, parts) in [(Progress::Source, rewound), (Progress::Replay, again)] {
+        for (progress, parts) in [(Progress::Source, rewound), (Progress::Replay(request), again)] {
             let targets: Vec<Target> = parts.iter().map(|part| part.target()).collect();
             if targets.is_empty() || cancel.is_cancelled() {
                 continue;
@@ -159,7 +160,7 @@ impl Part {
             last_seen: self.last_seen,
             last_message: None,
         };
-        Rewind { stored: self.stored, start, first_offset: self.first_offset }
+        Rewind { stored: self.stored, start, first_offset: self.first_offset, is_made_again: self.is_made_again }
     }
 
     fn section(&self) -> Section {

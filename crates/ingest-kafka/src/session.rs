@@ -51,14 +51,15 @@ impl Session<'_> {
         let (lookup_sender, lookups) = mpsc::unbounded_channel();
         let (event_sender, events) = std::sync::mpsc::channel();
         let lines = Lines { sealed: sealed_sender, lookups: lookup_sender, events, cancel: cancel.clone() };
-        let (mut consumed, closed) = spawn(self.settings.clone(), self.board.clone(), self.progress, plan, lines)?;
+        let (mut consumed, closed) =
+            spawn(self.settings.clone(), self.board.clone(), self.progress.clone(), plan, lines)?;
 
         let source = self.settings.name.as_str();
         let panicked = || Error::Thread { from: source.to_owned(), problem: "panicked".to_owned() };
         let mut landings = Landings {
             source,
             lander: self.lander,
-            ledger: Ledger::new(source, self.database, self.progress),
+            ledger: Ledger::new(source, self.database, self.progress.clone()),
             events: event_sender.clone(),
             cancel: cancel.clone(),
             totals: &self.board.totals,
@@ -66,7 +67,7 @@ impl Session<'_> {
         let outcome = {
             let mut landing = std::pin::pin!(landings.run(sealed));
             let mut answering = std::pin::pin!(answer(
-                Ledger::new(source, self.database, self.progress),
+                Ledger::new(source, self.database, self.progress.clone()),
                 lookups,
                 event_sender,
                 cancel.clone()

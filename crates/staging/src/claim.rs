@@ -286,8 +286,12 @@ pub async fn exclude(
          )
          insert into staging.dead_letters
              (source, origin, reason, detail, payload, external_id, context, batch_id, landed_at)
-         select b.source, coalesce(r.origin, b.origin || jsonb_build_object('ordinal', $2::integer)), $3, $4, $5, $6, $7,
-                b.batch_id, $8
+         select b.source,
+                coalesce(r.origin, case when $9::bigint is null then b.origin else
+                    -- the message itself, so that a replay finds the letter
+                    b.origin - '{first_offset,last_offset}'::text[] || jsonb_build_object('offset', $9)
+                end || jsonb_build_object('ordinal', $2::integer)),
+                $3, $4, $5, $6, $7, b.batch_id, $8
          from staging.batches b
          left join retried r on true
          where b.batch_id = $1",
@@ -300,6 +304,7 @@ pub async fn exclude(
     .bind(&letter.external_id)
     .bind(seal.seal_context(&record.source, letter.context.as_ref())?)
     .bind(now)
+    .bind(record.position.as_kafka().map(|(_, _, offset)| offset))
     .execute(&mut *connection)
     .await
     .map_err(database())?;

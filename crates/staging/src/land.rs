@@ -10,7 +10,7 @@ use sqlx::{Connection, PgConnection};
 use crate::batch::Batch;
 use crate::dead_letters::{self, Settlement};
 use crate::erased::Erased;
-use crate::offsets::{self, Advance, Progress};
+use crate::offsets::{self, Advance};
 use crate::partitions::{self, Bounds};
 use crate::patience::connect_with;
 use crate::polls::{self, Polled};
@@ -169,12 +169,10 @@ impl Lander {
             transaction.rollback().await.map_err(database())?;
             return Ok(Landing::Fenced);
         }
-        if let Checkpoint::Kafka(Advance {
-            progress: Progress::Replay, topic, partition, expected, next_offset, ..
-        }) = checkpoint
+        if let Checkpoint::Kafka(advance) = checkpoint
+            && advance.may_repeat()
         {
-            let offsets = expected.unwrap_or(0)..*next_offset;
-            replays::supersede(&mut transaction, batch.source(), topic, *partition, offsets, now).await?;
+            replays::supersede(&mut transaction, batch.source(), advance, now).await?;
         }
         let batch_id = if batch.is_empty() {
             None

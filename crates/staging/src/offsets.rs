@@ -1,6 +1,8 @@
 //! `staging.kafka_offsets`: how far each partition has been landed; and, of the same kind, how far each is landed again
 //! (`staging.replays`).
 
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
 use model::LastSeen;
 use sqlx::postgres::PgRow;
@@ -50,13 +52,13 @@ impl StoredOffset {
 }
 
 /// Which progress moves.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Progress {
     /// The source's own.
     #[default]
     Source,
-    /// That of a replay, which an operator began ([`crate::replays`]).
-    Replay,
+    /// That of a replay, which an operator began with this request ([`crate::replays`]).
+    Replay(Arc<str>),
 }
 
 /// A step of progress, landed by compare-and-swap.
@@ -78,6 +80,14 @@ pub struct Advance {
     pub last_seen: Option<LastSeen>,
     /// The last message up to there. A replay does not keep it.
     pub last_message: Option<LastMessage>,
+}
+
+impl Advance {
+    /// Whether its messages may have been landed before: a replay lands them again, and so does a source that was sent back to
+    /// where its log has begun again.
+    pub(crate) fn may_repeat(&self) -> bool {
+        matches!(self.progress, Progress::Replay(_)) || self.epoch > 0
+    }
 }
 
 /// All stored offsets of a source.
@@ -177,7 +187,7 @@ pub(crate) async fn advance(
     advance: &Advance,
     now: DateTime<Utc>,
 ) -> Result<bool, sqlx::Error> {
-    let sql = match (advance.progress, advance.expected) {
+    let sql = match (&advance.progress, advance.expected) {
         (Progress::Source, Some(_)) => {
             "update staging.kafka_offsets set
                  next_offset = $4, log_position = $5, updated_at = $6, last_offset = $9, last_timestamp_ms = $10
@@ -192,9 +202,9 @@ pub(crate) async fn advance(
                and coalesce((select epoch from staging.sources where source = $1), 0) = $8
              on conflict on constraint kafka_offsets_pkey do nothing"
         }
-        (Progress::Replay, _) => {
+        (Progress::Replay(_), _) => {
             "update staging.replays set next_offset = $4, log_position = $5, updated_at = $6
-             where source = $1 and topic = $2 and partition = $3 and next_offset = $7
+             where source = $1 and topic = $2 and partition = $3 and next_offset = $7 and request = $9
                and coalesce((select epoch from staging.sources where source = $1), 0) = $8"
         }
     };
@@ -208,9 +218,9 @@ pub(crate) async fn advance(
         .bind(advance.expected)
         .bind(i32::try_from(advance.epoch).unwrap_or(i32::MAX));
     let last = advance.last_message;
-    let query = match advance.progress {
+    let query = match &advance.progress {
         Progress::Source => query.bind(last.map(|last| last.offset)).bind(last.map(|last| last.timestamp_ms)),
-        Progress::Replay => query,
+        Progress::Replay(request) => query.bind(&**request),
     };
     let done = query.execute(connection).await?;
     Ok(done.rows_affected() == 1)

@@ -8,10 +8,11 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use model::LastSeen;
+use sqlx::postgres::PgRow;
 use sqlx::{Connection, PgConnection, PgExecutor, Row};
 
 use crate::Error;
-use crate::offsets::{self, StoredOffset};
+use crate::offsets::{self, Advance, StoredOffset};
 
 /// Messages of one partition, to be landed again.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,40 +40,42 @@ pub struct Rewind {
     pub start: StoredOffset,
     /// Offset of the first message of the epoch that is present afterwards.
     pub first_offset: i64,
+    /// Whether the topic was deleted and made again since the stored progress.
+    pub is_made_again: bool,
+}
+
+/// How far a replay is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Replayed {
+    /// Its sections.
+    pub own: Vec<StoredOffset>,
+    /// Partitions (by topic and number) of its source that another replay lands again, or has landed.
+    pub others: Vec<(String, i32)>,
 }
 
 /// Begins a replay. Its partitions forget whatever else they were to land again; what the same request had begun and not
-/// finished goes on where it stopped.
+/// finished goes on where it stopped, if that is within its sections still.
 pub async fn begin(
-    connection: &mut PgConnection,
+    executor: impl PgExecutor<'_>,
     source: &str,
     request: &str,
     sections: &[Section],
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
-    let database = || Error::database("beginning a replay");
     let topics: Vec<&str> = sections.iter().map(|section| section.topic.as_str()).collect();
     let partitions: Vec<i32> = sections.iter().map(|section| section.partition).collect();
-    let mut transaction = connection.begin().await.map_err(database())?;
     sqlx::query(
-        "delete from staging.replays r
-         using unnest($3::text[], $4::integer[]) as s (topic, partition)
-         where r.source = $1 and r.topic = s.topic and r.partition = s.partition and r.request <> $2",
-    )
-    .bind(source)
-    .bind(request)
-    .bind(&topics)
-    .bind(&partitions)
-    .execute(&mut *transaction)
-    .await
-    .map_err(database())?;
-    sqlx::query(
-        "insert into staging.replays
+        "insert into staging.replays as r
              (source, topic, partition, request, first_offset, end_offset, next_offset, log_position, updated_at)
          select $1, topic, partition, $2, first_offset, end_offset, first_offset, log_position, $8
          from unnest($3::text[], $4::integer[], $5::bigint[], $6::bigint[], $7::bytea[])
              as sections (topic, partition, first_offset, end_offset, log_position)
-         on conflict on constraint replays_pkey do nothing",
+         on conflict on constraint replays_pkey do update set
+             request = excluded.request, first_offset = excluded.first_offset, end_offset = excluded.end_offset,
+             next_offset = excluded.next_offset, log_position = excluded.log_position, updated_at = excluded.updated_at,
+             took_over = r.took_over or r.request <> excluded.request
+         where r.request <> excluded.request or r.next_offset >= r.end_offset
+            or r.next_offset < excluded.first_offset or r.end_offset > excluded.end_offset",
     )
     .bind(source)
     .bind(request)
@@ -82,10 +85,10 @@ pub async fn begin(
     .bind(sections.iter().map(|section| section.end_offset).collect::<Vec<_>>())
     .bind(sections.iter().map(|section| section.last_seen.map(LastSeen::to_bytes)).collect::<Vec<_>>())
     .bind(now)
-    .execute(&mut *transaction)
+    .execute(executor)
     .await
-    .map_err(database())?;
-    transaction.commit().await.map_err(database())
+    .map_err(Error::database("beginning a replay"))?;
+    Ok(())
 }
 
 /// What is left of a request: nothing where it was never made, or is done.
@@ -100,7 +103,7 @@ pub async fn unfinished(executor: impl PgExecutor<'_>, source: &str, request: &s
     .fetch_all(executor)
     .await
     .map_err(Error::database("looking for an unfinished replay"))?;
-    let section = |row: &sqlx::postgres::PgRow| Section {
+    let section = |row: &PgRow| Section {
         topic: row.get(0),
         partition: row.get(1),
         first_offset: row.get(2),
@@ -111,18 +114,24 @@ pub async fn unfinished(executor: impl PgExecutor<'_>, source: &str, request: &s
     Ok(rows.iter().map(section).collect())
 }
 
-/// How far a source's sections are landed again.
-pub async fn stored(executor: impl PgExecutor<'_>, source: &str) -> Result<Vec<StoredOffset>, Error> {
-    let sql = "select topic, partition, next_offset, log_position, null::bigint, null::bigint
+/// How far the sections of a request are landed again. What has neither a section of its own nor another's is done: by
+/// another process that was given the same request.
+pub async fn stored(executor: impl PgExecutor<'_>, source: &str, request: &str) -> Result<Replayed, Error> {
+    let sql = "select topic, partition, next_offset, log_position, null::bigint, null::bigint, request = $2
                from staging.replays
                where source = $1";
-    let rows = sqlx::query(sql).bind(source).fetch_all(executor).await;
-    Ok(rows.map_err(Error::database("reading the progress of a replay"))?.iter().map(StoredOffset::of).collect())
+    let rows = sqlx::query(sql).bind(source).bind(request).fetch_all(executor).await;
+    let rows = rows.map_err(Error::database("reading the progress of a replay"))?;
+    let (own, others): (Vec<PgRow>, Vec<PgRow>) = rows.into_iter().partition(|row| row.get(6));
+    Ok(Replayed {
+        own: own.iter().map(StoredOffset::of).collect(),
+        others: others.iter().map(|row| (row.get(0), row.get(1))).collect(),
+    })
 }
 
-/// Forgets what is done of a source's replays.
+/// Forgets what is done of a source's replays, where no other replay has to hear that its place was taken.
 pub async fn forget_done(executor: impl PgExecutor<'_>, source: &str) -> Result<(), Error> {
-    sqlx::query("delete from staging.replays where source = $1 and next_offset >= end_offset")
+    sqlx::query("delete from staging.replays where source = $1 and next_offset >= end_offset and not took_over")
         .bind(source)
         .execute(executor)
         .await
@@ -147,7 +156,7 @@ pub async fn rewind(
         .execute(&mut *transaction)
         .await
         .map_err(database())?;
-    for Rewind { stored, start, .. } in rewinds {
+    for Rewind { stored, start, is_made_again, .. } in rewinds {
         let done = sqlx::query(
             "with known as materialized (
                  select max(next_offset) as next_offset from staging.kafka_offsets
@@ -173,8 +182,11 @@ pub async fn rewind(
             transaction.rollback().await.map_err(database())?;
             return Ok(false);
         }
+        if *is_made_again {
+            orphan_letters(&mut transaction, source, start).await?;
+        }
     }
-    begin_epoch(&mut transaction, source, rewinds, new_epoch, now).await?;
+    begin_epoch(&mut transaction, source, rewinds, new_epoch).await?;
     transaction.commit().await.map_err(database())?;
     Ok(true)
 }
@@ -186,7 +198,6 @@ async fn begin_epoch(
     source: &str,
     rewinds: &[Rewind],
     new_epoch: bool,
-    now: DateTime<Utc>,
 ) -> Result<(), Error> {
     let database = || Error::database("beginning an epoch");
     let epoch: i32 = sqlx::query_scalar(
@@ -252,11 +263,22 @@ async fn begin_epoch(
     .execute(&mut *connection)
     .await
     .map_err(database())?;
-    if new_epoch {
-        for Rewind { start, first_offset, .. } in rewinds {
-            supersede(connection, source, &start.topic, start.partition, *first_offset..i64::MAX, now).await?;
-        }
-    }
+    Ok(())
+}
+
+/// Notes of the dead letters of a partition that their topic is not there any more: what is landed from where they were is
+/// something else.
+async fn orphan_letters(connection: &mut PgConnection, source: &str, start: &StoredOffset) -> Result<(), Error> {
+    sqlx::query(
+        "update staging.dead_letters set origin = origin || '{\"topic_deleted\": true}'
+         where source = $1 and state = 'parked' and origin ->> 'topic' = $2 and (origin ->> 'partition')::integer = $3",
+    )
+    .bind(source)
+    .bind(&start.topic)
+    .bind(start.partition)
+    .execute(connection)
+    .await
+    .map_err(Error::database("noting a deleted topic"))?;
     Ok(())
 }
 
@@ -264,21 +286,20 @@ async fn begin_epoch(
 pub(crate) async fn supersede(
     connection: &mut PgConnection,
     source: &str,
-    topic: &str,
-    partition: i32,
-    offsets: std::ops::Range<i64>,
+    Advance { topic, partition, expected, next_offset, .. }: &Advance,
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
     sqlx::query(
         "update staging.dead_letters set state = 'retried', payload = '', context = null, handled_at = $6
          where source = $1 and state = 'parked' and origin ->> 'topic' = $2 and (origin ->> 'partition')::integer = $3
-           and (origin ->> 'offset')::bigint >= $4 and (origin ->> 'offset')::bigint < $5",
+           and (origin ->> 'offset')::bigint >= $4 and (origin ->> 'offset')::bigint < $5
+           and not origin ? 'topic_deleted'",
     )
     .bind(source)
     .bind(topic)
     .bind(partition)
-    .bind(offsets.start)
-    .bind(offsets.end)
+    .bind(expected.unwrap_or(0))
+    .bind(next_offset)
     .bind(now)
     .execute(connection)
     .await

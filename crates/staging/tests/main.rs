@@ -16,6 +16,7 @@ mod overview;
 mod partitions;
 mod polling;
 mod rates;
+mod replaying;
 mod reporting;
 mod retrying;
 mod sealing;

@@ -145,7 +145,7 @@ Exit codes:
   2   there is no such partition or offset; the message says what there is
   66  no such source or topic
   69  Kafka or the database is out of reach, or a partition stopped on the way
-  75  the source's progress moved meanwhile; try again";
+  75  the source's progress moved meanwhile, or another replay took the place of this one; try again";
 
 pub(super) const STATUS: &str = "\
 Shows first what needs a look: each with what it does and the command to type. Then, of every source, whether it runs, is \

@@ -173,7 +173,7 @@ fn with_exit(error: Error) -> anyhow::Error {
         Error::Configuration { .. } => Exit::Configuration,
         Error::UnknownTopic { .. } | Error::NotItsTopic { .. } => Exit::NotFound,
         Error::Replay { .. } => Exit::Usage,
-        Error::Moved { .. } => Exit::Locked,
+        Error::Moved { .. } | Error::Taken { .. } => Exit::Locked,
         Error::Unreachable { .. } | Error::Registry { .. } => Exit::OutOfReach,
         Error::Staging(error) => error.into(),
         Error::Client { .. } | Error::Fenced { .. } | Error::Thread { .. } => Exit::Unexpected,

@@ -112,6 +112,7 @@ impl Reader<'_> {
         let mut list = TopicPartitionList::new();
         for (topic, partition) in client::names(partitions) {
             let start = stored.start(&topic, partition);
+            self.check_taken(&start)?;
             tracing::info!(source = %self.settings.name, topic, partition, offset = start.next_offset, "reading");
             self.forget(|known| *known.0 == *topic && known.1 == partition);
             // Beyond the end that was asked for: somebody has landed more since then, or the topic was made again.
@@ -121,7 +122,7 @@ impl Reader<'_> {
             let name: Name = (topic.into(), partition);
             let now = Utc::now();
             let partition =
-                Partition::new(self.settings, name.clone(), self.progress, start, end, self.generations, now);
+                Partition::new(self.settings, name.clone(), self.progress.clone(), start, end, self.generations, now);
             list.add_partition_offset(&name.0, name.1, client::start(partition.first_offset()))
                 .map_err(|error| self.client_error(error))?;
             self.partitions.push(partition);
@@ -191,6 +192,11 @@ impl Reader<'_> {
         if left.count() > 0 {
             self.waiting.assignment = Some((lookup, left));
         }
+    }
+
+    /// A replay whose place another has taken ends: the rest of it is nobody's.
+    pub(super) fn check_taken(&self, start: &Start) -> Result<(), Error> {
+        if start.is_taken { Err(Error::Taken { from: self.settings.name.clone() }) } else { Ok(()) }
     }
 
     /// Forgets what is not landed of a partition, and reads it from `start`.

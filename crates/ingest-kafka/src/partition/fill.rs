@@ -146,7 +146,7 @@ impl Partition {
         skipped: BTreeMap<&'static str, u64>,
     ) -> Sealed {
         let advance = Advance {
-            progress: self.progress,
+            progress: self.progress.clone(),
             epoch: self.epochs.current(),
             topic: self.name.0.to_string(),
             partition: self.name.1,

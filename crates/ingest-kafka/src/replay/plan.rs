@@ -33,6 +33,9 @@ pub struct Part {
     pub rewinds: bool,
     /// The source's progress; `None` when there is none.
     pub stored: Option<i64>,
+    /// Whether its topic was deleted and made again since then.
+    #[serde(skip)]
+    pub(super) is_made_again: bool,
     #[serde(skip)]
     pub(super) last_seen: Option<LastSeen>,
 }
@@ -81,7 +84,10 @@ pub(super) fn plan(
     }
     let mut parts = Vec::new();
     for Target { topic, partition, bounds } in targets {
-        if let Some(section) = begun.iter().find(|section| section.topic == topic && section.partition == partition) {
+        // What retention has passed, or what was before a topic was made again, is not there to go on with.
+        let is_there = |section: &&Section| bounds.low <= section.next_offset && section.end_offset <= bounds.high;
+        let begun = begun.iter().find(|section| section.topic == topic && section.partition == partition);
+        if let Some(section) = begun.filter(is_there) {
             parts.push(Part {
                 first_offset: section.first_offset,
                 next_offset: section.next_offset,
@@ -89,6 +95,7 @@ pub(super) fn plan(
                 last_seen: section.last_seen,
                 rewinds: false,
                 stored: None,
+                is_made_again: false,
                 topic,
                 partition,
             });
@@ -99,8 +106,9 @@ pub(super) fn plan(
         let end = request.to.map_or(Ok(bounds.high), find)?;
         let known = stored.iter().find(|stored| stored.topic == topic && stored.partition == partition);
         let stored = known.map(|stored| stored.next_offset);
-        let can_go_on = stored.is_some_and(|stored| (bounds.low..=bounds.high).contains(&stored))
-            && !is_made_again(settings, client, &topic, partition, bounds, known.and_then(|known| known.last_message))?;
+        let is_made_again = stored.is_some_and(|stored| stored > bounds.high)
+            || holds_another(settings, client, &topic, partition, bounds, known.and_then(|known| known.last_message))?;
+        let can_go_on = stored.is_some_and(|stored| stored >= bounds.low) && !is_made_again;
         let rewinds = request.new_epoch || !can_go_on;
         if rewinds && request.to.is_some() {
             let why = if request.new_epoch { "a new epoch begins" } else { "it has no progress that could go on" };
@@ -117,13 +125,23 @@ pub(super) fn plan(
         let next_offset =
             stored.filter(|_| can_go_on && rewinds).map_or(first_offset, |stored| stored.min(first_offset));
         let last_seen = passage::last_seen_before(settings, client, &topic, partition, next_offset, bounds.low)?;
-        parts.push(Part { topic, partition, first_offset, next_offset, end_offset, rewinds, stored, last_seen });
+        parts.push(Part {
+            topic,
+            partition,
+            first_offset,
+            next_offset,
+            end_offset,
+            rewinds,
+            stored,
+            is_made_again,
+            last_seen,
+        });
     }
     Ok(parts)
 }
 
 /// Whether another message is where the last one was landed from.
-fn is_made_again(
+fn holds_another(
     settings: &Settings,
     client: &Client,
     topic: &str,

@@ -7,6 +7,7 @@ use crate::world::{NEXT, RECORDS, World, insert, lander};
 use ingest_kafka::{CaughtUp, Error, Part, Place, Replay, Request};
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use sqlx::Row;
+use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -121,6 +122,45 @@ async fn a_replay_that_is_stopped_goes_on_where_it_was_and_another_begins_anew()
         assert_eq!(world.count(RECORDS).await, 40_000);
     }
     assert_eq!(world.plan(from(5)).await.unwrap().messages(), 19_995);
+}
+
+#[tokio::test]
+async fn a_replay_whose_place_another_takes_does_not_say_that_it_is_done() {
+    let world = World::new(1).await;
+    world.produce_inserts(0, 0..20_000).await;
+    world.catch_up().await.unwrap();
+    let (long, short) = (world.plan(from(0)).await.unwrap(), world.plan(from_to(3, 5)).await.unwrap());
+    let mut waiting = Some((short, lander(&world.database)));
+    // The other one is done before the long one looks again.
+    let mut tell = |messages: u64| {
+        if (1..20_000).contains(&messages)
+            && let Some((short, lander)) = waiting.take()
+        {
+            let run =
+                async move { short.run(lander, &mut |_| {}, &CancellationToken::new()).await.map(|done| done.records) };
+            let done =
+                std::thread::scope(|scope| scope.spawn(|| Runtime::new().unwrap().block_on(run)).join().unwrap());
+            assert_eq!(done.unwrap(), 2);
+        }
+    };
+    let done = long.run(lander(&world.database), &mut tell, &CancellationToken::new()).await;
+    match waiting {
+        None => assert!(matches!(done.unwrap_err(), Error::Taken { .. })),
+        Some(_) => assert_eq!(done.unwrap().records, 20_000, "it was done before the other one could begin"),
+    }
+    assert_eq!(world.replay(from(0)).await.records, 20_000, "and can be asked for again");
+    assert_eq!(world.count(UNFINISHED).await, 1, "what took a place stays, so that whoever had it hears of it");
+}
+
+#[tokio::test]
+async fn a_replay_that_was_stopped_begins_anew_where_messages_are_gone() {
+    let world = World::new(1).await;
+    world.produce_inserts(0, 0..10).await;
+    world.catch_up().await.unwrap();
+    let begin = "insert into staging.replays (source, topic, partition, request, first_offset, end_offset, next_offset, updated_at)
+                 values ('home_delivery', 'customers', 0, '', 0, 1000, 4, now())";
+    sqlx::query(begin).execute(&world.pool).await.unwrap();
+    assert_eq!(world.replay(Request::default()).await.records, 10);
 }
 
 #[tokio::test]

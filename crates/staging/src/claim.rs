@@ -107,7 +107,7 @@ impl StagedRecord {
     }
 }
 
-/// The oldest published batches that are not consolidated, together about `max_records`, at least one if there is one;
+/// The oldest published batches that are not consolidated, in the order of their ids, together about `max_records`, at least one if there is one;
 /// `without` those that are being merged.
 pub async fn claim(
     executor: impl PgExecutor<'_>,
@@ -117,12 +117,12 @@ pub async fn claim(
     let rows = sqlx::query(
         "with waiting as (
              -- published, oldest first, with the count of records before each
-             select b.*, sum(record_count) over (order by landed_at, batch_id) - record_count as records_before
+             select b.*, sum(record_count) over (order by batch_id) - record_count as records_before
              from (
                  select * from staging.batches
                  where consolidated_at is null and abandoned_at is null and published_at is not null
                    and batch_id <> all ($2)
-                 order by landed_at, batch_id
+                 order by batch_id
                  limit 1000
              ) b
          )
@@ -131,7 +131,7 @@ pub async fn claim(
          from waiting w
          left join staging.csv_imports i on i.import_id = w.import_id
          where w.records_before < $1
-         order by w.landed_at, w.batch_id",
+         order by w.batch_id",
     )
     .bind(max_records)
     .bind(without)

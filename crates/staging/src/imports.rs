@@ -342,7 +342,7 @@ async fn complete(
         "update staging.batches set completes_import = true
          where batch_id = (
              select batch_id from staging.batches where import_id = $1 and abandoned_at is null
-             order by landed_at desc, batch_id desc limit 1
+             order by batch_id desc limit 1
          )",
     )
     .bind(import_id)

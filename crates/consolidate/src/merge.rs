@@ -372,7 +372,7 @@ async fn departures<'b>(
         let Some(import) = batch.import.as_ref().filter(|import| import.full_export && import.completes) else {
             continue;
         };
-        let position = Position::csv_end(import.as_of, import.mtime);
+        let position = Position::csv_file(import.as_of, import.mtime);
         staging::note_members(connection, import.import_id).await?;
         let named = named.keys().filter(|(system, _)| *system == batch.source).map(|(_, external_id)| *external_id);
         let gone: Vec<String> = sqlx::query_scalar(

@@ -116,8 +116,8 @@ impl<'r> Preview<'r> {
         Ok(())
     }
 
-    /// Ends a full export, at the position behind its last row: whoever it lacks would leave.
-    pub async fn end_export(&mut self, end: Position, as_of: DateTime<Utc>) -> Result<(), Error> {
+    /// Ends a full export: whoever it lacks would leave, at the position of the file.
+    pub async fn end_export(&mut self, position: Position, as_of: DateTime<Utc>) -> Result<(), Error> {
         sqlx::query("analyze preview_members").execute(&mut self.connection).await.map_err(database_error())?;
         let gone: Vec<String> = sqlx::query_scalar(
             "select x.external_id
@@ -126,7 +126,7 @@ impl<'r> Preview<'r> {
              where x.system = $1 and x.deleted_at is null and x.position < $2 and m.external_id is null",
         )
         .bind(&self.source)
-        .bind(end.as_bytes())
+        .bind(position.as_bytes())
         .fetch_all(&mut self.connection)
         .await
         .map_err(database_error())?;
@@ -141,7 +141,7 @@ impl<'r> Preview<'r> {
                 external_id: ExternalId::from_parts(external_id, false),
                 email: None,
                 credential: None,
-                position: end.clone(),
+                position: position.clone(),
                 observed_at: as_of,
                 attributes: "{}".to_owned(),
                 moved_to: None,

@@ -291,8 +291,8 @@ impl Importer {
         report.state = if refusal.is_some() { Outcome::Refused } else { Outcome::Imported };
         report.reason = refusal.as_ref().map(|refusal| refusal.reason.clone());
         let is_published = report.state == Outcome::Imported;
-        let (end, as_of) = (Position::csv_end(file.as_of, file.mtime), file.as_of);
-        see(request, || Sighting::Ends { is_published, end, as_of }).await;
+        let (position, as_of) = (Position::csv_file(file.as_of, file.mtime), file.as_of);
+        see(request, || Sighting::Ends { is_published, position, as_of }).await;
         if let Some(import_id) = landed.import_id
             && !self.settle(import_id, landed.rows, refusal.as_ref()).await?
         {

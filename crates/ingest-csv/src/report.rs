@@ -65,8 +65,8 @@ pub enum Sighting {
     Ends {
         /// Whether it would be published.
         is_published: bool,
-        /// The position behind its last row.
-        end: Position,
+        /// The position of the file itself.
+        position: Position,
         /// The time that its content is of.
         as_of: DateTime<Utc>,
     },

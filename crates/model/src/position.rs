@@ -96,9 +96,10 @@ impl Position {
         Self(bytes)
     }
 
-    /// The position at which a full export of this as-of and mtime ends: after all of its rows.
-    pub fn csv_end(as_of: DateTime<Utc>, mtime: DateTime<Utc>) -> Self {
-        Self::csv(as_of, mtime, u64::MAX)
+    /// The position of a file itself, at which whoever a full export lacks has left: after all older files, and before its own
+    /// rows, so that a row that could not be read at first brings its member back.
+    pub fn csv_file(as_of: DateTime<Utc>, mtime: DateTime<Utc>) -> Self {
+        Self::csv(as_of, mtime, 0)
     }
 
     /// REST: the time of the answer.

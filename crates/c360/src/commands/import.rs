@@ -116,10 +116,10 @@ async fn look(
                     }
                 }
             }
-            Sighting::Ends { is_published, end, as_of } => {
+            Sighting::Ends { is_published, position, as_of } => {
                 if let Some((path, mut preview)) = under_way.take().filter(|_| is_published) {
                     if is_full_export {
-                        preview.end_export(end, as_of).await?;
+                        preview.end_export(position, as_of).await?;
                     }
                     foreseen.insert(path, preview.finish().await?);
                 }

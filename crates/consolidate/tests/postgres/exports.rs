@@ -40,9 +40,9 @@ async fn a_missing_member_is_tombstoned_at_the_position_of_the_export_and_the_ne
     assert!(is_gone(&world, "cyd").await && !is_gone(&world, "ann").await && !is_gone(&world, "bob").await);
     assert_eq!(world.document("cyd@x.example").await, None);
     assert_eq!(world.profile("ann@x.example").await, Some(json!({"loyaltyPoints": "48"})));
-    let end = model::Position::csv_end(night(1, &[]).as_of(), night(1, &[]).as_of());
+    let file = model::Position::csv_file(night(1, &[]).as_of(), night(1, &[]).as_of());
     let tombstone = world.xref("loyalty", "cyd").await["tombstone_position"].clone();
-    assert_eq!(tombstone, format!("\\x{}", hex::encode(end.as_bytes())));
+    assert_eq!(tombstone, format!("\\x{}", hex::encode(file.as_bytes())));
 
     world.export(&night(2, &people(2, "48"))).await;
     world.consolidate().await;
@@ -60,6 +60,22 @@ async fn a_member_whose_row_is_a_dead_letter_has_not_left() {
     world.consolidate().await;
     assert!(is_gone(&world, "bob").await && !is_gone(&world, "cyd").await);
     assert_eq!(world.profile("cyd@x.example").await, Some(json!({"loyaltyPoints": "47"})));
+}
+
+#[tokio::test]
+async fn a_member_whose_row_could_not_be_read_at_all_comes_back_with_the_row() {
+    let mut world = World::new().await;
+    world.export(&night(0, &people(0, "47"))).await;
+    let members = people(1, "48");
+    world.export(&night(1, &members[..2])).await;
+    world.consolidate().await;
+    assert!(is_gone(&world, "cyd").await, "nobody could tell whose row it was");
+
+    // The dead letter is retried: the row lands at its own position.
+    world.land("loyalty", &members[2..]).await;
+    world.consolidate().await;
+    assert!(!is_gone(&world, "cyd").await);
+    assert_eq!(world.profile("cyd@x.example").await, Some(json!({"loyaltyPoints": "48"})));
 }
 
 #[tokio::test]

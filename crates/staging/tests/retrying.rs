@@ -280,6 +280,17 @@ async fn a_row_of_an_older_full_export_is_nothing_to_land_and_one_of_an_older_de
 }
 
 #[tokio::test]
+async fn a_row_that_the_database_refuses_says_so_also_where_files_were_imported_since() {
+    let staged = staged().await;
+    import(&staged, noon()).await;
+    let ids = park(&staged, [letter(1, "refused")]).await;
+    let retried = retry_by(&staged, staged.lander(), Some(Files::Deltas), &ids).await.unwrap();
+    assert_eq!(retried.still_bad.values().sum::<u64>(), 1);
+    let detail: String = staged.ask("select detail from staging.dead_letters").await;
+    assert!(detail.starts_with("the database refuses it"), "{detail}");
+}
+
+#[tokio::test]
 async fn while_files_are_imported_rows_wait() {
     let staged = staged().await;
     let ids = park(&staged, [row_letter(1, noon())]).await;

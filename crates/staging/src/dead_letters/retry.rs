@@ -214,6 +214,8 @@ impl Retrier<'_> {
         let reject = Reject::new(Reason::BadValue, format!("the database refuses it: {error}"));
         let mut attempt = self.nothing_yet(1, &Horizon::default());
         attempt.leave(id, reject);
+        // Why a letter is bad hangs on no file.
+        attempt.settlement.newest_import = None;
         let checkpoint = Checkpoint::DeadLetters(attempt.settlement);
         let mut patience = Patience::new("noting why a dead letter is still bad");
         while let Err(error) = self.lander.land(&mut attempt.batch, &json!({}), &checkpoint, Utc::now()).await {

@@ -9,6 +9,9 @@ use super::types::Types;
 use super::{Coordinates, Decoder, Outcome, Seen, Skip};
 use crate::settings::Format;
 
+/// Versions from here to there are times in milliseconds: 2000 to 2100.
+const TIMES_MS: [i64; 2] = [946_684_800_000, 4_102_444_800_000];
+
 /// What a delete says of the row that was.
 pub(super) struct Before<'a> {
     pub(super) row: &'a str,
@@ -98,12 +101,16 @@ impl Decoder {
         self.key(Some(at.message.new_key?), at).ok()?.external_id(mapping).ok()
     }
 
-    /// A tombstone has no version. It comes after whatever was seen last, and after all times before its own.
-    fn plain_tombstone(&self, at: &Coordinates<'_>, seen: Seen) -> LogPosition {
+    /// A tombstone has no version. It comes after whatever was seen last, and where that is a time, after all times before its
+    /// own: a counter will not reach them, and what it counts next would be dead for ever.
+    fn plain_tombstone(&self, at: &Coordinates<'_>, mut seen: Seen) -> LogPosition {
         if self.mappings.iter().all(|mapping| mapping.version_column().is_none()) {
             return at.timestamp();
         }
-        let at_its_time = LogPosition { row: u32::MAX, ..at.timestamp() };
-        seen.last.map_or(at_its_time, |last| last.position.max(at_its_time))
+        let Some(last) = seen.last.map(|last| last.position) else { return seen.note(None) };
+        let [begin, end] = TIMES_MS.map(LogPosition::from_signed);
+        let is_time = (begin..end).contains(&last);
+        let behind = |position: LogPosition| LogPosition { row: u32::MAX, ..position };
+        if is_time { last.max(behind(at.timestamp())) } else { behind(last) }
     }
 }

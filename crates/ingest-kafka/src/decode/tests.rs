@@ -490,6 +490,12 @@ fn plain_json_is_ordered_by_its_version_else_by_time() {
     let deleted = at(None);
     assert!(older < newer && newer < earlier && earlier < later && later < deleted);
     assert!(at(Some(r#"{"id":1,"version":9000000000000000000}"#)) <= at(None));
+    // A counter is far below any time: what it counts next lives again.
+    let (counted, gone) = (at(Some(r#"{"id":1,"version":12}"#)), at(None));
+    let next = at(Some(r#"{"id":1,"version":13}"#));
+    assert!(counted < gone && gone < next);
+    let before_all = position(&with, None, &mut Seen::default());
+    assert!(before_all < older, "nothing of this partition was ever landed");
     assert_eq!(
         position(&without, None, &mut Seen::default()),
         Position::kafka(3, LogPosition::from_signed(1_700_000_000_000), 7)

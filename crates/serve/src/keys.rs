@@ -23,6 +23,7 @@ use subtle::ConstantTimeEq as _;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
+use crate::problem::Problem;
 use crate::row_filter::RowFilter;
 
 /// Revoking takes effect within this time, in every process.
@@ -267,7 +268,8 @@ pub(crate) enum Presented {
 pub(crate) struct Keyring {
     pool: PgPool,
     keys: RwLock<Option<Arc<Keys>>>,
-    reading: Mutex<()>,
+    /// Held by who reads them: when the last try failed, and how, if it did.
+    reading: Mutex<Option<(Instant, Problem)>>,
 }
 
 struct Keys {
@@ -283,7 +285,7 @@ impl Keyring {
     }
 
     /// Whose key this is. Whatever is refused was looked up after it was presented, and takes the same time.
-    pub(crate) async fn find(&self, secret: &str, now: DateTime<Utc>) -> Result<Presented, sqlx::Error> {
+    pub(crate) async fn find(&self, secret: &str, now: DateTime<Utc>) -> Result<Presented, Problem> {
         let presented_at = Instant::now();
         let recent = presented_at.checked_sub(FRESH_FOR).unwrap_or(presented_at);
         match self.keys(recent).await?.find(secret, now) {
@@ -293,7 +295,7 @@ impl Keyring {
     }
 
     /// The key of this id, if it is valid.
-    pub(crate) async fn of_id(&self, key_id: Uuid, now: DateTime<Utc>) -> Result<Option<Arc<Key>>, sqlx::Error> {
+    pub(crate) async fn of_id(&self, key_id: Uuid, now: DateTime<Utc>) -> Result<Option<Arc<Key>>, Problem> {
         let asked_at = Instant::now();
         let recent = asked_at.checked_sub(FRESH_FOR).unwrap_or(asked_at);
         match self.keys(recent).await?.of_id(key_id, now) {
@@ -302,23 +304,39 @@ impl Keyring {
         }
     }
 
-    /// The keys as they were at this moment or later.
-    async fn keys(&self, at: Instant) -> Result<Arc<Keys>, sqlx::Error> {
+    /// The keys as they were at this moment or later. Whoever waits for somebody else's try gets what that one gets: with the
+    /// database away a try takes seconds, and so many of them, one after the other, would hold every connection of the server.
+    async fn keys(&self, at: Instant) -> Result<Arc<Keys>, Problem> {
         let known = || self.keys.read().unwrap_or_else(PoisonError::into_inner).clone();
         let fresh = || known().filter(|keys| keys.as_of >= at);
         if let Some(keys) = fresh() {
             return Ok(keys);
         }
-        let _reading = self.reading.lock().await;
+        let waits_since = Instant::now();
+        let mut failed = self.reading.lock().await;
         if let Some(keys) = fresh() {
             return Ok(keys);
+        }
+        if let Some((failed_at, problem)) = &*failed
+            && *failed_at >= waits_since
+        {
+            return Err(problem.clone());
         }
         if let Some(keys) = known() {
             tokio::time::sleep_until(keys.as_of + PAUSE).await;
         }
-        let keys = Arc::new(self.read().await?);
-        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Some(keys.clone());
-        Ok(keys)
+        match self.read().await {
+            Ok(keys) => {
+                let keys = Arc::new(keys);
+                *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Some(keys.clone());
+                Ok(keys)
+            }
+            Err(error) => {
+                let problem = Problem::from(error);
+                *failed = Some((Instant::now(), problem.clone()));
+                Err(problem)
+            }
+        }
     }
 
     async fn read(&self) -> Result<Keys, sqlx::Error> {

@@ -1,8 +1,12 @@
 //! Who may ask.
 
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
 use chrono::{TimeDelta, Utc};
 use secrecy::ExposeSecret;
 use serve::keys::{self, NewKey, Role};
+use sqlx::postgres::PgConnectOptions;
 
 use crate::support::base::Base;
 
@@ -81,4 +85,19 @@ async fn a_database_that_is_away_is_said_with_when_to_try_again() {
     let answer = server.ask("c360_whatever", "/customers").await;
     assert_eq!(answer.status, 503);
     assert!(answer.head.contains("retry-after: 1"), "{}", answer.head);
+}
+
+#[tokio::test]
+async fn whoever_waits_for_a_database_that_is_away_waits_for_one_try() {
+    // Nobody listens on a port that was free a moment ago: a try goes on until the time for it is over, five seconds.
+    let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
+    let nobody = PgConnectOptions::new_without_pgpass().host("127.0.0.1").port(port);
+    let server = crate::support::server(nobody).await;
+    let since = Instant::now();
+    let answers = futures::future::join_all((0..20).map(|_| server.ask("c360_whatever", "/customers"))).await;
+    for answer in answers {
+        assert_eq!(answer.status, 503);
+        assert!(answer.head.contains("retry-after: 1"), "{}", answer.head);
+    }
+    assert!(since.elapsed() < Duration::from_secs(10), "they did not wait for each other: {:?}", since.elapsed());
 }

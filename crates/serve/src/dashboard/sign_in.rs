@@ -99,7 +99,7 @@ pub(super) async fn sign_in(
         }
         Ok(Presented::Expired) => "This key has expired. Ask an operator for a new one",
         Ok(Presented::Unknown) => "This key is not valid. Copy all of it, from c360_ to the last letter",
-        Err(error) => return Frame::visiting(&visitor).failure(&error.into()),
+        Err(problem) => return Frame::visiting(&visitor).failure(&problem),
     };
     if dashboard.failures.0.check().is_err() {
         return again(StatusCode::TOO_MANY_REQUESTS, "Too many wrong keys. Wait a minute, then try again");

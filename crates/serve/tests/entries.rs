@@ -49,6 +49,30 @@ async fn a_note_is_added_changed_removed_and_each_of_it_undone() {
 }
 
 #[tokio::test]
+async fn however_often_an_entry_is_changed_its_history_stays_short() {
+    let base = Base::new().await;
+    let ann = base.customer("ann@x.example", json!({"name": "Ann"})).await;
+    let key = base.key(Role::Agent, None).await;
+    let notes = format!("/customers/{ann}/notes");
+    let add = async || {
+        let body = r#"{"text": "1"}"#;
+        base.server.request(&key, &format!("POST {notes}"), "idempotency-key: a\r\n", body).await.json()
+    };
+    let note = format!("{notes}/{}", add().await["entry_id"].as_str().unwrap());
+    for version in 2..=60 {
+        let body = json!({"text": version.to_string()}).to_string();
+        assert_eq!(base.server.request(&key, &format!("PUT {note}"), "", &body).await.status, 200);
+    }
+    let history = base.server.ask(&key, &note).await.json()["history"].clone();
+    let versions: Vec<i64> =
+        history.as_array().unwrap().iter().map(|was| was["version"].as_i64().unwrap()).collect();
+    assert_eq!(versions, [1].into_iter().chain(10..60).collect::<Vec<_>>());
+    assert_eq!(add().await["content"]["text"], "60", "it is still the entry of this Idempotency-Key");
+    let undone = base.server.request(&key, &format!("POST {note}/undo"), "", "").await.json();
+    assert_eq!((&undone["content"]["text"], &undone["version"]), (&json!("59"), &json!(61)));
+}
+
+#[tokio::test]
 async fn nothing_is_written_on_somebody_who_is_being_erased() {
     let base = Base::new().await;
     let ann = base.customer("ann@x.example", json!({"name": "Ann"})).await;

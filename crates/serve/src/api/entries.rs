@@ -49,7 +49,7 @@ pub(crate) struct Entry {
     /// The `ETag` of an entry is its version.
     pub(crate) version: i64,
     pub(crate) deleted_at: Option<DateTime<Utc>>,
-    /// What it was before each change, oldest first.
+    /// What it was before each change, oldest first: the first version, and those before the newest fifty changes.
     #[schema(value_type = Vec<std::collections::BTreeMap<String, Value>>)]
     pub(crate) history: Value,
 }
@@ -273,16 +273,29 @@ pub(crate) async fn one(api: &Api, caller: &Caller, (customer, kind, entry_id): 
     Ok(entry)
 }
 
+/// Of the history of an entry stay the first version, by which an `Idempotency-Key` is known again, and so many of the newest:
+/// every answer holds all of it, however often somebody changes the entry.
+const NEWEST_VERSIONS: usize = 50;
+
 /// Changes an entry, if it is what the caller thinks: keeps what it was, and counts the version up. `$7` to `$9` name it.
-const CHANGE: &str = "update customer360.entries e
-    set history = e.history || (
-            jsonb_build_object('version', e.version, 'content', e.content, 'author', e.author, 'until', $2::timestamptz,
-                               'deleted', e.deleted_at is not null)
-            || case when $11::uuid is null then '{}' else jsonb_build_object('once', $11) end),
-        author = $4, updated_at = $2, version = e.version + 1, ";
-const WHICH: &str = "from at
-    where at.customer_id = $1 and e.customer_id = any (customer360.once_known_as(at.customer_id))
-      and e.entry_id = $7 and e.type = $8 and ($9::bigint[] = '{}' or e.version = any ($9))";
+fn change_of(set: &str, only: &str) -> String {
+    format!(
+        "update customer360.entries e
+         set history = (
+                 select coalesce(jsonb_agg(was order by number), '[]')
+                 from jsonb_array_elements(e.history) with ordinality as h (was, number)
+                 where number = 1 or number > jsonb_array_length(e.history) + 1 - {NEWEST_VERSIONS}
+             ) || (
+                 jsonb_build_object('version', e.version, 'content', e.content, 'author', e.author, 'until', $2::timestamptz,
+                                    'deleted', e.deleted_at is not null)
+                 || case when $11::uuid is null then '{{}}' else jsonb_build_object('once', $11) end),
+             author = $4, updated_at = $2, version = e.version + 1, {set}
+         from at
+         where at.customer_id = $1 and e.customer_id = any (customer360.once_known_as(at.customer_id))
+           and e.entry_id = $7 and e.type = $8 and ($9::bigint[] = '{{}}' or e.version = any ($9)) and {only}
+         returning e.*"
+    )
+}
 
 /// Why nothing was changed.
 fn unchanged(if_match: &[i64]) -> Problem {
@@ -295,7 +308,8 @@ fn unchanged(if_match: &[i64]) -> Problem {
 
 /// Change an entry
 ///
-/// With `If-Match`, only the version of that `ETag`. What it was stays in its history.
+/// With `If-Match`, only the version of that `ETag`. What it was stays in its history, which keeps the first version and those
+/// before the newest fifty changes.
 #[utoipa::path(
     put, path = "/api/v1/customers/{customer}/{kind}/{entry_id}", tag = "entries", operation_id = "change_entry",
     params(
@@ -354,7 +368,7 @@ pub(crate) async fn take(
     let once = if let Step::Undo(once) = step { *once } else { None };
     let if_match = &if_match.versions();
     let write = Write { customer, action, entry_id: *entry_id, kind: &kind, if_match, content, once };
-    let done = format!("{CHANGE} {set} {WHICH} and {only} returning e.*");
+    let done = change_of(set, only);
     let row = write.run(api, caller, &done).await?.ok_or_else(|| unchanged(if_match))?;
     Ok(read(&row))
 }

@@ -64,7 +64,7 @@ begin
     -- Customers are seen by the row filter, everything else with its customer.
     for name, predicate in
         select t, format(seen, t, format('exists (select from customer360.customers c where c.customer_id = %s.customer_id)', t))
-        from unnest(array['customer_search', 'xrefs', 'orders', 'buyers', 'changes', 'interaction_participants']) as t
+        from unnest(array['customer_search', 'xrefs', 'orders', 'buyers', 'interaction_participants']) as t
         union all values
         ('customers', format(seen, 'customers', 'profile @> any ((select customer360.filter_profiles())::jsonb[])')),
         ('edits',
@@ -78,6 +78,8 @@ begin
                   where p.system = interactions.system and p.interaction_id = interactions.interaction_id)'),
         ('redirects',
          'exists (select from customer360.customers c where c.customer_id = customer360.resolved(redirects.customer_id))'),
+        ('changes',
+         'exists (select from customer360.customers c where c.customer_id = customer360.resolved(changes.customer_id))'),
         ('entries',
          'exists (select from customer360.customers c where c.customer_id = customer360.resolved(entries.customer_id))')
     loop

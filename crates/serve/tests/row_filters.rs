@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use serve::keys::Role;
 
 use crate::support::base::Base;
+use crate::support::browser::Browser;
 
 /// Two customers in New Hampshire and Vermont, one in Maine, whom nothing may show.
 async fn three_states() -> std::sync::Arc<Base> {
@@ -88,6 +89,49 @@ async fn nothing_of_a_third_state_is_seen_through_any_list_count_search_id_or_er
     assert_eq!(seen.iter_mut().map(|item| item["email"].take()).collect::<Vec<_>>(), ["nh@x.example", "vt@x.example"]);
     let both = base.server.ask(&key, "/interactions").await.json();
     assert_eq!(both["items"][0]["participants"].as_array().unwrap().len(), 1, "only who may be seen");
+}
+
+#[tokio::test]
+async fn changes_are_seen_with_whom_redirects_lead_to_and_with_nobody_else() {
+    let base = Base::new().await;
+    let ann = base.customer("ann@x.example", json!({"name": "Ann", "state": "NH"})).await;
+    let old = base.customer("old@x.example", json!({})).await;
+    // Who was Ann once, and is somebody again; and who leads to nobody.
+    let again = base.customer("again@x.example", json!({"name": "Canary", "state": "ME"})).await;
+    let left = base.customer("left@x.example", json!({})).await;
+    base.run(&format!(
+        "create table customer360.changes_of_test partition of customer360.changes default;
+         update customer360.customers set deleted_at = now() where customer_id in ('{old}', '{left}');
+         insert into customer360.redirects
+         values ('{old}', '{ann}', '2026-03-01'), ('{again}', '{ann}', '2026-03-01'), ('{left}', null, '2026-03-01');
+         insert into customer360.changes (customer_id, at, attribute, old, new, system, cause)
+         values ('{ann}', '2026-01-03', 'city', null, '\"Rye\"', 'loyalty', 'record'),
+                ('{old}', '2026-01-04', 'name', null, '\"Ann\"', 'loyalty', 'record'),
+                ('{old}', '2026-01-02', 'name', null, '\"An\"', 'loyalty', 'record'),
+                ('{again}', '2026-01-02', 'name', null, '\"Canary\"', 'loyalty', 'record'),
+                ('{left}', '2026-01-02', 'name', null, '\"Canary\"', 'loyalty', 'record')"
+    ))
+    .await;
+    let path = format!("/customers/{ann}/timeline?type=change");
+    for (only, limit) in [(None, 1), (None, 50), (Some("state in ('NH')"), 1), (Some("state in ('NH')"), 50)] {
+        let key = base.key(Role::Viewer, only).await;
+        let items = base.server.all_pages(&key, &path, limit).await;
+        let new: Vec<&Value> = items.iter().map(|item| &item["content"]["new"]).collect();
+        assert_eq!(new, [&Value::Null, &json!("Ann"), &json!("Rye"), &json!("An")], "{only:?} {limit}");
+        let counted = base.server.ask(&key, &format!("{path}&count=true")).await.json();
+        assert_eq!(counted["total"], 4, "{only:?}");
+        let page = Browser::signed_in(&base, Role::Viewer, only).await.get(&format!("/customers/{ann}")).await;
+        let tab = r#"Changes <span class="count">4</span>"#;
+        assert!(page.body.contains(tab), "{page:?}");
+    }
+    // The role, whatever it is asked: nothing of whom the filter does not let through.
+    let mut connection = staging::connect(&base.options.clone().options([("role", "c360_limited")])).await.unwrap();
+    let filter = "select set_config('c360.filter_lists', '{}', false), set_config('c360.filter_profiles', $1, false)";
+    for (profiles, seen) in [(r#"{"{\"state\": \"NH\"}"}"#, 3), (r#"{"{\"state\": \"ME\"}"}"#, 1)] {
+        sqlx::query(filter).bind(profiles).execute(&mut connection).await.unwrap();
+        let count = sqlx::query_scalar::<_, i64>("select count(*) from customer360.changes");
+        assert_eq!(count.fetch_one(&mut connection).await.unwrap(), seen, "{profiles}");
+    }
 }
 
 fn answer_total(body: &str) -> Option<i64> {

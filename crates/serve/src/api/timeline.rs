@@ -61,14 +61,18 @@ pub(super) struct Wanted<'w> {
 
 impl Wanted<'_> {
     /// Common tables that end in `happened`: what happened to the customer `$1`. Every part is cut before anything is made of
-    /// it; entries are also those of whom redirects lead here from. What redirects lead here is a change, too.
+    /// it; entries and changes are also those of whom redirects lead here from. What redirects lead here is a change, too.
     fn happened(&self) -> String {
         let Self { types, after: [at, kind, id], most, words } = self;
+        // Apart, so that those of one customer come in the order of their index.
+        let own_changes = self.changes("= (select customer_id from at)");
+        let former_changes = self.changes("= any (array(select customer_id from former))");
         format!(
             "
     at as materialized (select customer360.resolved($1) as customer_id),
     sought as materialized (select customer360.patterns({words}::text) as words),
     once as materialized (select unnest(customer360.once_known_as((select customer_id from at))) as customer_id),
+    former as materialized (select customer_id from once where customer_id <> (select customer_id from at)),
     theirs as materialized (
         select distinct p.at, p.system || ':' || p.interaction_id as id, p.system, p.interaction_id
         from customer360.interaction_participants p
@@ -109,25 +113,35 @@ impl Wanted<'_> {
            and ({at}::timestamptz is null or (e.created_at, e.type, e.entry_id::text) < ({at}::timestamptz, {kind}, {id}))
          order by 1 desc, 2 desc, 3 desc limit {most})
         union all
-        (select c.at, 'change', lpad(c.change_id::text, 20, '0'), null, null, null,
-                jsonb_build_object('attribute', c.attribute, 'old', c.old, 'new', c.new, 'system', c.system,
-                                   'external_id', c.external_id, 'cause', c.cause)
-         from customer360.changes c
-         where c.customer_id = (select customer_id from at)
-           and ({types} = '{{}}' or 'change' = any ({types}))
-           and ({words} is null
-                or customer360.texts(jsonb_build_array(c.attribute, c.old, c.new)) like all ((select words from sought)::text[]))
-           and ({at}::timestamptz is null or (c.at, 'change', lpad(c.change_id::text, 20, '0')) < ({at}::timestamptz, {kind}, {id}))
-         order by c.at desc, c.change_id desc limit {most})
+        {own_changes}
+        union all
+        {former_changes}
         union all
         (select r.since, 'change', r.customer_id::text, null, null, null,
                 jsonb_build_object('cause', 'redirect', 'from_customer_id', r.customer_id)
          from customer360.redirects r
-         where r.customer_id in (select customer_id from once) and r.customer_id <> (select customer_id from at)
+         where r.customer_id in (select customer_id from former)
            and ({types} = '{{}}' or 'change' = any ({types})) and {words} is null
            and ({at}::timestamptz is null or (r.since, 'change', r.customer_id::text) < ({at}::timestamptz, {kind}, {id}))
          order by 1 desc, 3 desc limit {most})
     )"
+        )
+    }
+
+    /// The newest changes of whom this names.
+    fn changes(&self, whose: &str) -> String {
+        let Self { types, after: [at, kind, id], most, words } = self;
+        format!(
+            "(select c.at, 'change', lpad(c.change_id::text, 20, '0'), null, null, null,
+                jsonb_build_object('attribute', c.attribute, 'old', c.old, 'new', c.new, 'system', c.system,
+                                   'external_id', c.external_id, 'cause', c.cause)
+         from customer360.changes c
+         where c.customer_id {whose}
+           and ({types} = '{{}}' or 'change' = any ({types}))
+           and ({words} is null
+                or customer360.texts(jsonb_build_array(c.attribute, c.old, c.new)) like all ((select words from sought)::text[]))
+           and ({at}::timestamptz is null or (c.at, 'change', lpad(c.change_id::text, 20, '0')) < ({at}::timestamptz, {kind}, {id}))
+         order by c.at desc, c.change_id desc limit {most})"
         )
     }
 
@@ -194,8 +208,8 @@ fn statement(total: &str) -> String {
 /// A customer's timeline
 ///
 /// Orders, interactions, changes of the profile, notes, contacts, links and other entries, newest first; `type` keeps some
-/// of them, `q` those that hold all of its words, without accents. Entries on customers who have been merged into this one
-/// are among them.
+/// of them, `q` those that hold all of its words, without accents. Entries on and changes of customers who have become this
+/// one are among them.
 #[utoipa::path(
     get, path = "/api/v1/customers/{customer}/timeline", tag = "customers", operation_id = "list_timeline",
     params(

@@ -64,7 +64,8 @@ impl Counts {
                        group by e.type) w
              ),
              changed as materialized (
-                 select (select count(*) from customer360.changes c where c.customer_id = $1)
+                 select (select count(*) from customer360.changes c
+                         where c.customer_id in (select customer_id from once))
                         + (select count(*) from customer360.redirects r
                            where r.customer_id in (select customer_id from once) and r.customer_id <> $1) as changes
              )

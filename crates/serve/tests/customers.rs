@@ -286,6 +286,32 @@ async fn a_customer_comes_with_everything_in_one_answer() {
 }
 
 #[tokio::test]
+async fn numbers_are_found_and_those_that_were_there_before_they_were() {
+    let base = Base::new().await;
+    let ann = base.customer("ann@x.example", json!({"name": "Ann", "phone": 6_035_551_008_i64, "loyaltyPoints": 47.5})).await;
+    base.customer("bob@x.example", json!({"name": "Bob"})).await;
+    base.run(&format!(
+        "insert into customer360.entries (customer_id, entry_id, type, content, author, created_at, updated_at)
+         values ('{ann}', gen_random_uuid(), 'complaint', '{{\"order\": 4711}}', 'ann', now(), now())"
+    ))
+    .await;
+    let key = base.key(Role::Viewer, None).await;
+    let are_found = async || {
+        for q in ["6035551008", "(603)+555-1008", "555100", "ann+47.5"] {
+            let page = base.server.ask(&key, &format!("/customers?q={q}")).await.json();
+            assert_eq!(emails(page["items"].as_array().unwrap()), ["ann@x.example"], "{q}");
+        }
+        let timeline = base.server.ask(&key, &format!("/customers/{ann}/timeline?q=4711")).await.json();
+        assert_eq!(timeline["items"].as_array().unwrap().len(), 1, "{timeline}");
+    };
+    are_found().await;
+    // As they were before.
+    base.run("update customer360.customer_search set search = split_part(search, ' 6035551008', 1)").await;
+    base.run(include_str!("../../consolidate/migrations/0027_numbers_are_found.sql")).await;
+    are_found().await;
+}
+
+#[tokio::test]
 async fn a_timeline_is_complete_over_pages_and_keeps_the_types_that_are_asked_for() {
     let base = Base::new().await;
     let ann = base.customer("ann@x.example", json!({"name": "Ann"})).await;
@@ -324,6 +350,8 @@ async fn a_timeline_is_complete_over_pages_and_keeps_the_types_that_are_asked_fo
     assert_eq!(found("100%25").await, "note");
     assert_eq!(found("hello&type=interaction").await, ["interaction"; 9].join(" "));
     assert_eq!(found("lamps+hello").await, "");
+    base.run("update customer360.orders set document = '{\"Items\": [{\"ProductId\": 4711}]}' where order_id = 'lamp-7'").await;
+    assert_eq!(found("4711").await, "order", "numbers, too");
     // Counted are those on all pages.
     let counted = async |query: &str| {
         let answer = base.server.ask(&key, &format!("{path}?count=true&limit=1{query}")).await.json();

@@ -118,6 +118,8 @@ async fn recommended_is_what_at_least_five_who_bought_the_same_bought_and_the_cu
         (&items[0]["name"], &items[0]["buyers"], &items[0]["because"]["product_id"]),
         (&json!("Bulb"), &json!(5), &json!("lamp"))
     );
+    let one = base.server.ask(&key, &format!("{path}?limit=1&count=true")).await.json();
+    assert_eq!((&one["items"][0], &one["total"]), (&items[0], &json!(2)), "those that a limit cuts off are counted");
     // 11 people, 6 with a lamp, 5 with bulbs.
     assert!((items[0]["lift"].as_f64().unwrap() - 5.0 * 11.0 / (6.0 * 5.0)).abs() < 1e-9);
 

@@ -74,6 +74,71 @@ async fn a_list_is_made_and_removed_on_the_page_of_lists() {
 }
 
 #[tokio::test]
+async fn lists_come_in_pages_and_are_counted() {
+    let base = Base::new().await;
+    let ann = base.customer("ann@x.example", json!({"name": "Ann"})).await;
+    base.run(&format!(
+        "insert into customer360.lists select 'team-' || n, 'ann', now() from generate_series(1, 5) as n;
+         insert into customer360.list_members values ('{ann}', 'team-4', now())"
+    ))
+    .await;
+    let key = base.key(Role::Viewer, None).await;
+    let all = base.server.all_pages(&key, "/lists", 50).await;
+    let counted: Vec<_> = all.iter().map(|list| (list["name"].as_str().unwrap(), list["customers"].as_i64())).collect();
+    let one = |name, customers| (name, Some(customers));
+    assert_eq!(counted, [one("team-1", 0), one("team-2", 0), one("team-3", 0), one("team-4", 1), one("team-5", 0)]);
+    assert_eq!(base.server.all_pages(&key, "/lists", 2).await, all);
+    let page = base.server.ask(&key, "/lists?limit=4&count=true").await.json();
+    assert_eq!((page["items"].as_array().unwrap().len(), &page["total"]), (4, &json!(5)));
+    // Also on a page that nothing is left for.
+    base.run("delete from customer360.lists where name = 'team-5'").await;
+    let cursor = page["next_cursor"].as_str().unwrap();
+    let rest = base.server.ask(&key, &format!("/lists?limit=4&count=true&cursor={cursor}")).await.json();
+    assert_eq!(rest, json!({"items": [], "next_cursor": null, "total": 4}));
+    assert!(base.server.ask(&key, "/lists").await.json().get("total").is_none());
+    for wrong in ["limit=0", "count=maybe", "cursor=x", "sort=name"] {
+        assert_eq!(base.server.ask(&key, &format!("/lists?{wrong}")).await.status, 400, "{wrong}");
+    }
+}
+
+#[tokio::test]
+async fn whoever_is_taken_off_a_list_while_a_merge_moves_him_is_off_it() {
+    let base = Base::new().await;
+    let old = base.customer("old@x.example", json!({})).await;
+    let ann = base.customer("ann@x.example", json!({"name": "Ann"})).await;
+    base.run(&format!(
+        "insert into customer360.lists values ('mine', 'ann', now());
+         insert into customer360.list_members values ('{old}', 'mine', now())"
+    ))
+    .await;
+    let key = base.key(Role::Agent, None).await;
+    let mut moving = base.pool.begin().await.unwrap();
+    let moves = format!(
+        "select customer360.hold_moves();
+         update customer360.customers set deleted_at = now() where customer_id = '{old}';
+         insert into customer360.redirects values ('{old}', '{ann}', now());
+         select customer360.follow_lists(array['{old}'::uuid])"
+    );
+    sqlx::raw_sql(sqlx::AssertSqlSafe(moves)).execute(&mut *moving).await.unwrap();
+    let take = format!("DELETE /lists/mine/customers/{old}");
+    let taken = base.server.request(&key, &take, "", "");
+    let moved = async {
+        let waiting =
+            "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+        let since = std::time::Instant::now();
+        while sqlx::query_scalar::<_, i64>(waiting).fetch_one(&base.pool).await.unwrap() < 1 {
+            assert!(since.elapsed() < std::time::Duration::from_secs(20), "it does not wait");
+            tokio::task::yield_now().await;
+        }
+        moving.commit().await.unwrap();
+    };
+    let (taken, ()) = tokio::join!(taken, moved);
+    assert_eq!(taken.status, 204, "{taken:?}");
+    let left = "select count(*) from customer360.list_members";
+    assert_eq!(sqlx::query_scalar::<_, i64>(left).fetch_one(&base.pool).await.unwrap(), 0);
+}
+
+#[tokio::test]
 async fn who_is_on_a_list_by_a_merge_is_put_on_it_himself_too() {
     let base = Base::new().await;
     let bob = base.customer("bob@x.example", json!({"name": "Bob"})).await;

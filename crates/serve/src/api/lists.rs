@@ -8,6 +8,7 @@ use axum::http::StatusCode;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use sqlx::types::Uuid;
+use sqlx::{FromRow as _, PgConnection, Row as _};
 use utoipa::ToSchema;
 
 use super::page::Page;
@@ -30,39 +31,76 @@ pub(crate) struct List {
     pub(crate) customers: i64,
 }
 
+const PARAMS: [&str; 3] = ["limit", "cursor", "count"];
+
 /// All lists
 #[utoipa::path(
     get, path = "/api/v1/lists", tag = "lists", operation_id = "list_lists",
-    responses((status = 200, description = "The lists, by name", body = Page<List>)),
+    params(
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 200, description = "Items on a page; 50 by default"),
+        ("cursor" = Option<String>, Query, description = "next_cursor of the page before"),
+        ("count" = Option<bool>, Query, description = "Whether to count all of them, as total"),
+    ),
+    responses((status = 200, description = "A page of the lists, by name", body = Page<List>)),
 )]
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
     caller: Caller,
-    params: Params,
+    mut params: Params,
 ) -> Result<Json<Page<List>>, Problem> {
-    params.finish(&[])?;
-    Ok(Json(Page::only(all(&api, &caller).await?)))
+    let scope = params.scope().to_owned();
+    let after = api.cursors.take(&mut params)?;
+    let (limit, count) = (params.limit()?, params.flag("count")?);
+    params.finish(&PARAMS)?;
+    let after = after.as_ref().and_then(|place| place.first()).map(String::as_str);
+    let (lists, total) = named(&api, &caller, after, Some(i64::from(limit) + 1), count).await?;
+    let rows = lists.into_iter().map(|list| (vec![list.name.clone()], list)).collect();
+    Ok(Json(api.cursors.page(&scope, rows, limit, total)))
 }
 
 /// All lists, by name.
 pub(crate) async fn all(api: &Api, caller: &Caller) -> Result<Vec<List>, Problem> {
+    Ok(named(api, caller, None, None, false).await?.0)
+}
+
+/// The lists after this name, by name, at most so many; and how many there are, if they are to be counted.
+async fn named(
+    api: &Api,
+    caller: &Caller,
+    after: Option<&str>,
+    most: Option<i64>,
+    count: bool,
+) -> Result<(Vec<List>, Option<i64>), Problem> {
     let mut session = api.ask(caller).await?;
-    let lists = sqlx::query_as(
-        "with counted as materialized (
+    let rows = sqlx::query(
+        "with page as materialized (
+             select l.name, l.made_by, l.made_at from customer360.lists l
+             where $1::text is null or l.name > $1
+             order by l.name limit $2
+         ),
+         members as materialized (
              select m.list, count(*) as customers
              from customer360.list_members m
              join customer360.customers c on c.customer_id = m.customer_id
-             where c.deleted_at is null
+             where c.deleted_at is null and m.list in (select name from page)
              group by m.list
-         )
-         select l.name, l.made_by, l.made_at, coalesce(c.customers, 0) as customers
-         from customer360.lists l
-         left join counted c on c.list = l.name
-         order by l.name",
+         ),
+         counted as materialized (select case when $3 then (select count(*) from customer360.lists) end as total)
+         select counted.total, p.name, p.made_by, p.made_at, coalesce(m.customers, 0) as customers
+         from counted
+         left join page p on true
+         left join members m on m.list = p.name
+         order by p.name",
     )
+    .bind(after)
+    .bind(most)
+    .bind(count)
     .fetch_all(&mut *session)
     .await?;
-    Ok(lists)
+    let total = rows.first().and_then(|row| row.get("total"));
+    // Of an empty page there is one row, the rest of it null.
+    let listed = rows.iter().filter(|row| row.get::<Option<&str>, _>("name").is_some());
+    Ok((listed.map(List::from_row).collect::<Result<_, _>>()?, total))
 }
 
 /// As a row filter can name it.
@@ -163,16 +201,23 @@ pub(crate) async fn take(
     caller: Caller,
     Path((name, customer)): Path<(String, String)>,
 ) -> Result<StatusCode, Problem> {
+    caller.sees_everybody(OF_ALL)?;
     let customer = api.customer_id(&customer).await?;
+    let mut transaction = api.begin().await?;
+    // Nobody moves members meanwhile. By itself, before: whoever was moved while it waited is seen where he is now.
+    sqlx::query("select customer360.hold_moves()").execute(&mut *transaction).await?;
     let sql = "delete from customer360.list_members m
                where m.list = $6 and m.customer_id = any (customer360.once_known_as(customer360.resolved($7)))
                returning 1";
-    write(&api, &caller, "take_off_list", sql, &name, Some(customer)).await?;
-    Ok(StatusCode::NO_CONTENT)
+    let there = "customer360.lists l, customer360.customers c
+                 where l.name = $6 and c.customer_id = customer360.resolved($7)";
+    match run(&mut transaction, &caller, "take_off_list", (sql, there), &name, Some(customer)).await? {
+        0 => Err(Problem::not_found()),
+        _ => Ok(transaction.commit().await.map(|()| StatusCode::NO_CONTENT)?),
+    }
 }
 
-/// Runs a statement that gives a row for each one it wrote, notes it in the audit log, and says how many there were. `$1` is
-/// now, `$3` the name of the key, `$6` the list, `$7` the customer.
+/// Runs a statement that gives a row for each one it wrote, and says how many there were.
 async fn write(
     api: &Api,
     caller: &Caller,
@@ -182,15 +227,28 @@ async fn write(
     customer: Option<Uuid>,
 ) -> Result<i64, Problem> {
     caller.sees_everybody(OF_ALL)?;
+    let mut session = api.ask(caller).await?;
+    run(&mut session, caller, action, (sql, "done"), list, customer).await
+}
+
+/// Runs a statement, notes in the audit log what it wrote, and says how much there is of `counted`. `$1` is now, `$3` the name of
+/// the key, `$6` the list, `$7` the customer.
+async fn run(
+    session: &mut PgConnection,
+    caller: &Caller,
+    action: &'static str,
+    (sql, counted): (&str, &str),
+    list: &str,
+    customer: Option<Uuid>,
+) -> Result<i64, Problem> {
     let statement = format!(
         "with done as ({sql}),
          noted as (
              insert into customer360.audit_log (at, key_id, key_name, action, customer_id, request_id)
-             select $1, $2, $3, $4, $7::uuid, $5 from done
+             select $1, $2, $3, $4, customer360.resolved($7::uuid), $5 from done
          )
-         select count(*) from done"
+         select count(*) from {counted}"
     );
-    let mut session = api.ask(caller).await?;
     let count = sqlx::query_scalar(sqlx::AssertSqlSafe(statement))
         .bind(Utc::now())
         .bind(caller.key.key_id)
@@ -199,7 +257,7 @@ async fn write(
         .bind(&caller.request_id)
         .bind(list)
         .bind(customer)
-        .fetch_one(&mut *session)
+        .fetch_one(session)
         .await?;
     Ok(count)
 }

@@ -25,13 +25,6 @@ pub(crate) struct Page<T> {
     pub(crate) is_cut: bool,
 }
 
-impl<T> Page<T> {
-    /// The one page of a list that has no others.
-    pub(crate) fn only(items: Vec<T>) -> Self {
-        Self { items, next_cursor: None, total: None, is_cut: false }
-    }
-}
-
 /// A place in a list: what the last item of a page is sorted by, as text.
 pub(crate) type Place = Vec<String>;
 

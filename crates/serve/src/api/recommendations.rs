@@ -70,7 +70,8 @@ select at.customer_id, (
                order by b.lift desc, b.buyers desc, b.other_system, b.other_product_id), '[]')
     from best b
     left join customer360.products n on n.system = b.other_system and n.product_id = b.other_product_id
-    left join customer360.products m on m.system = b.system and m.product_id = b.product_id)
+    left join customer360.products m on m.system = b.system and m.product_id = b.product_id),
+    case when $3 then (select count(*) from reasons) end
 from at";
 
 /// What a customer may like
@@ -83,6 +84,7 @@ from at";
     params(
         ("customer" = String, Path, description = "The id, or an email"),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 200, description = "At most so many; 50 by default"),
+        ("count" = Option<bool>, Query, description = "Whether to count all of them, as total"),
     ),
     responses(
         (status = 200, description = "The best first", body = Page<Recommendation>),
@@ -95,27 +97,32 @@ pub(super) async fn list(
     Path(named): Path<String>,
     mut params: Params,
 ) -> Result<Json<Page<Recommendation>>, Refusal> {
-    let limit = params.limit()?;
-    params.finish(&["limit"])?;
-    let (customer_id, recommendations) = of(&api, &caller, &named, limit).await?;
+    let (limit, count) = (params.limit()?, params.flag("count")?);
+    params.finish(&["limit", "count"])?;
+    let (customer_id, recommendations) = of(&api, &caller, &named, limit, count).await?;
     api.audit.read(&caller, "list_recommendations", customer_id).await;
     Ok(Json(recommendations))
 }
 
-/// What a customer may like, at most so many, and who that is.
+/// What a customer may like, at most so many, with how much there is of it if that is to be counted; and who that is.
 pub(crate) async fn of(
     api: &Api,
     caller: &Caller,
     named: &str,
     limit: u32,
+    count: bool,
 ) -> Result<(Uuid, Page<Recommendation>), Refusal> {
     let customer_id = api.customer_id(named).await?;
     let mut session = api.ask(caller).await?;
-    let row: Option<(Uuid, FromJson<Vec<Recommendation>>)> =
-        sqlx::query_as(STATEMENT).bind(customer_id).bind(i64::from(limit)).fetch_optional(&mut *session).await?;
-    let (found, FromJson(items)) = row.ok_or_else(Problem::not_found)?;
+    let row: Option<(Uuid, FromJson<Vec<Recommendation>>, Option<i64>)> = sqlx::query_as(STATEMENT)
+        .bind(customer_id)
+        .bind(i64::from(limit))
+        .bind(count)
+        .fetch_optional(&mut *session)
+        .await?;
+    let (found, FromJson(items), total) = row.ok_or_else(Problem::not_found)?;
     if found != customer_id {
         return Err(Refusal::Elsewhere(found));
     }
-    Ok((found, Page::only(items)))
+    Ok((found, Page { items, next_cursor: None, total, is_cut: false }))
 }

@@ -165,7 +165,7 @@ async fn whole(dashboard: &Dashboard, reader: &Reader, named: &str, mut params: 
     let happened = customer.timeline.items.iter().chain(&orders.items);
     let products = products(dashboard, reader, happened).await?;
     let keepable = lists::keepable(dashboard, reader).await?;
-    let (_, recommended) = recommendations::of(api, caller, named, RECOMMENDATIONS).await?;
+    let (_, recommended) = recommendations::of(api, caller, named, RECOMMENDATIONS, false).await?;
     let known = operator::known(dashboard, reader, customer_id).await?;
     let merges = operator::merges(dashboard, customer_id, known.as_ref()).await?;
 

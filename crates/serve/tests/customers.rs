@@ -288,7 +288,8 @@ async fn a_customer_comes_with_everything_in_one_answer() {
 #[tokio::test]
 async fn numbers_are_found_and_those_that_were_there_before_they_were() {
     let base = Base::new().await;
-    let ann = base.customer("ann@x.example", json!({"name": "Ann", "phone": 6_035_551_008_i64, "loyaltyPoints": 47.5})).await;
+    let ann =
+        base.customer("ann@x.example", json!({"name": "Ann", "phone": 6_035_551_008_i64, "loyaltyPoints": 47.5})).await;
     base.customer("bob@x.example", json!({"name": "Bob"})).await;
     base.run(&format!(
         "insert into customer360.entries (customer_id, entry_id, type, content, author, created_at, updated_at)
@@ -350,7 +351,10 @@ async fn a_timeline_is_complete_over_pages_and_keeps_the_types_that_are_asked_fo
     assert_eq!(found("100%25").await, "note");
     assert_eq!(found("hello&type=interaction").await, ["interaction"; 9].join(" "));
     assert_eq!(found("lamps+hello").await, "");
-    base.run("update customer360.orders set document = '{\"Items\": [{\"ProductId\": 4711}]}' where order_id = 'lamp-7'").await;
+    base.run(
+        "update customer360.orders set document = '{\"Items\": [{\"ProductId\": 4711}]}' where order_id = 'lamp-7'",
+    )
+    .await;
     assert_eq!(found("4711").await, "order", "numbers, too");
     // Counted are those on all pages.
     let counted = async |query: &str| {
@@ -487,8 +491,42 @@ async fn interactions_are_filtered_sorted_and_paged_with_who_took_part() {
     assert_eq!(ids("?type=call&type=meeting&status=sent").await, "m7");
     let page = base.server.ask(&key, "/interactions?limit=1&count=true&type=email").await.json();
     assert_eq!(page["total"], 6);
+    let theirs = base.server.ask(&key, "/interactions?limit=1&count=true&customer=ann@x.example").await.json();
+    assert_eq!((&theirs["total"], &theirs["items"][0]["interaction_id"]), (&json!(3), &json!("m6")));
+    let nobody = base.server.ask(&key, "/interactions?count=true&customer=nobody@x.example").await.json();
+    assert_eq!(nobody, json!({"items": [], "next_cursor": null, "total": 0}));
     assert_eq!(page["items"][0]["participants"], json!([{"email": "ann@x.example", "role": "to", "customer_id": ann}]));
     assert_eq!(base.server.ask(&key, "/interactions?form=2026-11-03").await.status, 400);
+}
+
+#[tokio::test]
+async fn only_the_members_that_are_asked_for_are_answered() {
+    let base = Base::new().await;
+    let ann = base.customer("ann@x.example", json!({"name": "Ann"})).await;
+    base.note(ann, "called", "2026-11-04T10:00:00Z").await;
+    base.interaction("m1", "2026-11-03T10:00:00Z", "Hello", &[("ann@x.example", Some(ann))]).await;
+    base.run("insert into customer360.products values ('online_store', 'p1', 'Lamp', '{}', '')").await;
+    let key = base.key(Role::Viewer, None).await;
+    for (path, fields, expected) in [
+        (
+            format!("/customers/{ann}/timeline"),
+            "at,type",
+            json!([
+                {"at": "2026-11-04T10:00:00Z", "type": "note"},
+                {"at": "2026-11-03T10:00:00Z", "type": "interaction"},
+            ]),
+        ),
+        ("/interactions".to_owned(), "subject,at", json!([{"subject": "Hello", "at": "2026-11-03T10:00:00Z"}])),
+        ("/products/online_store/p1".to_owned(), "name", json!({"name": "Lamp"})),
+    ] {
+        let mut answer = base.server.ask(&key, &format!("{path}?fields={fields}")).await.json();
+        if let Some(items) = answer.get_mut("items") {
+            answer = items.take();
+        }
+        assert_eq!(answer, expected, "{path}");
+        let refused = base.server.ask(&key, &format!("{path}?fields=pass")).await;
+        assert_eq!((refused.status, &refused.json()["errors"][0]["field"]), (400, &json!("fields")), "{path}");
+    }
 }
 
 #[tokio::test]

@@ -112,9 +112,7 @@ pub(super) async fn list(
     mut params: Params,
 ) -> Result<Json<Page<Box<RawValue>>>, Problem> {
     let fields = Fields::take(&mut params, &FIELDS)?;
-    let Page { items, next_cursor, total, is_cut } = page(&api, &caller, params).await?;
-    let items = items.iter().map(|listed| fields.of(listed)).collect::<Result<_, _>>()?;
-    Ok(Json(Page { items, next_cursor, total, is_cut }))
+    Ok(Json(fields.of_each(page(&api, &caller, params).await?)?))
 }
 
 /// The page of customers that a request asks for.

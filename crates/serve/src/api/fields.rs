@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 
+use super::page::Page;
 use super::params::Params;
 use crate::problem::Problem;
 
@@ -19,6 +20,13 @@ impl Fields {
             return Ok(Self(Some(fields)));
         }
         Err(Problem::bad("fields", format!("some of {}, with commas between", allowed.join(", "))))
+    }
+
+    /// Leaves what was asked for of each item of a page.
+    pub(crate) fn of_each<T: Serialize>(&self, page: Page<T>) -> Result<Page<Box<RawValue>>, Problem> {
+        let Page { items, next_cursor, total, is_cut } = page;
+        let items = items.iter().map(|item| self.of(item)).collect::<Result<_, _>>()?;
+        Ok(Page { items, next_cursor, total, is_cut })
     }
 
     /// Leaves what was asked for, as JSON.

@@ -7,18 +7,23 @@ use axum::extract::State;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use serde_json::value::RawValue;
 use sqlx::postgres::PgRow;
 use sqlx::types::{Json as FromJson, Uuid};
 use sqlx::{Postgres, QueryBuilder, Row as _};
 use utoipa::ToSchema;
 
+use super::fields::Fields;
 use super::page::{Page, Place};
 use super::params::Params;
 use super::{Api, Caller};
 use crate::problem::Problem;
 use crate::row_filter::RowFilter;
 
-const PARAMS: [&str; 10] = ["type", "status", "from", "to", "customer", "thread", "sort", "limit", "cursor", "count"];
+const PARAMS: [&str; 11] =
+    ["type", "status", "from", "to", "customer", "thread", "sort", "limit", "cursor", "count", "fields"];
+const FIELDS: [&str; 9] =
+    ["system", "interaction_id", "thread_id", "type", "status", "at", "subject", "attributes", "participants"];
 
 /// An email, meeting or call.
 #[derive(Debug, Serialize, ToSchema)]
@@ -79,6 +84,7 @@ struct Wanted {
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 200, description = "Items on a page; 50 by default"),
         ("cursor" = Option<String>, Query, description = "next_cursor of the page before"),
         ("count" = Option<bool>, Query, description = "Whether to count all of them, as total"),
+        ("fields" = Option<String>, Query, description = "Members to answer, with commas between"),
     ),
     responses((status = 200, description = "A page of interactions", body = Page<Interaction>)),
 )]
@@ -86,7 +92,8 @@ pub(super) async fn list(
     State(api): State<Arc<Api>>,
     caller: Caller,
     mut params: Params,
-) -> Result<Json<Page<Interaction>>, Problem> {
+) -> Result<Json<Page<Box<RawValue>>>, Problem> {
+    let fields = Fields::take(&mut params, &FIELDS)?;
     let scope = params.scope().to_owned();
     let customer = match params.one("customer")? {
         Some(named) => Some(api.customer_id(&named).await?),
@@ -108,14 +115,16 @@ pub(super) async fn list(
     };
     params.finish(&PARAMS)?;
     let rows = wanted.statement().build().fetch_all(&mut *api.ask(&caller).await?).await?;
-    if let Some(customer) = customer {
+    if wanted.customer.is_some()
+        && let Some(customer) = rows.first().and_then(|row| row.get::<Option<Uuid>, _>("shown"))
+    {
         api.audit.read(&caller, "list_interactions", customer).await;
     }
     let total = if wanted.count { Some(rows.first().map_or(0, |row| row.get("total"))) } else { None };
-    // Of an empty page with a total there is one row, all of it null.
+    // Of an empty page with something about all pages there is one row, the rest of it null.
     let listed = rows.iter().filter(|row| row.get::<Option<&str>, _>("system").is_some());
     let rows = listed.map(|row| (place(row), read(row))).collect();
-    Ok(Json(api.cursors.page(&scope, rows, wanted.limit, total)))
+    Ok(Json(fields.of_each(api.cursors.page(&scope, rows, wanted.limit, total))?))
 }
 
 fn place(row: &PgRow) -> Place {
@@ -138,7 +147,8 @@ fn read(row: &PgRow) -> Interaction {
 }
 
 impl Wanted {
-    /// One statement: the page, who took part, and how many there are on all pages.
+    /// One statement: the page, who took part, whom the caller is shown if it asks for somebody, and how many there are on all
+    /// pages.
     fn statement(&self) -> QueryBuilder<Postgres> {
         let mut sql = QueryBuilder::new("with ");
         let place = if self.by_customer() {
@@ -165,7 +175,12 @@ impl Wanted {
                  group by p.system, p.interaction_id
              )",
         );
-        let columns = "page.*, page.key::text as place, coalesce(present.participants, '[]') as participants";
+        let mut about_all = Vec::new();
+        if let Some(customer) = self.customer {
+            sql.push(", named as materialized (select (select c.customer_id from customer360.customers c");
+            sql.push(" where c.customer_id = customer360.resolved(").push_bind(customer).push(")) as shown)");
+            about_all.push("named");
+        }
         if self.count {
             sql.push(", counted as materialized (select count(*) as total from customer360.interactions i ");
             self.push_conditions(&mut sql);
@@ -175,10 +190,16 @@ impl Wanted {
                 self.push_is_theirs(&mut sql);
                 sql.push(")");
             }
-            sql.push(format!(") select counted.total, {columns} from counted left join page on true"));
-        } else {
-            sql.push(format!(" select {columns} from page"));
+            sql.push(")");
+            about_all.push("counted");
         }
+        let columns: String = about_all.iter().map(|table| format!("{table}.*, ")).collect();
+        let from = match about_all.as_slice() {
+            [] => "page".to_owned(),
+            tables => format!("{} left join page on true", tables.join(" cross join ")),
+        };
+        sql.push(format!(" select {columns}page.*, page.key::text as place,"));
+        sql.push(format!(" coalesce(present.participants, '[]') as participants from {from}"));
         sql.push(" left join present on present.system = page.system and present.interaction_id = page.interaction_id");
         self.push_order(&mut sql, &["page.key", "page.system", "page.interaction_id"]);
         sql

@@ -6,12 +6,16 @@ use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
+use super::fields::Fields;
 use super::params::Params;
 use super::path::Path;
 use super::{Api, Caller};
 use crate::problem::Problem;
+
+const FIELDS: [&str; 4] = ["system", "product_id", "name", "attributes"];
 
 /// A product of one system.
 #[derive(Debug, Serialize, sqlx::FromRow, ToSchema)]
@@ -30,6 +34,7 @@ pub(crate) struct Product {
     params(
         ("system" = String, Path, description = "The system whose product it is"),
         ("product_id" = String, Path, description = "What it is called there"),
+        ("fields" = Option<String>, Query, description = "Members to answer, with commas between"),
     ),
     responses((status = 200, description = "The product", body = Product)),
 )]
@@ -37,11 +42,12 @@ pub(super) async fn get(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Path((system, product_id)): Path<(String, String)>,
-    params: Params,
-) -> Result<Json<Product>, Problem> {
-    params.finish(&[])?;
+    mut params: Params,
+) -> Result<Json<Box<RawValue>>, Problem> {
+    let fields = Fields::take(&mut params, &FIELDS)?;
+    params.finish(&["fields"])?;
     let mut session = api.ask(&caller).await?;
-    let product = sqlx::query_as(
+    let product: Option<Product> = sqlx::query_as(
         "select system, product_id, name, attributes from customer360.products
          where system = $1 and product_id = $2 and deleted_at is null",
     )
@@ -49,5 +55,5 @@ pub(super) async fn get(
     .bind(product_id)
     .fetch_optional(&mut *session)
     .await?;
-    product.map(Json).ok_or_else(Problem::not_found)
+    Ok(Json(fields.of(&product.ok_or_else(Problem::not_found)?)?))
 }

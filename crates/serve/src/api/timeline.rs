@@ -7,10 +7,12 @@ use axum::extract::State;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use serde_json::value::RawValue;
 use sqlx::types::{Json as FromJson, Uuid};
 use utoipa::ToSchema;
 
 use super::customer::{self, Refusal};
+use super::fields::Fields;
 use super::page::{Page, Place};
 use super::params::Params;
 use super::path::Path;
@@ -19,7 +21,8 @@ use crate::problem::Problem;
 
 /// What c360 keeps by itself; further types are those of entries.
 const TYPES: [&str; 6] = ["order", "note", "contact", "link", "change", "interaction"];
-const PARAMS: [&str; 5] = ["type", "q", "limit", "cursor", "count"];
+const PARAMS: [&str; 6] = ["type", "q", "limit", "cursor", "count", "fields"];
+const FIELDS: [&str; 4] = ["at", "type", "id", "content"];
 
 /// Something on a timeline.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
@@ -219,6 +222,7 @@ fn statement(total: &str) -> String {
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 200, description = "Items on a page; 50 by default"),
         ("cursor" = Option<String>, Query, description = "next_cursor of the page before"),
         ("count" = Option<bool>, Query, description = "Whether to count all of them, as total"),
+        ("fields" = Option<String>, Query, description = "Members to answer, with commas between"),
     ),
     responses(
         (status = 200, description = "A page of the timeline", body = Page<Happened>),
@@ -229,11 +233,12 @@ pub(super) async fn list(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Path(named): Path<String>,
-    params: Params,
-) -> Result<Json<Page<Happened>>, Refusal> {
+    mut params: Params,
+) -> Result<Json<Page<Box<RawValue>>>, Refusal> {
+    let fields = Fields::take(&mut params, &FIELDS)?;
     let (customer_id, page) = page(&api, &caller, &named, params).await?;
     api.audit.read(&caller, "list_timeline", customer_id).await;
-    Ok(Json(page))
+    Ok(Json(fields.of_each(page)?))
 }
 
 /// A page of the timeline of a customer, and who that is.

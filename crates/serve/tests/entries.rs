@@ -64,8 +64,7 @@ async fn however_often_an_entry_is_changed_its_history_stays_short() {
         assert_eq!(base.server.request(&key, &format!("PUT {note}"), "", &body).await.status, 200);
     }
     let history = base.server.ask(&key, &note).await.json()["history"].clone();
-    let versions: Vec<i64> =
-        history.as_array().unwrap().iter().map(|was| was["version"].as_i64().unwrap()).collect();
+    let versions: Vec<i64> = history.as_array().unwrap().iter().map(|was| was["version"].as_i64().unwrap()).collect();
     assert_eq!(versions, [1].into_iter().chain(10..60).collect::<Vec<_>>());
     assert_eq!(add().await["content"]["text"], "60", "it is still the entry of this Idempotency-Key");
     let undone = base.server.request(&key, &format!("POST {note}/undo"), "", "").await.json();
@@ -272,6 +271,7 @@ async fn entries_are_written_on_who_lives_and_read_with_who_was_merged() {
         ("PUT", &entry, r#"{"url": "https://x.example"}"#),
         ("DELETE", &entry, ""),
         ("POST", &format!("{entry}/undo"), ""),
+        ("GET", &entry, ""),
     ] {
         let what = format!("{method} /customers/{old}/{rest}");
         let moved = base.server.request(&key, &what, "if-match: \"1\"\r\n", body).await;
@@ -339,6 +339,9 @@ async fn lists_are_kept_by_who_sees_everybody_and_limit_who_does_not() {
     assert_eq!(refused.status, 403, "nobody widens what it sees");
     assert_eq!(done("DELETE /lists/team-7/customers/ann@x.example").await, 204);
     assert_eq!(base.server.all_pages(&limited, "/customers", 5).await.len(), 0);
+    assert_eq!(done("DELETE /lists/team-7/customers/ann@x.example").await, 204, "who is not on it is off it");
+    assert_eq!(done("DELETE /lists/team-7/customers/nobody@x.example").await, 404);
+    assert_eq!(done("DELETE /lists/team-8/customers/ann@x.example").await, 404);
     assert_eq!((done("DELETE /lists/team-7").await, done("DELETE /lists/team-7").await), (204, 404));
 }
 
@@ -375,6 +378,51 @@ async fn who_read_and_wrote_is_in_the_audit_log_and_keys_say_when_they_were_used
     let of_ann = [("add_entry", true), ("get_customer", true), ("list_interactions", true), ("list_timeline", true)];
     assert_eq!(names, [of_ann.as_slice(), &[("make_list", false)]].concat());
     assert_eq!(noted[0].2, "mine");
+}
+
+#[tokio::test]
+async fn the_audit_log_names_whom_a_request_led_to_and_nobody_who_was_not_shown() {
+    let base = Base::new().await;
+    let ann = base.customer("ann@x.example", json!({"name": "Ann", "state": "NH"})).await;
+    let old = base.customer("old@x.example", json!({})).await;
+    let me = base.customer("me@x.example", json!({"name": "Maine", "state": "ME"})).await;
+    base.run(&format!(
+        "update customer360.customers set deleted_at = now() where customer_id = '{old}';
+         insert into customer360.redirects values ('{old}', '{ann}', now())"
+    ))
+    .await;
+    let (key, limited) = (base.key(Role::Agent, None).await, base.key(Role::Viewer, Some("state in ('NH')")).await);
+    let nobody = sqlx::types::Uuid::nil();
+    for (key, asked) in [(&limited, me), (&key, nobody), (&limited, old), (&key, me)] {
+        assert_eq!(base.server.ask(key, &format!("/interactions?customer={asked}")).await.status, 200);
+    }
+    for what in [
+        "PUT /lists/mine".to_owned(),
+        format!("PUT /lists/mine/customers/{old}"),
+        format!("DELETE /lists/mine/customers/{old}"),
+    ] {
+        assert_eq!(base.server.request(&key, &what, "", "").await.status, 204);
+    }
+    // The last thing that is noted, behind the others.
+    base.server.ask(&key, &format!("/customers/{me}")).await;
+    let noted = async || -> Vec<(String, Option<sqlx::types::Uuid>)> {
+        let sql = "select action, customer_id from customer360.audit_log order by action, at";
+        sqlx::query_as(sql).fetch_all(&base.pool).await.unwrap()
+    };
+    let since = std::time::Instant::now();
+    while !noted().await.iter().any(|(action, _)| action == "get_customer") {
+        assert!(since.elapsed() < std::time::Duration::from_secs(20), "{:?}", noted().await);
+        tokio::task::yield_now().await;
+    }
+    let expected = [
+        ("get_customer", Some(me)),
+        ("list_interactions", Some(ann)),
+        ("list_interactions", Some(me)),
+        ("make_list", None),
+        ("put_on_list", Some(ann)),
+        ("take_off_list", Some(ann)),
+    ];
+    assert_eq!(noted().await, expected.map(|(action, customer)| (action.to_owned(), customer)));
 }
 
 #[tokio::test]

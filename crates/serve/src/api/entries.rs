@@ -247,29 +247,43 @@ pub(crate) fn once(caller: &Caller, key: &[u8], place: &[&str]) -> Result<Uuid, 
         ("kind" = String, Path, description = "notes, contacts, links, or a type of objects.types"),
         ("entry_id" = Uuid, Path, description = "The entry's id"),
     ),
-    responses((status = 200, description = "The entry", body = Entry)),
+    responses(
+        (status = 200, description = "The entry", body = Entry),
+        (status = 308, description = "The customer is known under another id by now"),
+    ),
 )]
-pub(super) async fn get(State(api): State<Arc<Api>>, caller: Caller, Path(of): OfEntry) -> Result<Response, Problem> {
+pub(super) async fn get(State(api): State<Arc<Api>>, caller: Caller, Path(of): OfEntry) -> Result<Response, Refusal> {
     Ok(one(&api, &caller, &of).await?.answer(StatusCode::OK))
 }
 
 /// An entry.
-pub(crate) async fn one(api: &Api, caller: &Caller, (customer, kind, entry_id): &Named) -> Result<Entry, Problem> {
+pub(crate) async fn one(api: &Api, caller: &Caller, (customer, kind, entry_id): &Named) -> Result<Entry, Refusal> {
     let kind = type_of(&api.settings.object_types, kind)?;
     let named = api.customer_id(customer).await?;
     let mut session = api.ask(caller).await?;
-    let row = sqlx::query(
-        "select e.* from customer360.entries e
-         where e.customer_id = any (customer360.once_known_as(customer360.resolved($1)))
-           and e.entry_id = $2 and e.type = $3",
-    )
-    .bind(named)
-    .bind(entry_id)
-    .bind(kind)
-    .fetch_optional(&mut *session)
-    .await?;
-    let entry = row.as_ref().map(read).ok_or_else(Problem::not_found)?;
-    api.audit.read(caller, "get_entry", entry.customer_id).await;
+    let statement = format!(
+        "with {AT}
+         select at.customer_id as found, e.*
+         from at
+         left join customer360.entries e
+             on e.customer_id = any (customer360.once_known_as(at.customer_id)) and e.entry_id = $2 and e.type = $3"
+    );
+    let row = sqlx::query(sqlx::AssertSqlSafe(statement))
+        .bind(named)
+        .bind(entry_id)
+        .bind(kind)
+        .fetch_optional(&mut *session)
+        .await?;
+    let row = row.ok_or_else(Problem::not_found)?;
+    let found: Uuid = row.get("found");
+    if found != named {
+        return Err(Refusal::Elsewhere(found));
+    }
+    if row.get::<Option<Uuid>, _>("entry_id").is_none() {
+        return Err(Problem::not_found().into());
+    }
+    let entry = read(&row);
+    api.audit.read(caller, "get_entry", found).await;
     Ok(entry)
 }
 

@@ -110,14 +110,14 @@ pub(super) async fn show(State(dashboard): State<Arc<Dashboard>>, reader: Reader
     };
     match entry.await {
         Ok(entry) => page(StatusCode::OK, &edit(frame, &of, &entry)),
-        Err(problem) => frame.failure(&problem),
+        Err(refusal) => frame.refusal(&refusal, &format!("/{}/{}", of.1, of.2)),
     }
 }
 
 /// The entry, as it is now.
-async fn known(dashboard: &Dashboard, reader: &Reader, of: &Named) -> Result<Entry, Problem> {
+async fn known(dashboard: &Dashboard, reader: &Reader, of: &Named) -> Result<Entry, Refusal> {
     let entry = entries::one(&dashboard.api, &reader.caller, of).await?;
-    if entry.deleted_at.is_some() { Err(Problem::not_found()) } else { Ok(entry) }
+    if entry.deleted_at.is_some() { Err(Problem::not_found().into()) } else { Ok(entry) }
 }
 
 fn edit(frame: Frame, (customer, kind, entry_id): &Named, entry: &Entry) -> Form {
@@ -240,7 +240,7 @@ pub(super) async fn change(State(dashboard): State<Arc<Dashboard>>, Path(of): Pa
     let frame = Frame::of(&dashboard, &posted.reader);
     let was = match known(&dashboard, &posted.reader, &of).await {
         Ok(entry) => entry,
-        Err(problem) => return frame.failure(&problem),
+        Err(refusal) => return frame.refusal(&refusal, &format!("/{}/{}", of.1, of.2)),
     };
     let sent = content(&was.kind, &was.content, &posted.fields);
     let written = async {
@@ -256,7 +256,7 @@ pub(super) async fn change(State(dashboard): State<Arc<Dashboard>>, Path(of): Pa
     // As it is by now, so that the next try is meant for what the reader sees.
     let entry = match known(&dashboard, &posted.reader, &of).await {
         Ok(entry) => entry,
-        Err(problem) => return frame.failure(&problem),
+        Err(refusal) => return frame.refusal(&refusal, &format!("/{}/{}", of.1, of.2)),
     };
     let mut form = edit(frame, &of, &entry);
     form.fields = fields(&entry.kind, &Value::Object(sent));

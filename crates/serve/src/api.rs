@@ -51,6 +51,8 @@ use access::Rates;
 use audit::Audit;
 pub(crate) use audit::Writer;
 pub use audit::forget_audit;
+pub use customers::PARAMS as TAKEN_ATTRIBUTES;
+pub use entries::TAKEN_TYPES as TAKEN_OBJECT_TYPES;
 use page::Cursors;
 
 use crate::keys::Keyring;
@@ -225,6 +227,27 @@ mod tests {
     use futures::FutureExt as _;
 
     use super::*;
+
+    #[test]
+    fn no_type_of_objects_has_the_name_of_a_path() {
+        let routes = [
+            include_str!("api/customer.rs"),
+            include_str!("api/timeline.rs"),
+            include_str!("api/recommendations.rs"),
+            include_str!("api/refresh.rs"),
+            include_str!("dashboard.rs"),
+        ]
+        .concat();
+        let named: BTreeSet<&str> = routes
+            .split("/customers/{customer}/")
+            .skip(1)
+            .filter_map(|rest| rest.split(['/', '"', '`']).next())
+            .filter(|part| !part.starts_with('{'))
+            .collect();
+        assert!(named.contains("timeline") && named.contains("export"), "{named:?}");
+        let free: Vec<_> = named.into_iter().filter(|part| !TAKEN_OBJECT_TYPES.contains(part)).collect();
+        assert!(free.is_empty(), "{free:?}");
+    }
 
     #[tokio::test]
     async fn whoever_is_dropped_while_it_begins_leaves_no_transaction_behind() {

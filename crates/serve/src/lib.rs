@@ -31,7 +31,7 @@ mod row_filter;
 mod server;
 mod watch;
 
-pub use api::{Settings, forget_audit};
+pub use api::{Settings, TAKEN_ATTRIBUTES, TAKEN_OBJECT_TYPES, forget_audit};
 pub use error::Error;
 pub use mask::Mask;
 pub use retry::Retry;

@@ -28,6 +28,7 @@ pub(super) fn check(config: &Config, document: &Document, report: &mut Report) -
         checks.source(name, source);
     }
     checks.survivorship(config);
+    checks.objects(config);
     checks.warnings
 }
 
@@ -129,6 +130,14 @@ impl Checks<'_> {
         if let Mapping::Customer(customer) = mapping {
             for taken in ["email", "credential"] {
                 let message = format!("is not an attribute: map it by the key `{taken}` of the mapping itself");
+                let key = ["sources", name, word, "attributes", taken];
+                self.require(!customer.attributes.contains_key(taken), &key, &message);
+            }
+            for taken in serve::TAKEN_ATTRIBUTES {
+                let message = format!(
+                    "the API could not filter by an attribute of this name, which is a parameter of its list of customers: call \
+                     the attribute otherwise; what stands behind `{taken} =` may stay"
+                );
                 let key = ["sources", name, word, "attributes", taken];
                 self.require(!customer.attributes.contains_key(taken), &key, &message);
             }
@@ -243,6 +252,21 @@ impl Checks<'_> {
             self.require(grouped.insert(attribute), &["survivorship", "groups"], &message);
         }
         self.unmapped_attributes(config);
+    }
+
+    /// Types of objects stand in paths and on timelines.
+    fn objects(&mut self, config: &Config) {
+        let key = ["objects", "types"];
+        for kind in &config.objects.types {
+            let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+            let fits = !kind.is_empty() && kind.len() <= LONGEST_NAME && kind.chars().all(plain);
+            let message =
+                format!("{kind:?} is no name of a type: write letters, digits, _ and -, at most {LONGEST_NAME}");
+            self.require(fits, &key, &message);
+            let is_taken = serve::TAKEN_OBJECT_TYPES.contains(&kind.as_str());
+            let message = format!("`{kind}` is something else on a customer already: choose another name");
+            self.require(!is_taken, &key, &message);
+        }
     }
 
     /// An attribute that no source maps is a slip of the pen or a source that is gone.

@@ -24,7 +24,8 @@ use crate::row_filter::RowFilter;
 /// Customers that a search looks at, best first.
 pub(crate) const MAX_FOUND: i32 = 1000;
 const SORTS: [&str; 8] = ["name", "-name", "email", "-email", "updated_at", "-updated_at", "created_at", "-created_at"];
-const PARAMS: [&str; 9] = ["q", "system", "list", "disagreeing", "sort", "limit", "cursor", "count", "fields"];
+/// Parameters of the list of customers: every other one is an attribute, so no attribute can be called so.
+pub const PARAMS: [&str; 9] = ["q", "system", "list", "disagreeing", "sort", "limit", "cursor", "count", "fields"];
 const FIELDS: [&str; 7] = ["customer_id", "email", "profile", "systems", "created_at", "updated_at", "version"];
 
 /// A customer in a list.

@@ -21,6 +21,7 @@ use sqlx::types::Uuid;
 use staging::erased::HOLDING;
 use utoipa::ToSchema;
 
+pub use self::content::TAKEN_TYPES;
 pub(crate) use self::content::{Content, type_of};
 pub(super) use self::content::{MAX_NUMBER_DIGITS, is_storable, rejected};
 use super::customer::Refusal;

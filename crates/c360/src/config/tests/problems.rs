@@ -140,6 +140,13 @@ fn what_cannot_be_meant_is_refused_with_its_reason() {
             &["is not an attribute"],
         ),
         (
+            small("external_id = \"id\"", "external_id = \"id\"\nattributes = { limit = \"credit\" }"),
+            &["`sources.members.customer.attributes.limit`: the API could not filter", "call the attribute otherwise"],
+        ),
+        ("[objects]\ntypes = [\"timeline\"]".into(), &["c360.toml:2: `objects.types`: `timeline` is something else"]),
+        ("[objects]\ntypes = [\"sale\", \"a/b\"]".into(), &["`objects.types`: \"a/b\" is no name of a type"]),
+        ("[objects]\ntypes = [\"\"]".into(), &["`objects.types`: \"\" is no name of a type"]),
+        (
             format!("{SMALL}[survivorship]\nprefer = [\"shopp\"]"),
             &["c360.toml:24: `survivorship.prefer`: \"shopp\" is not a source", "`shop`?"],
         ),

@@ -21,6 +21,27 @@ pub(crate) struct Content {
     pub(super) value: Value,
 }
 
+/// What is no name of a configured type, because it stands for something else on a timeline or behind the customer in a path,
+/// of the API or of the dashboard.
+pub const TAKEN_TYPES: [&str; 16] = [
+    "note",
+    "notes",
+    "contact",
+    "contacts",
+    "link",
+    "links",
+    "order",
+    "interaction",
+    "change",
+    "timeline",
+    "recommendations",
+    "refresh",
+    "profile",
+    "lists",
+    "decide",
+    "export",
+];
+
 /// The type that a part of a path stands for.
 pub(crate) fn type_of(object_types: &[String], kind: &str) -> Result<String, Problem> {
     let kind = match kind {

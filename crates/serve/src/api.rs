@@ -135,7 +135,7 @@ impl Api {
             Problem::new(StatusCode::FORBIDDEN)
                 .with_detail(format!("the row filter of this key cannot be used: {error}"))
         })?;
-        let mut connection = self.limited.acquire().await?;
+        let mut connection = self.limited.acquire().await.map_err(Problem::no_connection)?;
         sqlx::query(
             "select set_config('c360.filter_lists', $1::text[]::text, false),
                     set_config('c360.filter_profiles', coalesce($2::jsonb[]::text, ''), false)",
@@ -149,12 +149,12 @@ impl Api {
 
     /// A session that sees everything: for what no row filter is about.
     pub(crate) async fn whole(&self) -> Result<PoolConnection<Postgres>, Problem> {
-        Ok(self.all.acquire().await?)
+        self.all.acquire().await.map_err(Problem::no_connection)
     }
 
     /// A transaction of a session that sees everything.
     pub(crate) async fn begin(&self) -> Result<Transaction<'static, Postgres>, Problem> {
-        Ok(begin(&self.all).await?)
+        begin(&self.all).await.map_err(Problem::no_connection)
     }
 
     /// The customer whom a path names, by id or email: not yet whom redirects lead to.
@@ -169,7 +169,11 @@ impl Api {
 
     /// Under this, match keys make the ids of customers.
     pub(crate) async fn namespace(&self) -> Result<Uuid, Problem> {
-        let ask = || sqlx::query_scalar("select namespace from customer360.installation").fetch_one(&self.all);
+        let ask = async || -> Result<Uuid, Problem> {
+            let mut session = self.whole().await?;
+            let namespace = sqlx::query_scalar("select namespace from customer360.installation");
+            Ok(namespace.fetch_one(&mut *session).await?)
+        };
         Ok(*self.namespace.get_or_try_init(ask).await?)
     }
 }

@@ -331,18 +331,18 @@ impl Keyring {
                 *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Some(keys.clone());
                 Ok(keys)
             }
-            Err(error) => {
-                let problem = Problem::from(error);
+            Err(problem) => {
                 *failed = Some((Instant::now(), problem.clone()));
                 Err(problem)
             }
         }
     }
 
-    async fn read(&self) -> Result<Keys, sqlx::Error> {
+    async fn read(&self) -> Result<Keys, Problem> {
         let as_of = Instant::now();
+        let mut session = self.pool.acquire().await.map_err(Problem::no_connection)?;
         let sql = format!("select {COLUMNS}, digest from customer360.api_keys where revoked_at is null");
-        let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).fetch_all(&self.pool).await?;
+        let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).fetch_all(&mut *session).await?;
         let key = |row: &PgRow| {
             let key = key_of(row);
             (key.prefix.clone(), (row.get("digest"), Arc::new(key)))

@@ -82,6 +82,19 @@ impl Problem {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY).and(field, allowed)
     }
 
+    /// The database gives no connection, whatever it says: it is starting, or being moved, or somebody is to see to it.
+    pub(crate) fn no_connection(error: sqlx::Error) -> Self {
+        Self::unanswered(&staging::Error::database("connecting for a request")(error))
+    }
+
+    /// The database does not answer, or not now.
+    pub(crate) fn unanswered(error: &staging::Error) -> Self {
+        tracing::warn!(%error, "a request was not answered");
+        Self::new(StatusCode::SERVICE_UNAVAILABLE)
+            .with_detail("the database does not answer, or needed too long: try again")
+            .after(1)
+    }
+
     fn and(mut self, field: impl Into<String>, detail: impl Into<String>) -> Self {
         self.errors.push(FieldError { field: field.into(), detail: detail.into() });
         self
@@ -97,10 +110,7 @@ impl From<sqlx::Error> for Problem {
 impl From<staging::Error> for Problem {
     fn from(error: staging::Error) -> Self {
         if error.is_transient() {
-            tracing::warn!(%error, "a request was not answered");
-            return Self::new(StatusCode::SERVICE_UNAVAILABLE)
-                .with_detail("the database does not answer, or needed too long: try again")
-                .after(1);
+            return Self::unanswered(&error);
         }
         // What no check has found the database does. Its error says nothing of the value.
         if is_of_a_value(&error) {

@@ -101,3 +101,28 @@ async fn whoever_waits_for_a_database_that_is_away_waits_for_one_try() {
     }
     assert!(since.elapsed() < Duration::from_secs(10), "they did not wait for each other: {:?}", since.elapsed());
 }
+
+#[tokio::test]
+async fn a_database_that_admits_nobody_at_the_moment_is_no_bug_of_ours() {
+    let base = Base::new().await;
+    let keys = [base.key(Role::Viewer, None).await, base.key(Role::Viewer, Some("state in ('NH')")).await];
+    let mut elsewhere = staging::connect(&base.options.clone().database("postgres")).await.unwrap();
+    let database: String = sqlx::query_scalar("select current_database()::text").fetch_one(&base.pool).await.unwrap();
+    let away = format!(
+        "alter database {database} allow_connections false;
+         select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = '{database}'"
+    );
+    for key in &keys {
+        assert_eq!(base.server.ask(key, "/customers").await.status, 200);
+    }
+    sqlx::raw_sql(sqlx::AssertSqlSafe(away)).execute(&mut elsewhere).await.unwrap();
+    // The keys are known for two seconds more, and asked for after that.
+    for _ in 0..6 {
+        for key in &keys {
+            let answer = base.server.ask(key, "/customers").await;
+            assert_eq!(answer.status, 503, "{answer:?}");
+            assert!(answer.head.contains("retry-after: 1"), "{}", answer.head);
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+}

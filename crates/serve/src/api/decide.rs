@@ -116,7 +116,7 @@ async fn erased(
     let _one_at_a_time = LOOKING.lock().await;
     let (seal, whom) = (Seal::new(&settings.key), Key::CustomerId(customer_id));
     // Apart from the sessions of requests, whose statements may not take long: it looks through everything.
-    let mut session = staging::connect(&settings.database).await?;
+    let mut session = staging::connect(&settings.database).await.map_err(|error| Problem::unanswered(&error))?;
     let mut transaction = session.begin().await?;
     let outcome =
         erase::erase(&mut transaction, &settings.rules, &seal, &whom, settings.erased_orders, dry_run).await?;
@@ -132,7 +132,7 @@ pub(crate) async fn export(api: &Api, caller: &Caller, customer_id: Uuid) -> Res
     caller.decides()?;
     let settings = &api.settings;
     // As for an erasure.
-    let mut session = staging::connect(&settings.database).await?;
+    let mut session = staging::connect(&settings.database).await.map_err(|error| Problem::unanswered(&error))?;
     let document = export::export(&mut session, &settings.rules, &Key::CustomerId(customer_id)).await?;
     let mut document = document.ok_or_else(Problem::not_found)?;
     settings.mask.apply(&mut document);

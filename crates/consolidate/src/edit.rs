@@ -11,7 +11,7 @@ use model::{Contributor, Edit, MatchKey, Survivorship, Unmatched};
 use serde_json::{Map, Value, json};
 use sqlx::types::{Json, Uuid};
 use sqlx::{Connection as _, PgConnection};
-use staging::{Erased, Seal};
+use staging::{Erased, Seal, outbox};
 
 use crate::error::database;
 use crate::matching::Matching;
@@ -275,8 +275,11 @@ pub async fn make(
     if is_new && is_crowded(&mut transaction, &matching, &match_key).await? {
         return Ok(Made::Unmatched(Unmatched::Crowded));
     }
-    let takers = takers.create.iter().filter(|_| is_new);
-    let outgoing = write_through::create(&mut transaction, takers, &match_key, new, now).await?;
+    let outgoing = if is_new {
+        write_through::create(&mut transaction, &takers.create, &match_key, new, now).await?
+    } else {
+        outbox::creates_of(&mut *transaction, (BY_HAND, new.external_id)).await?
+    };
     let mark_id = sqlx::query_scalar(
         "insert into customer360.dirty_marks (match_keys, cause, marked_at) values (array[$1], 'edit', $2)
          returning mark_id",

@@ -208,6 +208,23 @@ pub async fn made_in(executor: impl PgExecutor<'_>, (system, external_id): (&str
     .map_err(Error::database("looking where a customer was made"))
 }
 
+/// What tells sources to make a customer, whatever has become of it: see [`of_edits`].
+pub async fn creates_of(
+    executor: impl PgExecutor<'_>,
+    (system, external_id): (&str, &str),
+) -> Result<Vec<Uuid>, Error> {
+    sqlx::query_scalar(
+        "select edit_id from staging.outbox
+         where system = $1 and external_id = $2 and kind = 'create'
+         order by source, edit_id",
+    )
+    .bind(system)
+    .bind(external_id)
+    .fetch_all(executor)
+    .await
+    .map_err(Error::database("looking for who makes a customer"))
+}
+
 /// Forgets what is on its way for these cross-references, or by these match keys; returns how many edits.
 pub(crate) async fn erase(
     executor: impl PgExecutor<'_>,

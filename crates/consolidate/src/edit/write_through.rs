@@ -122,7 +122,7 @@ fn amended<'c>(candidates: &[&'c Candidate]) -> BTreeMap<&'c str, Option<&'c Val
 /// Tells sources to make a customer.
 pub(super) async fn create(
     connection: &mut PgConnection,
-    takers: impl Iterator<Item = &String>,
+    takers: &BTreeSet<String>,
     match_key: &MatchKey,
     new: NewCustomer<'_>,
     now: DateTime<Utc>,

@@ -363,12 +363,16 @@ async fn what_a_source_takes_of_an_edit_is_on_its_way_in_the_same_transaction() 
 async fn a_customer_made_by_hand_is_on_the_way_to_who_makes_customers_with_the_last_values() {
     let mut world = World::new().await;
     let attributes = serde_json::Map::from_iter([("name".to_owned(), json!("Ann")), ("phone".to_owned(), json!("1"))]);
+    let mut told = Vec::new();
     for _ in 0..2 {
         let mut connection = staging::connect(&world.options).await.unwrap();
         let new = NewCustomer { external_id: "a", email: "Ann@X.example", attributes: &attributes };
         let takers = takers();
-        edit::make(&mut connection, (&world.rules, &takers), &world.seal, new, chrono::Utc::now()).await.unwrap();
+        let made = edit::make(&mut connection, (&world.rules, &takers), &world.seal, new, chrono::Utc::now()).await;
+        let Made::Noted { outgoing, .. } = made.unwrap() else { panic!("none is made") };
+        told.push(outgoing);
     }
+    assert!(told[0].len() == 1 && told[0] == told[1], "who asks again hears what is on its way: {told:?}");
     world.consolidate().await;
     let wanted = |value: &str, replaced: Value| json!({"value": value, "replaced": replaced});
     let made = json!([["create", "crm", "a", {"name": wanted("Ann", json!([])), "phone": wanted("1", json!([]))}]]);

@@ -66,6 +66,8 @@ async fn filters_count_and_fields_say_what_they_are_asked_for() {
     assert_eq!(page["total"], 3);
     assert_eq!(found("state=XX&count=true").await, json!({"items": [], "next_cursor": null, "total": 0}));
 
+    assert_eq!(found("state=&count=true").await["total"], 3, "an empty value filters nothing");
+
     let first = found("limit=1").await;
     let cursor = first["next_cursor"].as_str().unwrap();
     for (query, field) in [

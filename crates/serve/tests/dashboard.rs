@@ -753,6 +753,7 @@ async fn what_layers_refuse_is_a_page_for_a_browser_and_a_problem_for_everybody_
 async fn the_page_of_the_api_has_every_operation_of_its_document() {
     let server = crate::support::server_without_database().await;
     let document = server.get("/openapi.json").await.json();
+    assert_eq!(server.get("/api/v1/openapi.json").await.json(), document);
     let page = server.get("/docs").await;
     assert!(page.status == 200 && page.body.len() < 100_000, "{} bytes", page.body.len());
     let mut operations = 0;

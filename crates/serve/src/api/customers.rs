@@ -247,12 +247,14 @@ impl Wanted {
 /// The profiles one of which a customer's has to contain: what is left of the parameters are attributes.
 fn profiles(api: &Api, params: &mut Params) -> Result<Option<Vec<Value>>, Problem> {
     let mut filter = RowFilter::default();
-    let rest = params.rest();
+    let mut rest = params.rest();
+    let attributes = &api.settings.attributes;
+    if let Some((name, _)) = rest.iter().find(|(name, _)| !attributes.contains(name)) {
+        return Err(unknown(name, PARAMS.into_iter().chain(attributes.iter().map(String::as_str))));
+    }
+    // Nobody has an empty value: an empty one is none, as of other parameters.
+    rest.retain(|(_, value)| !value.is_empty());
     for (name, value) in &rest {
-        let attributes = &api.settings.attributes;
-        if !attributes.contains(name) {
-            return Err(unknown(name, PARAMS.into_iter().chain(attributes.iter().map(String::as_str))));
-        }
         filter.allow(name, value);
     }
     let profiles = || filter.profiles().map_err(|error| Problem::bad("filter", error.to_string()));

@@ -81,9 +81,9 @@ pub(super) fn finished(mut document: Document) -> Value {
     serde_json::to_value(&document).unwrap_or_else(|error| unreachable!("the document is JSON: {error}"))
 }
 
-/// `/openapi.json`. Everybody may read how to ask.
+/// `/openapi.json`, also among what it describes. Everybody may read how to ask.
 pub(super) fn route(document: &Value) -> Router<Arc<Api>> {
     let json = document.to_string();
     let answer = async move || ([(CONTENT_TYPE, "application/json")], json.clone());
-    Router::new().route("/openapi.json", get(answer))
+    Router::new().route("/openapi.json", get(answer.clone())).route("/api/v1/openapi.json", get(answer))
 }

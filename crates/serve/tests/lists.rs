@@ -113,13 +113,13 @@ async fn whoever_is_taken_off_a_list_while_a_merge_moves_him_is_off_it() {
     .await;
     let key = base.key(Role::Agent, None).await;
     let mut moving = base.pool.begin().await.unwrap();
-    let moves = format!(
+    let a_merge = format!(
         "select customer360.hold_moves();
          update customer360.customers set deleted_at = now() where customer_id = '{old}';
          insert into customer360.redirects values ('{old}', '{ann}', now());
          select customer360.follow_lists(array['{old}'::uuid])"
     );
-    sqlx::raw_sql(sqlx::AssertSqlSafe(moves)).execute(&mut *moving).await.unwrap();
+    sqlx::raw_sql(sqlx::AssertSqlSafe(a_merge)).execute(&mut *moving).await.unwrap();
     let take = format!("DELETE /lists/mine/customers/{old}");
     let taken = base.server.request(&key, &take, "", "");
     let moved = async {

@@ -193,13 +193,15 @@ impl Wanted {
             sql.push(")");
             about_all.push("counted");
         }
-        let columns: String = about_all.iter().map(|table| format!("{table}.*, ")).collect();
         let from = match about_all.as_slice() {
             [] => "page".to_owned(),
             tables => format!("{} left join page on true", tables.join(" cross join ")),
         };
-        sql.push(format!(" select {columns}page.*, page.key::text as place,"));
-        sql.push(format!(" coalesce(present.participants, '[]') as participants from {from}"));
+        sql.push(" select page.*, page.key::text as place, coalesce(present.participants, '[]') as participants");
+        for table in about_all {
+            sql.push(format!(", {table}.*"));
+        }
+        sql.push(format!(" from {from}"));
         sql.push(" left join present on present.system = page.system and present.interaction_id = page.interaction_id");
         self.push_order(&mut sql, &["page.key", "page.system", "page.interaction_id"]);
         sql

@@ -1,6 +1,6 @@
 //! Customers and the changes of their profiles: read as a set, written as a set.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::iter;
 
 use chrono::{DateTime, Utc};

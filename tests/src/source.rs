@@ -59,6 +59,7 @@ pub fn lander(database: &sqlx::postgres::PgConnectOptions) -> Lander {
     Lander::new(database.clone(), seal(), DEFAULT_PARTITION_WIDTH)
 }
 
+/// The key of all these sources.
 pub fn key() -> InstallationKey {
     InstallationKey::new([7; 32])
 }

@@ -88,8 +88,7 @@ impl From<&consolidate::Error> for Exit {
             consolidate::Error::Refused(refusal) if refusal.is_unknown() => Self::NotFound,
             consolidate::Error::Refused(_) => Self::Refused,
             consolidate::Error::OtherRules => Self::Locked,
-            error if error.is_transient() => Self::OutOfReach,
-            _ => Self::Unexpected,
+            consolidate::Error::Erasing => Self::OutOfReach,
         }
     }
 }

@@ -55,14 +55,11 @@ impl Installation {
             tracing::warn!("{warning}");
         }
         let key = read_or_make_key(&config.key_file())?;
-        let (database, embedded) = match config.database.connect_options()? {
-            Some(database) => (database, None),
-            None => {
-                let (database, embedded) = embedded(&config).await?;
-                (database, Some(embedded))
-            }
-        };
-        Ok(Self { config, key, database, embedded })
+        if let Some(database) = config.database.connect_options()? {
+            return Ok(Self { config, key, database, embedded: None });
+        }
+        let (database, embedded) = embedded(&config).await?;
+        Ok(Self { config, key, database, embedded: Some(embedded) })
     }
 
     /// Brings the schemas up to date and makes sure that the database belongs to this key. Waits for a database that does

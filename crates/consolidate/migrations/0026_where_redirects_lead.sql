@@ -1,15 +1,13 @@
 -- redirects.to_customer_id is where a redirect leads, again. What it is made from has columns of its own: where the last
--- cross-reference is, and where a merge that stands leads, which comes first. A process of the version before this one cannot
--- write redirects any more, and tries until it is replaced.
+-- cross-reference is, and where a merge that stands leads, which comes first.
 
-drop index customer360.redirects_to;
-drop index customer360.redirects_decided_to;
-
-alter table customer360.redirects rename column to_customer_id to followed_to;
 alter table customer360.redirects
-    add column to_customer_id uuid generated always as (coalesce(decided_to, followed_to)) stored;
+    add column followed_to uuid;
 
-create index redirects_to on customer360.redirects (to_customer_id);
+update customer360.redirects
+set followed_to = to_customer_id, to_customer_id = coalesce(decided_to, to_customer_id);
+
+drop index customer360.redirects_decided_to;
 
 -- Where a customer's redirects lead: itself while it lives or has none. A circle ends at 64 steps. It says nothing but ids,
 -- so it may look past the row filter.

@@ -29,7 +29,7 @@ pub(crate) async fn follow(
     let mut changed = remove(&mut *connection, &moved.iter().filter_map(|moved| moved.to).collect::<Vec<_>>()).await?;
     let followed: Vec<Uuid> = sqlx::query_scalar(
         "update customer360.redirects r
-         set followed_to = m.customer_id, since = $4
+         set followed_to = m.customer_id, to_customer_id = coalesce(r.decided_to, m.customer_id), since = $4
          from unnest($1::text[], $2::text[], $3::uuid[]) as m (system, external_id, customer_id)
          where r.system = m.system and r.external_id = m.external_id
            and r.followed_to is distinct from m.customer_id
@@ -81,10 +81,11 @@ pub(crate) async fn decide(
              join customer360.customers c on c.customer_id = w.customer_id and c.deleted_at is not null
          ),
          led as (
-             insert into customer360.redirects as r (customer_id, decided_to, since)
-             select customer_id, decided_to, $3 from wanted where decided_to is not null
+             insert into customer360.redirects as r (customer_id, decided_to, to_customer_id, since)
+             select customer_id, decided_to, decided_to, $3 from wanted where decided_to is not null
              on conflict on constraint redirects_pkey do update set
                  decided_to = excluded.decided_to,
+                 to_customer_id = excluded.decided_to,
                  since = case when r.to_customer_id is distinct from excluded.decided_to
                               then excluded.since else r.since end
              where r.decided_to is distinct from excluded.decided_to
@@ -92,7 +93,7 @@ pub(crate) async fn decide(
          ),
          undone as (
              update customer360.redirects r
-             set decided_to = null, since = $3
+             set decided_to = null, to_customer_id = r.followed_to, since = $3
              from wanted w
              where r.customer_id = w.customer_id and w.decided_to is null and r.decided_to is not null
              returning r.customer_id
@@ -136,15 +137,15 @@ async fn note(connection: &mut PgConnection, moved: &[Moved<'_>], now: DateTime<
              select distinct customer_id from customer360.xrefs
              where customer_id = any ($1) and deleted_at is null
          )
-         insert into customer360.redirects as r (customer_id, system, external_id, followed_to, since)
-         select d.customer_id, d.system, d.external_id, d.followed_to, $5
+         insert into customer360.redirects as r (customer_id, system, external_id, followed_to, to_customer_id, since)
+         select d.customer_id, d.system, d.external_id, d.followed_to, d.followed_to, $5
          from departures d
          join there t on t.customer_id = d.customer_id
          left join living l on l.customer_id = d.customer_id
          where l.customer_id is null
          on conflict on constraint redirects_pkey do update set
              system = excluded.system, external_id = excluded.external_id, followed_to = excluded.followed_to,
-             since = excluded.since
+             to_customer_id = coalesce(r.decided_to, excluded.followed_to), since = excluded.since
          returning r.customer_id",
     )
     .bind(departures.keys().copied().collect::<Vec<_>>())

@@ -130,7 +130,7 @@ async fn nobody_asks_about_whom_he_may_not_see() {
     let ann = base.customer("ann@x.example", json!({"name": "Ann", "state": "ME"})).await;
     let old = base.customer("old@x.example", json!({"name": "Old", "state": "ME"})).await;
     base.run(&format!(
-        "insert into customer360.redirects (customer_id, followed_to, since) values ('{old}', '{ann}', now());
+        "insert into customer360.redirects (customer_id, to_customer_id, since) values ('{old}', '{ann}', now());
          update customer360.customers set deleted_at = now() where customer_id = '{old}'"
     ))
     .await;

@@ -107,12 +107,7 @@ async fn every_migration_only_adds_so_that_statements_of_the_version_before_stil
         let mut before = Schema::default();
         for count in 1..=migrations.iter().count() {
             let first = Migrator::with_migrations(migrations.iter().take(count).cloned().collect());
-            staging::migrator_of(&mut connection, &first, schema, table)
-                .await
-                .unwrap()
-                .run(&mut connection)
-                .await
-                .unwrap();
+            staging::migrate_schema(&mut connection, &first, schema, table).await.unwrap();
             let after = Schema::read(&mut connection, schema).await;
             assert_eq!(before.breaks(&after), Vec::<String>::new(), "migration {count} of {schema}");
             before = after;

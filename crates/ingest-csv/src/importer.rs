@@ -276,7 +276,7 @@ impl Importer {
         }
         let (counts, refusal) = match parsing.await.map_err(|_| Error::Parser(file.file_name.clone()))? {
             End::Whole(counts) => {
-                let refusal = verdict::refusal(&self.settings, &counts, last.as_ref(), expected);
+                let refusal = verdict::refusal(&self.settings, file, &counts, last.as_ref(), expected, now());
                 (counts, refusal.filter(|_| !request.options.accept))
             }
             End::Refused(refusal) => (Counts::default(), Some(refusal)),

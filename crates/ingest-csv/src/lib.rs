@@ -44,6 +44,7 @@ pub use daemon::run;
 pub use encoding_rs::Encoding;
 pub use error::Error;
 pub use import::import;
+pub use name::check_pattern;
 #[doc(hidden)]
 pub use parse::parse_only;
 pub use report::{FileReport, Outcome, Progress, Rows, Sighting};

@@ -64,6 +64,11 @@ impl Names {
     }
 }
 
+/// Says what is wrong with a pattern of file names.
+pub fn check_pattern(pattern: &str) -> Result<(), String> {
+    Glob::new(pattern).map(drop).map_err(|error| error.kind().to_string())
+}
+
 fn globs(key: &'static str, patterns: &[String]) -> Result<GlobSet, Error> {
     let wrong = |error: globset::Error| Error::Pattern { key, message: error.to_string() };
     let mut set = GlobSetBuilder::new();

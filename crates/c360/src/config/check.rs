@@ -202,6 +202,13 @@ impl Checks<'_> {
         let key = |key| ["sources", name, key];
         self.require(!csv.directory.as_os_str().is_empty(), &key("directory"), "is required");
         self.require(!csv.pattern.is_empty() && !csv.pattern.contains('/'), &key("pattern"), "must be a file name");
+        for (word, pattern) in
+            std::iter::once(("pattern", &csv.pattern)).chain(csv.ignore.iter().map(|p| ("ignore", p)))
+        {
+            if let Err(problem) = ingest_csv::check_pattern(pattern) {
+                self.problem(&key(word), format!("{pattern:?} is not a pattern of file names: {problem}"));
+            }
+        }
         let message = "has several mappings; a file's rows are of one kind, so make one source of each";
         self.require(mappings <= 1, &["sources", name], message);
         self.require(csv.max_record_bytes > 0, &key("max_record_bytes"), "must be more than 0");

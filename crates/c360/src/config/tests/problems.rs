@@ -121,6 +121,14 @@ fn what_cannot_be_meant_is_refused_with_its_reason() {
         ),
         (small("directory", "encoding = \"utf-99\"\ndirectory"), &["\"utf-99\" is not an encoding"]),
         (small("directory", "delimiter = \"\\\"\"\ndirectory"), &["`sources.members.delimiter`"]),
+        (
+            small("directory", "pattern = \"members[.csv\"\ndirectory"),
+            &["`sources.members.pattern`: \"members[.csv\" is"],
+        ),
+        (
+            small("directory", "ignore = [\"*.tmp\", \"[x\"]\ndirectory"),
+            &["`sources.members.ignore`: \"[x\" is not a pattern"],
+        ),
         (small("directory", "as_of_pattern = \"x\"\ndirectory"), &["`sources.members.as_of_pattern`", "one group"]),
         (
             format!("{SMALL}[sources.members.product]\nproduct_id = \"id\""),

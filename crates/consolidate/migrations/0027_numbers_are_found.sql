@@ -1,5 +1,7 @@
--- Numbers are found as texts are: a telephone, a member's number or a year that a system gives as a JSON number was in no search.
--- Invariant held here: what is searched is every text and number of a profile, or of what somebody wrote down.
+-- Long numbers are found as texts are: a telephone or a member's number that a system gives as a JSON number was in no search.
+-- Short ones, such as points, change every day and are looked for by nobody: each change would be one of the index of texts.
+-- Invariant held here: what is searched is every text of a profile and every number of seven digits or more, and every text and
+-- number of what somebody wrote down.
 
 -- All texts and numbers of a document, as they are searched.
 create or replace function customer360.texts(document jsonb) returns text
@@ -9,8 +11,8 @@ language sql immutable parallel safe as $$
     where jsonb_typeof(v) in ('string', 'number')
 $$;
 
--- What a customer is found by: the email and every text and number of the profile, each word after a space, and numbers of
--- telephones once more as bare digits.
+-- What a customer is found by: the email, every text of the profile and every number of seven digits or more, each word after a
+-- space, and numbers of telephones once more as bare digits.
 create or replace function customer360.search_text(profile jsonb, email text) returns text
 language sql immutable parallel safe as $$
     select left(
@@ -22,7 +24,8 @@ language sql immutable parallel safe as $$
                                     then ' ' || regexp_replace(v.value #>> '{}', '[^0-9]', '', 'g') end),
                         '' order by v.key collate "C")
              from jsonb_each(profile) as v
-             where jsonb_typeof(v.value) in ('string', 'number')))),
+             where jsonb_typeof(v.value) = 'string'
+                or jsonb_typeof(v.value) = 'number' and v.value #>> '{}' ~ '^[0-9]{7,25}$'))),
         4000)
 $$;
 
@@ -33,7 +36,7 @@ lock table customer360.customer_search in share row exclusive mode;
 update customer360.customer_search s
 set search = customer360.search_text(c.profile, c.email)
 from customer360.customers c
-where c.customer_id = s.customer_id and jsonb_path_exists(c.profile, '$.* ? (@.type() == "number")');
+where c.customer_id = s.customer_id and jsonb_path_exists(c.profile, '$.* ? (@.type() == "number" && @ >= 1000000)');
 
 update customer360.entries
 set content = content

@@ -177,7 +177,8 @@ async fn assert_redirects_follow(history: &History, world: &World, when: &str) -
             "select c.customer_id, c.match_key, r.decided_to
              from customer360.customers c
              left join customer360.redirects r on r.customer_id = c.customer_id
-             where (r.decided_to is not null) <> (c.deleted_at is not null and exists (
+             where r.to_customer_id is distinct from coalesce(r.decided_to, r.followed_to)
+                or (r.decided_to is not null) <> (c.deleted_at is not null and exists (
                  select from customer360.decisions d
                  where d.kind = 'merge' and d.undone_at is null and d.subject[1] = c.match_key))",
         )

@@ -87,7 +87,7 @@ struct Wanted {
 
 /// Search and list customers
 ///
-/// `q` searches names, emails, telephones, addresses and every other text and number of a profile, without accents, word by
+/// `q` searches names, emails, telephones, addresses and every other text of a profile, and long numbers, without accents, word by
 /// word, with typing errors forgiven where nothing matches exactly; best first, of the first thousand that it meets and that
 /// pass the filters. It first meets those whose name begins with `q`. Where there are so many, sort and `total` are about these, and
 /// `is_cut` says so. Any attribute of the configuration filters: `state=NH`, repeated for any of several values. Newest change

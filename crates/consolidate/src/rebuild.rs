@@ -65,9 +65,7 @@ pub struct Changed {
 /// [`Error::OtherRules`] if another process consolidates, under other rules: it would make profiles by those.
 pub async fn record(connection: &mut PgConnection, rules: &Rules, now: DateTime<Utc>) -> Result<Recorded, Error> {
     let fingerprint = rules.fingerprint();
-    if rules::other_rules_are_at_work(&mut *connection, &fingerprint).await?
-        && overview::consolidator_since(&mut *connection).await?.is_some()
-    {
+    if is_refused(connection, rules).await? {
         return Err(Error::OtherRules);
     }
     sqlx::query("delete from customer360.rebuilds where finished_at is null and rules <> $1")
@@ -98,6 +96,12 @@ pub async fn record(connection: &mut PgConnection, rules: &Rules, now: DateTime<
     .await
     .map_err(recording())?;
     Ok(Recorded { rebuild_id, goes_on: false })
+}
+
+/// Whether another process consolidates, under other rules than these, so that [`record`] refuses.
+pub async fn is_refused(connection: &mut PgConnection, rules: &Rules) -> Result<bool, Error> {
+    Ok(rules::other_rules_are_at_work(&mut *connection, &rules.fingerprint()).await?
+        && overview::consolidator_since(connection).await?.is_some())
 }
 
 /// How far a rebuild is.

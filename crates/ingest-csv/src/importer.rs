@@ -136,9 +136,12 @@ impl Importer {
         report.as_of = Some(file.as_of);
         report.sha256 = Some(file.sha256.clone());
         let source = self.settings.source.clone();
-        if !request.options.dry_run {
-            let wait = (!request.is_daemon).then_some(request.options.wait);
-            self.session.lock(&source, wait, &self.cancel).await?;
+        let wait = (!request.is_daemon).then_some(request.options.wait);
+        self.session.lock(&source, wait, &self.cancel).await?;
+        if request.options.dry_run {
+            // It only had to be seen that nobody else imports.
+            self.session.unlock(&source).await?;
+        } else {
             let leftovers = self.abandon_leftovers().await?;
             if leftovers > 0 {
                 tracing::info!(source, "an import was interrupted; what it had landed is abandoned");

@@ -26,8 +26,18 @@ pub(super) async fn run(args: cli::Rebuild, config: Config) -> anyhow::Result<Ex
     let rules = installation.rules()?;
     if args.dry_run {
         let foreseen = rebuild::foresee(&installation.database, &rules, SAMPLES, &cancel).await?;
-        let exit = if foreseen.is_cut_off { Exit::Unexpected } else { Exit::Done };
-        return exit.after(print_foreseen(&args, &foreseen));
+        let mut connection = staging::connect(&installation.database).await?;
+        let is_refused = rebuild::is_refused(&mut connection, &rules).await?;
+        let printed = print_foreseen(&args, &foreseen);
+        if is_refused {
+            eprintln!("c360: {}", consolidate::Error::OtherRules);
+        }
+        let exit = match (foreseen.is_cut_off, is_refused) {
+            (true, _) => Exit::Unexpected,
+            (false, true) => Exit::Locked,
+            (false, false) => Exit::Done,
+        };
+        return exit.after(printed);
     }
     let mut connection = staging::connect(&installation.database).await?;
     let recorded = rebuild::record(&mut connection, &rules, Utc::now()).await?;

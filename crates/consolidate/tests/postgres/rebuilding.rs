@@ -217,7 +217,10 @@ async fn a_rebuild_is_due_from_when_the_rules_change_until_one_is_done_under_the
         tokio::task::yield_now().await;
     }
     assert!(matches!(record(&world, &new).await, Err(Error::OtherRules)), "the one at work would go by the old rules");
-    drop(consolidator);
+    let mut connection = world.pool.acquire().await.unwrap();
+    assert!(rebuild::is_refused(&mut connection, &new).await.unwrap(), "a dry run says so, too");
+    assert!(!rebuild::is_refused(&mut connection, &old).await.unwrap());
+    drop((connection, consolidator));
 
     world.rules = new.clone();
     world.catch_up().await;

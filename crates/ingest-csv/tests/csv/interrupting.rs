@@ -65,8 +65,10 @@ async fn who_does_not_wait_is_told_that_another_one_imports() {
     shop.put("loyalty_members_2026-01-31.csv", members(1..=2));
     let mut other = shop.pool.acquire().await.unwrap();
     assert!(staging::imports::lock(&mut *other, "loyalty").await.unwrap());
-    let outcome = shop.import(&ImportOptions::default()).await;
-    assert!(matches!(outcome, Err(Error::Locked(_))), "{outcome:?}");
+    for dry_run in [false, true] {
+        let outcome = shop.import(&ImportOptions { dry_run, ..ImportOptions::default() }).await;
+        assert!(matches!(outcome, Err(Error::Locked(_))), "{outcome:?}");
+    }
     staging::imports::unlock(&mut *other, "loyalty").await.unwrap();
     assert_eq!(shop.import_one().await.state, Outcome::Imported);
 }

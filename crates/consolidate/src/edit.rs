@@ -38,7 +38,8 @@ pub enum Edited {
 
 /// Notes values for attributes of a customer, each on the cross-reference that supplied the value, or the group of which it
 /// is one, and where none did on the best-ranked one. `None` takes an edit back. An edit stands until its source says
-/// something else, of its own accord. Only of one of `versions`, if any are meant. What `takers` take is put on its way to them.
+/// something else, of its own accord. Only of one of `versions`, if any are meant. What `takers` take is put on its way to
+/// them.
 pub async fn edit(
     connection: &mut PgConnection,
     (survivorship, takers): (&Survivorship, &Takers),

@@ -1,5 +1,5 @@
--- Notes what was edited ($3) of a customer ($1) of one of some versions ($2) now ($4) by somebody ($5), and what could have been:
--- with what its cross-references say. $6: source -> attributes that it takes.
+-- Notes what was edited ($3) of a customer ($1) of one of some versions ($2) now ($4) by somebody ($5), and answers where each
+-- edit could lie, with what is said there. $6: source -> attributes that it takes.
 with c as materialized (
     select customer_id, match_key, provenance, version from customer360.customers
     where customer_id = $1 and deleted_at is null

@@ -81,11 +81,15 @@ impl Entry {
     }
 }
 
-/// The first part of every statement, behind `held`, which keeps erasures out: the customer who is named, if the caller may see
-/// whom that leads to.
-const AT: &str = "at as materialized (
-    select c.customer_id from held, customer360.customers c where c.customer_id = customer360.resolved($1)
-)";
+/// The first part of every statement: the customer who is named, if the caller may see whom that leads to. `behind` are tables to
+/// read first.
+fn at(behind: &str) -> String {
+    format!(
+        "at as materialized (
+             select c.customer_id from {behind}customer360.customers c where c.customer_id = customer360.resolved($1)
+         )"
+    )
+}
 
 /// The last part: what was done with `done`, noted in the audit log. What was there before is not.
 const NOTED: &str = "noted as (
@@ -115,7 +119,9 @@ impl Write<'_> {
     async fn run(self, api: &Api, caller: &Caller, done: &str) -> Result<Option<PgRow>, Refusal> {
         caller.at_least(Role::Agent)?;
         let named = api.customer_id(self.customer).await?;
-        let statement = format!("with held as materialized ({HOLDING}), {AT}, done as ({done}), {NOTED}");
+        let at = at("held, ");
+        // Keeps erasures out.
+        let statement = format!("with held as materialized ({HOLDING}), {at}, done as ({done}), {NOTED}");
         let mut session = api.ask(caller).await?;
         let row = sqlx::query(sqlx::AssertSqlSafe(statement))
             .bind(named)
@@ -263,11 +269,12 @@ pub(crate) async fn one(api: &Api, caller: &Caller, (customer, kind, entry_id): 
     let named = api.customer_id(customer).await?;
     let mut session = api.ask(caller).await?;
     let statement = format!(
-        "with {AT}
+        "with {}
          select at.customer_id as found, e.*
          from at
          left join customer360.entries e
-             on e.customer_id = any (customer360.once_known_as(at.customer_id)) and e.entry_id = $2 and e.type = $3"
+             on e.customer_id = any (customer360.once_known_as(at.customer_id)) and e.entry_id = $2 and e.type = $3",
+        at("")
     );
     let row = sqlx::query(sqlx::AssertSqlSafe(statement))
         .bind(named)

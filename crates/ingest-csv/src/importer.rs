@@ -24,6 +24,8 @@ use crate::{Error, FileReport, ImportOptions, Outcome, Progress, Settings, Sight
 use landing::Landed;
 use passing::Judged;
 
+/// No file is of a time that is further ahead than this: some hosts are behind, and some days begin earlier than ours.
+const MAX_AHEAD: TimeDelta = TimeDelta::days(1);
 /// How often a file starts again because it changes or somebody takes it over.
 const MAX_ATTEMPTS: usize = 5;
 
@@ -279,7 +281,7 @@ impl Importer {
         }
         let (counts, refusal) = match parsing.await.map_err(|_| Error::Parser(file.file_name.clone()))? {
             End::Whole(counts) => {
-                let refusal = verdict::refusal(&self.settings, file, &counts, last.as_ref(), expected, now());
+                let refusal = verdict::refusal(&self.settings, &counts, last.as_ref(), expected);
                 (counts, refusal.filter(|_| !request.options.accept))
             }
             End::Refused(refusal) => (Counts::default(), Some(refusal)),
@@ -351,7 +353,7 @@ fn log(report: &FileReport, file: &File) {
     let (rows, dead_letters, skipped) = (report.rows, report.dead_letters, report.skipped);
     // Both are absent where the file was refused before they were found out.
     let (delimiter, encoding) = (report.delimiter.map(String::from), report.encoding);
-    let (source, file) = (&file.source, &file.file_name);
+    let (source, file, as_of) = (&file.source, &file.file_name, file.as_of);
     match &report.reason {
         Some(reason) => {
             tracing::error!(source, ?file, rows, dead_letters, delimiter, encoding, reason, "file refused");
@@ -359,6 +361,12 @@ fn log(report: &FileReport, file: &File) {
         None => {
             tracing::info!(source, ?file, rows, dead_letters, skipped, delimiter, encoding, "file imported");
         }
+    }
+    if as_of > now() + MAX_AHEAD {
+        tracing::warn!(
+            source, ?file, %as_of,
+            "the file is of a day far ahead: every other one counts as older until then. Is its name, or its time, right?"
+        );
     }
 }
 

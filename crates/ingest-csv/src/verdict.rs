@@ -1,13 +1,10 @@
 //! Judging a file: what it is before it is read, and whether it may be published after. Pure.
 
-use chrono::{DateTime, TimeDelta, Utc};
 use staging::imports::{File, Import, Refusal, State};
 
 use crate::Settings;
 use crate::parse::Counts;
 
-/// No file is of a time that is further ahead than this: some hosts are behind, and some days begin earlier than ours.
-const MAX_AHEAD: TimeDelta = TimeDelta::days(1);
 /// A full export may lose this many rows whatever that is in percent.
 const FREE_DROP: u64 = 100;
 
@@ -71,29 +68,12 @@ impl Ledger {
 /// Why a file that was read to its end must not be published; holds no value of it.
 pub(crate) fn refusal(
     settings: &Settings,
-    file: &File,
     counts: &Counts,
     last: Option<&Import>,
     expected: Option<u64>,
-    now: DateTime<Utc>,
 ) -> Option<Refusal> {
-    let reason = dated_ahead(file, now).or_else(|| reason(settings, counts, last, expected))?;
+    let reason = reason(settings, counts, last, expected)?;
     Some(Refusal { reason, may_be_accepted: true })
-}
-
-/// A date with a slip of the pen would make all files of the years until then older than this one.
-fn dated_ahead(file: &File, now: DateTime<Utc>) -> Option<String> {
-    let (place, cure) = if file.dated {
-        ("its name", "name it by the day that its content is of")
-    } else {
-        ("its modification time", "set that right")
-    };
-    (file.as_of > now + MAX_AHEAD).then(|| {
-        let as_of = file.as_of.format("%Y-%m-%d");
-        format!(
-            "by {place} it is of {as_of}, more than a day from now, and all files until then would be older: {cure}"
-        )
-    })
 }
 
 fn reason(settings: &Settings, counts: &Counts, last: Option<&Import>, expected: Option<u64>) -> Option<String> {

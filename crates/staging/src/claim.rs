@@ -107,8 +107,8 @@ impl StagedRecord {
     }
 }
 
-/// The oldest published batches that are not consolidated, in the order of their ids, together about `max_records`, at least one if there is one;
-/// `without` those that are being merged.
+/// The oldest published batches that are not consolidated, in the order of their ids, together about `max_records`, at least
+/// one if there is one; `without` those that are being merged.
 pub async fn claim(
     executor: impl PgExecutor<'_>,
     max_records: i64,

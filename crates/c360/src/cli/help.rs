@@ -89,8 +89,8 @@ that is dropped into the source's directory; this is for cron and for files that
 
 Every file counts once: a copy of one that was imported is skipped (--again imports it all the same), and a full export \
 older than the newest imported one is superseded. Files of several nights are imported oldest first. A file is published \
-whole or not at all. One that lacks columns, has too many bad rows, is of a day that is yet to come, or is a full export \
-that has lost too many of its rows, is refused; --accept imports it all the same, and what is not there stays as it is known. A file of the directory that \
+whole or not at all. One that lacks columns, has too many bad rows, or is a full export that has lost too many of its rows, \
+is refused; --accept imports it all the same, and what is not there stays as it is known. A file of the directory that \
 somebody still writes to, or that lacks its marker, is left to the next import.
 
 --dry-run reads and checks everything, and says of each file what would become of it, which profiles would change, and how \

@@ -32,7 +32,7 @@ impl Importer {
     ) -> Result<Judged, Error> {
         let expected = marker::rows(request.path, &self.names);
         let refusal = match self.read_through(report, file, opened).await? {
-            End::Whole(counts) => verdict::refusal(&self.settings, file, &counts, last, expected, now()),
+            End::Whole(counts) => verdict::refusal(&self.settings, &counts, last, expected),
             End::Refused(refusal) => Some(refusal),
             end => return Ok(Judged::Not(end)),
         };

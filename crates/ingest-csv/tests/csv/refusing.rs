@@ -1,6 +1,5 @@
 //! Files of which nothing is published.
 
-use chrono::{TimeDelta, Utc};
 use ingest_csv::{FileReport, ImportOptions, Outcome};
 
 use crate::support::{HEADER, Shop, members};
@@ -41,28 +40,6 @@ async fn too_many_bad_rows_refuse_the_file_until_somebody_accepts_it() {
     let reports = shop.import(&accept).await.unwrap();
     assert_eq!((reports[0].state, reports[0].rows), (Outcome::Imported, 1_500));
     assert_eq!(shop.parked().await.len(), 1_000);
-}
-
-#[tokio::test]
-async fn a_file_of_a_day_far_ahead_is_refused_so_that_the_nights_until_then_are_imported() {
-    let shop = Shop::open().await;
-    let in_days =
-        |days: i64| format!("loyalty_members_{}.csv", (Utc::now() + TimeDelta::days(days)).format("%Y-%m-%d"));
-    let slip = shop.put(&in_days(400), members(1..=3));
-    refused(&shop, &shop.import_one().await, "name it by the day that its content is of").await;
-    let accept = ImportOptions { accept: true, dry_run: true, ..ImportOptions::default() };
-    assert_eq!(shop.import(&accept).await.unwrap()[0].state, Outcome::Imported);
-    std::fs::remove_file(slip).unwrap();
-
-    // Where a day begins earlier than ours.
-    let tomorrow = shop.put(&in_days(1), members(1..=4));
-    assert_eq!(shop.import_one().await.state, Outcome::Imported);
-    std::fs::remove_file(tomorrow).unwrap();
-
-    // Without a date it is the modification time.
-    let ahead = u64::try_from((Utc::now() + TimeDelta::days(30)).timestamp()).unwrap();
-    shop.put_at("loyalty_members.csv", members(1..=5), ahead);
-    refused(&shop, &shop.import_one().await, "by its modification time").await;
 }
 
 #[tokio::test]

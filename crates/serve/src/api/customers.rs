@@ -87,11 +87,11 @@ struct Wanted {
 
 /// Search and list customers
 ///
-/// `q` searches names, emails, telephones, addresses and every other text of a profile, and long numbers, without accents, word by
-/// word, with typing errors forgiven where nothing matches exactly; best first, of the first thousand that it meets and that
-/// pass the filters. It first meets those whose name begins with `q`. Where there are so many, sort and `total` are about these, and
-/// `is_cut` says so. Any attribute of the configuration filters: `state=NH`, repeated for any of several values. Newest change
-/// first unless `sort` says otherwise.
+/// `q` searches names, emails, telephones, addresses, every other text of a profile and every number of at least seven digits,
+/// without accents, word by word, with typing errors forgiven where nothing matches exactly; best first, of the first thousand
+/// that it meets and that pass the filters. It first meets those whose name begins with `q`. Where there are so many, sort and
+/// `total` are about these, and `is_cut` says so. Any attribute of the configuration filters: `state=NH`, repeated for any of
+/// several values. Newest change first unless `sort` says otherwise.
 #[utoipa::path(
     get, path = "/api/v1/customers", tag = "customers", operation_id = "list_customers",
     params(

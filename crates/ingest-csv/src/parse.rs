@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::ops::ControlFlow;
 
 use chrono::{DateTime, Utc};
-use model::{Field, Fields, Operation, Position, Reason, Record, Reject};
+use model::{Field, Fields, Operation, Position, Reason, Record, Reject, push_string};
 use serde_json::{Value, json};
 use staging::imports::Refusal;
 use staging::{Batch, DeadLetter};
@@ -342,16 +342,6 @@ impl<'a> Parser<'a> {
 
     fn id_in(&self, fields: &Fields<'_>) -> Option<String> {
         self.settings.mapping.external_id(fields).ok().map(|id| id.as_str().to_owned())
-    }
-}
-
-fn push_string(json: &mut String, text: &str) {
-    if text.bytes().any(|byte| byte < 0x20 || byte == b'"' || byte == b'\\') {
-        json.push_str(&Value::from(text).to_string());
-    } else {
-        json.push('"');
-        json.push_str(text);
-        json.push('"');
     }
 }
 

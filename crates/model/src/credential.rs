@@ -20,6 +20,11 @@ impl InstallationKey {
         mac(&self.0, purpose.as_bytes())
     }
 
+    /// Makes keyed digests and signatures for one purpose.
+    pub fn mac(&self, purpose: &str) -> Hmac<Sha256> {
+        keyed(&self.subkey(purpose))
+    }
+
     /// What the database keeps to recognise the key: enough to tell keys apart, nothing to work back from.
     pub fn fingerprint(&self) -> String {
         hex::encode(Sha256::digest(self.subkey("fingerprint")))
@@ -50,7 +55,7 @@ pub struct CredentialKey(Hmac<Sha256>);
 impl CredentialKey {
     /// The one of an installation.
     pub fn new(key: &InstallationKey) -> Self {
-        Self(keyed(&key.subkey("credential")))
+        Self(key.mac("credential"))
     }
 
     /// A digest that only tells texts apart: without the key, nobody finds the text by guessing.

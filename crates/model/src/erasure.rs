@@ -19,9 +19,7 @@ pub struct ErasureKey(Hmac<Sha256>);
 impl ErasureKey {
     /// The key of an installation.
     pub fn new(key: &InstallationKey) -> Self {
-        let key = key.subkey("erasures");
-        // HMAC takes keys of any length.
-        Self(Hmac::new_from_slice(&key).unwrap_or_else(|_| unreachable!("HMAC takes keys of any length")))
+        Self(key.mac("erasures"))
     }
 
     /// The digest of an email, however a system writes it; `None` where it is no match key.

@@ -18,6 +18,18 @@ impl Default for Limits {
     }
 }
 
+/// Appends a text as a JSON string. Most texts need no escape.
+#[inline]
+pub fn push_string(json: &mut String, text: &str) {
+    if text.bytes().any(|byte| byte < 0x20 || byte == b'"' || byte == b'\\') {
+        json.push_str(&serde_json::Value::from(text).to_string());
+    } else {
+        json.push('"');
+        json.push_str(text);
+        json.push('"');
+    }
+}
+
 /// Checks size, UTF-8, depth, NUL and lone surrogates, and that every number fits Postgres. What passes may still not be
 /// JSON, but parsing it cannot overflow the stack and storing it as text or jsonb cannot fail.
 pub fn inspect(bytes: &[u8], limits: Limits) -> Result<&str, Reject> {

@@ -40,7 +40,7 @@ pub use explanation::{Explanation, Lost, Why};
 pub use external_id::ExternalId;
 pub use fields::{Field, Fields};
 pub use fingerprint::fingerprint;
-pub use json::{Limits, inspect};
+pub use json::{Limits, inspect, push_string};
 pub use match_key::{Guards, MATCH_KEY_VERSION, MatchKey, Unmatched};
 pub use order::{InteractionFields, OrderFields, OrderLine, Participant, ProductFields, fits_numeric};
 pub use position::{LastSeen, LogPosition, Position};

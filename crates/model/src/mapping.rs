@@ -12,6 +12,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::headers::{addresses, message_ids};
+use crate::json::push_string;
 use crate::order::fits_numeric;
 use crate::{
     Credentials, Entity, ExternalId, Field, Fields, InteractionFields, Mapped, OrderFields, OrderLine, Participant,
@@ -523,16 +524,6 @@ fn attributes_json(attributes: &BTreeMap<String, Columns>, fields: &Fields<'_>) 
     }
     json.push('}');
     json
-}
-
-fn push_string(json: &mut String, text: &str) {
-    if text.bytes().any(|byte| byte < 0x20 || byte == b'"' || byte == b'\\') {
-        json.push_str(&Value::from(text).to_string());
-    } else {
-        json.push('"');
-        json.push_str(text);
-        json.push('"');
-    }
 }
 
 fn to_json(fields: &impl Serialize) -> String {

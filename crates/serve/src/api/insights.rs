@@ -185,7 +185,8 @@ const SEEN_TIMES: &str = "
 
 /// The whole base in aggregate
 ///
-/// Counted when it is asked for, over the customers whom the key sees.
+/// From counts that are kept with every change; for a key with a row filter counted when it is asked for, over the customers
+/// whom it sees.
 #[utoipa::path(
     get, path = "/api/v1/insights", tag = "insights", operation_id = "get_insights",
     responses((status = 200, description = "The base", body = Insights)),

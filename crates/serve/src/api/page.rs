@@ -35,8 +35,7 @@ const SIGNATURE_LENGTH: usize = 16;
 
 impl Cursors {
     pub(crate) fn new(key: &InstallationKey) -> Self {
-        let key = key.subkey("cursor");
-        Self(Hmac::new_from_slice(&key).unwrap_or_else(|_| unreachable!("HMAC takes keys of any length")))
+        Self(key.mac("cursor"))
     }
 
     /// The place that a request asks to go on from.

@@ -34,10 +34,7 @@ pub(super) struct Sessions {
 
 impl Sessions {
     pub(super) fn new(key: &InstallationKey) -> Self {
-        let keyed = |purpose| {
-            Hmac::new_from_slice(&key.subkey(purpose)).unwrap_or_else(|_| unreachable!("HMAC takes keys of any length"))
-        };
-        Self { cookies: keyed("dashboard-cookie"), tokens: keyed("dashboard-form") }
+        Self { cookies: key.mac("dashboard-cookie"), tokens: key.mac("dashboard-form") }
     }
 
     /// One that begins now.
@@ -47,7 +44,7 @@ impl Sessions {
         let mut bytes = key_id.as_bytes().to_vec();
         bytes.extend((now + LASTS).timestamp().to_be_bytes());
         bytes.extend(nonce);
-        let seal = keyed(&self.cookies, &bytes).finalize().into_bytes();
+        let seal = self.cookies.clone().chain_update(&bytes).finalize().into_bytes();
         bytes.extend(seal);
         Session { key_id, sealed: URL_SAFE_NO_PAD.encode(bytes) }
     }
@@ -56,7 +53,7 @@ impl Sessions {
     pub(super) fn open(&self, sealed: &str, now: DateTime<Utc>) -> Option<Session> {
         let bytes = URL_SAFE_NO_PAD.decode(sealed).ok()?;
         let (said, seal) = bytes.split_at_checked(bytes.len().checked_sub(SEAL_LENGTH)?)?;
-        keyed(&self.cookies, said).verify_slice(seal).ok()?;
+        self.cookies.clone().chain_update(said).verify_slice(seal).ok()?;
         let (key_id, rest) = said.split_first_chunk::<16>()?;
         let (until, _) = rest.split_first_chunk::<8>()?;
         let is_over = i64::from_be_bytes(*until) <= now.timestamp();
@@ -65,20 +62,14 @@ impl Sessions {
 
     /// What forms of this session carry.
     pub(super) fn token(&self, session: &Session) -> String {
-        URL_SAFE_NO_PAD.encode(keyed(&self.tokens, session.sealed.as_bytes()).finalize().into_bytes())
+        URL_SAFE_NO_PAD.encode(self.tokens.clone().chain_update(&session.sealed).finalize().into_bytes())
     }
 
     /// Whether a form is one of this session, in constant time.
     pub(super) fn is_token(&self, session: &Session, token: &str) -> bool {
         let Ok(token) = URL_SAFE_NO_PAD.decode(token) else { return false };
-        keyed(&self.tokens, session.sealed.as_bytes()).verify_slice(&token).is_ok()
+        self.tokens.clone().chain_update(&session.sealed).verify_slice(&token).is_ok()
     }
-}
-
-fn keyed(mac: &Hmac<Sha256>, bytes: &[u8]) -> Hmac<Sha256> {
-    let mut mac = mac.clone();
-    mac.update(bytes);
-    mac
 }
 
 /// Something to put into a form that is the same only if the form is sent again.

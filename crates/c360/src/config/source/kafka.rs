@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use model::Limits;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
@@ -35,7 +36,7 @@ pub struct Kafka {
     #[serde(default, deserialize_with = "read::properties", serialize_with = "print::properties")]
     pub properties: Properties,
     /// The longest record; longer ones become dead letters.
-    #[serde(default = "one_mebibyte", with = "size")]
+    #[serde(default = "default_bytes", with = "size")]
     pub max_record_bytes: usize,
     /// The deepest nesting of JSON; deeper records become dead letters.
     #[serde(default = "default_depth")]
@@ -72,12 +73,12 @@ fn default_group() -> String {
     "c360".to_owned()
 }
 
-fn one_mebibyte() -> usize {
-    1 << 20
+fn default_bytes() -> usize {
+    Limits::default().max_record_bytes
 }
 
 fn default_depth() -> usize {
-    64
+    Limits::default().max_depth
 }
 
 fn default_prefix() -> String {
@@ -85,5 +86,5 @@ fn default_prefix() -> String {
 }
 
 fn default_placeholder() -> String {
-    "__debezium_unavailable_value".to_owned()
+    ingest_kafka::DEFAULT_PLACEHOLDER.to_owned()
 }

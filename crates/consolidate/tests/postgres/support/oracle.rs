@@ -1,4 +1,4 @@
-//! The rules once more, written from RULES 5, 6, 11, 16 to 27 and not from the program: everything that was ever said, sorted,
+//! The rules by which records become customers once more, written from their words and not from the program: everything that was ever said, sorted,
 //! looked at from its end. No state, no order of arrival, nothing of `model` but the words for positions.
 
 use std::cmp::Reverse;
@@ -126,7 +126,7 @@ impl History {
         writes.into_iter().map(|(name, writes)| (name, writes.into_values().collect())).collect()
     }
 
-    /// RULES 6: what is older than a retirement of its system is dead, at its own position.
+    /// What is older than a retirement of its system is dead, at its own position.
     pub(crate) fn is_retired(&self, system: &str, event: &Event) -> bool {
         self.retirements.iter().any(|(retired, before)| *retired == system && event.observed_at < *before)
     }

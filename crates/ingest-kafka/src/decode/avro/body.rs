@@ -6,8 +6,7 @@ use std::fmt::{self, Write};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use model::{Limits, Reason, Reject};
-use serde_json::Value;
+use model::{Limits, Reason, Reject, push_string};
 
 use super::not_avro;
 use super::schema::{Field, Part, PartId, Schema};
@@ -100,7 +99,7 @@ impl<'a> Writer<'a> {
             }
             Part::String => {
                 let text = self.string()?;
-                push_string(text, &mut self.text);
+                push_string(&mut self.text, text);
             }
             Part::Uuid => {
                 let uuid = uuid::Uuid::from_bytes(*self.array()?);
@@ -129,7 +128,7 @@ impl<'a> Writer<'a> {
             Part::Map(value) => self.within(|writer| {
                 writer.blocks('{', '}', |writer| {
                     let name = writer.string()?;
-                    push_string(name, &mut writer.text);
+                    push_string(&mut writer.text, name);
                     writer.text.push(':');
                     writer.value(*value, Level::Within)
                 })
@@ -319,14 +318,4 @@ impl<'a> Writer<'a> {
 
 fn ends_early() -> Reject {
     not_avro("it ends before its schema does")
-}
-
-fn push_string(text: &str, written: &mut String) {
-    if text.bytes().any(|byte| byte < 0x20 || matches!(byte, b'"' | b'\\')) {
-        written.push_str(&Value::from(text).to_string());
-    } else {
-        written.push('"');
-        written.push_str(text);
-        written.push('"');
-    }
 }

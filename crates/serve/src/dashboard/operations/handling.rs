@@ -10,6 +10,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use chrono::Utc;
 use staging::dead_letters::{self, Selection};
+use status::words::count;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::letters::{PAGE, Row, rows};
@@ -45,12 +46,8 @@ struct Preview {
 
 /// What was done, to be said on the page.
 pub(super) fn did(query: &BTreeMap<String, String>) -> Option<String> {
-    let count = query.get("count").and_then(|count| count.parse().ok())?;
-    (query.get("did")? == "discarded").then(|| format!("{} discarded.", letters(count)))
-}
-
-fn letters(count: usize) -> String {
-    if count == 1 { "1 dead letter".to_owned() } else { format!("{count} dead letters") }
+    let number = query.get("count").and_then(|count| count.parse().ok())?;
+    (query.get("did")? == "discarded").then(|| format!("{} discarded.", count(number, "dead letter")))
 }
 
 /// The numbers of the letters that a form selects.
@@ -121,7 +118,7 @@ pub(in crate::dashboard) async fn discard(State(dashboard): State<Arc<Dashboard>
     }
     match preview(&dashboard, &posted).await {
         Ok(rows) => {
-            let what = letters(rows.len());
+            let what = count(i64::try_from(rows.len()).unwrap_or(i64::MAX), "dead letter");
             page(StatusCode::OK, &Preview { frame, what, rows })
         }
         Err(problem) => frame.failure(&problem),

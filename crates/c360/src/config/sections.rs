@@ -150,7 +150,7 @@ impl Survivorship {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Matching {
-    /// Emails that are nobody's; `*` stands for anything.
+    /// Emails that identify no customer; `*` stands for anything.
     pub blocked: Vec<String>,
     /// The most living cross-references of one system under one match key.
     pub max_xrefs_per_system: usize,

@@ -122,13 +122,16 @@ fn statement(types: &str) -> String {
         "with {},
          edited as materialized (
              select e.system, e.external_id,
-                    jsonb_object_agg(e.attribute, jsonb_build_object('value', e.value, 'replaced', s.says,
+                    jsonb_object_agg(e.attribute, jsonb_build_object('value', e.value, 'replaced', e.says,
                                                                      'by', e.by, 'at', e.at)) as edits
-             from customer360.edits e
-             join customer360.xrefs x on x.system = e.system and x.external_id = e.external_id
-             cross join lateral (select coalesce(x.attributes -> e.attribute, 'null') as says) s
-             where x.customer_id = (select customer_id from at) and x.deleted_at is null and e.outdated_at is null
-               and s.says in (select e.replaced union all select jsonb_array_elements(e.superseded))
+             from (
+                 select e.system, e.external_id, e.attribute, e.value, e.replaced, e.superseded, e.by, e.at,
+                        coalesce(x.attributes -> e.attribute, 'null') as says
+                 from customer360.edits e
+                 join customer360.xrefs x on x.system = e.system and x.external_id = e.external_id
+                 where x.customer_id = (select customer_id from at) and x.deleted_at is null and e.outdated_at is null
+             ) e
+             where e.says in (select e.replaced union all select jsonb_array_elements(e.superseded))
              group by e.system, e.external_id
          ),
          known as materialized (

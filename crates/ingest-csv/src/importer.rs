@@ -354,14 +354,11 @@ fn log(report: &FileReport, file: &File) {
     // Both are absent where the file was refused before they were found out.
     let (delimiter, encoding) = (report.delimiter.map(String::from), report.encoding);
     let (source, file, as_of) = (&file.source, &file.file_name, file.as_of);
-    match &report.reason {
-        Some(reason) => {
-            tracing::error!(source, ?file, rows, dead_letters, delimiter, encoding, reason, "file refused");
-        }
-        None => {
-            tracing::info!(source, ?file, rows, dead_letters, skipped, delimiter, encoding, "file imported");
-        }
+    if let Some(reason) = &report.reason {
+        tracing::error!(source, ?file, rows, dead_letters, delimiter, encoding, reason, "file refused");
+        return;
     }
+    tracing::info!(source, ?file, rows, dead_letters, skipped, delimiter, encoding, "file imported");
     if as_of > now() + MAX_AHEAD {
         tracing::warn!(
             source, ?file, %as_of,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde_json::json;
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
-use sqlx::{ConnectOptions, Connection, Executor, PgPool};
+use sqlx::{Connection, PgPool};
 use staging::health::{self, Speaker};
 use staging::outbox::OUTBOX_CHANNEL;
 use staging::polls::OFFERED_CHANNEL;
@@ -89,7 +89,7 @@ pub async fn run(
     mut lander: Lander,
     cancel: CancellationToken,
 ) -> Result<(), Error> {
-    let pool = pool(database);
+    let pool = pool(&database);
     let asker = Asker::new(settings, pool.clone(), true)?;
     let (wake, wake_sender) = (Notify::new(), Notify::new());
     // A landing that is under way may finish, within limits, when everything else has stopped.
@@ -129,7 +129,7 @@ pub async fn poll_due(
     lander: &mut Lander,
     cancel: CancellationToken,
 ) -> Result<Summary, Error> {
-    let pool = pool(database);
+    let pool = pool(&database);
     let asker = Asker::new(settings, pool.clone(), false)?;
     let has_answered = outbox::send_due(&asker, &pool, &cancel).await?;
     let mut summary = ask_due(&asker, &pool, lander, None, &cancel).await?;
@@ -146,7 +146,7 @@ pub async fn refresh(
     match_key: Option<&str>,
     cancel: CancellationToken,
 ) -> Result<Option<Summary>, Error> {
-    let pool = pool(database);
+    let pool = pool(&database);
     let asker = Asker::new(settings, pool.clone(), false)?;
     let (source, now) = (&asker.settings.source, Utc::now());
     let refreshed = polls::refresh(&pool, source, match_key, now).await?;
@@ -246,8 +246,7 @@ fn landings<'a>(
 ///
 /// None of it has to outlive a crash of the database, so none of it waits for the disk: whose lease is forgotten is fenced
 /// when it lands, and somebody else asks again.
-fn pool(database: PgConnectOptions) -> PgPool {
-    let options = database.application_name("c360").log_statements(tracing::log::LevelFilter::Off);
+fn pool(database: &PgConnectOptions) -> PgPool {
     PgPoolOptions::new()
         .max_connections(4)
         .acquire_timeout(Duration::from_secs(10))
@@ -259,10 +258,7 @@ fn pool(database: PgConnectOptions) -> PgPool {
                 Ok(true)
             })
         })
-        .after_connect(|connection, _| {
-            Box::pin(async move { connection.execute("set synchronous_commit = off").await.map(|_| ()) })
-        })
-        .connect_lazy_with(options)
+        .connect_lazy_with(staging::session(database).options([("synchronous_commit", "off")]))
 }
 
 /// Wakes the pipeline when consolidation offers emails, and the sender when there are edits. An outage only costs promptness:

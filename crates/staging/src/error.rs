@@ -142,10 +142,10 @@ pub fn is_transient(error: &sqlx::Error) -> bool {
             let code = error.code().unwrap_or_default();
             let class = code.get(..2).unwrap_or_default();
             // Connection, rollback, resources, operator, system; lock timeouts; a read-only standby after a fail-over;
-            // authentication (a password that is being rotated) and a database that is not made yet.
+            // authentication (a password that is being rotated) and a database that is not made yet or admits nobody now.
             // A transaction that was open for too long, because this process was frozen, is ended by Postgres.
             ["08", "28", "3D", "40", "53", "57", "58"].contains(&class)
-                || ["55P03", "25006", "25P03", "25P04"].contains(&&*code)
+                || ["55000", "55P03", "25006", "25P03", "25P04"].contains(&&*code)
                 || is_stale_plan(&**error)
         }
         _ => false,

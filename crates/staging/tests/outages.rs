@@ -101,6 +101,17 @@ async fn a_statement_prepared_before_a_migration_is_a_transient_error_and_what_p
     assert!(!staging::is_transient(&error), "{error}");
 }
 
+/// It is being moved, or restored.
+#[tokio::test]
+async fn a_database_that_admits_nobody_is_a_transient_error() {
+    let (staged, other) = (staged().await, staged().await);
+    other.run(&format!("alter database {} allow_connections false", staged.database.name)).await;
+    let error = staging::connect(&staged.options()).await.unwrap_err();
+    assert!(error.is_transient(), "{error}");
+    let staging::Error::Database { error, .. } = error else { panic!("{error}") };
+    assert_eq!(error.code().as_deref(), Some("55000"));
+}
+
 #[tokio::test]
 async fn a_row_that_somebody_keeps_locked_is_a_transient_error() {
     let staged = staged().await;

@@ -131,7 +131,7 @@ impl Person {
     }
 
     /// Cross-references that point to the customers, living or tombstoned, have one of the match keys, or have the email of
-    /// one and are held back or stand alone; and where the named ones lead.
+    /// one and are held back; and where the named ones lead. One that was split off is somebody else, with the same email.
     async fn add_xrefs(&mut self, connection: &mut PgConnection, matching: &Matching<'_>) -> Result<(), Error> {
         let (systems, external_ids) = self.pairs();
         let rows = sqlx::query(
@@ -139,13 +139,13 @@ impl Person {
                  select * from unnest($3::text[], $4::text[]) as n (system, external_id)
              )
              select x.system, x.external_id, x.match_key, x.customer_id, x.email,
-                    x.match_key is null or x.match_key like '#%:%' as is_apart,
+                    x.match_key is null as is_held_back,
                     coalesce(x.customer_id = any ($1), false) or coalesce(x.match_key = any ($2), false)
                         or (x.system, x.external_id) in (select system, external_id from named) as is_theirs
              from customer360.xrefs x
              where x.customer_id = any ($1) or x.match_key = any ($2)
                 or (x.system, x.external_id) in (select system, external_id from named)
-                or x.email is not null and (x.match_key is null or x.match_key like '#%:%')",
+                or x.email is not null and x.match_key is null",
         )
         .bind(self.customers.iter().copied().collect::<Vec<_>>())
         .bind(self.keys.iter().cloned().collect::<Vec<_>>())

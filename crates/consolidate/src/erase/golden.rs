@@ -115,7 +115,7 @@ pub(super) async fn remove(
     }
     let staged = person.staged(Vec::new());
     redact(transaction, &staged, erased, now, &mut removed).await?;
-    *removed.entry("customer360.xrefs").or_default() += clear_emails(transaction, &staged, erased).await?;
+    *removed.entry("customer360.xrefs").or_default() += clear_emails(transaction, &staged, erased, now).await?;
     Ok((removed, theirs))
 }
 
@@ -285,34 +285,63 @@ async fn redact(
     dirty::mark(transaction, &keys.iter().map(String::as_str).collect::<Vec<_>>(), "erase", now).await
 }
 
-/// Clears what others have in place of an email in which the person is named beside others: what would be left of it could be
-/// somebody else's. Returns of how many.
-async fn clear_emails(transaction: &mut PgConnection, person: &staged::Person, erased: &Erased) -> Result<u64, Error> {
-    let unmatched: Vec<(String, String, String)> = sqlx::query_as(
+/// Clears the email of whoever was split off from the person and has the same one, and what others have in place of an email in
+/// which the person is named beside others: what would be left of it could be somebody else's. Returns of how many.
+async fn clear_emails(
+    transaction: &mut PgConnection,
+    person: &staged::Person,
+    erased: &Erased,
+    now: DateTime<Utc>,
+) -> Result<u64, Error> {
+    let others: Vec<(String, String, String)> = sqlx::query_as(
         "select system, external_id, email
          from customer360.xrefs
-         where match_key is null and email is not null
+         where (match_key is null or match_key like '#%:%') and email is not null
            and exists (select from unnest($1::text[]) as p (piece) where strpos(lower(email), p.piece) > 0)",
     )
     .bind(person.pieces())
     .fetch_all(&mut *transaction)
     .await
     .map_err(erasing())?;
-    let naming = unmatched.into_iter().filter(|(_, _, email)| erased.redact(email).is_some());
+    let naming = others.into_iter().filter(|(_, _, email)| erased.redact(email).is_some());
     let (systems, external_ids): (Vec<String>, Vec<String>) =
         naming.map(|(system, external_id, _)| (system, external_id)).unzip();
-    let done = sqlx::query(
+    let cleared: Vec<(Option<String>, Option<Uuid>)> = sqlx::query_as(
         "update customer360.xrefs x
-         set email = null, unmatched_reason = case when x.deleted_at is null then 'no_email' end
+         set email = null,
+             unmatched_reason = case when x.deleted_at is null and x.match_key is null then 'no_email' end
          from unnest($1::text[], $2::text[]) as n (system, external_id)
-         where x.system = n.system and x.external_id = n.external_id",
+         where x.system = n.system and x.external_id = n.external_id
+         returning x.match_key, x.customer_id",
     )
     .bind(systems)
     .bind(external_ids)
-    .execute(transaction)
+    .fetch_all(&mut *transaction)
     .await
     .map_err(erasing())?;
-    Ok(done.rows_affected())
+    let customers: Vec<Uuid> = cleared.iter().filter_map(|(_, customer_id)| *customer_id).collect();
+    let emails: Vec<(Uuid, String)> = sqlx::query_as(
+        "select customer_id, email from customer360.customers where customer_id = any ($1) and email is not null",
+    )
+    .bind(customers)
+    .fetch_all(&mut *transaction)
+    .await
+    .map_err(erasing())?;
+    let naming = emails.into_iter().filter(|(_, email)| erased.has_email(email));
+    let customers: Vec<Uuid> = naming.map(|(customer_id, _)| customer_id).collect();
+    sqlx::query(
+        "update customer360.customers set email = null, version = version + 1, updated_at = $2
+         where customer_id = any ($1)",
+    )
+    .bind(&customers)
+    .bind(now)
+    .execute(&mut *transaction)
+    .await
+    .map_err(erasing())?;
+    search::keep(transaction, &customers, &[]).await?;
+    let keys: Vec<&str> = cleared.iter().filter_map(|(key, _)| key.as_deref()).collect();
+    dirty::mark(transaction, &keys, "erase", now).await?;
+    Ok(cleared.len() as u64)
 }
 
 /// Decisions on one of the keys or cross-references, undone ones too.

@@ -572,3 +572,36 @@ async fn what_was_read_for_merging_before_somebody_was_erased_is_not_merged() {
     assert_eq!(left(&world).await, [""; 0]);
     assert_eq!(world.value("select count(*) from customer360.xrefs where system = 'home_delivery'").await, json!(1));
 }
+
+#[tokio::test]
+async fn whoever_was_split_off_from_the_erased_person_stays_without_the_email() {
+    let mut world = World::new().await;
+    let events = [
+        customer(1, 1).email("ann.canary@x.example").attribute("name", "Canaria Zinnober"),
+        customer(2, 2).email("Ann.Canary@x.example").attribute("name", "Bob"),
+        customer(3, 3).email("Ann.Canary@x.example").attribute("name", "Cy"),
+        customer(4, 4).email("bob@own.example").attribute("phone", "1"),
+    ];
+    world.land("home_delivery", &events).await;
+    world.land("online_store", &[order(700, 21).of_customer("77"), customer(77, 22).email("bob@own.example")]).await;
+    world.consolidate().await;
+    let xref = |id: &str| Key::Xref("home_delivery".to_owned(), id.to_owned());
+    for request in
+        [Request::Split(xref("2")), Request::Split(xref("3")), Request::Merge(xref("2"), email("bob@own.example"))]
+    {
+        world.request(&request).await.unwrap();
+        world.consolidate().await;
+    }
+
+    receipt(erase(&world, &email("ann.canary@x.example"), Orders::Delete).await);
+    assert_eq!(left(&world).await, [""; 0]);
+    world.consolidate().await;
+    let living = "select profile ->> 'name' as name, profile ->> 'phone' as phone, email
+                  from customer360.customers where deleted_at is null order by 1";
+    let expected = [
+        json!({"name": "Bob", "phone": "1", "email": "bob@own.example"}),
+        json!({"name": "Cy", "phone": null, "email": null}),
+    ];
+    assert_eq!(world.rows(living).await, expected);
+    assert_eq!(world.value("select count(*) from customer360.orders where customer_id is not null").await, json!(1));
+}

@@ -246,7 +246,7 @@ impl Decoder {
                 seen.deleted = true;
                 let before = envelope.before.filter(|before| members::is_object(before));
                 let before = before.map(|row| Before { row, types, is_whole: envelope.origin.is_of_a_binlog() });
-                self.delete(at, before.as_ref(), position, observed_at, true, records)?;
+                self.delete(at, before.as_ref(), |_| position, observed_at, true, records)?;
             }
             "t" => return Ok(Outcome::Skipped(Skip::Truncate { at: observed_at })),
             "m" => return Ok(Outcome::Skipped(Skip::LogicalMessage)),
@@ -273,7 +273,7 @@ impl Decoder {
             _ if is_delete => {
                 seen.deleted = true;
                 let before = Before { row, types, is_whole: origin.is_of_a_binlog() };
-                self.delete(at, Some(&before), position, observed_at, true, records)?;
+                self.delete(at, Some(&before), |_| position, observed_at, true, records)?;
             }
             None | Some("c" | "u" | "r") => {
                 let written = self.written_out(row, types)?;
@@ -300,9 +300,7 @@ impl Decoder {
         let fields = self.fields(&written)?;
         let observed_at = at.observed_at(None);
         let version = |mapping: &Mapping| match mapping.version_column() {
-            Some(column) => self
-                .version(&fields, column)
-                .inspect(|version| seen.last = Some(LastSeen { position: *version, snapshot: None })),
+            Some(column) => self.version(&fields, column).inspect(|version| seen.note_version(*version)),
             None => Ok(at.timestamp()),
         };
         self.upsert(at, &fields, version, observed_at, records)?;
@@ -397,6 +395,12 @@ impl Seen {
             self.last = Some(LastSeen { position: LogPosition { pos, ..own }, snapshot });
         }
         self.last.map_or(LogPosition { file: 0, pos: 0, streamed: false, row: 0 }, |last| last.position)
+    }
+
+    /// Versions order the rows of one id, and those of another may be far behind: a tombstone hangs on the newest of all.
+    fn note_version(&mut self, version: LogPosition) {
+        let newest = self.last.map_or(version, |last| last.position.max(version));
+        self.last = Some(LastSeen { position: newest, snapshot: None });
     }
 }
 

@@ -9,9 +9,6 @@ use super::types::Types;
 use super::{Coordinates, Decoder, Outcome, Seen, Skip};
 use crate::settings::Format;
 
-/// Versions from here to there are times in milliseconds: 2000 to 2100.
-const TIMES_MS: [i64; 2] = [946_684_800_000, 4_102_444_800_000];
-
 /// What a delete says of the row that was.
 pub(super) struct Before<'a> {
     pub(super) row: &'a str,
@@ -34,9 +31,12 @@ impl Decoder {
         if matches!(key, Key::Absent) {
             return Ok(Outcome::Skipped(Skip::TombstoneWithoutKey));
         }
-        let position = match self.format {
-            Format::Json => self.plain_tombstone(at, *seen),
-            Format::Debezium | Format::Avro(_) => seen.note(None),
+        let last = seen.note(None);
+        let position = |mapping: &Mapping| match (&self.format, mapping.version_column()) {
+            // It has no version: it comes behind all that its partition has said, of whatever id.
+            (Format::Json, Some(_)) => LogPosition { row: u32::MAX, ..last },
+            (Format::Json, None) => at.timestamp(),
+            (Format::Debezium | Format::Avro(_), _) => last,
         };
         let says_it_again = at.after_delete && !says_so;
         match self.delete(at, None, position, at.observed_at(None), !says_it_again, records) {
@@ -54,7 +54,7 @@ impl Decoder {
         &self,
         at: &Coordinates<'_>,
         before: Option<&Before<'_>>,
-        position: LogPosition,
+        position: impl Fn(&Mapping) -> LogPosition,
         observed_at: DateTime<Utc>,
         moves: bool,
         records: &mut Vec<Record>,
@@ -69,7 +69,7 @@ impl Decoder {
             match named.or_else(|unknown| by_before(mapping, unknown).map(|id| (id, false))) {
                 Ok((external_id, is_in_key)) => {
                     let mapped = Mapped::bare(mapping.entity(), external_id);
-                    let mut record = at.record(Operation::Delete, mapped, position, observed_at);
+                    let mut record = at.record(Operation::Delete, mapped, position(mapping), observed_at);
                     record.moved_to = if moves { self.moved_to(at, mapping) } else { None };
                     if is_move && !is_in_key {
                         // The row lives on under another key and the same id. Its create has the same place in the log and
@@ -99,18 +99,5 @@ impl Decoder {
 
     fn moved_to(&self, at: &Coordinates<'_>, mapping: &Mapping) -> Option<ExternalId> {
         self.key(Some(at.message.new_key?), at).ok()?.external_id(mapping).ok()
-    }
-
-    /// A tombstone has no version. It comes after whatever was seen last, and where that is a time, after all times before its
-    /// own: a counter will not reach them, and what it counts next would be dead for ever.
-    fn plain_tombstone(&self, at: &Coordinates<'_>, mut seen: Seen) -> LogPosition {
-        if self.mappings.iter().all(|mapping| mapping.version_column().is_none()) {
-            return at.timestamp();
-        }
-        let Some(last) = seen.last.map(|last| last.position) else { return seen.note(None) };
-        let [begin, end] = TIMES_MS.map(LogPosition::from_signed);
-        let is_time = (begin..end).contains(&last);
-        let behind = |position: LogPosition| LogPosition { row: u32::MAX, ..position };
-        if is_time { last.max(behind(at.timestamp())) } else { behind(last) }
     }
 }

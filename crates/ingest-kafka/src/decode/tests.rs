@@ -491,11 +491,23 @@ fn plain_json_is_ordered_by_its_version_else_by_time() {
     assert!(older < newer && newer < earlier && earlier < later && later < deleted);
     assert!(at(Some(r#"{"id":1,"version":9000000000000000000}"#)) <= at(None));
     // A counter is far below any time: what it counts next lives again.
-    let (counted, gone) = (at(Some(r#"{"id":1,"version":12}"#)), at(None));
+    let mut seen = Seen::default();
+    let mut at = |value| position(&with, value, &mut seen);
+    let counted = at(Some(r#"{"id":1,"version":12}"#));
+    let other = at(Some(r#"{"id":2,"version":3}"#));
+    let gone = at(None);
     let next = at(Some(r#"{"id":1,"version":13}"#));
-    assert!(counted < gone && gone < next);
+    assert!(other < counted && counted < gone && gone < next);
     let before_all = position(&with, None, &mut Seen::default());
     assert!(before_all < older, "nothing of this partition was ever landed");
+    // Each mapping of a topic has its own order.
+    let mut both = versioned(Some("version"));
+    both.mappings.extend(without.mappings.iter().cloned());
+    let mut seen = Seen::default();
+    let mut at = |value| decode_with(&both, &Captured::of(Some("1"), value), &mut seen).1;
+    let (rows, gone) = (at(Some(r#"{"id":1,"version":12}"#)), at(None));
+    assert!(rows[0].position < gone[0].position && gone[0].position < next);
+    assert_eq!(rows[1].position, gone[1].position, "at the time of its message");
     assert_eq!(
         position(&without, None, &mut Seen::default()),
         Position::kafka(3, LogPosition::from_signed(1_700_000_000_000), 7)

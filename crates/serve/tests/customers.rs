@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use serve::keys::Role;
 
 use crate::support::base::Base;
+use crate::support::browser::Browser;
 
 fn emails(items: &[Value]) -> Vec<&str> {
     items.iter().map(|item| item["email"].as_str().unwrap()).collect()
@@ -130,6 +131,23 @@ async fn search_forgives_accents_case_punctuation_and_typing_errors_and_names_th
     assert_eq!(found("r_c").await, "100%@x.example");
     assert_eq!(found("zzzzqqq").await, "");
     assert_eq!(found("' or 1=1 --").await, "");
+}
+
+#[tokio::test]
+async fn whoever_has_the_name_is_found_before_whoever_lives_in_a_street_of_that_name() {
+    let base = Base::new().await;
+    for number in 0..8 {
+        let profile = json!({"name": "Matthew O'Brien", "address1": format!("{number} Groves Street")});
+        base.customer(&format!("obrien{number}@x.example"), profile).await;
+    }
+    base.customer("matthew@x.example", json!({"name": "Matthew Groves", "address1": "1 Main Street"})).await;
+    base.customer("other@x.example", json!({"name": "Matthew Rowe", "address1": "2 Main Street"})).await;
+    let key = base.key(Role::Viewer, None).await;
+    for (q, found) in [("groves", 9), ("groves+matthew", 9), ("gro", 9), ("matthew+gro", 9), ("mathew+grov", 9)] {
+        let page = base.server.ask(&key, &format!("/customers?q={q}")).await.json();
+        let emails = emails(page["items"].as_array().unwrap());
+        assert_eq!((emails[0], emails.len()), ("matthew@x.example", found), "{q}: {emails:?}");
+    }
 }
 
 /// A base with more customers of one name than a search looks at.
@@ -391,6 +409,9 @@ async fn an_old_id_leads_to_the_new_one_and_what_was_written_there_is_read_here(
         base.customer("ann@x.example", json!({"name": "Ann"})).await,
     );
     base.note(older, "written long ago", "2026-01-05T10:00:00Z").await;
+    let people = [("old@x.example", None), ("older@x.example", None)];
+    base.interaction("m-1", "2026-01-04T10:00:00Z", "Sent to the old addresses", &people).await;
+    base.interaction("m-2", "2026-01-04T11:00:00Z", "Not hers", &[("stranger@x.example", None)]).await;
     base.run(&format!(
         "update customer360.customers set deleted_at = now() where customer_id in ('{old}', '{older}');
          update customer360.xrefs set deleted_at = now() where customer_id in ('{old}', '{older}');
@@ -413,6 +434,11 @@ async fn an_old_id_leads_to_the_new_one_and_what_was_written_there_is_read_here(
     assert_eq!(says[0]["from_customer_id"], json!(old));
     assert_eq!(says[1]["from_customer_id"], json!(older));
     assert_eq!(says[2]["text"], "written long ago");
+    assert_eq!((says.len(), &says[3]["subject"]), (4, &json!("Sent to the old addresses")));
+    let paged = base.server.all_pages(&key, &format!("/customers/{ann}/timeline"), 1).await;
+    assert_eq!(paged, timeline);
+    let page = Browser::signed_in(&base, Role::Viewer, None).await.get(&format!("/customers/{ann}")).await;
+    assert!(page.body.contains(r#"Interactions <span class="count">1</span>"#), "{page:?}");
     // Who lives again is nobody else any more.
     base.run(&format!("update customer360.customers set deleted_at = null where customer_id = '{old}'")).await;
     assert_eq!(base.server.ask(&key, &format!("/customers/{older}")).await.status, 308);

@@ -47,6 +47,11 @@ async fn an_operator_merges_two_customers_with_a_preview_and_undoes_it() {
         let refused = browser.get(&format!("{merge}?with={with}")).await;
         assert!(refused.status == 422 && refused.body.contains(said) && refused.body.contains(with), "{refused:?}");
     }
+    let named = browser.get(&format!("{merge}?with=Bob+%3CBob@X.example%3E")).await;
+    assert!(
+        named.foreseen("Phone").contains(&("–".to_owned(), "<b>1</b>".to_owned())),
+        "with a name before it: {named:?}"
+    );
     let preview = browser.get(&format!("{merge}?with=%20Bob@X.example")).await;
     let ids = ["home_delivery ann@x.example", "<b>home_delivery ann@x.example, home_delivery bob@x.example</b>"];
     let changes = preview.foreseen("Cross-references");

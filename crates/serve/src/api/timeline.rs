@@ -64,12 +64,19 @@ pub(super) struct Wanted<'w> {
 
 impl Wanted<'_> {
     /// Common tables that end in `happened`: what happened to the customer `$1`. Every part is cut before anything is made of
-    /// it; entries and changes are also those of whom redirects lead here from. What redirects lead here is a change, too.
+    /// it; entries, changes and interactions are also those of whom redirects lead here from. What redirects lead here is a change,
+    /// too.
     fn happened(&self) -> String {
         let Self { types, after: [at, kind, id], most, words } = self;
         // Apart, so that those of one customer come in the order of their index.
         let own_changes = self.changes("= (select customer_id from at)");
         let former_changes = self.changes("= any (array(select customer_id from former))");
+        let own_interactions = self.interactions("p.customer_id = (select customer_id from at)");
+        // Emails of before are nobody's any more.
+        let former_interactions = self.interactions(
+            "p.customer_id is null and p.match_key in (
+                 select c.match_key from customer360.customers c join former f on f.customer_id = c.customer_id)",
+        );
         format!(
             "
     at as materialized (select customer360.resolved($1) as customer_id),
@@ -77,12 +84,7 @@ impl Wanted<'_> {
     once as materialized (select unnest(customer360.once_known_as((select customer_id from at))) as customer_id),
     former as materialized (select customer_id from once where customer_id <> (select customer_id from at)),
     theirs as materialized (
-        select distinct p.at, p.system || ':' || p.interaction_id as id, p.system, p.interaction_id
-        from customer360.interaction_participants p
-        where p.customer_id = (select customer_id from at)
-          and ({types} = '{{}}' or 'interaction' = any ({types}))
-          and ({at}::timestamptz is null
-               or (p.at, 'interaction', p.system || ':' || p.interaction_id) < ({at}::timestamptz, {kind}, {id}))
+        select distinct p.* from (({own_interactions}) union all ({former_interactions})) p
         order by 1 desc, 2 desc limit case when {words} is null then {most} end
     ),
     happened as materialized (
@@ -128,6 +130,20 @@ impl Wanted<'_> {
            and ({at}::timestamptz is null or (r.since, 'change', r.customer_id::text) < ({at}::timestamptz, {kind}, {id}))
          order by 1 desc, 3 desc limit {most})
     )"
+        )
+    }
+
+    /// The newest interactions in which somebody of whom this holds took part.
+    fn interactions(&self, whose: &str) -> String {
+        let Self { types, after: [at, kind, id], most, words } = self;
+        format!(
+            "select distinct p.at, p.system || ':' || p.interaction_id as id, p.system, p.interaction_id
+             from customer360.interaction_participants p
+             where {whose}
+               and ({types} = '{{}}' or 'interaction' = any ({types}))
+               and ({at}::timestamptz is null
+                    or (p.at, 'interaction', p.system || ':' || p.interaction_id) < ({at}::timestamptz, {kind}, {id}))
+             order by 1 desc, 2 desc limit case when {words} is null then {most} end"
         )
     }
 

@@ -54,7 +54,15 @@ impl Counts {
                    and (i.system, i.interaction_id) in (
                        select p.system, p.interaction_id
                        from customer360.interaction_participants p
-                       where p.customer_id = $1)
+                       where p.customer_id = $1
+                       union all
+                       select p.system, p.interaction_id
+                       from customer360.interaction_participants p
+                       where p.customer_id is null
+                         and p.match_key in (
+                             select c.match_key
+                             from customer360.customers c
+                             join once o on o.customer_id = c.customer_id))
              ),
              written as materialized (
                  select coalesce(jsonb_object_agg(w.type, w.written), '{}') as entries

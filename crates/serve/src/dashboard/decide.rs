@@ -15,6 +15,7 @@ use super::Dashboard;
 use super::foreseen::{Table, table};
 use super::frame::{Frame, details, page};
 use super::profile;
+use super::systems::Systems;
 use super::visitor::{Fields, Posted, Reader};
 use crate::api::customer::{self, Customer, Refusal};
 use crate::api::decide;
@@ -101,13 +102,19 @@ impl What {
     }
 
     /// What is asked for; `None` where it has still to be said.
-    fn request(self, customer: &Customer, fields: &Fields) -> Option<Request> {
+    fn request(self, customer: &Customer, fields: &Fields, systems: &Systems) -> Option<Request> {
         let this = Key::CustomerId(customer.customer_id);
         let said = self.field().and_then(|field| fields.get(field)).filter(|said| !said.trim().is_empty());
         match self {
             Self::Merge => said.map(|other| {
-                let words: Vec<String> = other.split_whitespace().map(str::to_owned).collect();
-                Request::Merge(Key::parse(&words), this)
+                // An id of a system may have blanks, and so may an email with a name before it.
+                let words = other.trim().split_once(char::is_whitespace);
+                let words = words.filter(|(system, _)| systems.filters().any(|known| known == *system));
+                let key = match words {
+                    Some((system, external_id)) => Key::Xref(system.to_owned(), external_id.trim().to_owned()),
+                    None => Key::parse(&[other.trim().to_owned()]),
+                };
+                Request::Merge(key, this)
             }),
             Self::Split => said
                 .filter(|xref| xrefs(customer).any(|known| known.key == **xref))
@@ -192,7 +199,9 @@ pub(super) async fn show(
     };
     let fields: Fields = params.rest().into_iter().collect();
     let mut preview = Preview::new(frame, what, &customer, &fields);
-    let Some(request) = what.request(&customer, &fields) else { return page(StatusCode::OK, &preview) };
+    let Some(request) = what.request(&customer, &fields, &dashboard.systems) else {
+        return page(StatusCode::OK, &preview);
+    };
     match decide::foresee(&dashboard.api, &reader.caller, &request).await {
         Ok(outcome) => {
             preview.is_so = outcome.done == Done::Nothing;
@@ -226,7 +235,9 @@ pub(super) async fn make(
         Err(refusal) => return frame.refusal(&refusal, &format!("/decide/{}", what.word())),
     };
     let preview = Preview::new(frame, what, &customer, fields);
-    let Some(request) = what.request(&customer, fields) else { return page(StatusCode::OK, &preview) };
+    let Some(request) = what.request(&customer, fields, &dashboard.systems) else {
+        return page(StatusCode::OK, &preview);
+    };
     match decide::carry_out(&dashboard.api, &reader.caller, &request).await {
         Ok((recorded, has_followed)) => {
             let decision = recorded.decision.map(|decision| decision.decision_id.to_string()).unwrap_or_default();

@@ -18,6 +18,10 @@ use tokio_util::sync::CancellationToken;
 pub const BACKLOG_RECORDS: &str = "c360_backlog_records";
 /// Age of the oldest record that is landed and not consolidated, by `source`; 0 when there is none.
 pub const BACKLOG_OLDEST_SECONDS: &str = "c360_backlog_oldest_seconds";
+/// Profiles that have yet to follow what is consolidated.
+pub const BACKLOG_PROFILES: &str = "c360_backlog_profiles";
+/// For how long the oldest of them has waited; 0 when there is none.
+pub const BACKLOG_PROFILES_OLDEST_SECONDS: &str = "c360_backlog_profiles_oldest_seconds";
 /// Dead letters that wait for an operator, by `source` and `reason`.
 pub const DEAD_LETTERS_PARKED: &str = "c360_dead_letters_parked";
 /// Living cross-references that belong to no customer, by `reason`.
@@ -115,6 +119,9 @@ impl Gauges {
         let mut gauges = Self::default();
         let backlog = overview::backlog(&mut *connection).await?;
         gauges.set(BACKLOG_RECORDS, &[], backlog.iter().map(|backlog| backlog.records).sum::<i64>() as f64);
+        let unfolded = consolidate::overview::unfolded(&mut *connection).await?;
+        gauges.set(BACKLOG_PROFILES, &[], unfolded.profiles as f64);
+        gauges.set(BACKLOG_PROFILES_OLDEST_SECONDS, &[], unfolded.oldest.map_or(0.0, seconds));
         // Sources without a backlog have one of age 0: no alert needs a rule for absence.
         for known in staging::health::all(&mut *connection).await? {
             gauges.set(LOG_RESTART_RECORDS, &[("source", known.source.clone())], 0.0);
@@ -227,6 +234,7 @@ mod tests {
         let value = |name, labels: &[(&'static str, String)]| gauges.0.get(&(name, labels.to_vec())).copied();
         assert_eq!(value(SOURCE_TROUBLES, &[("source", "loyalty".to_owned())]), Some(0.0));
         assert_eq!(value(BACKLOG_RECORDS, &[]), Some(0.0));
+        assert_eq!(value(BACKLOG_PROFILES, &[]), Some(0.0));
         assert_eq!(value(BACKLOG_OLDEST_SECONDS, &[("source", "loyalty".to_owned())]), Some(0.0));
         assert_eq!(value(EXPIRY_HELD_BACK_SECONDS, &[]), Some(0.0));
         assert!(value(STAGING_BYTES, &[]).unwrap() > 0.0);

@@ -22,6 +22,26 @@ pub async fn unmatched(executor: impl PgExecutor<'_>) -> Result<BTreeMap<String,
     Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
 }
 
+/// Profiles that have yet to follow what is merged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, sqlx::FromRow)]
+pub struct Unfolded {
+    /// How many, at the most: one may be marked twice.
+    pub profiles: i64,
+    /// Since when.
+    pub oldest: Option<DateTime<Utc>>,
+}
+
+/// Counts the profiles that have yet to follow.
+pub async fn unfolded(executor: impl PgExecutor<'_>) -> Result<Unfolded, Error> {
+    sqlx::query_as(
+        "select coalesce(sum(cardinality(match_keys)), 0)::bigint as profiles, min(marked_at) as oldest
+         from customer360.dirty_marks",
+    )
+    .fetch_one(executor)
+    .await
+    .map_err(database("counting profiles that have yet to follow"))
+}
+
 /// Orders whose own total is not that of their lines, by system. They count as they are given: a total may hold what no
 /// line does, as taxes or shipping.
 pub async fn orders_total_differs(executor: impl PgExecutor<'_>) -> Result<BTreeMap<String, i64>, Error> {

@@ -70,5 +70,6 @@ pub(crate) fn emptied(source: &str, topic: &str, at: DateTime<Utc>) -> Value {
     let at = at.to_rfc3339_opts(SecondsFormat::Millis, true);
     let alarm =
         format!("the table behind {topic} was emptied: c360 source retire {source} --before {at} retires what it held");
-    json!({"topic": topic, "at": at, "alarm": alarm})
+    let noticed_at = Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true);
+    json!({"topic": topic, "at": at, "noticed_at": noticed_at, "alarm": alarm})
 }

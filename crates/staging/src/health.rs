@@ -68,8 +68,8 @@ pub async fn report(
     Ok(())
 }
 
-/// Notes that a table behind a source was emptied: `{"topic", "at", "alarm"}`, with `at` as RFC 3339 to the millisecond in
-/// UTC. It stays until the same topic's table is emptied again, whatever the source says of itself later.
+/// Notes that a table behind a source was emptied: `{"topic", "at", "noticed_at", "alarm"}`, with times as RFC 3339 to the
+/// millisecond in UTC. It stays until the same topic's table is emptied again, whatever the source says of itself later.
 pub async fn report_emptied(executor: impl PgExecutor<'_>, source: &str, word: &Value) -> Result<(), Error> {
     sqlx::query(
         "insert into staging.sources as known (source, health)
@@ -78,13 +78,13 @@ pub async fn report_emptied(executor: impl PgExecutor<'_>, source: &str, word: &
              health = known.health || jsonb_build_object('truncated', (
                  select jsonb_agg(word)
                  from (
-                     -- A message may be read again: of a topic the latest counts.
+                     -- A message may be read again: of a topic the latest counts, as it was noticed first.
                      select distinct on (word->>'topic') word
                      from (
                          select jsonb_array_elements(known.health->'truncated') as word
                          union all select $2::jsonb
                      ) as words
-                     order by word->>'topic', word->>'at' desc
+                     order by word->>'topic', word->>'at' desc, word->>'noticed_at'
                  ) as latest
              ))",
     )

@@ -62,13 +62,22 @@ async fn a_partition_that_nobody_speaks_of_any_more_is_forgotten_while_others_ar
 #[tokio::test]
 async fn an_emptied_table_is_told_until_it_is_emptied_again_whatever_is_said_beside_it() {
     let staged = staged().await;
-    let emptied =
-        |topic: &str, day: u8| json!({"topic": topic, "at": format!("2026-02-{day}T12:00:00.000Z"), "alarm": "..."});
-    for (topic, day) in [("orders", 11), ("customers", 12), ("customers", 14), ("customers", 13)] {
-        health::report_emptied(&staged.pool, SOURCE, &emptied(topic, day)).await.unwrap();
+    let emptied = |topic: &str, day: u8, noticed: u8| {
+        json!({"topic": topic, "at": format!("2026-02-{day}T12:00:00.000Z"),
+                                                   "noticed_at": format!("2026-03-{noticed}T12:00:00.000Z")})
+    };
+    let read = [
+        ("orders", 11, 10),
+        ("customers", 12, 11),
+        ("customers", 14, 12),
+        ("customers", 13, 13),
+        ("customers", 14, 14),
+    ];
+    for (topic, day, noticed) in read {
+        health::report_emptied(&staged.pool, SOURCE, &emptied(topic, day, noticed)).await.unwrap();
         say(&staged, 0, &json!({"trouble": null})).await;
     }
-    assert_eq!(word(&staged).await["truncated"], json!([emptied("customers", 14), emptied("orders", 11)]));
+    assert_eq!(word(&staged).await["truncated"], json!([emptied("customers", 14, 12), emptied("orders", 11, 10)]));
 }
 
 async fn say(staged: &Staged, seconds: i64, word: &Value) {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use consolidate::overview::LogRestart;
+use consolidate::overview::{LogRestart, Unfolded};
 use sqlx::{Connection, PgConnection};
 use staging::health::Health;
 use staging::overview::{self, LedgerFile, PollsDue};
@@ -37,6 +37,8 @@ pub struct Facts {
     pub health: BTreeMap<String, Health>,
     /// What is landed and not consolidated, by source.
     pub backlog: BTreeMap<String, overview::Backlog>,
+    /// Profiles that have yet to follow what is consolidated.
+    pub unfolded: Unfolded,
     /// Parked dead letters.
     pub dead_letters: Vec<overview::DeadLetters>,
     /// The file that each CSV source took up last.
@@ -91,6 +93,7 @@ pub async fn ask(connection: &mut PgConnection, rules: &str) -> Result<Asked, co
     Ok(Asked::Facts(Box::new(Facts {
         health: by_source(staging::health::all(&mut *snapshot).await?, |health| &health.source),
         backlog: by_source(overview::backlog(&mut *snapshot).await?, |backlog| &backlog.source),
+        unfolded: consolidate::overview::unfolded(&mut *snapshot).await?,
         dead_letters: overview::dead_letters(&mut *snapshot, now - RECENT).await?,
         last_files: by_source(overview::last_files(&mut *snapshot).await?, |file| &file.source),
         refused_files: all_by_source(overview::refused_files(&mut *snapshot).await?),
@@ -143,12 +146,13 @@ impl Facts {
         Some((now - said_at).max(TimeDelta::zero()))
     }
 
-    /// Whether a source's ingester runs, by its last word.
+    /// Whether a source's ingester runs, by its last word. That of a command is of one that has ended, or soon will.
     pub fn is_heard(&self, name: &str, expected: Option<&Expected>, now: DateTime<Utc>) -> bool {
         let limit = match expected.map(|expected| &expected.kind) {
             Some(Kind::Csv { scan_every, .. }) => FRESH.max(*scan_every * 2),
             _ => FRESH,
         };
-        self.heard(name, now).is_some_and(|ago| ago.to_std().is_ok_and(|ago| ago <= limit))
+        let is_daemon = self.health.get(name).and_then(|health| health.health.get("daemon")?.as_bool());
+        is_daemon != Some(false) && self.heard(name, now).is_some_and(|ago| ago.to_std().is_ok_and(|ago| ago <= limit))
     }
 }

@@ -19,7 +19,7 @@ use serde::Serialize;
 
 use super::facts::Facts;
 use super::report::{Daemon, Source, seconds_since};
-use super::words::{age, count};
+use super::words::{age, count, records_and_profiles};
 use crate::Setup;
 
 /// Nothing waits this long where everything works.
@@ -152,10 +152,16 @@ impl Eyes<'_> {
         self.now - TimeDelta::seconds(seconds)
     }
 
-    /// How long the oldest batch waits that consolidation could take, if that is late.
+    /// How long the oldest batch waits that consolidation could take, or the oldest profile that has to follow, if that is late.
     fn late_backlog(&self) -> Option<i64> {
-        let oldest = self.facts.backlog.values().filter_map(|backlog| backlog.oldest_claimable).min()?;
+        let batches = self.facts.backlog.values().filter_map(|backlog| backlog.oldest_claimable);
+        let oldest = batches.chain(self.facts.unfolded.oldest).min()?;
         self.is_late(oldest).then(|| seconds_since(oldest, self.now))
+    }
+
+    fn to_consolidate(&self) -> String {
+        let records = self.sources.values().map(|source| source.backlog.records).sum();
+        records_and_profiles(records, self.facts.unfolded.profiles)
     }
 
     /// No daemon, and something waits for one.
@@ -178,8 +184,7 @@ impl Eyes<'_> {
             }
         }
         if let Some(seconds) = self.late_backlog() {
-            let records = self.sources.values().map(|source| source.backlog.records).sum();
-            waits.push(format!("{} to be consolidated, the oldest for {}", count(records, "record"), age(seconds)));
+            waits.push(format!("{} to be consolidated, the oldest for {}", self.to_consolidate(), age(seconds)));
         }
         let retiring = self.facts.retiring.iter().filter(|(_, since)| self.is_late(**since));
         waits.extend(retiring.map(|(name, _)| format!("the retirement of {name}")));
@@ -224,12 +229,8 @@ impl Eyes<'_> {
 
     fn backlog(&self) -> Option<Look> {
         let seconds = self.late_backlog().filter(|_| self.daemon.running)?;
-        let records = self.sources.values().map(|source| source.backlog.records).sum();
-        let waits = format!(
-            "consolidation is behind: {} to do, the oldest landed {} ago",
-            count(records, "record"),
-            age(seconds)
-        );
+        let waits =
+            format!("consolidation is behind: {} to do, the oldest for {}", self.to_consolidate(), age(seconds));
         let error = self.facts.backlog.values().find_map(|backlog| backlog.last_error.as_deref());
         let (problem, effect, command) = match (self.daemon.consolidating, error) {
             (_, Some(error)) => (

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use chrono::{DateTime, Utc};
 
 use super::report::{Edits, List, Report, Source, State, seconds_since};
-use super::words::{age, bytes, count, printable, thousands};
+use super::words::{age, bytes, count, printable, records_and_profiles, thousands};
 
 /// Whether what is good and bad has a colour, or only words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -185,12 +185,11 @@ fn totals(page: &mut String, report: &Report) -> std::fmt::Result {
         total("Daemon", format!("{running}{heard}{}", if daemon.running { consolidating } else { "" }))?;
     }
     if let Some(backlog) = &report.backlog {
-        let what = match backlog.batches {
-            0 => "nothing waits to be consolidated".to_owned(),
-            batches => format!(
-                "{} in {} to be consolidated, the oldest for {}",
-                count(backlog.records, "record"),
-                count(batches, "batch"),
+        let what = match (backlog.records, backlog.profiles.unwrap_or_default()) {
+            (0, 0) => "nothing waits to be consolidated".to_owned(),
+            (records, profiles) => format!(
+                "{} to be consolidated, the oldest for {}",
+                records_and_profiles(records, profiles),
                 age(backlog.oldest_seconds)
             ),
         };

@@ -10,7 +10,7 @@ use staging::overview::LedgerFile;
 
 use super::facts::Facts;
 use super::looks::{self, Look};
-use super::words::count;
+use super::words::records_and_profiles;
 use crate::{Kind, Setup};
 
 /// By Kafka source that nobody reads at the moment: messages that are not landed, or why nobody knows. Only brokers say so.
@@ -165,7 +165,10 @@ pub struct Backlog {
     pub batches: i64,
     /// Their records.
     pub records: i64,
-    /// How long ago the oldest was landed; 0 when there is none.
+    /// Of all sources together: profiles that have yet to follow what is consolidated; left out where there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub profiles: Option<i64>,
+    /// For how long the oldest of all this has waited; 0 when there is none.
     pub oldest_seconds: i64,
 }
 
@@ -285,7 +288,13 @@ impl Report {
             backlog: Some(Backlog {
                 batches: sources.values().map(|source| source.backlog.batches).sum(),
                 records: sources.values().map(|source| source.backlog.records).sum(),
-                oldest_seconds: sources.values().map(|source| source.backlog.oldest_seconds).max().unwrap_or(0),
+                profiles: Some(facts.unfolded.profiles).filter(|profiles| *profiles > 0),
+                oldest_seconds: sources
+                    .values()
+                    .map(|source| source.backlog.oldest_seconds)
+                    .chain([seconds(facts.unfolded.oldest)])
+                    .max()
+                    .unwrap_or(0),
             }),
             unmatched: Some(facts.unmatched.clone()),
             expiry: Some(Expiry {
@@ -300,7 +309,7 @@ impl Report {
             staging: Some(Staging { bytes: facts.staging_bytes }),
             storage: facts.storage.clone(),
             orders_total_differs: Some(facts.orders_total_differs.clone()),
-            safe_to_stop: Some(safe_to_stop(&sources)),
+            safe_to_stop: Some(safe_to_stop(&sources, facts)),
             daemon: Some(daemon),
             looks: looks::looks(setup, facts, &sources, daemon, now),
             ready: sources.values().all(|source| source.stopped.is_empty()),
@@ -337,7 +346,7 @@ impl Report {
 }
 
 /// Stopping is safe at any time; what it does to what is under way is said.
-fn safe_to_stop(sources: &BTreeMap<String, Source>) -> SafeToStop {
+fn safe_to_stop(sources: &BTreeMap<String, Source>, facts: &Facts) -> SafeToStop {
     let mut reasons =
         vec!["progress is stored with the data; open batches are finished or rolled back, and read again".to_owned()];
     for (name, source) in sources {
@@ -346,8 +355,9 @@ fn safe_to_stop(sources: &BTreeMap<String, Source>) -> SafeToStop {
         }
     }
     let records: i64 = sources.values().map(|source| source.backlog.records).sum();
-    if records > 0 {
-        reasons.push(format!("{} wait to be consolidated until it runs again", count(records, "record")));
+    if records + facts.unfolded.profiles > 0 {
+        let waits = records_and_profiles(records, facts.unfolded.profiles);
+        reasons.push(format!("{waits} wait to be consolidated until it runs again"));
     }
     SafeToStop { safe: true, reason: reasons.join("; ") }
 }
@@ -369,6 +379,7 @@ fn source(name: &str, setup: &Setup, facts: &Facts, lags: &Lags, now: DateTime<U
         backlog: facts.backlog.get(name).map_or_else(Backlog::default, |backlog| Backlog {
             batches: backlog.batches,
             records: backlog.records,
+            profiles: None,
             oldest_seconds: seconds_since(backlog.oldest, now),
         }),
         reported_seconds_ago: facts.heard(name, now).map(|ago| ago.num_seconds()),

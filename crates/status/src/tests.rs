@@ -5,7 +5,7 @@ mod pages;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use consolidate::overview::LogRestart;
+use consolidate::overview::{LogRestart, Unfolded};
 use serde_json::{Value, json};
 use staging::health::Health;
 use staging::imports::State;
@@ -235,6 +235,9 @@ fn without_a_daemon_only_work_that_waits_needs_a_look() {
     let look = "-: no c360 has run for 6 min, and this waits for one: 5 messages on home_delivery; 1 poll due on \
                 online_store; 1,204 records to be consolidated, the oldest for 8 min. $ c360 run";
     assert_eq!(only(&looks_with(&facts, &lags)), look);
+    facts.unfolded = Unfolded { profiles: 200_000, oldest: Some(ago(720)) };
+    let waits = only(&looks_with(&facts, &lags)).to_owned();
+    assert!(waits.contains("1,204 records and 200,000 profiles to be consolidated, the oldest for 12 min"), "{waits}");
     let away: Lags = [("home_delivery".to_owned(), Err("no broker".to_owned()))].into();
     assert!(only(&looks_with(&facts, &away)).contains("nobody knows how many (no broker)"));
 }
@@ -514,10 +517,23 @@ fn dead_letters_need_a_look_for_a_day_and_show_for_ever() {
 #[test]
 fn an_emptied_table_needs_a_look_for_a_day() {
     let mut facts = calm();
-    for (at, needs_a_look) in [("2026-02-28T12:00:00.000Z", true), ("2026-02-27T12:00:00.000Z", false)] {
-        let emptied = json!([{"topic": "customers", "at": at, "alarm": "..."}]);
+    let (today, before) = ("2026-02-28T12:00:00.000Z", "2026-02-27T12:00:00.000Z");
+    // What was read late is noticed late.
+    for (at, noticed_at, needs_a_look) in
+        [(today, None, true), (before, None, false), (before, Some(today), true), (before, Some(before), false)]
+    {
+        let emptied = json!([{"topic": "customers", "at": at, "noticed_at": noticed_at, "alarm": "..."}]);
         say(&mut facts, "home_delivery", 1, json!({"stopped": [], "truncated": emptied}));
-        assert_eq!(!looks(&facts).is_empty(), needs_a_look, "{at}");
+        assert_eq!(!looks(&facts).is_empty(), needs_a_look, "{at} {noticed_at:?}");
+    }
+}
+
+#[test]
+fn a_command_that_has_said_something_is_no_daemon() {
+    let mut facts = Facts::default();
+    for (daemon, runs) in [(false, false), (true, true)] {
+        say(&mut facts, "home_delivery", 1, json!({"daemon": daemon}));
+        assert_eq!(report(&facts).daemon.unwrap().running, runs);
     }
 }
 
@@ -658,6 +674,13 @@ fn what_stopping_does_and_what_would_expire_is_answered() {
     let page = page(&report(&facts), now(), Paint::Plain);
     assert!(page.contains("what waits is over in 5 h, and stays until it is consolidated"), "{page}");
     assert!(page.contains("Stopping      safe: "), "{page}");
+
+    facts.backlog.clear();
+    facts.unfolded = Unfolded { profiles: 7, oldest: Some(ago(30)) };
+    let behind = document(&facts);
+    assert_eq!(behind["backlog"], json!({"batches": 0, "records": 0, "profiles": 7, "oldest_seconds": 30}));
+    let reason = behind["safe_to_stop"]["reason"].as_str().unwrap();
+    assert!(reason.ends_with("7 profiles wait to be consolidated until it runs again"), "{reason}");
 
     facts.expiry.first_unconsolidated_expires_at = Some(ago(60));
     assert_eq!(document(&facts)["expiry"]["unconsolidated_expires_in_seconds"], 0);

@@ -10,6 +10,15 @@ pub fn count(number: i64, noun: &str) -> String {
     format!("{} {noun}{plural}", thousands(number))
 }
 
+/// `1,204 records`, `5 profiles`, `1,204 records and 5 profiles`
+pub fn records_and_profiles(records: i64, profiles: i64) -> String {
+    match (records, profiles) {
+        (_, 0) => count(records, "record"),
+        (0, _) => count(profiles, "profile"),
+        _ => format!("{} and {}", count(records, "record"), count(profiles, "profile")),
+    }
+}
+
 /// `1,204`
 pub fn thousands(number: i64) -> String {
     let digits = number.unsigned_abs().to_string();

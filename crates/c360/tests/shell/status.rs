@@ -198,7 +198,7 @@ async fn what_is_landed_shows_until_it_is_consolidated_and_what_matches_nobody_f
     let page = stdout(&place.status(&["--check"]).code(1));
     for part in [
         "2 things need a look:",
-        "Consolidation is behind: 2 records to do, the oldest landed 7 min ago, and nobody consolidates.\n",
+        "Consolidation is behind: 2 records to do, the oldest for 7 min, and nobody consolidates.\n",
         "$ c360 run --once\n",
         "home_delivery: 1 dead letter within a day: not_json 1.\n",
     ] {

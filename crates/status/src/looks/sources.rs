@@ -163,14 +163,16 @@ impl Eyes<'_> {
         Some(Look::new(problem, effect, command).failed().since(since))
     }
 
-    /// Tables behind Kafka topics that were emptied, for a day, unless what they held is retired.
+    /// Tables behind Kafka topics that were emptied, for a day from when that was read, unless what they held is retired.
     fn emptied_tables(&self, name: &str) -> Vec<Look> {
         let emptied = self.facts.health.get(name).and_then(|health| health.health.get("truncated")?.as_array());
         let look = |emptied: &Value| {
             let (topic, at) = (emptied.get("topic")?.as_str()?, emptied.get("at")?.as_str()?);
             let is_retired = |at| self.facts.retired.get(name).is_some_and(|before| *before >= at);
-            let needs_a_look = |at: &DateTime<Utc>| self.now - *at <= RECENT && !is_retired(*at);
-            at.parse::<DateTime<Utc>>().ok().filter(needs_a_look).map(|since| {
+            // An older version did not say when it noticed.
+            let noticed_at = emptied.get("noticed_at").and_then(Value::as_str).unwrap_or(at).parse().ok();
+            let is_recent = noticed_at.is_some_and(|noticed_at: DateTime<Utc>| self.now - noticed_at <= RECENT);
+            at.parse::<DateTime<Utc>>().ok().filter(|at| is_recent && !is_retired(*at)).map(|since| {
                 Look::new(
                     format!("the table behind {topic} was emptied at {at}."),
                     "What it held lives on in the profiles, because a table is emptied by mistake, too. If it was meant:",

@@ -92,7 +92,7 @@ fn the_page_of_a_bad_night() {
         35 polls due; c360 tries again by itself. Failures are counted by kind.
           $ curl -s http://127.0.0.1:8360/metrics | grep c360_rest_requests_total
 
-     4. Consolidation is behind: 1,204 records to do, the oldest landed 11 min ago.
+     4. Consolidation is behind: 1,204 records to do, the oldest for 11 min.
         Profiles are late by that. It is being worked on: see whether the number falls.
           $ watch c360 status
 
@@ -110,7 +110,7 @@ fn the_page_of_a_bad_night() {
     online_store   rest   breaker open  35 polls, 66 min        -                      -             -
 
     Daemon        running, heard 2 s ago
-    Backlog       1,204 records in 2 batches to be consolidated, the oldest for 11 min
+    Backlog       1,204 records to be consolidated, the oldest for 11 min
     Dead letters  home_delivery: no_external_id 1, not_json 3
     Unmatched     no cross-reference
     Expiry        26 partitions, 3.0 MiB in staging; held back for 2 h 13 min

@@ -50,9 +50,13 @@ struct PollRow {
 pub(super) fn sources(dashboard: &Dashboard, locale: &Locale, snapshot: &Snapshot) -> Sources {
     let report = &snapshot.report;
     let backlog = report.backlog.unwrap_or_default();
-    let waits = match backlog.records {
-        0 => "Nothing waits to be consolidated".to_owned(),
-        records => {
+    let waits = match (backlog.records, backlog.profiles.unwrap_or_default()) {
+        (0, 0) => "Nothing waits to be consolidated".to_owned(),
+        (0, profiles) => {
+            let profiles = counted(locale, profiles, "profile has", "profiles have");
+            format!("{profiles} yet to follow, the oldest for {}", age(backlog.oldest_seconds))
+        }
+        (records, _) => {
             let records = counted(locale, records, "record waits", "records wait");
             format!("{records} to be consolidated, the oldest for {}", age(backlog.oldest_seconds))
         }

@@ -5,7 +5,7 @@
 --
 -- An analyst sees no credential (not even its digest), nothing of schema staging, none of what operators decided, and not the
 -- namespace that makes customer ids hard to guess. The view `documents` holds credentials as `pass`, so analysts have one of
--- their own without. It asks with the rights of whoever reads it, so it shows what the reader's policies let through. Analysts
+-- their own without. It asks with the rights of whoever reads it, as `order_documents` does, so it shows what the reader's policies let through. Analysts
 -- see every row: replace the policies `analyst` to show them fewer, which stays so when this runs again. c360 owns the tables
 -- and is held back by none.
 
@@ -23,7 +23,7 @@ grant usage
 
 grant select
   on customer360.customers, customer360.orders, customer360.order_lines, customer360.products, customer360.interactions,
-     customer360.interaction_participants, customer360.changes, customer360.redirects
+     customer360.interaction_participants, customer360.changes, customer360.redirects, customer360.order_documents
   to c360_analyst;
 
 -- All columns but the credential. A column that a new version adds is named here, or not seen.

@@ -122,7 +122,9 @@ pub async fn everything(
         }
         consolidate(installation, &rules, cancel, on_step).await?;
     }
-    consolidate::count_pairs(&installation.database).await?;
+    if !cancel.is_cancelled() {
+        consolidate::count_pairs(&installation.database).await?;
+    }
     Ok(outcome)
 }
 

@@ -36,23 +36,29 @@ struct Hopeless(anyhow::Error);
 pub async fn run(mut installation: Installation, http: bool, cancel: CancellationToken) -> anyhow::Result<Exit> {
     let metrics = telemetry::count()?;
     let rules = installation.rules()?;
-    let mut parts: JoinSet<Result<(), Hopeless>> = JoinSet::new();
     let member = member(&installation.config);
+    // Made once to find out early whether the configuration works, and again for every start.
+    let mut ingesters = Vec::new();
     for (name, source) in &installation.config.sources {
-        // Made once to find out early whether the configuration works, and again for every start.
         let mut ingester = ingester(name, source, &installation.key)?;
         if let (Ingester::Kafka(settings), Some(member)) = (&mut ingester, &member) {
             join_as(member, settings);
         }
+        ingesters.push((name, ingester));
+    }
+    let listener = if http { Some(listen(&installation.config).await?) } else { None };
+    let serving = installation.serving(&cancel)?;
+    // From here on nothing fails before there is somebody to stop what runs.
+    let mut parts: JoinSet<Result<(), Hopeless>> = JoinSet::new();
+    for (name, ingester) in ingesters {
         spawn_source(&mut parts, name, ingester, &installation, &cancel);
     }
     spawn_consolidator(&mut parts, rules, installation.seal(), &installation.database, &cancel);
     spawn_upkeep(&mut parts, installation.database.clone(), installation.config.retention, cancel.clone());
     spawn_pairs(&mut parts, installation.database.clone(), cancel.clone());
     spawn_gauges(&mut parts, installation.database.clone(), cancel.clone());
-    if http {
-        let listener = listen(&installation.config).await?;
-        let (settings, handle, stopping) = (installation.serving(&cancel)?, metrics.clone(), cancel.clone());
+    if let Some(listener) = listener {
+        let (settings, handle, stopping) = (serving, metrics.clone(), cancel.clone());
         parts.spawn(async move {
             serve::serve(listener, settings, handle, stopping).await.map_err(|error| Hopeless(error.into()))
         });

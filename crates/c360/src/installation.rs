@@ -1,5 +1,6 @@
 //! An installation: its configuration, its key and its database, opened together.
 
+use std::collections::BTreeSet;
 use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::sync::Arc;
@@ -83,17 +84,25 @@ impl Installation {
 
     /// `cancel` ends an attempt that is under way, too: a database may swallow what is sent to it.
     async fn try_to_prepare(&self, cancel: &CancellationToken, give_up: &CancellationToken) -> anyhow::Result<()> {
+        let mut failed_with = None;
         let prepared = staging::persist(give_up, "preparing the database", async || {
-            let mut connection = staging::connect(&self.database).await?;
-            staging::migrate(&mut connection).await?;
-            staging::adopt_key(&mut connection, &self.key).await?;
-            consolidate::migrate(&mut connection).await
+            self.prepare_once().await.inspect_err(|error| failed_with = Some(error.to_string()))
         });
         match cancel.run_until_cancelled(prepared).await {
             Some(Ok(())) => Ok(()),
             Some(Err(error)) if !matches!(error, staging::Error::Cancelled) => Err(error.into()),
-            _ => Err(Exit::OutOfReach.because(staging::Error::Cancelled)),
+            _ => Err(Exit::OutOfReach.because(match failed_with.filter(|_| !cancel.is_cancelled()) {
+                Some(why) => anyhow::anyhow!(why),
+                None => staging::Error::Cancelled.into(),
+            })),
         }
+    }
+
+    async fn prepare_once(&self) -> Result<(), staging::Error> {
+        let mut connection = staging::connect(&self.database).await?;
+        staging::migrate(&mut connection).await?;
+        staging::adopt_key(&mut connection, &self.key).await?;
+        consolidate::migrate(&mut connection).await
     }
 
     /// The same, for what works beside whoever holds this one up: it does not keep an embedded cluster.
@@ -129,6 +138,12 @@ impl Installation {
         Seal::new(&self.key)
     }
 
+    /// The attributes of customers that sources map.
+    pub fn attributes(&self) -> BTreeSet<String> {
+        let customers = self.config.sources.values().filter_map(|source| source.settings.customer.as_ref());
+        customers.flat_map(|customer| customer.attributes.keys().cloned()).collect()
+    }
+
     /// What the server needs to know. What it has begun ends with `cancel`.
     ///
     /// # Errors
@@ -140,12 +155,11 @@ impl Installation {
             let (installation, cancel) = (installation.clone(), cancel.clone());
             async move { retry::some(&installation, ids, &cancel).await.map_err(Into::into) }
         });
-        let customers = self.config.sources.values().filter_map(|source| source.settings.customer.as_ref());
         Ok(serve::Settings {
             rules: self.rules()?,
             database: self.database.clone(),
             key: self.key.clone(),
-            attributes: customers.flat_map(|customer| customer.attributes.keys().cloned()).collect(),
+            attributes: self.attributes(),
             systems: self.config.sources.keys().cloned().collect(),
             object_types: self.config.objects.types.clone(),
             setup: self.config.setup()?,

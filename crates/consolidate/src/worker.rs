@@ -63,7 +63,9 @@ async fn work(
     }
     ::metrics::gauge!(metrics::CONSOLIDATOR_ACTIVE).set(1.0);
     // So that the first one is a rise.
-    ::metrics::counter!(metrics::PROFILES_REFUSED).increment(0);
+    for counter in [metrics::PROFILES_REFUSED, metrics::FAILURES] {
+        ::metrics::counter!(counter).increment(0);
+    }
     tracing::info!("this process consolidates");
     begin(consolidator, rules).await?;
     let warning = async { rules::warn(&mut *consolidator.connection().await, rules).await };

@@ -63,7 +63,7 @@ async fn settled(importer: &Importer, cancel: &CancellationToken) -> Result<Watc
     let mut watchlist = Watchlist::new(settle);
     let found = look(importer)?;
     for path in &found.odd {
-        tracing::warn!(source = importer.settings.source, file = ?path, "not a regular file; left alone");
+        tracing::warn!(source = importer.settings.source, file = %path.to_string_lossy().escape_debug(), "not a regular file; left alone");
     }
     let is_fresh = scan::any_fresh(&found, settle);
     let looked = Instant::now();

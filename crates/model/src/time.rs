@@ -1,5 +1,6 @@
 //! Times as sources write them.
 
+use std::borrow::Cow;
 use std::ops::RangeInclusive;
 
 use chrono::{DateTime, Datelike as _, Duration, NaiveDate, NaiveDateTime, TimeZone, Utc};
@@ -21,34 +22,36 @@ pub fn observed_at(source_time: DateTime<Utc>, now: DateTime<Utc>) -> DateTime<U
 ///
 /// Beside ISO 8601 this reads what a known store writes: `2019-04-25T15:15:5800838522`, the dot before the fraction missing.
 pub fn parse_time(text: &str, zone: Tz) -> Option<DateTime<Utc>> {
-    let text = text.trim();
-    let time = DateTime::parse_from_rfc3339(text)
-        .or_else(|_| DateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S%.f%#z"))
-        .or_else(|_| DateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%.f%#z"))
+    let text = with_dot(text.trim());
+    let time = DateTime::parse_from_rfc3339(&text)
+        .or_else(|_| DateTime::parse_from_str(&text, "%Y-%m-%d %H:%M:%S%.f%#z"))
+        .or_else(|_| DateTime::parse_from_str(&text, "%Y-%m-%dT%H:%M:%S%.f%#z"))
         .map(|time| time.with_timezone(&Utc))
         .ok()
         .or_else(|| {
-            local(text).and_then(|time| zone.from_local_datetime(&time).earliest()).map(|time| time.to_utc())
+            local(&text).and_then(|time| zone.from_local_datetime(&time).earliest()).map(|time| time.to_utc())
         })?;
     DateTime::from_timestamp_micros(time.timestamp_micros()).filter(|time| YEARS.contains(&time.year()))
 }
 
-fn local(text: &str) -> Option<NaiveDateTime> {
+/// The text with a dot before a fraction that has none.
+fn with_dot(text: &str) -> Cow<'_, str> {
     const SECONDS_END: usize = "2019-04-25T15:15:58".len();
+    let Some((seconds, rest)) = text.split_at_checked(SECONDS_END) else { return text.into() };
+    match rest.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(rest.len()) {
+        0 => text.into(),
+        // chrono reads up to nine digits of a fraction; the rest is below what is kept.
+        digits => format!("{seconds}.{}{}", &rest[..digits.min(9)], &rest[digits..]).into(),
+    }
+}
+
+fn local(text: &str) -> Option<NaiveDateTime> {
     let text = text.replacen(' ', "T", 1);
     if let Ok(time) = NaiveDateTime::parse_from_str(&text, "%Y-%m-%dT%H:%M:%S%.f") {
         return Some(time);
     }
     if let Ok(time) = NaiveDateTime::parse_from_str(&text, "%Y-%m-%dT%H:%M") {
         return Some(time);
-    }
-    if let Some((seconds, digits)) = text.split_at_checked(SECONDS_END)
-        && !digits.is_empty()
-        && digits.bytes().all(|byte| byte.is_ascii_digit())
-    {
-        // chrono reads up to nine digits of a fraction; the rest is below what is kept.
-        let digits = &digits[..digits.len().min(9)];
-        return NaiveDateTime::parse_from_str(&format!("{seconds}.{digits}"), "%Y-%m-%dT%H:%M:%S%.f").ok();
     }
     NaiveDate::parse_from_str(&text, "%Y-%m-%d").ok()?.and_hms_opt(0, 0, 0)
 }
@@ -65,6 +68,8 @@ mod tests {
     fn reads_what_stores_write() {
         for (text, expected) in [
             ("2019-04-25T15:15:5800838522", "2019-04-25T15:15:58.008385Z"),
+            ("2019-04-25T15:15:5800838522Z", "2019-04-25T15:15:58.008385Z"),
+            ("2019-04-25T15:15:5800838522+02:00", "2019-04-25T13:15:58.008385Z"),
             ("2019-04-25T15:15:58.00838522", "2019-04-25T15:15:58.008385Z"),
             ("2019-04-25T15:15:58", "2019-04-25T15:15:58Z"),
             ("2019-04-25 15:15:58+02:00", "2019-04-25T13:15:58Z"),

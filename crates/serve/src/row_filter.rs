@@ -53,6 +53,11 @@ impl RowFilter {
         Ok(())
     }
 
+    /// The attributes that it asks about.
+    pub fn attributes(&self) -> impl Iterator<Item = &str> {
+        self.attributes.keys().map(String::as_str)
+    }
+
     /// The names of its lists.
     pub(crate) fn lists(&self) -> impl Iterator<Item = &str> {
         self.lists.iter().map(String::as_str)

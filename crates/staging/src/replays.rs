@@ -73,7 +73,8 @@ pub async fn begin(
          on conflict on constraint replays_pkey do update set
              request = excluded.request, first_offset = excluded.first_offset, end_offset = excluded.end_offset,
              next_offset = excluded.next_offset, log_position = excluded.log_position, updated_at = excluded.updated_at,
-             took_over = r.took_over or r.request <> excluded.request
+             -- Whoever has to hear of it is gone when this one is done.
+             took_over = r.next_offset < r.end_offset and (r.took_over or r.request <> excluded.request)
          where r.request <> excluded.request or r.next_offset >= r.end_offset
             or r.next_offset < excluded.first_offset or r.end_offset > excluded.end_offset",
     )

@@ -5,6 +5,7 @@ use std::io::Write;
 use anyhow::anyhow;
 use chrono::{DateTime, SecondsFormat, Utc};
 use secrecy::ExposeSecret;
+use serve::RowFilter;
 use serve::keys::{self, Key, NewKey};
 use sqlx::PgConnection;
 use tokio_util::sync::CancellationToken;
@@ -21,7 +22,7 @@ pub(super) async fn run(command: KeysCommand, config: Config) -> anyhow::Result<
     installation.prepare_soon(&CancellationToken::new()).await?;
     let mut connection = staging::connect(&installation.database).await?;
     let ended = match command {
-        KeysCommand::Add(args) => add(&mut connection, args).await,
+        KeysCommand::Add(args) => add(&mut connection, &installation, args).await,
         KeysCommand::List(args) => list(&mut connection, args).await,
         KeysCommand::Revoke(args) => revoke(&mut connection, &args).await,
     };
@@ -36,9 +37,17 @@ pub(super) async fn run(command: KeysCommand, config: Config) -> anyhow::Result<
     })
 }
 
-async fn add(connection: &mut PgConnection, args: AddKey) -> anyhow::Result<()> {
+async fn add(connection: &mut PgConnection, installation: &Installation, args: AddKey) -> anyhow::Result<()> {
+    let now = Utc::now();
+    if args.expires.is_some_and(|expires_at| expires_at <= now) {
+        return Err(Exit::Refused.because(anyhow!("--expires is in the past: the key would never be valid")));
+    }
+    let mapped = installation.attributes();
+    for attribute in args.only.iter().flat_map(RowFilter::attributes).filter(|name| !mapped.contains(*name)) {
+        eprintln!("c360: no source maps the attribute `{}`: the key sees nobody", printable(attribute));
+    }
     let new = NewKey { name: args.name, role: args.role, only: args.only, expires_at: args.expires };
-    let (key, secret) = keys::add(connection, &new, Utc::now()).await?;
+    let (key, secret) = keys::add(connection, &new, now).await?;
     let name = printable(&key.name);
     let shown = if args.json {
         let mut document = serde_json::to_value(&key)?;

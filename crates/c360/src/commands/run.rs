@@ -16,17 +16,29 @@ pub(super) async fn run(args: cli::Run, config: Config) -> anyhow::Result<Exit> 
         )));
     }
     let cancel = stop::on_signal()?;
-    let installation = Installation::open(config).await?;
+    let Some(installation) = prepared(config, args.once, &cancel).await? else { return Ok(Exit::Done) };
     if args.once {
-        installation.prepare_soon(&cancel).await.or_else(|error| unless_stopped(&cancel, error))?;
         let outcome = catch_up::everything(&installation, &cancel, &mut |_| {}).await?;
         return Ok(outcome.exit());
     }
-    installation.prepare(&cancel).await.or_else(|error| unless_stopped(&cancel, error))?;
     daemon::run(installation, !args.no_http, cancel).await
 }
 
-/// Whoever is stopped while it waits for its database has done what it was asked.
-pub(super) fn unless_stopped(cancel: &CancellationToken, error: anyhow::Error) -> anyhow::Result<()> {
-    if cancel.is_cancelled() { Ok(()) } else { Err(error) }
+/// The installation, its database prepared; `soon` as commands want it. `None` for whoever is stopped meanwhile: that one has
+/// done what it was asked.
+pub(super) async fn prepared(
+    config: Config,
+    soon: bool,
+    cancel: &CancellationToken,
+) -> anyhow::Result<Option<Installation>> {
+    let preparing = async {
+        let installation = Installation::open(config).await?;
+        if soon {
+            installation.prepare_soon(cancel).await?
+        } else {
+            installation.prepare(cancel).await?
+        }
+        Ok(installation)
+    };
+    cancel.run_until_cancelled(preparing).await.transpose()
 }

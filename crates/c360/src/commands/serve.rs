@@ -2,17 +2,15 @@
 
 use crate::config::Config;
 use crate::exit::Exit;
-use crate::installation::Installation;
 use crate::{daemon, stop, telemetry};
 
-use super::run::unless_stopped;
+use super::run::prepared;
 
 /// Serves the API beside daemons that run elsewhere.
 pub(super) async fn run(config: Config) -> anyhow::Result<Exit> {
     let cancel = stop::on_signal()?;
     let metrics = telemetry::count()?;
-    let mut installation = Installation::open(config).await?;
-    installation.prepare_soon(&cancel).await.or_else(|error| unless_stopped(&cancel, error))?;
+    let Some(mut installation) = prepared(config, true, &cancel).await? else { return Ok(Exit::Done) };
     let listener = daemon::listen(&installation.config).await?;
     let upkeep = tokio::spawn(telemetry::upkeep(metrics.clone()));
     let settings = installation.serving(&cancel)?;

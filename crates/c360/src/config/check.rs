@@ -11,6 +11,7 @@ use regex::Regex;
 use super::Config;
 use super::document::Document;
 use super::problem::{Report, suggestion};
+use super::sections::Survivorship;
 use super::source::{CredentialPolicy, Csv, Kafka, KafkaFormat, Source, SourceKind};
 
 /// The system of customers made by hand.
@@ -285,6 +286,13 @@ impl Checks<'_> {
         for attribute in ruled.filter(|name| !mapped.contains(name)) {
             let hint = suggestion(attribute, &mapped);
             self.warnings.push(format!("survivorship.attributes.{attribute}: no source maps this attribute{hint}"));
+        }
+        // Of the default group a source need not have all.
+        let default = Survivorship::default().groups;
+        let grouped = config.survivorship.groups.iter().filter(|group| !default.contains(group)).flatten();
+        for attribute in grouped.filter(|name| !mapped.contains(&name.as_str())) {
+            let hint = suggestion(attribute, &mapped);
+            self.warnings.push(format!("survivorship.groups: no source maps the attribute {attribute}{hint}"));
         }
     }
 }

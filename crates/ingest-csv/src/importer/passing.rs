@@ -94,7 +94,7 @@ impl Importer {
             self.session.keep(holder);
             metrics::finished(&file.source, state, Duration::ZERO);
         }
-        tracing::info!(source = file.source, file = ?file.file_name, state = state.as_str(), "file passed over");
+        tracing::info!(source = file.source, file = %file.file_name.escape_debug(), state = state.as_str(), "file passed over");
         Ok(Tried::Done(Box::new(report)))
     }
 }

@@ -147,9 +147,11 @@ impl Params {
 pub(crate) fn unknown<'a>(name: &str, allowed: impl Iterator<Item = &'a str> + Clone) -> Problem {
     let near = allowed.clone().max_by(|a, b| strsim::jaro(a, name).total_cmp(&strsim::jaro(b, name)));
     let meant = near.filter(|near| strsim::jaro(near, name) > 0.7);
-    let meant = meant.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+    let meant = meant.map(|near| format!("; did you mean `{near}`?")).unwrap_or_else(|| ".".to_owned());
     let allowed: Vec<&str> = allowed.collect();
-    Problem::bad(name, format!("there is no such parameter{meant} There are {}", allowed.join(", ")))
+    let there_are =
+        if allowed.is_empty() { "It takes none".to_owned() } else { format!("There are {}", allowed.join(", ")) };
+    Problem::bad(name, format!("there is no such parameter{meant} {there_are}"))
 }
 
 #[cfg(test)]

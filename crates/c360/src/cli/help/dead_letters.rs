@@ -53,7 +53,7 @@ Examples:
 
 Exit codes:
   0   shown
-  65  a dead letter does not open, or holds nothing any more
+  65  a dead letter does not open, or with --raw holds nothing any more
   66  no such dead letter
   69  the database is out of reach
   78  the configuration cannot be used, or the installation key is another";

@@ -185,10 +185,10 @@ fn alarms_name_only_metrics_labels_and_commands_that_there_are() {
 }
 
 #[test]
-fn what_the_readme_says_to_watch_has_an_alarm_or_a_panel() {
+fn what_operators_are_told_to_watch_has_an_alarm_or_a_panel() {
     let shown = read("deploy/prometheus/alerts.yml") + &read("deploy/grafana/c360.json");
-    let readme = read("README.md");
-    let section = readme.split("\n### ").find(|section| section.starts_with("What to watch")).unwrap();
+    let operations = read("docs/OPERATIONS.md");
+    let section = operations.split("\n## ").find(|section| section.starts_with("What to watch")).unwrap();
     for name in regex(r"c360_[a-z0-9_]+").find_iter(section) {
         assert!(shown.contains(name.as_str()), "{} is neither in alerts.yml nor in c360.json", name.as_str());
     }
@@ -196,7 +196,7 @@ fn what_the_readme_says_to_watch_has_an_alarm_or_a_panel() {
 
 #[test]
 fn every_metric_has_an_alarm_or_a_panel_or_is_explained() {
-    let told = ["deploy/prometheus/alerts.yml", "deploy/grafana/c360.json", "README.md"].map(read).join("\n");
+    let told = ["deploy/prometheus/alerts.yml", "deploy/grafana/c360.json", "docs/OPERATIONS.md"].map(read).join("\n");
     let silent: Vec<String> = metrics().into_keys().filter(|name| !told.contains(name)).collect();
     assert!(silent.is_empty(), "nobody is told of {silent:?}");
 }

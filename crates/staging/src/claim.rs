@@ -117,9 +117,11 @@ pub async fn claim(
     let rows = sqlx::query(
         "with waiting as (
              -- published, oldest first, with the count of records before each
-             select b.*, sum(record_count) over (order by batch_id) - record_count as records_before
+             select batch_id, source, record_count, landed_at, attempts, completes_import, import_id,
+                    sum(record_count) over (order by batch_id) - record_count as records_before
              from (
-                 select * from staging.batches
+                 select batch_id, source, record_count, landed_at, attempts, completes_import, import_id
+                 from staging.batches
                  where consolidated_at is null and abandoned_at is null and published_at is not null
                    and batch_id <> all ($2)
                  order by batch_id
@@ -139,17 +141,17 @@ pub async fn claim(
     .await
     .map_err(Error::database("claiming batches"))?;
     let batch = |row: &PgRow| ClaimedBatch {
-        batch_id: row.get(0),
-        source: row.get(1),
-        record_count: row.get(2),
-        landed_at: row.get(3),
-        attempts: row.get(4),
-        import: row.get::<Option<i64>, _>(6).map(|import_id| ClaimedImport {
+        batch_id: row.get("batch_id"),
+        source: row.get("source"),
+        record_count: row.get("record_count"),
+        landed_at: row.get("landed_at"),
+        attempts: row.get("attempts"),
+        import: row.get::<Option<i64>, _>("import_id").map(|import_id| ClaimedImport {
             import_id,
-            completes: row.get(5),
-            full_export: row.get(7),
-            as_of: row.get(8),
-            mtime: row.get(9),
+            completes: row.get("completes_import"),
+            full_export: row.get("full_export"),
+            as_of: row.get("as_of"),
+            mtime: row.get("mtime"),
         }),
     };
     Ok(rows.iter().map(batch).collect())
@@ -227,12 +229,13 @@ fn unknown_word() -> sqlx::Error {
 
 /// Where batches come from; see `staging.batches.origin`.
 pub async fn origins(executor: impl PgExecutor<'_>, batch_ids: &[i64]) -> Result<BTreeMap<i64, Value>, Error> {
-    let rows = sqlx::query("select batch_id, origin from staging.batches where batch_id = any ($1)")
-        .bind(batch_ids)
-        .fetch_all(executor)
-        .await
-        .map_err(Error::database("reading where batches come from"))?;
-    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+    let origins: Vec<(i64, Value)> =
+        sqlx::query_as("select batch_id, origin from staging.batches where batch_id = any ($1)")
+            .bind(batch_ids)
+            .fetch_all(executor)
+            .await
+            .map_err(Error::database("reading where batches come from"))?;
+    Ok(origins.into_iter().collect())
 }
 
 /// Marks batches as consolidated; belongs into the transaction that wrote their effect.

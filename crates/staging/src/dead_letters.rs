@@ -12,9 +12,9 @@ mod settle;
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
-use sqlx::postgres::{PgArguments, PgRow};
-use sqlx::query::Query;
-use sqlx::{AssertSqlSafe, PgExecutor, Postgres, Row};
+use sqlx::postgres::PgArguments;
+use sqlx::query::QueryAs;
+use sqlx::{AssertSqlSafe, PgExecutor, Postgres};
 
 use crate::Error;
 
@@ -58,13 +58,14 @@ pub struct Selection {
 }
 
 /// How many letters there are of a kind.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
 pub struct Count {
     /// The source.
     pub source: String,
     /// The word of [`model::Reason`].
     pub reason: String,
     /// The state.
+    #[sqlx(try_from = "String")]
     pub state: State,
     /// How many.
     pub letters: i64,
@@ -75,7 +76,7 @@ pub struct Count {
 }
 
 /// A letter without what it holds.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, sqlx::FromRow)]
 pub struct Letter {
     /// Its number.
     pub dead_letter_id: i64,
@@ -94,6 +95,7 @@ pub struct Letter {
     /// When it was parked.
     pub landed_at: DateTime<Utc>,
     /// What became of it.
+    #[sqlx(try_from = "String")]
     pub state: State,
     /// When it was last retried, with success or without, or discarded.
     pub handled_at: Option<DateTime<Utc>>,
@@ -110,8 +112,10 @@ impl State {
             Self::Discarded => "discarded",
         }
     }
+}
 
-    fn parse(word: &str) -> Self {
+impl From<String> for State {
+    fn from(word: String) -> Self {
         [Self::Parked, Self::Retried].into_iter().find(|state| state.as_str() == word).unwrap_or(Self::Discarded)
     }
 }
@@ -140,23 +144,6 @@ impl Letter {
             None => place,
         }
     }
-
-    /// Of a row that begins with the columns of [`LETTER`].
-    fn of(row: &PgRow) -> Self {
-        Self {
-            dead_letter_id: row.get(0),
-            source: row.get(1),
-            origin: row.get(2),
-            reason: row.get(3),
-            detail: row.get(4),
-            truncated: row.get(5),
-            external_id: row.get(6),
-            landed_at: row.get(7),
-            state: State::parse(row.get(8)),
-            handled_at: row.get(9),
-            landed_batch_id: row.get(10),
-        }
-    }
 }
 
 /// What the parameters of [`Selection::bind`] say.
@@ -166,7 +153,7 @@ const SELECTED: &str = "($1::bigint[] is null or d.dead_letter_id = any ($1)) an
            and ($7::bigint is null or d.dead_letter_id <= $7)";
 
 impl Selection {
-    fn bind<'q>(&self, query: Query<'q, Postgres, PgArguments>) -> Query<'q, Postgres, PgArguments> {
+    fn bind<'q, T>(&self, query: QueryAs<'q, Postgres, T, PgArguments>) -> QueryAs<'q, Postgres, T, PgArguments> {
         query
             .bind(self.ids.clone())
             .bind(self.source.clone())
@@ -181,23 +168,15 @@ impl Selection {
 /// How many letters are selected, by source, reason and state.
 pub async fn count(executor: impl PgExecutor<'_>, selection: &Selection) -> Result<Vec<Count>, Error> {
     let sql = format!(
-        "select d.source, d.reason, d.state, count(*), min(d.landed_at), max(d.landed_at)
+        "select d.source, d.reason, d.state, count(*) as letters, min(d.landed_at) as oldest, max(d.landed_at) as newest
          from staging.dead_letters d
          where {SELECTED}
          group by d.source, d.reason, d.state
          order by d.source, d.reason, d.state"
     );
     // The statement is put together from constants.
-    let rows = selection.bind(sqlx::query(AssertSqlSafe(sql))).fetch_all(executor).await;
-    let count = |row: &PgRow| Count {
-        source: row.get(0),
-        reason: row.get(1),
-        state: State::parse(row.get(2)),
-        letters: row.get(3),
-        oldest: row.get(4),
-        newest: row.get(5),
-    };
-    Ok(rows.map_err(Error::database("counting dead letters"))?.iter().map(count).collect())
+    let query = selection.bind(sqlx::query_as(AssertSqlSafe(sql)));
+    query.fetch_all(executor).await.map_err(Error::database("counting dead letters"))
 }
 
 /// The newest selected letters, at most `limit`, of those with a smaller number than `before`.
@@ -214,9 +193,8 @@ pub async fn list(
          limit $9"
     );
     // The statement is put together from constants.
-    let query = selection.bind(sqlx::query(AssertSqlSafe(sql))).bind(before).bind(limit);
-    let rows = query.fetch_all(executor).await.map_err(Error::database("listing dead letters"))?;
-    Ok(rows.iter().map(Letter::of).collect())
+    let query = selection.bind(sqlx::query_as(AssertSqlSafe(sql))).bind(before).bind(limit);
+    query.fetch_all(executor).await.map_err(Error::database("listing dead letters"))
 }
 
 /// Those of a file that is being imported, and may yet be refused or start again, are nobody's business.
@@ -249,9 +227,8 @@ pub async fn waiting(
          limit $10"
     );
     // The statement is put together from constants.
-    let query = selection.bind(sqlx::query(AssertSqlSafe(sql))).bind(source).bind(after).bind(limit);
-    let rows = query.fetch_all(executor).await.map_err(Error::database("looking for parked dead letters"))?;
-    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+    let query = selection.bind(sqlx::query_as(AssertSqlSafe(sql))).bind(source).bind(after).bind(limit);
+    query.fetch_all(executor).await.map_err(Error::database("looking for parked dead letters"))
 }
 
 /// How many letters of these batches consolidation has parked.
@@ -291,9 +268,8 @@ pub async fn discard(
          select count(*) filter (where state = 'parked'), count(*) filter (where state <> 'parked') from discarded"
     );
     // The statement is put together from constants.
-    let query = selection.bind(sqlx::query(AssertSqlSafe(sql))).bind(limit).bind(now);
-    let row = query.fetch_one(executor).await.map_err(Error::database("discarding dead letters"))?;
-    Ok((row.get(0), row.get(1)))
+    let query = selection.bind(sqlx::query_as(AssertSqlSafe(sql))).bind(limit).bind(now);
+    query.fetch_one(executor).await.map_err(Error::database("discarding dead letters"))
 }
 
 /// What [`discard`] would do now: how many are parked, and how many were left by refused files.
@@ -305,9 +281,8 @@ pub async fn discardable(executor: impl PgExecutor<'_>, selection: &Selection) -
          where {SELECTED} and {DISCARDABLE} and i.batch_id is null"
     );
     // The statement is put together from constants.
-    let row = selection.bind(sqlx::query(AssertSqlSafe(sql))).fetch_one(executor).await;
-    let row = row.map_err(Error::database("counting dead letters"))?;
-    Ok((row.get(0), row.get(1)))
+    let query = selection.bind(sqlx::query_as(AssertSqlSafe(sql)));
+    query.fetch_one(executor).await.map_err(Error::database("counting dead letters"))
 }
 
 const DISCARDABLE: &str = "(d.state = 'parked' or (d.state = 'discarded' and d.payload <> ''))";

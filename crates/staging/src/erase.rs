@@ -78,8 +78,8 @@ pub async fn find(
         "with ids as materialized (
              select * from unnest($1::text[], $2::text[]) as i (system, external_id)
          )
-         select r.batch_id, r.ordinal, r.source, r.entity, r.external_id, r.moved_to::text, r.email, r.attributes::text,
-                r.payload
+         select r.batch_id, r.ordinal, r.source, r.entity, r.external_id, r.moved_to::text as moved_to, r.email,
+                r.attributes::text as attributes, r.payload
          from staging.records r
          where {landed}
            and ((r.source, r.external_id) in (select system, external_id from ids)
@@ -100,23 +100,23 @@ pub async fn find(
         .fetch(connection);
     let mut found = Records::new();
     while let Some(row) = rows.try_next().await.map_err(Error::database("reading what is to be erased"))? {
-        let Some(entity) = Entity::parse(row.get(3)) else { continue };
-        let moved_to = row.get::<Option<&str>, _>(5).and_then(ExternalId::from_json);
+        let Some(entity) = Entity::parse(row.get("entity")) else { continue };
+        let moved_to = row.get::<Option<&str>, _>("moved_to").and_then(ExternalId::from_json);
         let verdict = erased.judge(&Said {
-            source: row.get(2),
+            source: row.get("source"),
             entity,
-            external_id: row.get(4),
+            external_id: row.get("external_id"),
             moved_to: moved_to.as_ref(),
-            email: row.get(6),
-            attributes: row.get(7),
-            payload: row.get(8),
+            email: row.get("email"),
+            attributes: row.get("attributes"),
+            payload: row.get("payload"),
         });
         let becomes = match verdict {
             Verdict::Keep => continue,
             Verdict::Skip => None,
             Verdict::Rewrite(rewritten) => Some(rewritten),
         };
-        found.insert((row.get(0), row.get(1)), becomes);
+        found.insert((row.get("batch_id"), row.get("ordinal")), becomes);
     }
     Ok(found)
 }
@@ -320,18 +320,19 @@ async fn discard(
     )
     .fetch(&mut *connection);
     while let Some(row) = rows.try_next().await.map_err(Error::database("reading dead letters"))? {
-        let source: &str = row.get(1);
-        let id: Option<&str> = row.get(2);
+        let dead_letter_id: i64 = row.get("dead_letter_id");
+        let source: &str = row.get("source");
+        let id: Option<&str> = row.get("external_id");
         let is_theirs = id.is_some_and(|id| erased.has_id(source, id));
         // One that does not open, under another key, cannot be retried either.
-        let Ok(payload) = seal.open(source, row.get(3)) else {
-            sealed.extend(is_theirs.then(|| row.get::<i64, _>(0)));
+        let Ok(payload) = seal.open(source, row.get("payload")) else {
+            sealed.extend(is_theirs.then_some(dead_letter_id));
             continue;
         };
-        let context = row.get::<Option<&[u8]>, _>(4).and_then(|context| seal.open(source, context).ok());
+        let context = row.get::<Option<&[u8]>, _>("context").and_then(|context| seal.open(source, context).ok());
         let context: Option<Context> = context.and_then(|context| serde_json::from_slice(&context).ok());
         if is_of_erased(source, id, &payload, context.as_ref(), erased) {
-            if is_theirs { theirs.push(row.get(0)) } else { others.push(row.get(0)) }
+            if is_theirs { theirs.push(dead_letter_id) } else { others.push(dead_letter_id) }
         }
     }
     drop(rows);

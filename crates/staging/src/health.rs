@@ -2,13 +2,12 @@
 
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
-use sqlx::postgres::PgRow;
-use sqlx::{PgExecutor, Row};
+use sqlx::PgExecutor;
 
 use crate::Error;
 
 /// The last word of one source.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, sqlx::FromRow)]
 pub struct Health {
     /// The source.
     pub source: String,
@@ -98,12 +97,9 @@ pub async fn report_emptied(executor: impl PgExecutor<'_>, source: &str, word: &
 
 /// What every source said last.
 pub async fn all(executor: impl PgExecutor<'_>) -> Result<Vec<Health>, Error> {
-    let rows = sqlx::query("select source, health, health_at from staging.sources order by source")
-        .fetch_all(executor)
-        .await
-        .map_err(Error::database("reading health"))?;
-    let health = |row: &PgRow| Health { source: row.get(0), health: added_up(row.get(1)), said_at: row.get(2) };
-    Ok(rows.iter().map(health).collect())
+    let sql = "select source, health, health_at as said_at from staging.sources order by source";
+    let said: Vec<Health> = sqlx::query_as(sql).fetch_all(executor).await.map_err(Error::database("reading health"))?;
+    Ok(said.into_iter().map(|said| Health { health: added_up(said.health), ..said }).collect())
 }
 
 /// One word of all partitions in place of one of each.

@@ -9,8 +9,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::{Value, json};
-use sqlx::postgres::PgRow;
-use sqlx::{Connection, PgConnection, PgExecutor, Row};
+use sqlx::{Connection, PgConnection, PgExecutor};
 
 use crate::{Error, LANDED_CHANNEL, dead_letters, wake};
 
@@ -52,7 +51,7 @@ pub struct File {
 }
 
 /// A row of the ledger.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, sqlx::FromRow)]
 pub struct Import {
     /// The row's id.
     pub import_id: i64,
@@ -67,6 +66,7 @@ pub struct Import {
     /// See [`File::sha256`].
     pub sha256: String,
     /// What became of it.
+    #[sqlx(try_from = "String")]
     pub state: State,
     /// Its rows: landed, dead letters and skips.
     pub row_count: i64,
@@ -87,8 +87,10 @@ impl State {
             Self::Refused => "refused",
         }
     }
+}
 
-    pub(crate) fn parse(word: &str) -> Self {
+impl From<String> for State {
+    fn from(word: String) -> Self {
         [Self::Imported, Self::Copy, Self::Superseded, Self::Refused]
             .into_iter()
             .find(|state| state.as_str() == word)
@@ -165,13 +167,12 @@ pub async fn newest(
          limit 1"
     );
     // The statement is put together from constants.
-    let row = sqlx::query(sqlx::AssertSqlSafe(sql))
+    sqlx::query_as(sqlx::AssertSqlSafe(sql))
         .bind(source)
         .bind(as_of)
         .fetch_optional(executor)
         .await
-        .map_err(Error::database("reading the ledger of imports"))?;
-    Ok(row.as_ref().map(import))
+        .map_err(Error::database("reading the ledger of imports"))
 }
 
 /// Whether an import is still the newest one of its source, or there is still none, for the caller's transaction: nobody
@@ -205,28 +206,12 @@ pub async fn finished_with(executor: impl PgExecutor<'_>, source: &str, sha256: 
          order by import_id desc"
     );
     // The statement is put together from constants.
-    let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+    sqlx::query_as(sqlx::AssertSqlSafe(sql))
         .bind(source)
         .bind(sha256)
         .fetch_all(executor)
         .await
-        .map_err(Error::database("reading the ledger of imports"))?;
-    Ok(rows.iter().map(import).collect())
-}
-
-fn import(row: &PgRow) -> Import {
-    Import {
-        import_id: row.get(0),
-        file_name: row.get(1),
-        as_of: row.get(2),
-        mtime: row.get(3),
-        full_export: row.get(4),
-        sha256: row.get(5),
-        state: State::parse(row.get(6)),
-        row_count: row.get(7),
-        dead_letter_count: row.get(8),
-        skipped_count: row.get(9),
-    }
+        .map_err(Error::database("reading the ledger of imports"))
 }
 
 /// Opens a ledger row in state `importing` and returns its id.
@@ -277,12 +262,13 @@ async fn enter(
 
 /// How far an import is, and in which state; `None` if somebody took it for a leftover.
 pub async fn progress(executor: impl PgExecutor<'_>, import_id: i64) -> Result<Option<(State, i64)>, Error> {
-    let row = sqlx::query("select state, row_count from staging.csv_imports where import_id = $1")
-        .bind(import_id)
-        .fetch_optional(executor)
-        .await
-        .map_err(Error::database("reading the ledger of imports"))?;
-    Ok(row.map(|row| (State::parse(row.get(0)), row.get(1))))
+    let progress: Option<(String, i64)> =
+        sqlx::query_as("select state, row_count from staging.csv_imports where import_id = $1")
+            .bind(import_id)
+            .fetch_optional(executor)
+            .await
+            .map_err(Error::database("reading the ledger of imports"))?;
+    Ok(progress.map(|(state, rows)| (state.into(), rows)))
 }
 
 /// Publishes an import of `rows` rows as a whole: its batches can be claimed from now on, the last of them completes a full
@@ -296,7 +282,7 @@ pub async fn publish(
 ) -> Result<bool, Error> {
     let database = || Error::database("publishing an import");
     let mut transaction = connection.begin().await.map_err(database())?;
-    let file = sqlx::query(
+    let file: Option<(String, bool, String, DateTime<Utc>)> = sqlx::query_as(
         "update staging.csv_imports set state = 'imported', finished_at = $3
          where import_id = $1 and row_count = $2 and state = 'importing'
          returning source, full_export, file_name, as_of",
@@ -307,14 +293,13 @@ pub async fn publish(
     .fetch_optional(&mut *transaction)
     .await
     .map_err(database())?;
-    let Some(file) = file else {
+    let Some((source, full_export, file_name, as_of)) = file else {
         transaction.rollback().await.map_err(database())?;
         return Ok(false);
     };
-    let source: &str = file.get(0);
-    if file.get(1) {
-        let origin = json!({"file": file.get::<&str, _>(2), "as_of": file.get::<DateTime<Utc>, _>(3)});
-        complete(&mut transaction, import_id, source, &origin, now + ttl, now).await.map_err(database())?;
+    if full_export {
+        let origin = json!({"file": file_name, "as_of": as_of});
+        complete(&mut transaction, import_id, &source, &origin, now + ttl, now).await.map_err(database())?;
     }
     sqlx::query("update staging.batches set published_at = $2 where import_id = $1 and abandoned_at is null")
         .bind(import_id)
@@ -323,7 +308,7 @@ pub async fn publish(
         .await
         .map_err(database())?;
     dead_letters::settle_file(&mut transaction, import_id, now).await.map_err(database())?;
-    wake(&mut transaction, LANDED_CHANNEL, Some(source)).await?;
+    wake(&mut transaction, LANDED_CHANNEL, Some(&source)).await?;
     transaction.commit().await.map_err(database())?;
     Ok(true)
 }

@@ -87,7 +87,7 @@ pub struct Listed {
 }
 
 /// A list as `status` shows it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, sqlx::FromRow)]
 pub struct Overview {
     /// The source.
     pub source: String,
@@ -199,7 +199,7 @@ pub async fn known(
     source: &str,
     records: &[(Entity, String)],
 ) -> Result<HashMap<(Entity, String), String>, Error> {
-    let rows = sqlx::query(
+    let rows: Vec<(i64, String)> = sqlx::query_as(
         "select asked.place, l.fingerprint
          from unnest($2::text[], $3::text[]) with ordinality as asked (entity, record_key, place)
          join staging.listed_records l on l.entity = asked.entity and l.record_key = asked.record_key
@@ -211,9 +211,9 @@ pub async fn known(
     .fetch_all(executor)
     .await
     .map_err(Error::database("reading what a list has brought"))?;
-    let known = rows.iter().filter_map(|row| {
-        let place = usize::try_from(row.get::<i64, _>(0)).ok()?;
-        Some((records.get(place - 1)?.clone(), row.get(1)))
+    let known = rows.into_iter().filter_map(|(place, fingerprint)| {
+        let place = usize::try_from(place).ok()?;
+        Some((records.get(place - 1)?.clone(), fingerprint))
     });
     Ok(known.collect())
 }
@@ -240,9 +240,10 @@ pub async fn overview(
     executor: impl PgExecutor<'_>,
     now: DateTime<Utc>,
 ) -> Result<BTreeMap<String, Vec<Overview>>, Error> {
-    let rows = sqlx::query(
+    let rows: Vec<Overview> = sqlx::query_as(
         "select source, entity, complete_until, finished_at,
-                case when finished_at is null or finished_at < due_at then due_at when next_at <= $1 then next_at end,
+                case when finished_at is null or finished_at < due_at then due_at when next_at <= $1 then next_at end
+                    as due_since,
                 pages, records, failures
          from staging.lists order by source, entity",
     )
@@ -251,17 +252,7 @@ pub async fn overview(
     .await
     .map_err(Error::database("reading lists"))?;
     let mut lists: BTreeMap<String, Vec<Overview>> = BTreeMap::new();
-    for row in &rows {
-        let list = Overview {
-            source: row.get(0),
-            entity: row.get(1),
-            complete_until: row.get(2),
-            finished_at: row.get(3),
-            due_since: row.get(4),
-            pages: row.get(5),
-            records: row.get(6),
-            failures: row.get(7),
-        };
+    for list in rows {
         lists.entry(list.source.clone()).or_default().push(list);
     }
     Ok(lists)

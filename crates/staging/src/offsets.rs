@@ -39,13 +39,13 @@ impl StoredOffset {
     /// Of a row with the columns topic, partition, `next_offset`, `log_position`, `last_offset`, `last_timestamp_ms`.
     pub(crate) fn of(row: &PgRow) -> Self {
         Self {
-            topic: row.get(0),
-            partition: row.get(1),
-            next_offset: row.get(2),
-            last_seen: row.get::<Option<&[u8]>, _>(3).and_then(LastSeen::from_bytes),
+            topic: row.get("topic"),
+            partition: row.get("partition"),
+            next_offset: row.get("next_offset"),
+            last_seen: row.get::<Option<&[u8]>, _>("log_position").and_then(LastSeen::from_bytes),
             last_message: row
-                .get::<Option<i64>, _>(4)
-                .zip(row.get(5))
+                .get::<Option<i64>, _>("last_offset")
+                .zip(row.get("last_timestamp_ms"))
                 .map(|(offset, timestamp_ms)| LastMessage { offset, timestamp_ms }),
         }
     }
@@ -160,7 +160,7 @@ impl PartitionEpochs {
 /// Reads the epochs of a source.
 pub async fn epochs(executor: impl PgExecutor<'_>, source: &str) -> Result<Epochs, Error> {
     let rows = sqlx::query(
-        "select s.epoch, e.topic, e.partition, e.first_offset, e.epoch
+        "select s.epoch as present_epoch, e.topic, e.partition, e.first_offset, e.epoch
          from staging.sources s
          left join staging.kafka_epochs e on e.source = s.source
          where s.source = $1
@@ -171,11 +171,13 @@ pub async fn epochs(executor: impl PgExecutor<'_>, source: &str) -> Result<Epoch
     .await
     .map_err(Error::database("reading the source's epochs"))?;
     let begin = |row: &PgRow| {
-        let topic: Option<String> = row.get(1);
-        topic.map(|topic| (topic, row.get(2), row.get(3), row.get::<i32, _>(4).unsigned_abs()))
+        let topic: Option<String> = row.get("topic");
+        let epoch =
+            |topic| (topic, row.get("partition"), row.get("first_offset"), row.get::<i32, _>("epoch").unsigned_abs());
+        topic.map(epoch)
     };
     Ok(Epochs {
-        current: rows.first().map_or(0, |row| row.get::<i32, _>(0).unsigned_abs()),
+        current: rows.first().map_or(0, |row| row.get::<i32, _>("present_epoch").unsigned_abs()),
         begins: rows.iter().filter_map(begin).collect(),
     })
 }

@@ -76,6 +76,12 @@ impl Kind {
     }
 }
 
+impl From<String> for Kind {
+    fn from(word: String) -> Self {
+        if word == Self::Create.as_str() { Self::Create } else { Self::Update }
+    }
+}
+
 /// Puts an edit on its way and wakes the senders. Returns how it is called.
 pub async fn enqueue(connection: &mut PgConnection, edit: &Outgoing<'_>, now: DateTime<Utc>) -> Result<Uuid, Error> {
     sqlx::query_scalar(

@@ -4,14 +4,13 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use sqlx::postgres::PgRow;
-use sqlx::{PgConnection, PgExecutor, Row};
+use sqlx::{PgConnection, PgExecutor};
 
 use crate::imports::State;
 use crate::{Error, expiry, partitions};
 
 /// What is landed and not consolidated, of one source.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
 pub struct Backlog {
     /// The source.
     pub source: String,
@@ -32,7 +31,7 @@ pub struct Backlog {
 }
 
 /// Parked dead letters of one source and reason.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
 pub struct DeadLetters {
     /// The source.
     pub source: String,
@@ -47,7 +46,7 @@ pub struct DeadLetters {
 }
 
 /// What became of a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
 pub struct LedgerFile {
     /// The source.
     pub source: String,
@@ -58,6 +57,7 @@ pub struct LedgerFile {
     /// The time that its content is of.
     pub as_of: DateTime<Utc>,
     /// What became of it.
+    #[sqlx(try_from = "String")]
     pub state: State,
     /// Its rows: landed, dead letters and skips.
     pub rows: i64,
@@ -76,7 +76,7 @@ pub struct LedgerFile {
 }
 
 /// Polls of one source that are due.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
 pub struct PollsDue {
     /// The source.
     pub source: String,
@@ -87,9 +87,10 @@ pub struct PollsDue {
 }
 
 /// What is stored of a source.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, sqlx::FromRow)]
 pub struct Stored {
     /// Leads its Kafka positions; raised by an operator when its log has begun again.
+    #[sqlx(try_from = "i32")]
     pub epoch: u32,
     /// Kafka: partitions with progress.
     pub partitions: i64,
@@ -112,10 +113,12 @@ pub struct Expiry {
 
 /// The backlog of every source that has one.
 pub async fn backlog(executor: impl PgExecutor<'_>) -> Result<Vec<Backlog>, Error> {
-    let rows = sqlx::query(
-        "select source, count(*), coalesce(sum(record_count), 0)::bigint, min(landed_at), max(landed_at),
-                min(published_at), min(expires_at),
+    sqlx::query_as(
+        "select source, count(*) as batches, coalesce(sum(record_count), 0)::bigint as records,
+                min(landed_at) as oldest, max(landed_at) as newest,
+                min(published_at) as oldest_claimable, min(expires_at) as first_expires_at,
                 (array_agg(last_error order by attempts desc, batch_id) filter (where last_error is not null))[1]
+                    as last_error
          from staging.batches
          where consolidated_at is null and abandoned_at is null
          group by source
@@ -123,18 +126,7 @@ pub async fn backlog(executor: impl PgExecutor<'_>) -> Result<Vec<Backlog>, Erro
     )
     .fetch_all(executor)
     .await
-    .map_err(Error::database("reading the backlog"))?;
-    let backlog = |row: &PgRow| Backlog {
-        source: row.get(0),
-        batches: row.get(1),
-        records: row.get(2),
-        oldest: row.get(3),
-        newest: row.get(4),
-        oldest_claimable: row.get(5),
-        first_expires_at: row.get(6),
-        last_error: row.get(7),
-    };
-    Ok(rows.iter().map(backlog).collect())
+    .map_err(Error::database("reading the backlog"))
 }
 
 /// Parked dead letters by source and reason.
@@ -142,8 +134,9 @@ pub async fn dead_letters(
     executor: impl PgExecutor<'_>,
     recent_since: DateTime<Utc>,
 ) -> Result<Vec<DeadLetters>, Error> {
-    let rows = sqlx::query(
-        "select source, reason, count(*), count(*) filter (where landed_at >= $1), min(landed_at) filter (where landed_at >= $1)
+    sqlx::query_as(
+        "select source, reason, count(*) as parked, count(*) filter (where landed_at >= $1) as recent,
+                min(landed_at) filter (where landed_at >= $1) as first_recent
          from staging.dead_letters
          where state = 'parked'
          group by source, reason
@@ -152,37 +145,30 @@ pub async fn dead_letters(
     .bind(recent_since)
     .fetch_all(executor)
     .await
-    .map_err(Error::database("counting dead letters"))?;
-    let letters = |row: &PgRow| DeadLetters {
-        source: row.get(0),
-        reason: row.get(1),
-        parked: row.get(2),
-        recent: row.get(3),
-        first_recent: row.get(4),
-    };
-    Ok(rows.iter().map(letters).collect())
+    .map_err(Error::database("counting dead letters"))
 }
 
 /// [`dead_letters`] for those who ask every few seconds: answered by the index alone, however many are parked.
 pub async fn parked(executor: impl PgExecutor<'_>) -> Result<BTreeMap<(String, String), i64>, Error> {
-    let rows = sqlx::query(
+    let rows: Vec<(String, String, i64)> = sqlx::query_as(
         "select source, reason, count(*) from staging.dead_letters where state = 'parked' group by source, reason",
     )
     .fetch_all(executor)
     .await
     .map_err(Error::database("counting dead letters"))?;
-    Ok(rows.iter().map(|row| ((row.get(0), row.get(1)), row.get(2))).collect())
+    Ok(rows.into_iter().map(|(source, reason, parked)| ((source, reason), parked)).collect())
 }
 
 /// The file that each CSV source took up last.
 pub async fn last_files(executor: impl PgExecutor<'_>) -> Result<Vec<LedgerFile>, Error> {
-    files(executor, "select distinct on (source) * from staging.csv_imports order by source, import_id desc").await
+    files(executor, "select distinct on (source) import_id from staging.csv_imports order by source, import_id desc")
+        .await
 }
 
 /// The five files that each CSV source took up last, the latest first.
 pub async fn recent_files(executor: impl PgExecutor<'_>) -> Result<Vec<LedgerFile>, Error> {
-    let recent = "select * from (
-                      select *, row_number() over (partition by source order by import_id desc) as nth
+    let recent = "select import_id from (
+                      select import_id, row_number() over (partition by source order by import_id desc) as nth
                       from staging.csv_imports
                   ) as numbered
                   where nth <= 5";
@@ -192,7 +178,7 @@ pub async fn recent_files(executor: impl PgExecutor<'_>) -> Result<Vec<LedgerFil
 /// Files that were refused, each content of each night once, the latest first: until a file of the same night or of a newer
 /// one is imported.
 pub async fn refused_files(executor: impl PgExecutor<'_>) -> Result<Vec<LedgerFile>, Error> {
-    let refused = "select distinct on (source, as_of, sha256) * from staging.csv_imports refused
+    let refused = "select distinct on (source, as_of, sha256) import_id from staging.csv_imports refused
                    where state = 'refused' and not exists (
                        select from staging.csv_imports imported
                        where imported.source = refused.source and imported.state = 'imported'
@@ -204,82 +190,73 @@ pub async fn refused_files(executor: impl PgExecutor<'_>) -> Result<Vec<LedgerFi
 
 /// The newest time that each CSV source has given files of. A copy counts: its night has come, and said nothing new.
 pub async fn newest_nights(executor: impl PgExecutor<'_>) -> Result<BTreeMap<String, DateTime<Utc>>, Error> {
-    let rows = sqlx::query(
+    let nights: Vec<(String, DateTime<Utc>)> = sqlx::query_as(
         "select source, max(as_of) from staging.csv_imports where state in ('imported', 'copy') group by source",
     )
     .fetch_all(executor)
     .await
     .map_err(Error::database("reading the ledger of imports"))?;
-    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+    Ok(nights.into_iter().collect())
 }
 
-/// Those that `which` selects, the latest first.
+/// Those whose ids `which` selects, the latest first.
 async fn files(executor: impl PgExecutor<'_>, which: &'static str) -> Result<Vec<LedgerFile>, Error> {
     let sql = format!(
-        "select source, directory, file_name, as_of, state, row_count, dead_letter_count, skipped_count, reason,
-                coalesce(may_be_accepted, true), started_at, finished_at
-         from ({which}) as files
+        "select source, directory, file_name, as_of, state, row_count as rows, dead_letter_count as dead_letters,
+                skipped_count as skipped, reason, coalesce(may_be_accepted, true) as may_be_accepted,
+                started_at, finished_at
+         from staging.csv_imports
+         where import_id in ({which})
          order by source, import_id desc"
     );
     // The statement is put together from constants.
-    let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+    sqlx::query_as(sqlx::AssertSqlSafe(sql))
         .fetch_all(executor)
         .await
-        .map_err(Error::database("reading the ledger of imports"))?;
-    let file = |row: &PgRow| LedgerFile {
-        source: row.get(0),
-        directory: row.get(1),
-        file_name: row.get(2),
-        as_of: row.get(3),
-        state: State::parse(row.get(4)),
-        rows: row.get(5),
-        dead_letters: row.get(6),
-        skipped: row.get(7),
-        reason: row.get(8),
-        may_be_accepted: row.get(9),
-        started_at: row.get(10),
-        finished_at: row.get(11),
-    };
-    Ok(rows.iter().map(file).collect())
+        .map_err(Error::database("reading the ledger of imports"))
 }
 
 /// Due polls of every source that has some.
 pub async fn polls_due(executor: impl PgExecutor<'_>, now: DateTime<Utc>) -> Result<Vec<PollsDue>, Error> {
-    let rows = sqlx::query(
-        "select source, count(*), min(next_at) from staging.polls where next_at <= $1 group by source order by source",
+    sqlx::query_as(
+        "select source, count(*) as due, min(next_at) as oldest from staging.polls
+         where next_at <= $1 group by source order by source",
     )
     .bind(now)
     .fetch_all(executor)
     .await
-    .map_err(Error::database("counting due polls"))?;
-    Ok(rows.iter().map(|row| PollsDue { source: row.get(0), due: row.get(1), oldest: row.get(2) }).collect())
+    .map_err(Error::database("counting due polls"))
 }
 
 /// When each Kafka source last landed anything.
 pub async fn kafka_progress(executor: impl PgExecutor<'_>) -> Result<BTreeMap<String, DateTime<Utc>>, Error> {
-    let rows = sqlx::query("select source, max(updated_at) from staging.kafka_offsets group by source")
-        .fetch_all(executor)
-        .await
-        .map_err(Error::database("reading stored offsets"))?;
-    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+    let sql = "select source, max(updated_at) from staging.kafka_offsets group by source";
+    let landed: Vec<(String, DateTime<Utc>)> =
+        sqlx::query_as(sql).fetch_all(executor).await.map_err(Error::database("reading stored offsets"))?;
+    Ok(landed.into_iter().collect())
 }
 
 /// What is stored of each source whose ingester has said or landed anything.
 pub async fn stored(executor: impl PgExecutor<'_>) -> Result<BTreeMap<String, Stored>, Error> {
-    let rows = sqlx::query(
+    #[derive(sqlx::FromRow)]
+    struct Row {
+        source: String,
+        #[sqlx(flatten)]
+        stored: Stored,
+    }
+    let rows: Vec<Row> = sqlx::query_as(
         "with kafka as materialized (
              select source, count(*) as partitions, count(distinct topic) as topics from staging.kafka_offsets group by source
          )
-         select coalesce(s.source, k.source), coalesce(s.epoch, 0), coalesce(k.partitions, 0), coalesce(k.topics, 0)
+         select coalesce(s.source, k.source) as source, coalesce(s.epoch, 0) as epoch,
+                coalesce(k.partitions, 0) as partitions, coalesce(k.topics, 0) as topics
          from staging.sources s
          full join kafka k on k.source = s.source",
     )
     .fetch_all(executor)
     .await
     .map_err(Error::database("reading the sources"))?;
-    let stored =
-        |row: &PgRow| Stored { epoch: row.get::<i32, _>(1).unsigned_abs(), partitions: row.get(2), topics: row.get(3) };
-    Ok(rows.iter().map(|row| (row.get(0), stored(row))).collect())
+    Ok(rows.into_iter().map(|row| (row.source, row.stored)).collect())
 }
 
 /// Where expiry stands, by the rule that [`crate::expire`] goes by.
@@ -306,7 +283,7 @@ pub async fn expiry(connection: &mut PgConnection, now: DateTime<Utc>) -> Result
 /// What each table of a schema takes on the database's disk, with its partitions, indexes and long values, by the table's
 /// name without the schema.
 pub async fn bytes_by_table(executor: impl PgExecutor<'_>, schema: &str) -> Result<BTreeMap<String, i64>, Error> {
-    let rows = sqlx::query(
+    let bytes: Vec<(String, i64)> = sqlx::query_as(
         "select coalesce(parent.relname, c.relname)::text, coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint
          from pg_class c
          join pg_namespace n on n.oid = c.relnamespace
@@ -319,7 +296,7 @@ pub async fn bytes_by_table(executor: impl PgExecutor<'_>, schema: &str) -> Resu
     .fetch_all(executor)
     .await
     .map_err(Error::database("measuring tables"))?;
-    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+    Ok(bytes.into_iter().collect())
 }
 
 /// What the schema takes on the database's disk, indexes included.

@@ -9,7 +9,7 @@ mod ask_now;
 mod lease;
 
 use chrono::{DateTime, Utc};
-use sqlx::{PgExecutor, Row};
+use sqlx::PgExecutor;
 
 use crate::Error;
 
@@ -104,10 +104,14 @@ impl State {
             Self::Failing => "failing",
         }
     }
+}
 
-    /// The state of a word in `polls.state`.
-    fn parse(word: &str) -> Option<Self> {
-        [Self::Due, Self::Known, Self::Unknown, Self::Failing].into_iter().find(|state| state.as_str() == word)
+impl From<String> for State {
+    fn from(word: String) -> Self {
+        [Self::Known, Self::Unknown, Self::Failing]
+            .into_iter()
+            .find(|state| state.as_str() == word)
+            .unwrap_or(Self::Due)
     }
 }
 
@@ -259,13 +263,12 @@ pub async fn due(
     source: &str,
     now: DateTime<Utc>,
 ) -> Result<(i64, Option<DateTime<Utc>>), Error> {
-    let row = sqlx::query("select count(*), min(next_at) from staging.polls where source = $1 and next_at <= $2")
+    sqlx::query_as("select count(*), min(next_at) from staging.polls where source = $1 and next_at <= $2")
         .bind(source)
         .bind(now)
         .fetch_one(executor)
         .await
-        .map_err(Error::database("counting due polls"))?;
-    Ok((row.get(0), row.get(1)))
+        .map_err(Error::database("counting due polls"))
 }
 
 /// How many polls of a source were never answered and are not due either: another poller holds them, or held them when it

@@ -105,12 +105,12 @@ pub async fn unfinished(executor: impl PgExecutor<'_>, source: &str, request: &s
     .await
     .map_err(Error::database("looking for an unfinished replay"))?;
     let section = |row: &PgRow| Section {
-        topic: row.get(0),
-        partition: row.get(1),
-        first_offset: row.get(2),
-        end_offset: row.get(3),
-        next_offset: row.get(4),
-        last_seen: row.get::<Option<&[u8]>, _>(5).and_then(LastSeen::from_bytes),
+        topic: row.get("topic"),
+        partition: row.get("partition"),
+        first_offset: row.get("first_offset"),
+        end_offset: row.get("end_offset"),
+        next_offset: row.get("next_offset"),
+        last_seen: row.get::<Option<&[u8]>, _>("log_position").and_then(LastSeen::from_bytes),
     };
     Ok(rows.iter().map(section).collect())
 }
@@ -118,15 +118,16 @@ pub async fn unfinished(executor: impl PgExecutor<'_>, source: &str, request: &s
 /// How far the sections of a request are landed again. What has neither a section of its own nor another's is done: by
 /// another process that was given the same request.
 pub async fn stored(executor: impl PgExecutor<'_>, source: &str, request: &str) -> Result<Replayed, Error> {
-    let sql = "select topic, partition, next_offset, log_position, null::bigint, null::bigint, request = $2
+    let sql = "select topic, partition, next_offset, log_position, null::bigint as last_offset,
+                      null::bigint as last_timestamp_ms, request = $2 as is_own
                from staging.replays
                where source = $1";
     let rows = sqlx::query(sql).bind(source).bind(request).fetch_all(executor).await;
     let rows = rows.map_err(Error::database("reading the progress of a replay"))?;
-    let (own, others): (Vec<PgRow>, Vec<PgRow>) = rows.into_iter().partition(|row| row.get(6));
+    let (own, others): (Vec<PgRow>, Vec<PgRow>) = rows.into_iter().partition(|row| row.get("is_own"));
     Ok(Replayed {
         own: own.iter().map(StoredOffset::of).collect(),
-        others: others.iter().map(|row| (row.get(0), row.get(1))).collect(),
+        others: others.iter().map(|row| (row.get("topic"), row.get("partition"))).collect(),
     })
 }
 

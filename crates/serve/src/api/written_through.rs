@@ -50,7 +50,7 @@ impl WrittenThrough {
     fn of(edit: OnTheWay) -> Self {
         Self {
             system: edit.source,
-            xref: edit.xref,
+            xref: (edit.system, edit.external_id),
             kind: edit.kind.as_str(),
             attributes: edit.attributes,
             edited_at: edit.edited_at,

@@ -1,6 +1,6 @@
 //! Breaking the seal.
 
-use sqlx::{AssertSqlSafe, PgExecutor, Row};
+use sqlx::{AssertSqlSafe, PgExecutor};
 
 use super::{Context, LETTER, Letter};
 use crate::{Error, Seal};
@@ -35,19 +35,26 @@ pub enum Closed {
 
 /// Opens letters, in the order of their numbers; those that do not exist are missing from the answer.
 pub async fn open(executor: impl PgExecutor<'_>, seal: &Seal, ids: &[i64]) -> Result<Vec<Opened>, Error> {
+    #[derive(sqlx::FromRow)]
+    struct Row {
+        #[sqlx(flatten)]
+        letter: Letter,
+        payload: Vec<u8>,
+        context: Option<Vec<u8>>,
+    }
     let sql = format!(
         "select {LETTER}, d.payload, d.context from staging.dead_letters d
          where d.dead_letter_id = any ($1)
          order by d.dead_letter_id"
     );
     // The statement is put together from constants.
-    let rows = sqlx::query(AssertSqlSafe(sql)).bind(ids).fetch_all(executor).await;
-    let opened = |row: &sqlx::postgres::PgRow| {
-        let letter = Letter::of(row);
-        let contents = contents(seal, &letter.source, row.get(11), row.get(12));
+    let query = sqlx::query_as(AssertSqlSafe(sql)).bind(ids);
+    let rows: Vec<Row> = query.fetch_all(executor).await.map_err(Error::database("reading dead letters"))?;
+    let opened = |Row { letter, payload, context }| {
+        let contents = contents(seal, &letter.source, &payload, context.as_deref());
         Opened { letter, contents }
     };
-    Ok(rows.map_err(Error::database("reading dead letters"))?.iter().map(opened).collect())
+    Ok(rows.into_iter().map(opened).collect())
 }
 
 fn contents(seal: &Seal, source: &str, payload: &[u8], context: Option<&[u8]>) -> Result<Contents, Closed> {

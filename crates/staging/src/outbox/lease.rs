@@ -1,19 +1,19 @@
 //! What senders do: take an edit for a while, and say what became of it.
 
 use chrono::{DateTime, Utc};
-use sqlx::postgres::PgRow;
+use sqlx::PgExecutor;
 use sqlx::types::{Json, Uuid};
-use sqlx::{PgExecutor, Row};
 
 use super::{Edits, Kind, State};
 use crate::Error;
 
 /// An edit that one process has for sending.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, sqlx::FromRow)]
 pub struct Leased {
     /// How it is called.
     pub edit_id: Uuid,
     /// To change or to make a customer.
+    #[sqlx(try_from = "String")]
     pub kind: Kind,
     /// The system of the cross-reference that was edited. Where it is not the source, that finds the customer by email.
     pub system: String,
@@ -24,6 +24,7 @@ pub struct Leased {
     /// Its email.
     pub email: String,
     /// The attributes.
+    #[sqlx(json)]
     pub edits: Edits,
     /// When it was edited.
     pub edited_at: DateTime<Utc>,
@@ -58,7 +59,7 @@ pub async fn lease(
     now: DateTime<Utc>,
     leased_until: DateTime<Utc>,
 ) -> Result<Vec<Leased>, Error> {
-    let rows = sqlx::query(
+    sqlx::query_as(
         "with taken_back as (
              delete from staging.outbox
              where source = $1 and state = 'waiting' and kind = 'update' and edits = '{}'
@@ -84,8 +85,8 @@ pub async fn lease(
          set leased_until = $4, attempts = o.attempts + 1
          from due
          where o.edit_id = due.edit_id and o.state = 'waiting' and (o.leased_until is null or o.leased_until <= $2)
-         returning o.edit_id, o.kind = 'create', o.system, o.external_id, o.match_key, o.email, o.edits,
-                   o.edited_at, o.attempts - 1, o.leased_until",
+         returning o.edit_id, o.kind, o.system, o.external_id, o.match_key, o.email, o.edits,
+                   o.edited_at, o.attempts - 1 as attempts, o.leased_until",
     )
     .bind(source)
     .bind(now)
@@ -93,23 +94,7 @@ pub async fn lease(
     .bind(leased_until)
     .fetch_all(executor)
     .await
-    .map_err(Error::database("leasing edits"))?;
-    let leased = |row: &PgRow| {
-        let Json(edits): Json<Edits> = row.try_get(6)?;
-        Ok(Leased {
-            edit_id: row.get(0),
-            kind: if row.get(1) { Kind::Create } else { Kind::Update },
-            system: row.get(2),
-            external_id: row.get(3),
-            match_key: row.get(4),
-            email: row.get(5),
-            edits,
-            edited_at: row.get(7),
-            attempts: row.get(8),
-            leased_until: row.get(9),
-        })
-    };
-    rows.iter().map(leased).collect::<Result<_, sqlx::Error>>().map_err(Error::database("reading edits"))
+    .map_err(Error::database("leasing edits"))
 }
 
 /// What an edit is by now, which its sender took a while ago; `None` when it was taken back, or is somebody else's.

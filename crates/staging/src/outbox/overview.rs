@@ -1,9 +1,8 @@
 //! What is on its way, for whoever looks. What was taken back while it was under way, and has no attributes any more, is not.
 
 use chrono::{DateTime, Utc};
-use sqlx::postgres::PgRow;
+use sqlx::PgExecutor;
 use sqlx::types::Uuid;
-use sqlx::{PgExecutor, Row};
 
 use super::Kind;
 use crate::Error;
@@ -20,19 +19,23 @@ pub enum State {
 }
 
 /// An edit on its way, or what became of it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, sqlx::FromRow)]
 pub struct OnTheWay {
     /// To whom.
     pub source: String,
-    /// The cross-reference that was edited, by system and id.
-    pub xref: (String, String),
+    /// The system of the cross-reference that was edited.
+    pub system: String,
+    /// Its id there.
+    pub external_id: String,
     /// To change or to make a customer.
+    #[sqlx(try_from = "String")]
     pub kind: Kind,
     /// The attributes.
     pub attributes: Vec<String>,
     /// Since when.
     pub edited_at: DateTime<Utc>,
     /// What has become of it.
+    #[sqlx(try_from = "String")]
     pub state: State,
     /// Why it still waits, or is refused.
     pub reason: Option<String>,
@@ -41,7 +44,7 @@ pub struct OnTheWay {
 }
 
 /// What waits to be sent to a source, and what it refused.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
 pub struct Waiting {
     /// The source.
     pub source: String,
@@ -64,20 +67,31 @@ impl State {
     }
 }
 
+impl From<String> for State {
+    fn from(word: String) -> Self {
+        [Self::Settled, Self::Refused].into_iter().find(|state| state.as_str() == word).unwrap_or(Self::Waiting)
+    }
+}
+
+/// The columns of [`OnTheWay`].
+const ON_THE_WAY: &str = "o.source, o.system, o.external_id, o.kind,
+                array(select jsonb_object_keys(o.edits) order by 1) as attributes, o.edited_at, o.state, o.reason,
+                o.overruled";
+
 /// What has become of these edits, in the order of their sources.
 pub async fn of_edits(executor: impl PgExecutor<'_>, edits: &[Uuid]) -> Result<Vec<OnTheWay>, Error> {
-    let rows = sqlx::query(
-        "select source, kind, array(select jsonb_object_keys(edits) order by 1), edited_at, state, reason, overruled,
-                system, external_id
-         from staging.outbox
-         where edit_id = any ($1) and (kind = 'create' or edits <> '{}')
-         order by source, edit_id",
-    )
-    .bind(edits)
-    .fetch_all(executor)
-    .await
-    .map_err(Error::database("looking for edits on their way"))?;
-    Ok(rows.iter().map(on_the_way).collect())
+    let sql = format!(
+        "select {ON_THE_WAY}
+         from staging.outbox o
+         where o.edit_id = any ($1) and (o.kind = 'create' or o.edits <> '{{}}')
+         order by o.source, o.edit_id"
+    );
+    // The statement is put together from constants.
+    sqlx::query_as(sqlx::AssertSqlSafe(sql))
+        .bind(edits)
+        .fetch_all(executor)
+        .await
+        .map_err(Error::database("looking for edits on their way"))
 }
 
 /// What waits for these cross-references, given in pairs, or was refused, the oldest first.
@@ -86,46 +100,29 @@ pub async fn of_xrefs(
     systems: &[&str],
     external_ids: &[&str],
 ) -> Result<Vec<OnTheWay>, Error> {
-    let rows = sqlx::query(
-        "select o.source, o.kind, array(select jsonb_object_keys(o.edits) order by 1), o.edited_at, o.state, o.reason,
-                o.overruled, o.system, o.external_id
+    let sql = format!(
+        "select {ON_THE_WAY}
          from unnest($1::text[], $2::text[]) as x (system, external_id)
          join staging.outbox o on o.system = x.system and o.external_id = x.external_id
-         where o.state <> 'settled' and (o.kind = 'create' or o.edits <> '{}')
-         order by o.source, o.edited_at, o.edit_id",
-    )
-    .bind(systems)
-    .bind(external_ids)
-    .fetch_all(executor)
-    .await
-    .map_err(Error::database("looking for edits on their way"))?;
-    Ok(rows.iter().map(on_the_way).collect())
-}
-
-fn on_the_way(row: &PgRow) -> OnTheWay {
-    OnTheWay {
-        source: row.get(0),
-        xref: (row.get(7), row.get(8)),
-        kind: if row.get::<&str, _>(1) == Kind::Create.as_str() { Kind::Create } else { Kind::Update },
-        attributes: row.get(2),
-        edited_at: row.get(3),
-        state: match row.get(4) {
-            "settled" => State::Settled,
-            "refused" => State::Refused,
-            _ => State::Waiting,
-        },
-        reason: row.get(5),
-        overruled: row.get(6),
-    }
+         where o.state <> 'settled' and (o.kind = 'create' or o.edits <> '{{}}')
+         order by o.source, o.edited_at, o.edit_id"
+    );
+    // The statement is put together from constants.
+    sqlx::query_as(sqlx::AssertSqlSafe(sql))
+        .bind(systems)
+        .bind(external_ids)
+        .fetch_all(executor)
+        .await
+        .map_err(Error::database("looking for edits on their way"))
 }
 
 /// What waits, by source; of each that has ever been written to.
 pub async fn waiting(executor: impl PgExecutor<'_>) -> Result<Vec<Waiting>, Error> {
-    let rows = sqlx::query(
+    sqlx::query_as(
         "select source,
-                coalesce(sum(edits) filter (where state = 'waiting'), 0)::bigint,
-                min(edited_at) filter (where state = 'waiting'),
-                coalesce(sum(edits) filter (where state = 'refused'), 0)::bigint
+                coalesce(sum(edits) filter (where state = 'waiting'), 0)::bigint as waiting,
+                min(edited_at) filter (where state = 'waiting') as oldest,
+                coalesce(sum(edits) filter (where state = 'refused'), 0)::bigint as refused
          from (
              select source, state, edited_at,
                     case kind when 'create' then 1 else (select count(*) from jsonb_object_keys(edits)) end as edits
@@ -136,10 +133,7 @@ pub async fn waiting(executor: impl PgExecutor<'_>) -> Result<Vec<Waiting>, Erro
     )
     .fetch_all(executor)
     .await
-    .map_err(Error::database("counting edits on their way"))?;
-    let waiting =
-        |row: &PgRow| Waiting { source: row.get(0), waiting: row.get(1), oldest: row.get(2), refused: row.get(3) };
-    Ok(rows.iter().map(waiting).collect())
+    .map_err(Error::database("counting edits on their way"))
 }
 
 /// Forgets edits that were settled before this time; returns how many. Where a customer was made stays: what is edited later

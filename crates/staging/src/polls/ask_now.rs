@@ -1,8 +1,7 @@
 //! Asking about one customer out of turn, for somebody who waits for the answer.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use sqlx::postgres::PgRow;
-use sqlx::{PgExecutor, Row};
+use sqlx::PgExecutor;
 
 use super::{OFFERED_CHANNEL, State};
 use crate::Error;
@@ -11,11 +10,12 @@ use crate::Error;
 const ASKED_TOGETHER: TimeDelta = TimeDelta::seconds(10);
 
 /// A poll of somebody who is asked about now, or could be.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, sqlx::FromRow)]
 pub struct AskedNow {
     /// The source.
     pub source: String,
     /// What is known of it.
+    #[sqlx(try_from = "String")]
     pub state: State,
     /// When the source last answered.
     pub answered_at: Option<DateTime<Utc>>,
@@ -62,8 +62,10 @@ pub async fn asked_now(
     sources: &[String],
     match_keys: &[String],
 ) -> Result<Vec<AskedNow>, Error> {
-    let rows = sqlx::query(
-        "select source, state, checked_at, asked_now_at is not null, failures > 0 from staging.polls
+    sqlx::query_as(
+        "select source, state, checked_at as answered_at, asked_now_at is not null as is_waited_for,
+                failures > 0 as has_failed
+         from staging.polls
          where source = any ($1) and match_key = any ($2)
          order by source, match_key",
     )
@@ -71,13 +73,5 @@ pub async fn asked_now(
     .bind(match_keys)
     .fetch_all(executor)
     .await
-    .map_err(Error::database("looking for answers"))?;
-    let asked = |row: &PgRow| AskedNow {
-        source: row.get(0),
-        state: State::parse(row.get(1)).unwrap_or(State::Due),
-        answered_at: row.get(2),
-        is_waited_for: row.get(3),
-        has_failed: row.get(4),
-    };
-    Ok(rows.iter().map(asked).collect())
+    .map_err(Error::database("looking for answers"))
 }

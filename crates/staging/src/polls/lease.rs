@@ -85,7 +85,8 @@ pub async fn lease(
          set next_at = $5
          from due
          where p.source = $1 and p.{key} = due.{key}
-         returning p.{key}, {email}, {external_id}, p.failures, p.checked_at, p.validators, due.next_at, p.next_at"
+         returning p.{key} as key, {email} as email, {external_id} as external_id, p.failures, p.checked_at, p.validators,
+                   due.next_at as due_at, p.next_at as leased_until"
     );
     let rows = sqlx::query(AssertSqlSafe(statement))
         // Planned for this limit each time: a plan for any limit reads all polls to lease a few.
@@ -101,14 +102,14 @@ pub async fn lease(
         .map_err(Error::database("leasing polls"))?;
     let poll = |row: &PgRow| Poll {
         subject,
-        key: row.get(0),
-        email: row.get(1),
-        external_id: row.get(2),
-        failures: row.get(3),
-        checked_at: row.get(4),
-        validators: row.get(5),
-        due_at: row.get(6),
-        leased_until: row.get(7),
+        key: row.get("key"),
+        email: row.get("email"),
+        external_id: row.get("external_id"),
+        failures: row.get("failures"),
+        checked_at: row.get("checked_at"),
+        validators: row.get("validators"),
+        due_at: row.get("due_at"),
+        leased_until: row.get("leased_until"),
     };
     let mut polls: Vec<Poll> = rows.iter().map(poll).collect();
     polls.sort_by_key(|poll| (poll.checked_at.is_some() || poll.failures > 0, poll.due_at));

@@ -258,16 +258,16 @@ async fn undo(connection: &mut PgConnection, undone: &Decision, now: DateTime<Ut
 }
 
 fn decision(row: &sqlx::postgres::PgRow) -> Option<Decision> {
-    let (kind, subject): (&str, Vec<String>) = (row.get(1), row.get(2));
+    let (kind, subject): (&str, Vec<String>) = (row.get("kind"), row.get("subject"));
     let ruling = Ruling::from_stored(kind, &subject);
     if ruling.is_none() {
         tracing::error!(kind, "a decision of a kind that this version does not know is ignored");
     }
     Some(Decision {
-        decision_id: row.get(0),
+        decision_id: row.get("decision_id"),
         ruling: ruling?,
-        made_at: row.get(3),
-        made_by: row.get(4),
-        undone_at: row.get(5),
+        made_at: row.get("made_at"),
+        made_by: row.get("made_by"),
+        undone_at: row.get("undone_at"),
     })
 }

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, Utc};
 use model::{Contributor, Explanation, MatchKey, Ruling};
 use serde_json::{Value, json};
+use sqlx::PgConnection;
 use sqlx::types::Uuid;
-use sqlx::{PgConnection, Row};
 
 use crate::decide::{self, Decision};
 use crate::error::database;
@@ -59,7 +59,7 @@ pub struct HeldBack {
 }
 
 /// An entry of the history. `attribute` is `None` for a profile that begins or ends.
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, sqlx::FromRow)]
 pub struct Entry {
     /// When.
     pub at: DateTime<Utc>,
@@ -128,7 +128,7 @@ async fn decisions(
     let standing = decide::standing(connection).await?;
     let (systems, external_ids): (Vec<&str>, Vec<&str>) =
         standing.iter().filter_map(|decision| split_of(&decision.ruling)).unzip();
-    let rows = sqlx::query(
+    let split_off: Vec<(String, String, Option<String>)> = sqlx::query_as(
         "select x.system, x.external_id, x.email
          from unnest($1::text[], $2::text[]) as split (system, external_id)
          join customer360.xrefs x on x.system = split.system and x.external_id = split.external_id",
@@ -138,12 +138,13 @@ async fn decisions(
     .fetch_all(connection)
     .await
     .map_err(database("reading what is split off"))?;
-    let leads_here = |row: &&sqlx::postgres::PgRow| {
-        let email: Option<&str> = row.get(2);
-        let key = MatchKey::of_email(email.unwrap_or_default(), &matching.rules.guards, &matching.decisions);
+    let leads_here = |email: &Option<String>| {
+        let email = email.as_deref().unwrap_or_default();
+        let key = MatchKey::of_email(email, &matching.rules.guards, &matching.decisions);
         key.is_ok_and(|key| keys.contains(&key))
     };
-    let left: BTreeSet<(&str, &str)> = rows.iter().filter(leads_here).map(|row| (row.get(0), row.get(1))).collect();
+    let left = split_off.iter().filter(|(.., email)| leads_here(email));
+    let left: BTreeSet<(&str, &str)> = left.map(|(system, id, _)| (system.as_str(), id.as_str())).collect();
     let concerns = |Decision { ruling, .. }: &Decision| {
         ruling.keys().iter().any(|key| keys.contains(key)) || split_of(ruling).is_some_and(|xref| left.contains(&xref))
     };
@@ -159,7 +160,7 @@ fn split_of(ruling: &Ruling) -> Option<(&str, &str)> {
 }
 
 async fn changes(connection: &mut PgConnection, customer_id: Uuid) -> Result<Vec<Entry>, Error> {
-    let rows = sqlx::query(
+    sqlx::query_as(
         "select at, attribute, old, new, system, external_id, cause
          from customer360.changes where customer_id = $1
          order by at desc, change_id desc
@@ -169,15 +170,5 @@ async fn changes(connection: &mut PgConnection, customer_id: Uuid) -> Result<Vec
     .bind(MAX_CHANGES)
     .fetch_all(connection)
     .await
-    .map_err(database("reading the history"))?;
-    let entry = |row: &sqlx::postgres::PgRow| Entry {
-        at: row.get(0),
-        attribute: row.get(1),
-        old: row.get(2),
-        new: row.get(3),
-        system: row.get(4),
-        external_id: row.get(5),
-        cause: row.get(6),
-    };
-    Ok(rows.iter().map(entry).collect())
+    .map_err(database("reading the history"))
 }

@@ -1,8 +1,8 @@
 //! Finding a customer by what an operator has in hand: an email, a customer id, a system and its id.
 
 use model::{MatchKey, Unmatched};
+use sqlx::PgConnection;
 use sqlx::types::Uuid;
-use sqlx::{PgConnection, Row};
 
 use crate::error::database;
 use crate::matching::Matching;
@@ -35,6 +35,7 @@ pub(crate) struct Found {
 }
 
 /// A cross-reference that was found.
+#[derive(sqlx::FromRow)]
 pub(crate) struct FoundXref {
     pub(crate) system: String,
     pub(crate) external_id: String,
@@ -145,7 +146,7 @@ struct CustomerRow {
 }
 
 async fn row(connection: &mut PgConnection, customer_id: Uuid) -> Result<Option<CustomerRow>, Error> {
-    let row = sqlx::query(
+    let row: Option<(String, bool, Option<Uuid>)> = sqlx::query_as(
         "select c.match_key, c.deleted_at is null, r.to_customer_id
          from customer360.customers c
          left join customer360.redirects r on r.customer_id = c.customer_id
@@ -155,10 +156,10 @@ async fn row(connection: &mut PgConnection, customer_id: Uuid) -> Result<Option<
     .fetch_optional(connection)
     .await
     .map_err(database("looking for a customer"))?;
-    Ok(row.map(|row| CustomerRow {
-        match_key: MatchKey::from_stored(row.get(0)),
-        is_living: row.get(1),
-        leads_to: row.get(2),
+    Ok(row.map(|(match_key, is_living, leads_to)| CustomerRow {
+        match_key: MatchKey::from_stored(match_key),
+        is_living,
+        leads_to,
     }))
 }
 
@@ -188,24 +189,15 @@ pub(crate) async fn follow(connection: &mut PgConnection, customer_id: Uuid) -> 
 }
 
 async fn xref(connection: &mut PgConnection, system: &str, external_id: &str) -> Result<Option<FoundXref>, Error> {
-    let row = sqlx::query(
-        "select match_key, email, customer_id, unmatched_reason, deleted_at is null
+    sqlx::query_as(
+        "select system, external_id, match_key, email, customer_id, unmatched_reason, deleted_at is null as is_living
          from customer360.xrefs where system = $1 and external_id = $2",
     )
     .bind(system)
     .bind(external_id)
     .fetch_optional(connection)
     .await
-    .map_err(database("looking for a cross-reference"))?;
-    Ok(row.map(|row| FoundXref {
-        system: system.to_owned(),
-        external_id: external_id.to_owned(),
-        match_key: row.get(0),
-        email: row.get(1),
-        customer_id: row.get(2),
-        unmatched_reason: row.get(3),
-        is_living: row.get(4),
-    }))
+    .map_err(database("looking for a cross-reference"))
 }
 
 #[cfg(test)]

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use model::{Decisions, MatchKey, Unmatched};
+use sqlx::PgConnection;
 use sqlx::types::Uuid;
-use sqlx::{PgConnection, Row};
 
 use crate::error::database;
 use crate::fold::Marked;
@@ -26,7 +26,7 @@ impl<'r> Matching<'r> {
     /// Reads decisions, retirements and namespace.
     pub(crate) async fn read(connection: &mut PgConnection, rules: &'r Rules) -> Result<Self, Error> {
         let decisions = decide::standing(connection).await?.into_iter().map(|decision| decision.ruling).collect();
-        let row = sqlx::query(
+        let (namespace, systems, times): (_, Option<Vec<String>>, Option<Vec<DateTime<Utc>>>) = sqlx::query_as(
             "with retired as materialized (
                  -- the latest time counts: it holds what the others would hold
                  select system, max(retired_before) as retired_before from customer360.retirements group by system
@@ -41,9 +41,8 @@ impl<'r> Matching<'r> {
         .fetch_one(connection)
         .await
         .map_err(database("reading the installation's namespace"))?;
-        let (systems, times): (Option<Vec<String>>, Option<Vec<DateTime<Utc>>>) = (row.get(1), row.get(2));
         let retired = systems.unwrap_or_default().into_iter().zip(times.unwrap_or_default()).collect();
-        Ok(Self { rules, decisions, namespace: row.get(0), retired })
+        Ok(Self { rules, decisions, namespace, retired })
     }
 
     /// The time up to which a system is retired.
@@ -87,7 +86,7 @@ pub(crate) async fn newly_matched(
     marked: &[Marked<'_>],
 ) -> Result<Vec<Stray>, Error> {
     let keys: Vec<&str> = marked.iter().map(|marked| marked.key.as_str()).collect();
-    let rows = sqlx::query(
+    let unmatched: Vec<(String, String, Option<String>)> = sqlx::query_as(
         "with undone as materialized (
              select count(*) as blocks from customer360.decisions
              where kind = 'block' and undone_at is not null and subject[1] = any ($1)
@@ -111,9 +110,8 @@ pub(crate) async fn newly_matched(
     .await
     .map_err(database("reading unmatched cross-references"))?;
     let keys: HashSet<&str> = keys.into_iter().collect();
-    let matched = rows.iter().filter_map(|row| {
-        let (system, external_id): (String, String) = (row.get(0), row.get(1));
-        let key = matching.key(&system, &external_id, row.get(2)).ok()?;
+    let matched = unmatched.into_iter().filter_map(|(system, external_id, email)| {
+        let key = matching.key(&system, &external_id, email.as_deref()).ok()?;
         keys.contains(key.as_str()).then(|| Stray { system, external_id, found_by: key.clone(), key: Ok(key) })
     });
     Ok(matched.collect())

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use sqlx::{PgConnection, PgExecutor, Row};
+use sqlx::{PgConnection, PgExecutor};
 
 use crate::Error;
 use crate::error::database;
 
 /// Living cross-references that belong to no customer, by the words of `xrefs.unmatched_reason`.
 pub async fn unmatched(executor: impl PgExecutor<'_>) -> Result<BTreeMap<String, i64>, Error> {
-    let rows = sqlx::query(
+    let counts: Vec<(String, i64)> = sqlx::query_as(
         "select unmatched_reason, count(*)
          from customer360.xrefs
          where unmatched_reason is not null and deleted_at is null
@@ -19,7 +19,7 @@ pub async fn unmatched(executor: impl PgExecutor<'_>) -> Result<BTreeMap<String,
     .fetch_all(executor)
     .await
     .map_err(database("counting unmatched cross-references"))?;
-    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+    Ok(counts.into_iter().collect())
 }
 
 /// Profiles that have yet to follow what is merged.
@@ -45,7 +45,7 @@ pub async fn unfolded(executor: impl PgExecutor<'_>) -> Result<Unfolded, Error> 
 /// Orders whose own total is not that of their lines, by system. They count as they are given: a total may hold what no
 /// line does, as taxes or shipping.
 pub async fn orders_total_differs(executor: impl PgExecutor<'_>) -> Result<BTreeMap<String, i64>, Error> {
-    let rows = sqlx::query(
+    let counts: Vec<(String, i64)> = sqlx::query_as(
         "select system, count(*)
          from customer360.orders
          where given_total <> lines_total and deleted_at is null
@@ -54,11 +54,11 @@ pub async fn orders_total_differs(executor: impl PgExecutor<'_>) -> Result<BTree
     .fetch_all(executor)
     .await
     .map_err(database("comparing totals of orders"))?;
-    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+    Ok(counts.into_iter().collect())
 }
 
 /// A partition on which records look old by position and new by time: the log behind it has begun again.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, sqlx::FromRow)]
 pub struct LogRestart {
     /// The topic.
     pub topic: String,
@@ -79,7 +79,15 @@ pub struct LogRestart {
 /// Logs that have begun again, by source, the partition first that was noticed first. What an operator has answered with a
 /// new epoch is not among them.
 pub async fn log_restarts(connection: &mut PgConnection) -> Result<BTreeMap<String, Vec<LogRestart>>, Error> {
-    let rows = sqlx::query(
+    #[derive(sqlx::FromRow)]
+    struct Row {
+        source: String,
+        #[sqlx(try_from = "i32")]
+        epoch: u32,
+        #[sqlx(flatten)]
+        restart: LogRestart,
+    }
+    let rows: Vec<Row> = sqlx::query_as(
         "select source, epoch, topic, partition, records, first_offset, first_observed_at, noticed_at, last_noticed_at
          from customer360.log_restarts
          order by source, noticed_at, first_observed_at, topic, partition",
@@ -92,20 +100,10 @@ pub async fn log_restarts(connection: &mut PgConnection) -> Result<BTreeMap<Stri
         return Ok(restarts);
     }
     let stored = staging::overview::stored(connection).await?;
-    for row in rows {
-        let (source, epoch): (String, i32) = (row.get(0), row.get(1));
-        if stored.get(&source).is_some_and(|stored| stored.epoch > epoch.unsigned_abs()) {
-            continue;
+    for Row { source, epoch, restart } in rows {
+        if stored.get(&source).is_none_or(|stored| stored.epoch <= epoch) {
+            restarts.entry(source).or_default().push(restart);
         }
-        restarts.entry(source).or_default().push(LogRestart {
-            topic: row.get(2),
-            partition: row.get(3),
-            records: row.get(4),
-            first_offset: row.get(5),
-            first_observed_at: row.get(6),
-            noticed_at: row.get(7),
-            last_noticed_at: row.get(8),
-        });
     }
     Ok(restarts)
 }

@@ -88,7 +88,7 @@ impl Person {
     /// nobody behind.
     async fn add_customers(&mut self, connection: &mut PgConnection) -> Result<(), Error> {
         let (systems, external_ids) = self.pairs();
-        let rows = sqlx::query(
+        let customers: Vec<(Uuid, String)> = sqlx::query_as(
             "with ids as materialized (
                  select * from unnest($2::text[], $3::text[]) as i (system, external_id)
              ),
@@ -109,9 +109,9 @@ impl Person {
         .fetch_all(connection)
         .await
         .map_err(database("finding a person's customers"))?;
-        for row in rows {
-            self.customers.insert(row.get(0));
-            self.keys.insert(row.get(1));
+        for (customer_id, match_key) in customers {
+            self.customers.insert(customer_id);
+            self.keys.insert(match_key);
         }
         Ok(())
     }
@@ -155,12 +155,12 @@ impl Person {
         .await
         .map_err(database("finding a person's cross-references"))?;
         for row in rows {
-            let email = row.get::<Option<&str>, _>(4).and_then(key_of);
-            let has_email = row.get(5) && email.is_some_and(|key| self.keys.contains(key.as_str()));
-            if row.get(6) || has_email {
-                self.ids.insert((row.get(0), row.get(1)));
-                self.keys.extend(row.get::<Option<String>, _>(2));
-                self.customers.extend(row.get::<Option<Uuid>, _>(3));
+            let email = row.get::<Option<&str>, _>("email").and_then(key_of);
+            let has_email = row.get("is_apart") && email.is_some_and(|key| self.keys.contains(key.as_str()));
+            if row.get("is_theirs") || has_email {
+                self.ids.insert((row.get("system"), row.get("external_id")));
+                self.keys.extend(row.get::<Option<String>, _>("match_key"));
+                self.customers.extend(row.get::<Option<Uuid>, _>("customer_id"));
             }
         }
         let splits: Vec<String> = self

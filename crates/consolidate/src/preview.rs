@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 use model::{Entity, ExternalId, MatchKey, Operation, Position, Record};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::types::Uuid;
-use sqlx::{Connection, PgConnection, Row};
+use sqlx::{Connection, PgConnection};
 use staging::{ClaimedBatch, ClaimedImport, StagedRecord};
 
 use crate::dirty::{self, Window};
@@ -269,7 +269,7 @@ async fn marked_since(connection: &mut PgConnection, before: i64, cause: &Arc<st
 
 /// The history that this transaction wrote, by customer.
 async fn changes(connection: &mut PgConnection, now: DateTime<Utc>) -> Result<Vec<ProfileChange>, Error> {
-    let rows = sqlx::query(
+    let changes: Vec<(Uuid, Option<String>, bool)> = sqlx::query_as(
         "select customer_id, attribute, new is null from customer360.changes where at = $1 and cause = $2
          order by customer_id, change_id",
     )
@@ -279,8 +279,7 @@ async fn changes(connection: &mut PgConnection, now: DateTime<Utc>) -> Result<Ve
     .await
     .map_err(database("reading what would change"))?;
     let mut profiles: BTreeMap<Uuid, ProfileChange> = BTreeMap::new();
-    for row in rows {
-        let (customer_id, attribute, ends): (Uuid, Option<String>, bool) = (row.get(0), row.get(1), row.get(2));
+    for (customer_id, attribute, ends) in changes {
         let profile = profiles.entry(customer_id).or_insert_with(|| ProfileChange {
             customer_id,
             change: Change::Changes,

@@ -12,7 +12,7 @@ mod sweep;
 
 use chrono::{DateTime, Utc};
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{PgConnection, PgExecutor, Row};
+use sqlx::{PgConnection, PgExecutor};
 use staging::Seal;
 use tokio_util::sync::CancellationToken;
 
@@ -37,7 +37,7 @@ pub struct Recorded {
 }
 
 /// How far a rebuild is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::FromRow)]
 pub struct Progress {
     /// Rows gone through: participants, cross-references, customers and orders.
     pub done: i64,
@@ -48,7 +48,7 @@ pub struct Progress {
 }
 
 /// What a rebuild has changed so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, sqlx::FromRow)]
 pub struct Changed {
     /// Profiles that are there again, or new.
     pub appeared: i64,
@@ -106,20 +106,20 @@ pub async fn is_refused(connection: &mut PgConnection, rules: &Rules) -> Result<
 
 /// How far a rebuild is.
 pub async fn progress(executor: impl PgExecutor<'_>, rebuild_id: i64) -> Result<Progress, Error> {
-    let row =
-        sqlx::query("select done, total, finished_at is not null from customer360.rebuilds where rebuild_id = $1")
-            .bind(rebuild_id)
-            .fetch_optional(executor)
-            .await
-            .map_err(database("looking how far a rebuild is"))?;
+    let progress = sqlx::query_as(
+        "select done, total, finished_at is not null as finished from customer360.rebuilds where rebuild_id = $1",
+    )
+    .bind(rebuild_id)
+    .fetch_optional(executor)
+    .await
+    .map_err(database("looking how far a rebuild is"))?;
     // One that is gone was given up for another one, under other rules.
-    let row = row.ok_or(Error::OtherRules)?;
-    Ok(Progress { done: row.get(0), total: row.get(1), finished: row.get(2) })
+    progress.ok_or(Error::OtherRules)
 }
 
 /// What a rebuild has changed, since it was first recorded.
 pub async fn changed(executor: impl PgExecutor<'_>, rebuild_id: i64) -> Result<Changed, Error> {
-    let row = sqlx::query(
+    sqlx::query_as(
         "with made as materialized (
              select made_at from customer360.rebuilds where rebuild_id = $1
          ),
@@ -133,16 +133,16 @@ pub async fn changed(executor: impl PgExecutor<'_>, rebuild_id: i64) -> Result<C
              where c.cause = $2 and c.at >= m.made_at
              group by c.customer_id
          )
-         select count(*) filter (where begins and not ends), count(*) filter (where ends and not begins),
-                count(*) filter (where not begins and not ends)
+         select count(*) filter (where begins and not ends) as appeared,
+                count(*) filter (where ends and not begins) as vanished,
+                count(*) filter (where not begins and not ends) as changed
          from customers",
     )
     .bind(rebuild_id)
     .bind(CAUSE)
     .fetch_one(executor)
     .await
-    .map_err(database("counting what a rebuild has changed"))?;
-    Ok(Changed { appeared: row.get(0), vanished: row.get(1), changed: row.get(2) })
+    .map_err(database("counting what a rebuild has changed"))
 }
 
 /// Waits until a recorded rebuild is done, and consolidates meanwhile if nobody else does. `tell` hears how far it is.

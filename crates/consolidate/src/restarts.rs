@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use model::{Entity, Position, Xref};
-use sqlx::{PgConnection, Row};
+use sqlx::PgConnection;
 use staging::StagedRecord;
 
 use crate::error::database;
@@ -94,11 +94,10 @@ fn is_earlier_in_one_log(position: &Position, known: &Position) -> bool {
 impl Clocks {
     /// Reads what is stored.
     pub(crate) async fn read(connection: &mut PgConnection) -> Result<Self, Error> {
-        let rows = sqlx::query("select source, newest_observed_at from customer360.source_times")
-            .fetch_all(connection)
-            .await
-            .map_err(database("reading the sources' times"))?;
-        let stored: BTreeMap<String, DateTime<Utc>> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+        let sql = "select source, newest_observed_at from customer360.source_times";
+        let times: Vec<(String, DateTime<Utc>)> =
+            sqlx::query_as(sql).fetch_all(connection).await.map_err(database("reading the sources' times"))?;
+        let stored: BTreeMap<String, DateTime<Utc>> = times.into_iter().collect();
         Ok(Self { latest: stored.clone(), stored, told: BTreeSet::new() })
     }
 

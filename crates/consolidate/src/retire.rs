@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::types::Uuid;
-use sqlx::{PgConnection, PgExecutor, Row};
+use sqlx::{PgConnection, PgExecutor};
 use staging::Seal;
 use tokio_util::sync::CancellationToken;
 
@@ -27,7 +27,7 @@ pub(crate) use sweep::sweep;
 const CAUSE: &str = "retirement";
 
 /// What a retirement would do now.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, sqlx::FromRow)]
 pub struct Foreseen {
     /// Living cross-references that would be tombstoned.
     pub cross_references: i64,
@@ -38,11 +38,12 @@ pub struct Foreseen {
     /// Profiles that would lose all of theirs.
     pub profiles_vanishing: i64,
     /// Some of the cross-references, those first that are their profile's last.
+    #[sqlx(json)]
     pub samples: Vec<Sample>,
 }
 
 /// A cross-reference that would be tombstoned.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Sample {
     /// The system's own id.
     pub external_id: String,
@@ -53,7 +54,7 @@ pub struct Sample {
 }
 
 /// How far a retirement is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::FromRow)]
 pub struct Progress {
     /// Cross-references tombstoned so far.
     pub tombstoned: i64,
@@ -79,7 +80,7 @@ pub async fn foresee(
     before: DateTime<Utc>,
     samples: i64,
 ) -> Result<Foreseen, Error> {
-    let row = sqlx::query(
+    sqlx::query_as(
         "with living as materialized (
              select external_id, customer_id, observed_at < $2 as dying,
                     exists (
@@ -99,12 +100,12 @@ pub async fn foresee(
              join customer360.xrefs x on x.customer_id = l.customer_id
              where x.deleted_at is null and not (x.system = $1 and x.observed_at < $2)
          )
-         select (select count(*) from living where dying),
-                (select count(*) from living where has_older and not dying),
-                (select count(*) from keeping),
-                (select count(*) from losing) - (select count(*) from keeping),
-                array(
-                    select row_to_json(s)::jsonb
+         select (select count(*) from living where dying) as cross_references,
+                (select count(*) from living where has_older and not dying) as trimmed,
+                (select count(*) from keeping) as profiles_losing,
+                (select count(*) from losing) - (select count(*) from keeping) as profiles_vanishing,
+                to_jsonb(array(
+                    select row_to_json(s)
                     from (
                         select v.external_id, v.customer_id, v.customer_id is not null and k.customer_id is null as vanishes
                         from living v
@@ -113,26 +114,14 @@ pub async fn foresee(
                         order by vanishes desc, v.external_id
                         limit $3
                     ) s
-                )",
+                )) as samples",
     )
     .bind(system)
     .bind(before)
     .bind(samples)
     .fetch_one(connection)
     .await
-    .map_err(database("looking at what would be retired"))?;
-    let sample = |value: serde_json::Value| Sample {
-        external_id: value["external_id"].as_str().unwrap_or_default().to_owned(),
-        customer_id: value["customer_id"].as_str().and_then(|id| id.parse().ok()),
-        vanishes: value["vanishes"] == true,
-    };
-    Ok(Foreseen {
-        cross_references: row.get(0),
-        trimmed: row.get(1),
-        profiles_losing: row.get(2),
-        profiles_vanishing: row.get(3),
-        samples: row.get::<Vec<serde_json::Value>, _>(4).into_iter().map(sample).collect(),
-    })
+    .map_err(database("looking at what would be retired"))
 }
 
 /// Records a retirement, which holds from now on, and returns its number.
@@ -156,37 +145,32 @@ pub async fn record(
 
 /// How far a retirement is.
 pub async fn progress(executor: impl PgExecutor<'_>, retirement_id: i64) -> Result<Progress, Error> {
-    let row = sqlx::query(
-        "select tombstoned, finished_at is not null,
-                not exists (select from customer360.dirty_marks where cause = $2)
+    sqlx::query_as(
+        "select tombstoned, finished_at is not null as finished,
+                not exists (select from customer360.dirty_marks where cause = $2) as folded
          from customer360.retirements where retirement_id = $1",
     )
     .bind(retirement_id)
     .bind(CAUSE)
     .fetch_one(executor)
     .await
-    .map_err(database("looking how far a retirement is"))?;
-    Ok(Progress { tombstoned: row.get(0), finished: row.get(1), folded: row.get(2) })
+    .map_err(database("looking how far a retirement is"))
 }
 
 /// Up to when each system is retired.
 pub async fn in_force(executor: impl PgExecutor<'_>) -> Result<BTreeMap<String, DateTime<Utc>>, Error> {
-    let rows = sqlx::query("select system, max(retired_before) from customer360.retirements group by system")
-        .fetch_all(executor)
-        .await
-        .map_err(database("reading retirements"))?;
-    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+    let sql = "select system, max(retired_before) from customer360.retirements group by system";
+    let times: Vec<(String, DateTime<Utc>)> =
+        sqlx::query_as(sql).fetch_all(executor).await.map_err(database("reading retirements"))?;
+    Ok(times.into_iter().collect())
 }
 
 /// Systems whose retirement is recorded and not carried out yet, each with the time when the first one was recorded.
 pub async fn open(executor: impl PgExecutor<'_>) -> Result<BTreeMap<String, DateTime<Utc>>, Error> {
-    let rows = sqlx::query(
-        "select system, min(made_at) from customer360.retirements where finished_at is null group by system",
-    )
-    .fetch_all(executor)
-    .await
-    .map_err(database("reading retirements"))?;
-    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+    let sql = "select system, min(made_at) from customer360.retirements where finished_at is null group by system";
+    let times: Vec<(String, DateTime<Utc>)> =
+        sqlx::query_as(sql).fetch_all(executor).await.map_err(database("reading retirements"))?;
+    Ok(times.into_iter().collect())
 }
 
 /// Waits until a recorded retirement is carried out and profiles have followed, and consolidates meanwhile if nobody else

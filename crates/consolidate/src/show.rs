@@ -2,8 +2,8 @@
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
+use sqlx::PgConnection;
 use sqlx::types::Uuid;
-use sqlx::{PgConnection, Row};
 
 use crate::error::database;
 use crate::find::{Key, find};
@@ -14,7 +14,7 @@ use crate::{Error, Refusal, Rules};
 const MAX_ORDERS: i64 = 100;
 
 /// A customer with everything that belongs to it.
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, sqlx::FromRow)]
 pub struct Customer {
     /// The id.
     pub customer_id: Uuid,
@@ -35,17 +35,21 @@ pub struct Customer {
     /// Since when nobody living is left.
     pub deleted_at: Option<DateTime<Utc>>,
     /// All cross-references, tombstones too.
+    #[sqlx(skip)]
     pub xrefs: Vec<Xref>,
     /// The newest orders.
+    #[sqlx(skip)]
     pub orders: Vec<Order>,
     /// How many orders there are.
+    #[sqlx(skip)]
     pub order_count: i64,
     /// Customers that lead here.
+    #[sqlx(skip)]
     pub redirects: Vec<Redirect>,
 }
 
 /// A cross-reference of a customer.
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, sqlx::FromRow)]
 pub struct Xref {
     /// The system.
     pub system: String,
@@ -62,7 +66,7 @@ pub struct Xref {
 }
 
 /// An order of a customer.
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, sqlx::FromRow)]
 pub struct Order {
     /// The system.
     pub system: String,
@@ -75,7 +79,7 @@ pub struct Order {
 }
 
 /// A customer whose last cross-reference came here.
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, sqlx::FromRow)]
 pub struct Redirect {
     /// The customer that leads here.
     pub customer_id: Uuid,
@@ -103,36 +107,23 @@ pub(crate) async fn find_and_read(
 
 /// Reads a customer by id.
 pub(crate) async fn read(connection: &mut PgConnection, customer_id: Uuid) -> Result<Option<Customer>, Error> {
-    let row = sqlx::query(
-        "select match_key, email, profile, provenance, created_at, updated_at, version, deleted_at
+    let customer: Option<Customer> = sqlx::query_as(
+        "select customer_id, match_key, email, profile, provenance, created_at, updated_at, version, deleted_at
          from customer360.customers where customer_id = $1",
     )
     .bind(customer_id)
     .fetch_optional(&mut *connection)
     .await
     .map_err(database("reading a customer"))?;
-    let Some(row) = row else { return Ok(None) };
-    let xrefs = xrefs(connection, customer_id).await?;
-    let (orders, order_count) = orders(connection, customer_id).await?;
-    Ok(Some(Customer {
-        customer_id,
-        match_key: row.get(0),
-        email: row.get(1),
-        profile: row.get(2),
-        provenance: row.get(3),
-        created_at: row.get(4),
-        updated_at: row.get(5),
-        version: row.get(6),
-        deleted_at: row.get(7),
-        xrefs,
-        orders,
-        order_count,
-        redirects: redirects(connection, customer_id).await?,
-    }))
+    let Some(mut customer) = customer else { return Ok(None) };
+    customer.xrefs = xrefs(connection, customer_id).await?;
+    (customer.orders, customer.order_count) = orders(connection, customer_id).await?;
+    customer.redirects = redirects(connection, customer_id).await?;
+    Ok(Some(customer))
 }
 
 async fn xrefs(connection: &mut PgConnection, customer_id: Uuid) -> Result<Vec<Xref>, Error> {
-    let rows = sqlx::query(
+    sqlx::query_as(
         "select system, external_id, match_key, email, observed_at, deleted_at
          from customer360.xrefs
          where customer_id = $1
@@ -141,21 +132,18 @@ async fn xrefs(connection: &mut PgConnection, customer_id: Uuid) -> Result<Vec<X
     .bind(customer_id)
     .fetch_all(connection)
     .await
-    .map_err(database("reading cross-references"))?;
-    let xref = |row: &sqlx::postgres::PgRow| Xref {
-        system: row.get(0),
-        external_id: row.get(1),
-        match_key: row.get(2),
-        email: row.get(3),
-        observed_at: row.get(4),
-        deleted_at: row.get(5),
-    };
-    Ok(rows.iter().map(xref).collect())
+    .map_err(database("reading cross-references"))
 }
 
 async fn orders(connection: &mut PgConnection, customer_id: Uuid) -> Result<(Vec<Order>, i64), Error> {
-    let rows = sqlx::query(
-        "select system, order_id, purchased_at, trim_scale(total)::text, count(*) over ()
+    #[derive(sqlx::FromRow)]
+    struct Row {
+        #[sqlx(flatten)]
+        order: Order,
+        order_count: i64,
+    }
+    let rows: Vec<Row> = sqlx::query_as(
+        "select system, order_id, purchased_at, trim_scale(total)::text as total, count(*) over () as order_count
          from customer360.orders
          where customer_id = $1 and deleted_at is null
          order by purchased_at desc nulls last, system, order_id
@@ -166,18 +154,13 @@ async fn orders(connection: &mut PgConnection, customer_id: Uuid) -> Result<(Vec
     .fetch_all(connection)
     .await
     .map_err(database("reading orders"))?;
-    let order = |row: &sqlx::postgres::PgRow| Order {
-        system: row.get(0),
-        order_id: row.get(1),
-        purchased_at: row.get(2),
-        total: row.get(3),
-    };
-    Ok((rows.iter().map(order).collect(), rows.first().map_or(0, |row| row.get(4))))
+    let order_count = rows.first().map_or(0, |row| row.order_count);
+    Ok((rows.into_iter().map(|row| row.order).collect(), order_count))
 }
 
 /// Only of customers that have nobody: of others a redirect is not followed.
 async fn redirects(connection: &mut PgConnection, customer_id: Uuid) -> Result<Vec<Redirect>, Error> {
-    let rows = sqlx::query(
+    sqlx::query_as(
         "select r.customer_id, r.since
          from customer360.redirects r
          join customer360.customers c on c.customer_id = r.customer_id
@@ -187,6 +170,5 @@ async fn redirects(connection: &mut PgConnection, customer_id: Uuid) -> Result<V
     .bind(customer_id)
     .fetch_all(connection)
     .await
-    .map_err(database("reading redirects"))?;
-    Ok(rows.iter().map(|row| Redirect { customer_id: row.get(0), since: row.get(1) }).collect())
+    .map_err(database("reading redirects"))
 }

@@ -1,7 +1,7 @@
 //! Whom a guard keeps out: living cross-references that belong to no customer.
 
 use chrono::{DateTime, Utc};
-use sqlx::{PgExecutor, Row};
+use sqlx::PgExecutor;
 
 use crate::Error;
 use crate::error::database;
@@ -16,7 +16,7 @@ pub struct Selection {
 }
 
 /// A living cross-reference that belongs to no customer.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, sqlx::FromRow)]
 pub struct Unmatched {
     /// The system.
     pub system: String,
@@ -53,8 +53,8 @@ pub async fn list(
     after: Option<(&str, &str)>,
     limit: i64,
 ) -> Result<Vec<Unmatched>, Error> {
-    let rows = sqlx::query(
-        "select system, external_id, unmatched_reason, match_key, email, observed_at
+    sqlx::query_as(
+        "select system, external_id, unmatched_reason as reason, match_key, email, observed_at
          from customer360.xrefs
          where unmatched_reason is not null and deleted_at is null
            and ($1::text is null or unmatched_reason = $1) and ($2::text is null or system = $2)
@@ -69,14 +69,5 @@ pub async fn list(
     .bind(limit)
     .fetch_all(executor)
     .await
-    .map_err(database("listing unmatched cross-references"))?;
-    let unmatched = |row: &sqlx::postgres::PgRow| Unmatched {
-        system: row.get(0),
-        external_id: row.get(1),
-        reason: row.get(2),
-        match_key: row.get(3),
-        email: row.get(4),
-        observed_at: row.get(5),
-    };
-    Ok(rows.iter().map(unmatched).collect())
+    .map_err(database("listing unmatched cross-references"))
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
 use model::Ruling;
+use sqlx::PgConnection;
 use sqlx::types::Uuid;
-use sqlx::{PgConnection, Row};
 use staging::Erased;
 use staging::erase::{self as staged, Removed, Says};
 
@@ -346,20 +346,19 @@ async fn clear_emails(
 
 /// Decisions on one of the keys or cross-references, undone ones too.
 async fn remove_decisions(transaction: &mut PgConnection, person: &Person, removed: &mut Removed) -> Result<(), Error> {
-    let rows = sqlx::query("select decision_id, kind, subject from customer360.decisions")
-        .fetch_all(&mut *transaction)
-        .await
-        .map_err(erasing())?;
-    let is_theirs = |row: &sqlx::postgres::PgRow| {
-        let subject: Vec<String> = row.get(2);
-        match Ruling::from_stored(row.get(1), &subject) {
-            Some(Ruling::Split { system, external_id }) => person.ids.contains(&(system, external_id)),
-            _ => subject.iter().any(|word| {
-                person.keys.contains(word) || key_of(word).is_some_and(|key| person.keys.contains(key.as_str()))
-            }),
-        }
+    let decisions: Vec<(i64, String, Vec<String>)> =
+        sqlx::query_as("select decision_id, kind, subject from customer360.decisions")
+            .fetch_all(&mut *transaction)
+            .await
+            .map_err(erasing())?;
+    let is_theirs = |kind: &str, subject: &[String]| match Ruling::from_stored(kind, subject) {
+        Some(Ruling::Split { system, external_id }) => person.ids.contains(&(system, external_id)),
+        _ => subject.iter().any(|word| {
+            person.keys.contains(word) || key_of(word).is_some_and(|key| person.keys.contains(key.as_str()))
+        }),
     };
-    let theirs: Vec<i64> = rows.iter().filter(|row| is_theirs(row)).map(|row| row.get(0)).collect();
+    let theirs = decisions.iter().filter(|(_, kind, subject)| is_theirs(kind, subject));
+    let theirs: Vec<i64> = theirs.map(|(decision_id, ..)| *decision_id).collect();
     let done = sqlx::query("delete from customer360.decisions where decision_id = any ($1)")
         .bind(theirs)
         .execute(transaction)

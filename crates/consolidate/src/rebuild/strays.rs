@@ -42,22 +42,22 @@ pub(super) async fn next(
     .map_err(database("comparing match keys"))?;
     Ok(rows.last().map(|last| Found {
         rows: i64::try_from(rows.len()).unwrap_or(i64::MAX),
-        stored: rows.iter().filter_map(|row| row.get(2)).collect(),
+        stored: rows.iter().filter_map(|row| row.get("match_key")).collect(),
         strays: rows.iter().filter_map(|row| stray(row, matching)).collect(),
-        last: vec![last.get(0), last.get(1)],
+        last: vec![last.get("system"), last.get("external_id")],
     }))
 }
 
 /// A cross-reference whose match key, or why it has none, is not what is stored.
 fn stray(row: &PgRow, matching: &Matching<'_>) -> Option<Stray> {
-    let (system, external_id, email): (&str, &str, Option<&str>) = (row.get(0), row.get(1), row.get(3));
-    let stored: Option<&str> = row.get(2);
-    let key = matching.key(system, external_id, email);
+    let (system, external_id): (&str, &str) = (row.get("system"), row.get("external_id"));
+    let stored: Option<&str> = row.get("match_key");
+    let key = matching.key(system, external_id, row.get("email"));
     let is_right = match &key {
         Ok(key) => stored == Some(key.as_str()),
         Err(reason) => {
-            let nobodys = row.get::<Option<Uuid>, _>(4).is_none();
-            stored.is_none() && nobodys && row.get::<Option<&str>, _>(5) == Some(reason.as_str())
+            let nobodys = row.get::<Option<Uuid>, _>("customer_id").is_none();
+            stored.is_none() && nobodys && row.get::<Option<&str>, _>("unmatched_reason") == Some(reason.as_str())
         }
     };
     (!is_right).then(|| Stray {

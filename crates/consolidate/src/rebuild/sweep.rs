@@ -4,9 +4,8 @@ use std::collections::{BTreeSet, HashMap};
 
 use chrono::{DateTime, Utc};
 use model::{Decisions, MatchKey, Profile};
-use sqlx::postgres::PgRow;
 use sqlx::types::Uuid;
-use sqlx::{Connection, PgConnection, Row};
+use sqlx::{Connection, PgConnection};
 use tokio_util::sync::CancellationToken;
 
 use super::{CAUSE, WINDOW, part_of, strays};
@@ -36,7 +35,7 @@ pub(crate) async fn sweep(
     clock: fn() -> DateTime<Utc>,
     cancel: &CancellationToken,
 ) -> Result<bool, Error> {
-    let row = sqlx::query(
+    let open: Option<(i64, String, String, Vec<String>)> = sqlx::query_as(
         "select rebuild_id, rules, step, done_until from customer360.rebuilds
          where finished_at is null and rules = $1 order by rebuild_id limit 1",
     )
@@ -44,9 +43,9 @@ pub(crate) async fn sweep(
     .fetch_optional(&mut *connection)
     .await
     .map_err(database("looking for a rebuild"))?;
-    let Some(row) = row else { return Ok(false) };
-    let step = STEPS.iter().position(|step| *step == row.get::<&str, _>(2)).unwrap_or_default();
-    let mut rebuild = Rebuild { id: row.get(0), rules: row.get(1), step, done_until: row.get(3) };
+    let Some((id, under, step, done_until)) = open else { return Ok(false) };
+    let step = STEPS.iter().position(|known| *known == step).unwrap_or_default();
+    let mut rebuild = Rebuild { id, rules: under, step, done_until };
     let matching = Matching::read(connection, rules).await?;
     for _ in 0..WINDOWS_A_TURN {
         if cancel.is_cancelled() || rebuild.waits(connection).await? {
@@ -125,7 +124,7 @@ impl Rebuild {
 /// How many rows a window had, and the key of its last one.
 type Window = (i64, Option<Vec<String>>);
 
-fn window(rows: &[PgRow], key: impl Fn(&PgRow) -> Vec<String>) -> Window {
+fn window<R>(rows: &[R], key: impl Fn(&R) -> Vec<String>) -> Window {
     (i64::try_from(rows.len()).unwrap_or(i64::MAX), rows.last().map(key))
 }
 
@@ -136,7 +135,15 @@ async fn participants(
     after: &[String],
     now: DateTime<Utc>,
 ) -> Result<Window, Error> {
-    let rows = sqlx::query(
+    #[derive(sqlx::FromRow)]
+    struct Row {
+        system: String,
+        interaction_id: String,
+        participant_no: i32,
+        email: String,
+        match_key: Option<String>,
+    }
+    let rows: Vec<Row> = sqlx::query_as(
         "select system, interaction_id, participant_no, email, match_key
          from customer360.interaction_participants
          where (system, interaction_id, participant_no) > ($1, $2, $3)
@@ -153,10 +160,9 @@ async fn participants(
     let undecided = Decisions::default();
     let mut other = Vec::new();
     for row in &rows {
-        let key = MatchKey::of_email(row.get(3), &matching.rules.guards, &undecided).ok();
-        let known: Option<&str> = row.get(4);
-        if key.as_ref().map(MatchKey::as_str) != known {
-            other.push((row, known, key));
+        let key = MatchKey::of_email(&row.email, &matching.rules.guards, &undecided).ok();
+        if key.as_ref().map(MatchKey::as_str) != row.match_key.as_deref() {
+            other.push((row, key));
         }
     }
     sqlx::query(
@@ -165,20 +171,20 @@ async fn participants(
          from unnest($1::text[], $2::text[], $3::integer[], $4::text[]) as o (system, interaction_id, participant_no, match_key)
          where p.system = o.system and p.interaction_id = o.interaction_id and p.participant_no = o.participant_no",
     )
-    .bind(other.iter().map(|(row, ..)| row.get::<&str, _>(0)).collect::<Vec<_>>())
-    .bind(other.iter().map(|(row, ..)| row.get::<&str, _>(1)).collect::<Vec<_>>())
-    .bind(other.iter().map(|(row, ..)| row.get::<i32, _>(2)).collect::<Vec<_>>())
-    .bind(other.iter().map(|(.., key)| key.as_ref().map(MatchKey::as_str)).collect::<Vec<_>>())
+    .bind(other.iter().map(|(row, _)| row.system.as_str()).collect::<Vec<_>>())
+    .bind(other.iter().map(|(row, _)| row.interaction_id.as_str()).collect::<Vec<_>>())
+    .bind(other.iter().map(|(row, _)| row.participant_no).collect::<Vec<_>>())
+    .bind(other.iter().map(|(_, key)| key.as_ref().map(MatchKey::as_str)).collect::<Vec<_>>())
     .execute(&mut *transaction)
     .await
     .map_err(rebuilding())?;
     let keys: BTreeSet<&str> = rows
         .iter()
-        .filter_map(|row| row.get(4))
-        .chain(other.iter().filter_map(|(.., key)| Some(key.as_ref()?.as_str())))
+        .filter_map(|row| row.match_key.as_deref())
+        .chain(other.iter().filter_map(|(_, key)| Some(key.as_ref()?.as_str())))
         .collect();
     dirty::mark(transaction, &keys.into_iter().collect::<Vec<_>>(), CAUSE, now).await?;
-    Ok(window(&rows, |row| vec![row.get(0), row.get(1), row.get::<i32, _>(2).to_string()]))
+    Ok(window(&rows, |row| vec![row.system.clone(), row.interaction_id.clone(), row.participant_no.to_string()]))
 }
 
 /// Cross-references get the match key that they have now; it is marked, and the one before.
@@ -198,7 +204,7 @@ async fn xrefs(
 
 /// Customers to whom no living cross-reference points are deleted.
 async fn customers(transaction: &mut PgConnection, after: &[String], now: DateTime<Utc>) -> Result<Window, Error> {
-    let rows = sqlx::query(
+    let rows: Vec<(Uuid, String, bool)> = sqlx::query_as(
         "with looked_at as materialized (
              select customer_id, match_key from customer360.customers
              where deleted_at is null and customer_id > $1 order by customer_id limit $2
@@ -219,28 +225,28 @@ async fn customers(transaction: &mut PgConnection, after: &[String], now: DateTi
     .fetch_all(&mut *transaction)
     .await
     .map_err(rebuilding())?;
-    let orphan = |row: &PgRow| {
-        let key = MatchKey::from_stored(row.get(1));
+    let orphan = |(customer_id, match_key, _): &(Uuid, String, bool)| {
+        let key = MatchKey::from_stored(match_key.clone());
         Target {
-            customer_id: row.get(0),
-            email: (!key.is_split()).then(|| key.as_str().to_owned()),
-            match_key: row.get(1),
+            customer_id: *customer_id,
+            email: (!key.is_split()).then(|| match_key.clone()),
+            match_key: match_key.clone(),
             profile: Profile::default(),
             systems: BTreeSet::new(),
             disagreeing: BTreeSet::new(),
             cause: CAUSE.to_owned(),
         }
     };
-    let orphans: Vec<Target> = rows.iter().filter(|row| !row.get::<bool, _>(2)).map(orphan).collect();
+    let orphans: Vec<Target> = rows.iter().filter(|(.., is_pointed_to)| !is_pointed_to).map(orphan).collect();
     let ids: Vec<Uuid> = orphans.iter().map(|target| target.customer_id).collect();
     let known: HashMap<Uuid, _> = customers::read(transaction, &ids).await?;
     customers::write(transaction, &orphans, &known, now).await?;
-    Ok(window(&rows, |row| vec![row.get::<Uuid, _>(0).to_string()]))
+    Ok(window(&rows, |(customer_id, ..)| vec![customer_id.to_string()]))
 }
 
 /// Orders belong to whom their cross-reference belongs to.
 async fn orders(transaction: &mut PgConnection, after: &[String]) -> Result<Window, Error> {
-    let rows = sqlx::query(
+    let rows: Vec<(String, String)> = sqlx::query_as(
         "with looked_at as materialized (
              select system, order_id, customer_external_id, customer_id from customer360.orders
              where (system, order_id) > ($1, $2) order by system, order_id limit $3
@@ -270,7 +276,7 @@ async fn orders(transaction: &mut PgConnection, after: &[String]) -> Result<Wind
     .fetch_all(transaction)
     .await
     .map_err(rebuilding())?;
-    Ok(window(&rows, |row| vec![row.get(0), row.get(1)]))
+    Ok(window(&rows, |(system, order_id)| vec![system.clone(), order_id.clone()]))
 }
 
 fn rebuilding() -> impl FnOnce(sqlx::Error) -> Error {

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
-use sqlx::{Connection, PgConnection, Row};
+use sqlx::{Connection, PgConnection};
 use tokio_util::sync::CancellationToken;
 
 use super::CAUSE;
@@ -36,17 +36,15 @@ pub(crate) async fn sweep(
     cancel: &CancellationToken,
 ) -> Result<Swept, Error> {
     let started = Instant::now();
-    let rows = sqlx::query(
-        "select retirement_id, system, retired_before, done_until from customer360.retirements
+    let open: Vec<Retirement> = sqlx::query_as(
+        "select retirement_id as id, system, retired_before as before, done_until from customer360.retirements
          where finished_at is null order by retirement_id",
     )
     .fetch_all(&mut *connection)
     .await
     .map_err(database("looking for retirements"))?;
     let mut tombstoned = 0;
-    for row in rows {
-        let mut retirement =
-            Retirement { id: row.get(0), system: row.get(1), before: row.get(2), done_until: row.get(3) };
+    for mut retirement in open {
         let matching = Matching::read(connection, rules).await?;
         while let Some(step) = retirement.step(connection, &matching, clock()).await? {
             tombstoned += step;
@@ -59,6 +57,7 @@ pub(crate) async fn sweep(
 }
 
 /// One that is being carried out.
+#[derive(sqlx::FromRow)]
 struct Retirement {
     id: i64,
     system: String,

@@ -16,9 +16,8 @@ use rand::RngCore as _;
 use secrecy::SecretString;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
-use sqlx::postgres::PgRow;
 use sqlx::types::{Json, Uuid};
-use sqlx::{PgConnection, PgPool, Row as _};
+use sqlx::{PgConnection, PgPool};
 use subtle::ConstantTimeEq as _;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
@@ -70,8 +69,15 @@ impl FromStr for Role {
     }
 }
 
+/// As it is stored: one of a newer version may at least do what everybody may.
+impl From<String> for Role {
+    fn from(word: String) -> Self {
+        word.parse().unwrap_or(Self::Viewer)
+    }
+}
+
 /// A key, without what is secret of it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, sqlx::FromRow)]
 pub struct Key {
     /// The id under which the audit log knows it.
     pub key_id: Uuid,
@@ -80,9 +86,11 @@ pub struct Key {
     /// Its beginning.
     pub prefix: String,
     /// What it may do.
+    #[sqlx(try_from = "String")]
     pub role: Role,
     /// Whom it may see; `None`: everybody.
     #[serde(serialize_with = "shown")]
+    #[sqlx(rename = "row_filter", json(nullable))]
     pub only: Option<RowFilter>,
     /// When it was made.
     pub created_at: DateTime<Utc>,
@@ -140,22 +148,6 @@ fn database(doing: &'static str) -> impl FnOnce(sqlx::Error) -> Error {
 
 const COLUMNS: &str = "key_id, name, prefix, role, row_filter, created_at, expires_at, revoked_at, last_used_at";
 
-fn key_of(row: &PgRow) -> Key {
-    let role: &str = row.get("role");
-    Key {
-        key_id: row.get("key_id"),
-        name: row.get("name"),
-        prefix: row.get("prefix"),
-        // A role of a newer version may at least do what everybody may.
-        role: role.parse().unwrap_or(Role::Viewer),
-        only: row.get::<Option<Json<RowFilter>>, _>("row_filter").map(|Json(filter)| filter),
-        created_at: row.get("created_at"),
-        expires_at: row.get("expires_at"),
-        revoked_at: row.get("revoked_at"),
-        last_used_at: row.get("last_used_at"),
-    }
-}
-
 /// Makes a key. The secret is the only copy there will ever be.
 pub async fn add(
     connection: &mut PgConnection,
@@ -171,7 +163,7 @@ pub async fn add(
     let mut random = [0; 38];
     rand::rng().fill_bytes(&mut random);
     let secret = format!("c360_{}{}", &hex::encode(&random[..4]), URL_SAFE_NO_PAD.encode(&random[6..]));
-    let row = sqlx::query(sqlx::AssertSqlSafe(format!(
+    let key = sqlx::query_as(sqlx::AssertSqlSafe(format!(
         "insert into customer360.api_keys (name, prefix, digest, role, row_filter, created_at, expires_at)
          values ($1, $2, $3, $4, $5, $6, $7)
          returning {COLUMNS}"
@@ -186,7 +178,7 @@ pub async fn add(
     .fetch_one(connection)
     .await
     .map_err(database("making an API key"))?;
-    Ok((key_of(&row), secret.into()))
+    Ok((key, secret.into()))
 }
 
 /// A filter has to have a role to be applied under, and its lists.
@@ -216,30 +208,28 @@ async fn check_filter(connection: &mut PgConnection, only: &RowFilter) -> Result
 
 /// The valid key of this name or prefix.
 async fn find(connection: &mut PgConnection, named: &str) -> Result<Option<Key>, Error> {
-    let row = sqlx::query(sqlx::AssertSqlSafe(format!(
+    sqlx::query_as(sqlx::AssertSqlSafe(format!(
         "select {COLUMNS} from customer360.api_keys where (name = $1 or prefix = $1) and revoked_at is null"
     )))
     .bind(named)
     .fetch_optional(connection)
     .await
-    .map_err(database("looking for an API key"))?;
-    Ok(row.as_ref().map(key_of))
+    .map_err(database("looking for an API key"))
 }
 
 /// All keys, oldest first.
 pub async fn list(connection: &mut PgConnection) -> Result<Vec<Key>, Error> {
-    let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
+    sqlx::query_as(sqlx::AssertSqlSafe(format!(
         "select {COLUMNS} from customer360.api_keys order by created_at, prefix"
     )))
     .fetch_all(connection)
     .await
-    .map_err(database("listing API keys"))?;
-    Ok(rows.iter().map(key_of).collect())
+    .map_err(database("listing API keys"))
 }
 
 /// Makes the key of this name or prefix invalid.
 pub async fn revoke(connection: &mut PgConnection, named: &str, now: DateTime<Utc>) -> Result<Key, Error> {
-    let row = sqlx::query(sqlx::AssertSqlSafe(format!(
+    let revoked = sqlx::query_as(sqlx::AssertSqlSafe(format!(
         "update customer360.api_keys set revoked_at = $2
          where (name = $1 or prefix = $1) and revoked_at is null
          returning {COLUMNS}"
@@ -249,7 +239,7 @@ pub async fn revoke(connection: &mut PgConnection, named: &str, now: DateTime<Ut
     .fetch_optional(connection)
     .await
     .map_err(database("revoking an API key"))?;
-    row.as_ref().map(key_of).ok_or_else(|| Error::Unknown(named.to_owned()))
+    revoked.ok_or_else(|| Error::Unknown(named.to_owned()))
 }
 
 /// What somebody presented.
@@ -339,15 +329,18 @@ impl Keyring {
     }
 
     async fn read(&self) -> Result<Keys, Problem> {
+        #[derive(sqlx::FromRow)]
+        struct Row {
+            #[sqlx(flatten)]
+            key: Key,
+            digest: Vec<u8>,
+        }
         let as_of = Instant::now();
         let mut session = self.pool.acquire().await.map_err(Problem::no_connection)?;
         let sql = format!("select {COLUMNS}, digest from customer360.api_keys where revoked_at is null");
-        let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).fetch_all(&mut *session).await?;
-        let key = |row: &PgRow| {
-            let key = key_of(row);
-            (key.prefix.clone(), (row.get("digest"), Arc::new(key)))
-        };
-        Ok(Keys { as_of, known: rows.iter().map(key).collect() })
+        let rows: Vec<Row> = sqlx::query_as(sqlx::AssertSqlSafe(sql)).fetch_all(&mut *session).await?;
+        let known = |Row { key, digest }| (key.prefix.clone(), (digest, Arc::new(key)));
+        Ok(Keys { as_of, known: rows.into_iter().map(known).collect() })
     }
 }
 

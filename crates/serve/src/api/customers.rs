@@ -11,7 +11,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use sqlx::postgres::PgRow;
 use sqlx::types::Uuid;
-use sqlx::{Postgres, QueryBuilder, Row as _};
+use sqlx::{FromRow, Postgres, QueryBuilder, Row as _};
 use utoipa::ToSchema;
 
 use super::fields::Fields;
@@ -29,7 +29,7 @@ pub const PARAMS: [&str; 9] = ["q", "system", "list", "disagreeing", "sort", "li
 const FIELDS: [&str; 7] = ["customer_id", "email", "profile", "systems", "created_at", "updated_at", "version"];
 
 /// A customer in a list.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize, FromRow, ToSchema)]
 pub(crate) struct Listed {
     pub(crate) customer_id: Uuid,
     pub(crate) email: Option<String>,
@@ -125,24 +125,12 @@ pub(crate) async fn page(api: &Api, caller: &Caller, mut params: Params) -> Resu
     let is_cut = wanted.q.is_some() && rows.first().is_some_and(|row| row.get("is_cut"));
     // Of an empty page with something about all pages there is one row, the rest of it null.
     let listed = rows.iter().filter(|row| row.get::<Option<Uuid>, _>("customer_id").is_some());
-    let rows = listed.map(|row| (place(row), read(row))).collect();
+    let rows = listed.map(|row| Ok((place(row), Listed::from_row(row)?))).collect::<sqlx::Result<_>>()?;
     Ok(Page { is_cut, ..api.cursors.page(&scope, rows, wanted.limit, total) })
 }
 
 fn place(row: &PgRow) -> Place {
     vec![row.get("place"), row.get::<Uuid, _>("customer_id").to_string()]
-}
-
-fn read(row: &PgRow) -> Listed {
-    Listed {
-        customer_id: row.get("customer_id"),
-        email: row.get("email"),
-        profile: row.get("profile"),
-        systems: row.get("systems"),
-        created_at: row.get("created_at"),
-        updated_at: row.get("updated_at"),
-        version: row.get("version"),
-    }
 }
 
 impl Wanted {

@@ -15,9 +15,9 @@ use axum::response::{IntoResponse as _, Response};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::{Map, Value};
-use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 use sqlx::types::Uuid;
+use sqlx::{FromRow, Row as _};
 use staging::erased::HOLDING;
 use utoipa::ToSchema;
 
@@ -32,12 +32,13 @@ use crate::keys::Role;
 use crate::problem::Problem;
 
 /// Something that somebody wrote on a customer.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize, FromRow, ToSchema)]
 pub(crate) struct Entry {
     pub(crate) customer_id: Uuid,
     pub(crate) entry_id: Uuid,
     /// note, contact, link, or a configured type.
     #[serde(rename = "type")]
+    #[sqlx(rename = "type")]
     pub(crate) kind: String,
     /// A note has `text`; a contact `value`, and may have `label`; a link `url`, and may have `title`; an object what it was
     /// given.
@@ -53,21 +54,6 @@ pub(crate) struct Entry {
     /// What it was before each change, oldest first: the first version, and those before the newest fifty changes.
     #[schema(value_type = Vec<std::collections::BTreeMap<String, Value>>)]
     pub(crate) history: Value,
-}
-
-fn read(row: &PgRow) -> Entry {
-    Entry {
-        customer_id: row.get("customer_id"),
-        entry_id: row.get("entry_id"),
-        kind: row.get("type"),
-        content: row.get("content"),
-        author: row.get("author"),
-        created_at: row.get("created_at"),
-        updated_at: row.get("updated_at"),
-        version: row.get("version"),
-        deleted_at: row.get("deleted_at"),
-        history: row.get("history"),
-    }
 }
 
 impl Entry {
@@ -218,7 +204,7 @@ pub(crate) async fn write_new(
                 on conflict on constraint entries_pkey do update set version = e.version
                 returning e.*, coalesce(e.history -> 0 -> 'content', e.content) = $10 as is_same";
     let row = write.run(api, caller, done).await?.ok_or_else(Problem::not_found)?;
-    if row.get("is_same") { Ok(read(&row)) } else { Err(reused().into()) }
+    if row.get("is_same") { Ok(Entry::from_row(&row)?) } else { Err(reused().into()) }
 }
 
 /// An `Idempotency-Key` that stands for something else already.
@@ -290,7 +276,7 @@ pub(crate) async fn one(api: &Api, caller: &Caller, (customer, kind, entry_id): 
     if row.get::<Option<Uuid>, _>("entry_id").is_none() {
         return Err(Problem::not_found().into());
     }
-    let entry = read(&row);
+    let entry = Entry::from_row(&row)?;
     api.audit.read(caller, "get_entry", found).await;
     Ok(entry)
 }
@@ -392,7 +378,7 @@ pub(crate) async fn take(
     let write = Write { customer, action, entry_id: *entry_id, kind: &kind, if_match, content, once };
     let done = change_of(set, only);
     let row = write.run(api, caller, &done).await?.ok_or_else(|| unchanged(if_match))?;
-    Ok(read(&row))
+    Ok(Entry::from_row(&row)?)
 }
 
 /// Remove an entry

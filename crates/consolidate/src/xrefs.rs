@@ -73,8 +73,7 @@ impl Slots {
              from unnest($1::text[], $2::text[], $3::bytea[]) as named (system, external_id, position)
              join customer360.xrefs x on x.system = named.system and x.external_id = named.external_id"
         );
-        // The statement is put together from constants.
-        let mut rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+        let mut rows = sqlx::query(staging::constant_sql(sql))
             .bind(ids.keys().map(|(system, _)| *system).collect::<Vec<_>>())
             .bind(ids.keys().map(|(_, external_id)| *external_id).collect::<Vec<_>>())
             .bind(ids.values().map(|position| position.map(Position::as_bytes)).collect::<Vec<_>>())
@@ -111,9 +110,8 @@ impl Slots {
              order by x.external_id
              limit $4"
         );
-        // The statement is put together from constants.
         let mut rows =
-            sqlx::query(sqlx::AssertSqlSafe(sql)).bind(system).bind(after).bind(before).bind(limit).fetch(connection);
+            sqlx::query(staging::constant_sql(sql)).bind(system).bind(after).bind(before).bind(limit).fetch(connection);
         let mut of_system = HashMap::new();
         let mut last = None;
         while let Some(row) = rows.try_next().await.map_err(database("reading what is to be retired"))? {

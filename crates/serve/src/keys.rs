@@ -163,7 +163,7 @@ pub async fn add(
     let mut random = [0; 38];
     rand::rng().fill_bytes(&mut random);
     let secret = format!("c360_{}{}", &hex::encode(&random[..4]), URL_SAFE_NO_PAD.encode(&random[6..]));
-    let key = sqlx::query_as(sqlx::AssertSqlSafe(format!(
+    let key = sqlx::query_as(staging::constant_sql(format!(
         "insert into customer360.api_keys (name, prefix, digest, role, row_filter, created_at, expires_at)
          values ($1, $2, $3, $4, $5, $6, $7)
          returning {COLUMNS}"
@@ -208,7 +208,7 @@ async fn check_filter(connection: &mut PgConnection, only: &RowFilter) -> Result
 
 /// The valid key of this name or prefix.
 async fn find(connection: &mut PgConnection, named: &str) -> Result<Option<Key>, Error> {
-    sqlx::query_as(sqlx::AssertSqlSafe(format!(
+    sqlx::query_as(staging::constant_sql(format!(
         "select {COLUMNS} from customer360.api_keys where (name = $1 or prefix = $1) and revoked_at is null"
     )))
     .bind(named)
@@ -219,7 +219,7 @@ async fn find(connection: &mut PgConnection, named: &str) -> Result<Option<Key>,
 
 /// All keys, oldest first.
 pub async fn list(connection: &mut PgConnection) -> Result<Vec<Key>, Error> {
-    sqlx::query_as(sqlx::AssertSqlSafe(format!(
+    sqlx::query_as(staging::constant_sql(format!(
         "select {COLUMNS} from customer360.api_keys order by created_at, prefix"
     )))
     .fetch_all(connection)
@@ -229,7 +229,7 @@ pub async fn list(connection: &mut PgConnection) -> Result<Vec<Key>, Error> {
 
 /// Makes the key of this name or prefix invalid.
 pub async fn revoke(connection: &mut PgConnection, named: &str, now: DateTime<Utc>) -> Result<Key, Error> {
-    let revoked = sqlx::query_as(sqlx::AssertSqlSafe(format!(
+    let revoked = sqlx::query_as(staging::constant_sql(format!(
         "update customer360.api_keys set revoked_at = $2
          where (name = $1 or prefix = $1) and revoked_at is null
          returning {COLUMNS}"
@@ -338,7 +338,7 @@ impl Keyring {
         let as_of = Instant::now();
         let mut session = self.pool.acquire().await.map_err(Problem::no_connection)?;
         let sql = format!("select {COLUMNS}, digest from customer360.api_keys where revoked_at is null");
-        let rows: Vec<Row> = sqlx::query_as(sqlx::AssertSqlSafe(sql)).fetch_all(&mut *session).await?;
+        let rows: Vec<Row> = sqlx::query_as(staging::constant_sql(sql)).fetch_all(&mut *session).await?;
         let known = |Row { key, digest }| (key.prefix.clone(), (digest, Arc::new(key)));
         Ok(Keys { as_of, known: rows.into_iter().map(known).collect() })
     }

@@ -14,9 +14,9 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 use sqlx::postgres::PgArguments;
 use sqlx::query::QueryAs;
-use sqlx::{AssertSqlSafe, PgExecutor, Postgres};
+use sqlx::{PgExecutor, Postgres};
 
-use crate::Error;
+use crate::{Error, constant_sql};
 
 pub use forget::forget_settled;
 pub use letter::{Context, DeadLetter, KeptRecord};
@@ -174,8 +174,7 @@ pub async fn count(executor: impl PgExecutor<'_>, selection: &Selection) -> Resu
          group by d.source, d.reason, d.state
          order by d.source, d.reason, d.state"
     );
-    // The statement is put together from constants.
-    let query = selection.bind(sqlx::query_as(AssertSqlSafe(sql)));
+    let query = selection.bind(sqlx::query_as(constant_sql(sql)));
     query.fetch_all(executor).await.map_err(Error::database("counting dead letters"))
 }
 
@@ -192,8 +191,7 @@ pub async fn list(
          order by d.dead_letter_id desc
          limit $9"
     );
-    // The statement is put together from constants.
-    let query = selection.bind(sqlx::query_as(AssertSqlSafe(sql))).bind(before).bind(limit);
+    let query = selection.bind(sqlx::query_as(constant_sql(sql))).bind(before).bind(limit);
     query.fetch_all(executor).await.map_err(Error::database("listing dead letters"))
 }
 
@@ -226,8 +224,7 @@ pub async fn waiting(
          order by d.dead_letter_id
          limit $10"
     );
-    // The statement is put together from constants.
-    let query = selection.bind(sqlx::query_as(AssertSqlSafe(sql))).bind(source).bind(after).bind(limit);
+    let query = selection.bind(sqlx::query_as(constant_sql(sql))).bind(source).bind(after).bind(limit);
     query.fetch_all(executor).await.map_err(Error::database("looking for parked dead letters"))
 }
 
@@ -267,8 +264,7 @@ pub async fn discard(
          )
          select count(*) filter (where state = 'parked'), count(*) filter (where state <> 'parked') from discarded"
     );
-    // The statement is put together from constants.
-    let query = selection.bind(sqlx::query_as(AssertSqlSafe(sql))).bind(limit).bind(now);
+    let query = selection.bind(sqlx::query_as(constant_sql(sql))).bind(limit).bind(now);
     query.fetch_one(executor).await.map_err(Error::database("discarding dead letters"))
 }
 
@@ -280,8 +276,7 @@ pub async fn discardable(executor: impl PgExecutor<'_>, selection: &Selection) -
          {NOT_OF_AN_OPEN_IMPORT}
          where {SELECTED} and {DISCARDABLE} and i.batch_id is null"
     );
-    // The statement is put together from constants.
-    let query = selection.bind(sqlx::query_as(AssertSqlSafe(sql)));
+    let query = selection.bind(sqlx::query_as(constant_sql(sql)));
     query.fetch_one(executor).await.map_err(Error::database("counting dead letters"))
 }
 

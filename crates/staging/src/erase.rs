@@ -11,7 +11,7 @@ use sqlx::{PgConnection, Row};
 
 use crate::dead_letters::{Context, is_of_erased};
 use crate::erased::{Erased, Rewritten, Said, Verdict};
-use crate::{Error, Seal};
+use crate::{Error, Seal, constant_sql};
 
 /// Who is being erased.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -91,8 +91,7 @@ pub async fn find(
                  select from unnest($3::text[]) as p (piece)
                  where strpos(lower(concat(r.email, ' ', r.attributes, ' ', r.payload)), p.piece) > 0))"
     );
-    // The statement is put together from constants.
-    let mut rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+    let mut rows = sqlx::query(constant_sql(sql))
         .bind(person.systems())
         .bind(person.external_ids())
         .bind(person.pieces())
@@ -285,8 +284,7 @@ pub async fn redact(
          where exists (
              select from unnest($1::text[]) as p (piece) where strpos(lower({column}::text), p.piece) > 0)"
     );
-    // Statements are put together from constants.
-    let mut rows = sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(person.pieces()).fetch(&mut *connection);
+    let mut rows = sqlx::query_as(constant_sql(sql)).bind(person.pieces()).fetch(&mut *connection);
     let (mut keys, mut values) = (Vec::new(), Vec::new());
     while let Some((key, says)) = rows.try_next().await.map_err(Error::database("reading who is named"))? {
         let (key, says): (String, String) = (key, says);
@@ -302,7 +300,7 @@ pub async fn redact(
              from unnest($1::text[], $2::text[]) as w (key, value)
              where jsonb_build_array({key})::text = w.key"
         );
-        execute(sqlx::query(sqlx::AssertSqlSafe(sql)).bind(&keys).bind(values), connection).await?;
+        execute(sqlx::query(constant_sql(sql)).bind(&keys).bind(values), connection).await?;
     }
     Ok(keys)
 }

@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection, PgExecutor};
 
-use crate::{Error, LANDED_CHANNEL, dead_letters, wake};
+use crate::{Error, LANDED_CHANNEL, constant_sql, dead_letters, wake};
 
 /// What became of a file; the words of `csv_imports.state`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -166,8 +166,7 @@ pub async fn newest(
          order by as_of desc, mtime desc, import_id desc
          limit 1"
     );
-    // The statement is put together from constants.
-    sqlx::query_as(sqlx::AssertSqlSafe(sql))
+    sqlx::query_as(constant_sql(sql))
         .bind(source)
         .bind(as_of)
         .fetch_optional(executor)
@@ -205,8 +204,7 @@ pub async fn finished_with(executor: impl PgExecutor<'_>, source: &str, sha256: 
          where source = $1 and sha256 = $2 and state <> 'importing'
          order by import_id desc"
     );
-    // The statement is put together from constants.
-    sqlx::query_as(sqlx::AssertSqlSafe(sql))
+    sqlx::query_as(constant_sql(sql))
         .bind(source)
         .bind(sha256)
         .fetch_all(executor)

@@ -39,6 +39,7 @@ pub mod polls;
 pub mod rates;
 pub mod replays;
 mod seal;
+mod sql;
 
 pub use batch::{Batch, LIMIT_BYTES, LIMIT_ROWS, LIMIT_WAIT};
 pub use claim::{
@@ -58,6 +59,7 @@ pub use migrate::{
 pub use partitions::DEFAULT_PARTITION_WIDTH;
 pub use patience::{Patience, connect, in_time, persist, session};
 pub use seal::Seal;
+pub use sql::constant_sql;
 
 /// The channel on which landing and publishing say that there is something to claim.
 pub const LANDED_CHANNEL: &str = "c360_landed";

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgExecutor};
 
 use crate::imports::State;
-use crate::{Error, expiry, partitions};
+use crate::{Error, constant_sql, expiry, partitions};
 
 /// What is landed and not consolidated, of one source.
 #[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
@@ -209,8 +209,7 @@ async fn files(executor: impl PgExecutor<'_>, which: &'static str) -> Result<Vec
          where import_id in ({which})
          order by source, import_id desc"
     );
-    // The statement is put together from constants.
-    sqlx::query_as(sqlx::AssertSqlSafe(sql))
+    sqlx::query_as(constant_sql(sql))
         .fetch_all(executor)
         .await
         .map_err(Error::database("reading the ledger of imports"))

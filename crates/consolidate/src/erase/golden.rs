@@ -130,7 +130,7 @@ impl Names {
              )
              {statement}"
         );
-        let done = sqlx::query(sqlx::AssertSqlSafe(sql))
+        let done = sqlx::query(staging::constant_sql(sql))
             .bind(&self.systems)
             .bind(&self.external_ids)
             .bind(&self.customers)

@@ -203,8 +203,8 @@ pub(crate) async fn read(api: &Api, caller: &Caller, named: &str, types: &[Strin
     let customer_id = api.customer_id(named).await?;
     let mut session = api.ask(caller).await?;
     let query = match types {
-        [] => sqlx::query(sqlx::AssertSqlSafe(STATEMENT.as_str())).bind(customer_id),
-        types => sqlx::query(sqlx::AssertSqlSafe(OF_TYPES.as_str())).bind(customer_id).bind(types),
+        [] => sqlx::query(staging::constant_sql(STATEMENT.as_str())).bind(customer_id),
+        types => sqlx::query(staging::constant_sql(OF_TYPES.as_str())).bind(customer_id).bind(types),
     };
     let row = query.fetch_optional(&mut *session).await?.ok_or_else(Problem::not_found)?;
     let found: Uuid = row.get("customer_id");

@@ -109,7 +109,7 @@ impl Write<'_> {
         // Keeps erasures out.
         let statement = format!("with held as materialized ({HOLDING}), {at}, done as ({done}), {NOTED}");
         let mut session = api.ask(caller).await?;
-        let row = sqlx::query(sqlx::AssertSqlSafe(statement))
+        let row = sqlx::query(staging::constant_sql(statement))
             .bind(named)
             .bind(Utc::now())
             .bind(caller.key.key_id)
@@ -262,7 +262,7 @@ pub(crate) async fn one(api: &Api, caller: &Caller, (customer, kind, entry_id): 
              on e.customer_id = any (customer360.once_known_as(at.customer_id)) and e.entry_id = $2 and e.type = $3",
         at("")
     );
-    let row = sqlx::query(sqlx::AssertSqlSafe(statement))
+    let row = sqlx::query(staging::constant_sql(statement))
         .bind(named)
         .bind(entry_id)
         .bind(kind)

@@ -249,7 +249,7 @@ async fn run(
          )
          select count(*) from {counted}"
     );
-    let count = sqlx::query_scalar(sqlx::AssertSqlSafe(statement))
+    let count = sqlx::query_scalar(staging::constant_sql(statement))
         .bind(Utc::now())
         .bind(caller.key.key_id)
         .bind(&caller.key.name)

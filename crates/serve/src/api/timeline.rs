@@ -276,7 +276,7 @@ pub(crate) async fn page(
     params.finish(&PARAMS)?;
     let mut session = api.ask(caller).await?;
     let row: Option<(Uuid, FromJson<Vec<Happened>>, Option<i64>)> =
-        sqlx::query_as(sqlx::AssertSqlSafe(statement.as_str()))
+        sqlx::query_as(staging::constant_sql(statement.as_str()))
             .bind(customer_id)
             .bind(types)
             .bind(place(after.as_ref(), 0))

@@ -1,9 +1,9 @@
 //! Breaking the seal.
 
-use sqlx::{AssertSqlSafe, PgExecutor};
+use sqlx::PgExecutor;
 
 use super::{Context, LETTER, Letter};
-use crate::{Error, Seal};
+use crate::{Error, Seal, constant_sql};
 
 /// A letter with what it holds, or why that cannot be had.
 #[derive(Clone, Debug)]
@@ -47,8 +47,7 @@ pub async fn open(executor: impl PgExecutor<'_>, seal: &Seal, ids: &[i64]) -> Re
          where d.dead_letter_id = any ($1)
          order by d.dead_letter_id"
     );
-    // The statement is put together from constants.
-    let query = sqlx::query_as(AssertSqlSafe(sql)).bind(ids);
+    let query = sqlx::query_as(constant_sql(sql)).bind(ids);
     let rows: Vec<Row> = query.fetch_all(executor).await.map_err(Error::database("reading dead letters"))?;
     let opened = |Row { letter, payload, context }| {
         let contents = contents(seal, &letter.source, &payload, context.as_deref());

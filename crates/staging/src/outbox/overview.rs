@@ -5,7 +5,7 @@ use sqlx::PgExecutor;
 use sqlx::types::Uuid;
 
 use super::Kind;
-use crate::Error;
+use crate::{Error, constant_sql};
 
 /// What has become of an edit; the words of `outbox.state`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,8 +86,7 @@ pub async fn of_edits(executor: impl PgExecutor<'_>, edits: &[Uuid]) -> Result<V
          where o.edit_id = any ($1) and (o.kind = 'create' or o.edits <> '{{}}')
          order by o.source, o.edit_id"
     );
-    // The statement is put together from constants.
-    sqlx::query_as(sqlx::AssertSqlSafe(sql))
+    sqlx::query_as(constant_sql(sql))
         .bind(edits)
         .fetch_all(executor)
         .await
@@ -107,8 +106,7 @@ pub async fn of_xrefs(
          where o.state <> 'settled' and (o.kind = 'create' or o.edits <> '{{}}')
          order by o.source, o.edited_at, o.edit_id"
     );
-    // The statement is put together from constants.
-    sqlx::query_as(sqlx::AssertSqlSafe(sql))
+    sqlx::query_as(constant_sql(sql))
         .bind(systems)
         .bind(external_ids)
         .fetch_all(executor)

@@ -4,10 +4,10 @@ use std::collections::{BTreeSet, HashSet};
 
 use chrono::{DateTime, Utc};
 use sqlx::postgres::PgRow;
-use sqlx::{AssertSqlSafe, PgConnection, PgExecutor, Row};
+use sqlx::{PgConnection, PgExecutor, Row};
 
 use super::{Poll, Polled, Subject};
-use crate::Error;
+use crate::{Error, constant_sql};
 
 /// An id longer than this is not asked about: it would not fit into an index.
 const MAX_PRODUCT_ID_BYTES: usize = 512;
@@ -88,7 +88,7 @@ pub async fn lease(
          returning p.{key} as key, {email} as email, {external_id} as external_id, p.failures, p.checked_at, p.validators,
                    due.next_at as due_at, p.next_at as leased_until"
     );
-    let rows = sqlx::query(AssertSqlSafe(statement))
+    let rows = sqlx::query(constant_sql(statement))
         // Planned for this limit each time: a plan for any limit reads all polls to lease a few.
         .persistent(false)
         .bind(source)
@@ -130,7 +130,7 @@ pub async fn release(connection: &mut PgConnection, source: &str, polls: &[Poll]
              from unnest($2::text[], $3::timestamptz[], $4::timestamptz[]) as o (key, leased_until, due_at)
              where p.source = $1 and p.{key} = o.key and p.next_at = o.leased_until"
         );
-        sqlx::query(AssertSqlSafe(statement))
+        sqlx::query(constant_sql(statement))
             .bind(source)
             .bind(polls.iter().map(|poll| poll.key.as_str()).collect::<Vec<_>>())
             .bind(polls.iter().map(|poll| poll.leased_until).collect::<Vec<_>>())
@@ -159,7 +159,7 @@ pub async fn held(
              join {name} p on p.{key} = o.key and p.next_at = o.leased_until
              where p.source = $1"
         );
-        let keys: Vec<String> = sqlx::query_scalar(AssertSqlSafe(statement))
+        let keys: Vec<String> = sqlx::query_scalar(constant_sql(statement))
             .bind(source)
             .bind(polled.iter().map(|outcome| outcome.key.as_str()).collect::<Vec<_>>())
             .bind(polled.iter().map(|outcome| outcome.leased_until).collect::<Vec<_>>())
@@ -241,7 +241,7 @@ async fn note_of(
              as o (key, leased_until, state, external_id, checked_at, next_at, failures, validators)
          where p.source = $1 and p.{key} = o.key and p.next_at = o.leased_until"
     );
-    let done = sqlx::query(AssertSqlSafe(statement))
+    let done = sqlx::query(constant_sql(statement))
         .bind(source)
         .bind(polled.iter().map(|outcome| outcome.key.as_str()).collect::<Vec<_>>())
         .bind(polled.iter().map(|outcome| outcome.leased_until).collect::<Vec<_>>())

@@ -160,8 +160,9 @@ impl Gauges {
         }
         let expiry = overview::expiry(connection, now).await?;
         gauges.set(EXPIRY_HELD_BACK_SECONDS, &[], expiry.held_back_since.map_or(0.0, seconds));
-        gauges.set(STAGING_BYTES, &[], overview::bytes(&mut *connection).await? as f64);
-        for (table, bytes) in status::storage(connection).await? {
+        let storage = status::storage(connection).await?;
+        gauges.set(STAGING_BYTES, &[], status::in_staging(&storage) as f64);
+        for (table, bytes) in storage {
             gauges.set(STORAGE_BYTES, &[("table", table)], bytes as f64);
         }
         for (system, orders) in consolidate::overview::orders_total_differs(&mut *connection).await? {

@@ -14,6 +14,7 @@ use crate::error::database;
 use crate::exclude::exclude_refused;
 use crate::fold::fold;
 use crate::merge::{Merged, merge};
+use crate::overview::CONSOLIDATORS;
 use crate::restarts::Clocks;
 use crate::retire::sweep;
 use crate::{Error, Rules, migrate, rebuild};
@@ -128,18 +129,14 @@ impl Consolidator {
     /// Ends sessions of the one at work that leave an answer unread: for a process that froze while it read one Postgres
     /// waits for ever, and does not count its session as idle.
     async fn end_unread(&self) -> Result<(), Error> {
-        let ended = sqlx::query(
-            "select pg_terminate_backend(a.pid)
-             from pg_locks l
-             join pg_stat_activity a on a.pid = l.pid
-             join pg_database d on d.oid = l.database
-             where l.locktype = 'advisory' and l.granted and d.datname = current_database() and l.objsubid = 2
-               and l.classid::bigint = hashtext('c360.consolidator')::bigint & 4294967295
-               and a.wait_event = 'ClientWrite' and a.query_start < now() - interval '20 seconds'",
-        )
-        .execute(&mut *self.reader.connection().await)
-        .await
-        .map_err(database("looking after the consolidator at work"))?;
+        let sql = format!(
+            "select pg_terminate_backend(a.pid) from {CONSOLIDATORS}
+             and a.wait_event = 'ClientWrite' and a.query_start < now() - interval '20 seconds'"
+        );
+        let ended = sqlx::query(staging::constant_sql(sql))
+            .execute(&mut *self.reader.connection().await)
+            .await
+            .map_err(database("looking after the consolidator at work"))?;
         if ended.rows_affected() > 0 {
             tracing::warn!("whoever consolidates takes no answers from the database: its sessions are ended");
         }

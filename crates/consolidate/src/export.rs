@@ -1,8 +1,8 @@
 //! Everything that is kept about one person, as one document, for whoever asks for their data.
 
 use serde_json::{Map, Value, json};
-use sqlx::PgConnection;
-use sqlx::types::Uuid;
+use sqlx::postgres::PgRow;
+use sqlx::{PgConnection, Row};
 
 use crate::error::database;
 use crate::matching::Matching;
@@ -83,23 +83,11 @@ pub async fn export(connection: &mut PgConnection, rules: &Rules, whom: &Key) ->
     let matching = Matching::read(connection, rules).await?;
     let person = Person::find(connection, &matching, whom).await?;
     let mut document = Map::new();
-    let (systems, external_ids): (Vec<&str>, Vec<&str>) =
-        person.ids.iter().map(|(system, external_id)| (system.as_str(), external_id.as_str())).unzip();
-    let customers: Vec<Uuid> = person.customers.iter().copied().collect();
-    let keys: Vec<&str> = person.keys.iter().map(String::as_str).collect();
+    let names = person.names();
     for (name, select) in PARTS {
-        let sql = format!(
-            "with ids as materialized (
-                 select system, external_id from unnest($1::text[], $2::text[]) as i (system, external_id)
-                 where $3::uuid[] is not null and $4::text[] is not null
-             )
-             select to_jsonb(part) from ({select}) part"
-        );
-        let rows: Vec<Value> = sqlx::query_scalar(staging::constant_sql(sql))
-            .bind(&systems)
-            .bind(&external_ids)
-            .bind(&customers)
-            .bind(&keys)
+        let rows = names
+            .about(&format!("select to_jsonb(part) as document from ({select}) part"))
+            .map(|row: PgRow| row.get::<Value, _>("document"))
             .fetch_all(&mut *connection)
             .await
             .map_err(database("exporting a customer"))?;

@@ -108,21 +108,22 @@ pub async fn log_restarts(connection: &mut PgConnection) -> Result<BTreeMap<Stri
     Ok(restarts)
 }
 
+/// Sessions `a` that hold a lock `l` of the consolidator in this database.
+pub(crate) const CONSOLIDATORS: &str = "pg_locks l
+         join pg_stat_activity a on a.pid = l.pid
+         join pg_database d on d.oid = l.database
+         where l.locktype = 'advisory' and l.granted and d.datname = current_database() and l.objsubid = 2
+           and l.classid::bigint = hashtext('c360.consolidator')::bigint & 4294967295";
+
 /// Since when the process that consolidates has been connected; `None` while nobody does. A command that consolidates for
 /// a moment counts, too.
 pub async fn consolidator_since(executor: impl PgExecutor<'_>) -> Result<Option<DateTime<Utc>>, Error> {
     // The lock of the first lane. Of another role's session the start may be hidden.
-    sqlx::query_scalar(
-        "select coalesce(a.backend_start, 'epoch')
-         from pg_locks l
-         join pg_stat_activity a on a.pid = l.pid
-         join pg_database d on d.oid = l.database
-         where l.locktype = 'advisory' and l.granted and d.datname = current_database() and l.objsubid = 2
-           and l.classid::bigint = hashtext('c360.consolidator')::bigint & 4294967295 and l.objid = 0",
-    )
-    .fetch_optional(executor)
-    .await
-    .map_err(database("looking for the consolidator"))
+    let sql = format!("select coalesce(a.backend_start, 'epoch') from {CONSOLIDATORS} and l.objid = 0");
+    sqlx::query_scalar(staging::constant_sql(sql))
+        .fetch_optional(executor)
+        .await
+        .map_err(database("looking for the consolidator"))
 }
 
 #[cfg(test)]

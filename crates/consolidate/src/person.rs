@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 
 use model::MatchKey;
+use sqlx::postgres::PgArguments;
+use sqlx::query::Query;
 use sqlx::types::Uuid;
-use sqlx::{PgConnection, Row};
+use sqlx::{PgConnection, Postgres, Row};
 
 use crate::error::database;
 use crate::find::follow;
@@ -18,6 +20,33 @@ pub(crate) struct Person {
     pub(crate) keys: BTreeSet<String>,
     pub(crate) ids: BTreeSet<(String, String)>,
     pub(crate) customers: BTreeSet<Uuid>,
+}
+
+/// What names a person, as statements take it: `$1` and `$2` systems and ids in pairs, `$3` customers, `$4` match keys.
+pub(crate) struct Names {
+    pub(crate) systems: Vec<String>,
+    pub(crate) external_ids: Vec<String>,
+    pub(crate) customers: Vec<Uuid>,
+    pub(crate) keys: Vec<String>,
+}
+
+impl Names {
+    /// A statement about the person, which may use `ids (system, external_id)`.
+    pub(crate) fn about(&self, statement: &str) -> Query<'_, Postgres, PgArguments> {
+        // Every parameter is named once, so that Postgres knows all types whatever the statement uses.
+        let sql = format!(
+            "with ids as materialized (
+                 select system, external_id from unnest($1::text[], $2::text[]) as i (system, external_id)
+                 where $3::uuid[] is not null and $4::text[] is not null
+             )
+             {statement}"
+        );
+        sqlx::query(staging::constant_sql(sql))
+            .bind(&self.systems)
+            .bind(&self.external_ids)
+            .bind(&self.customers)
+            .bind(&self.keys)
+    }
 }
 
 /// What a word names: an email, or a system and its id with a colon between.
@@ -65,6 +94,13 @@ impl Person {
                 return Ok(person);
             }
         }
+    }
+
+    /// What names the person.
+    pub(crate) fn names(&self) -> Names {
+        let (systems, external_ids) = self.pairs();
+        let customers = self.customers.iter().copied().collect();
+        Names { systems, external_ids, customers, keys: self.keys.iter().cloned().collect() }
     }
 
     /// The cross-references, as statements take them: systems and ids in pairs.

@@ -10,16 +10,9 @@ use crate::Error;
 use crate::error::database;
 
 /// Messages that take their thread from those named.
-const REPLIES: &str = "
-    select i.system, i.interaction_id, i.message_id, i.in_reply_to, i.given_thread_id, i.thread_id
-    from unnest($1::text[], $2::text[]) as named (system, message_id)
-    join customer360.interactions i on i.system = named.system and i.in_reply_to = named.message_id
-    where i.given_thread_id is null";
+const REPLIES: &str = "i.in_reply_to = named.message_id and i.given_thread_id is null";
 /// The messages named.
-const NAMED: &str = "
-    select i.system, i.interaction_id, i.message_id, i.in_reply_to, i.given_thread_id, i.thread_id
-    from unnest($1::text[], $2::text[]) as named (system, message_id)
-    join customer360.interactions i on i.system = named.system and i.message_id = named.message_id";
+const NAMED: &str = "i.message_id = named.message_id";
 
 /// Messages by the system that knows them and their own id.
 type Ids = BTreeSet<(String, String)>;
@@ -96,11 +89,16 @@ fn id(message: &Message) -> Option<(String, String)> {
     Some((message.system.clone(), message.message_id.clone()?))
 }
 
-async fn read(connection: &mut PgConnection, sql: &'static str, named: &Ids) -> Result<Vec<Message>, Error> {
+async fn read(connection: &mut PgConnection, which: &str, named: &Ids) -> Result<Vec<Message>, Error> {
     if named.is_empty() {
         return Ok(Vec::new());
     }
-    let rows = sqlx::query(sql)
+    let sql = format!(
+        "select i.system, i.interaction_id, i.message_id, i.in_reply_to, i.given_thread_id, i.thread_id
+         from unnest($1::text[], $2::text[]) as named (system, message_id)
+         join customer360.interactions i on i.system = named.system and {which}"
+    );
+    let rows = sqlx::query(staging::constant_sql(sql))
         .bind(named.iter().map(|(system, _)| system.as_str()).collect::<Vec<_>>())
         .bind(named.iter().map(|(_, id)| id.as_str()).collect::<Vec<_>>())
         .fetch_all(connection)

@@ -297,15 +297,3 @@ pub async fn bytes_by_table(executor: impl PgExecutor<'_>, schema: &str) -> Resu
     .map_err(Error::database("measuring tables"))?;
     Ok(bytes.into_iter().collect())
 }
-
-/// What the schema takes on the database's disk, indexes included.
-pub async fn bytes(executor: impl PgExecutor<'_>) -> Result<i64, Error> {
-    sqlx::query_scalar(
-        "select coalesce(sum(pg_total_relation_size(oid)), 0)::bigint
-         from pg_class
-         where relnamespace = 'staging'::regnamespace and relkind = 'r'",
-    )
-    .fetch_one(executor)
-    .await
-    .map_err(Error::database("measuring schema staging"))
-}

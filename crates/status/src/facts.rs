@@ -90,6 +90,7 @@ pub async fn ask(connection: &mut PgConnection, rules: &str) -> Result<Asked, co
     }
     let mut snapshot = connection.begin_with(SNAPSHOT).await.map_err(database("reading the status"))?;
     let now = Utc::now();
+    let storage = storage(&mut snapshot).await?;
     Ok(Asked::Facts(Box::new(Facts {
         health: by_source(staging::health::all(&mut *snapshot).await?, |health| &health.source),
         backlog: by_source(overview::backlog(&mut *snapshot).await?, |backlog| &backlog.source),
@@ -103,8 +104,8 @@ pub async fn ask(connection: &mut PgConnection, rules: &str) -> Result<Asked, co
         lists: lists::overview(&mut *snapshot, now).await?,
         kafka_progress: overview::kafka_progress(&mut *snapshot).await?,
         expiry: overview::expiry(&mut snapshot, now).await?,
-        staging_bytes: overview::bytes(&mut *snapshot).await?,
-        storage: storage(&mut snapshot).await?,
+        staging_bytes: in_staging(&storage),
+        storage,
         orders_total_differs: consolidate::overview::orders_total_differs(&mut *snapshot).await?,
         unmatched: consolidate::overview::unmatched(&mut *snapshot).await?,
         stored: overview::stored(&mut *snapshot).await?,
@@ -125,6 +126,11 @@ pub async fn storage(connection: &mut PgConnection) -> Result<BTreeMap<String, i
         storage.extend(tables.into_iter().map(|(table, bytes)| (format!("{schema}.{table}"), bytes)));
     }
     Ok(storage)
+}
+
+/// What schema staging takes of it.
+pub fn in_staging(storage: &BTreeMap<String, i64>) -> i64 {
+    storage.iter().filter(|(table, _)| table.starts_with("staging.")).map(|(_, bytes)| bytes).sum()
 }
 
 fn by_source<T>(rows: Vec<T>, source: impl Fn(&T) -> &String) -> BTreeMap<String, T> {

@@ -16,7 +16,7 @@ mod setup;
 mod tests;
 pub mod words;
 
-pub use facts::{Asked, Facts, ask, storage};
+pub use facts::{Asked, Facts, ask, in_staging, storage};
 pub use looks::{Look, Severity};
 pub use page::{Paint, page};
 pub use report::{Backlog, Daemon, Expiry, Lags, LastFile, List, Report, SafeToStop, Source, Staging, State};

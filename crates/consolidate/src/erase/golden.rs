@@ -10,19 +10,11 @@ use staging::Erased;
 use staging::erase::{self as staged, Removed, Says};
 
 use super::{Orders, erasing};
-use crate::person::{Person, key_of};
+use crate::person::{Names, Person, key_of};
 use crate::{Error, dirty, search};
 
 /// An order by system.
 type OrderId = (String, String);
-
-/// What names a person, as statements take it: `$1` and `$2` systems and ids in pairs, `$3` customers, `$4` match keys.
-struct Names {
-    systems: Vec<String>,
-    external_ids: Vec<String>,
-    customers: Vec<Uuid>,
-    keys: Vec<String>,
-}
 
 /// Rows that go, by table; statements, which follow a common table, take what they need of [`Names`].
 const GO: [(&str, &str); 9] = [
@@ -103,43 +95,19 @@ pub(super) async fn remove(
     orders: Orders,
     now: DateTime<Utc>,
 ) -> Result<(Removed, Vec<OrderId>), Error> {
-    let (systems, external_ids) = person.ids.iter().cloned().unzip();
-    let customers = person.customers.iter().copied().collect();
-    let names = Names { systems, external_ids, customers, keys: person.keys.iter().cloned().collect() };
+    let names = person.names();
     let mut removed = Removed::new();
     let theirs = remove_orders(transaction, &names, orders, &mut removed).await?;
     remove_participation(transaction, &names, erased, &mut removed).await?;
     remove_decisions(transaction, person, &mut removed).await?;
     for (table, statement) in GO {
-        removed.insert(table, names.execute(transaction, statement).await?);
+        let done = names.about(statement).execute(&mut *transaction).await.map_err(erasing())?;
+        removed.insert(table, done.rows_affected());
     }
     let staged = person.staged(Vec::new());
     redact(transaction, &staged, erased, now, &mut removed).await?;
     *removed.entry("customer360.xrefs").or_default() += clear_emails(transaction, &staged, erased, now).await?;
     Ok((removed, theirs))
-}
-
-impl Names {
-    /// Runs a statement that may use `ids (system, external_id)`.
-    async fn execute(&self, transaction: &mut PgConnection, statement: &str) -> Result<u64, Error> {
-        // Every parameter is named once, so that Postgres knows all types whatever the statement uses.
-        let sql = format!(
-            "with ids as materialized (
-                 select system, external_id from unnest($1::text[], $2::text[]) as i (system, external_id)
-                 where $3::uuid[] is not null and $4::text[] is not null
-             )
-             {statement}"
-        );
-        let done = sqlx::query(staging::constant_sql(sql))
-            .bind(&self.systems)
-            .bind(&self.external_ids)
-            .bind(&self.customers)
-            .bind(&self.keys)
-            .execute(transaction)
-            .await
-            .map_err(erasing())?;
-        Ok(done.rows_affected())
-    }
 }
 
 /// Their orders, by the cross-reference that they name or the customer whom they are attached to.

@@ -121,12 +121,8 @@ pub(crate) async fn page(api: &Api, caller: &Caller, mut params: Params) -> Resu
     let scope = params.scope().to_owned();
     let wanted = Wanted::take(api, caller, &mut params)?;
     let rows = wanted.statement().build().fetch_all(&mut *api.ask(caller).await?).await?;
-    let total = if wanted.count { Some(rows.first().map_or(0, |row| row.get("total"))) } else { None };
     let is_cut = wanted.q.is_some() && rows.first().is_some_and(|row| row.get("is_cut"));
-    // Of an empty page with something about all pages there is one row, the rest of it null.
-    let listed = rows.iter().filter(|row| row.get::<Option<Uuid>, _>("customer_id").is_some());
-    let rows = listed.map(|row| Ok((place(row), Listed::from_row(row)?))).collect::<sqlx::Result<_>>()?;
-    Ok(Page { is_cut, ..api.cursors.page(&scope, rows, wanted.limit, total) })
+    Ok(Page { is_cut, ..api.cursors.page_of(&scope, &rows, place, wanted.limit, wanted.count)? })
 }
 
 fn place(row: &PgRow) -> Place {

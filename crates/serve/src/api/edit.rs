@@ -180,11 +180,7 @@ pub(crate) async fn write(
     .fetch_optional(&mut *session)
     .await?;
     drop(session);
-    match found {
-        None => return Err(Problem::not_found().into()),
-        Some(found) if found != named => return Err(Refusal::Elsewhere(found)),
-        Some(_) => {}
-    }
+    Refusal::unless_at(found.ok_or_else(Problem::not_found)?, named)?;
     let attributes: BTreeMap<String, Option<Value>> = profile
         .into_iter()
         .map(|(attribute, value)| (attribute, Some(value).filter(|value| !value.is_null())))

@@ -124,10 +124,7 @@ impl Write<'_> {
             .fetch_optional(&mut *session)
             .await?;
         let row = row.ok_or_else(Problem::not_found)?;
-        let found: Uuid = row.get("found");
-        if found != named {
-            return Err(Refusal::Elsewhere(found));
-        }
+        Refusal::unless_at(row.get("found"), named)?;
         Ok(row.get::<Option<Uuid>, _>("entry_id").map(|_| row))
     }
 }
@@ -270,9 +267,7 @@ pub(crate) async fn one(api: &Api, caller: &Caller, (customer, kind, entry_id): 
         .await?;
     let row = row.ok_or_else(Problem::not_found)?;
     let found: Uuid = row.get("found");
-    if found != named {
-        return Err(Refusal::Elsewhere(found));
-    }
+    Refusal::unless_at(found, named)?;
     if row.get::<Option<Uuid>, _>("entry_id").is_none() {
         return Err(Problem::not_found().into());
     }

@@ -122,11 +122,8 @@ pub(super) async fn list(
     {
         api.audit.read(&caller, "list_interactions", customer).await;
     }
-    let total = if wanted.count { Some(rows.first().map_or(0, |row| row.get("total"))) } else { None };
-    // Of an empty page with something about all pages there is one row, the rest of it null.
-    let listed = rows.iter().filter(|row| row.get::<Option<&str>, _>("system").is_some());
-    let rows = listed.map(|row| Ok((place(row), Interaction::from_row(row)?))).collect::<sqlx::Result<_>>()?;
-    Ok(Json(fields.of_each(api.cursors.page(&scope, rows, wanted.limit, total))?))
+    let page: Page<Interaction> = api.cursors.page_of(&scope, &rows, place, wanted.limit, wanted.count)?;
+    Ok(Json(fields.of_each(page)?))
 }
 
 fn place(row: &PgRow) -> Place {

@@ -6,6 +6,8 @@ use hmac::{Hmac, Mac as _};
 use model::InstallationKey;
 use serde::Serialize;
 use sha2::Sha256;
+use sqlx::postgres::PgRow;
+use sqlx::{FromRow, Row as _};
 use utoipa::ToSchema;
 
 use super::params::Params;
@@ -75,6 +77,22 @@ impl Cursors {
         rows.truncate(limit);
         let next_cursor = rows.last().filter(|_| !is_last).map(|(place, _)| self.seal(scope, place));
         Page { items: rows.into_iter().map(|(_, item)| item).collect(), next_cursor, total, is_cut: false }
+    }
+
+    /// Makes a page of the rows of a statement that gives a `place` with each, and with `count` the `total` of all
+    /// pages. Of an empty page with something about all pages there is one row, the rest of it null.
+    pub(crate) fn page_of<'r, T: FromRow<'r, PgRow>>(
+        &self,
+        scope: &str,
+        rows: &'r [PgRow],
+        place: impl Fn(&PgRow) -> Place,
+        limit: u32,
+        count: bool,
+    ) -> sqlx::Result<Page<T>> {
+        let total = count.then(|| rows.first().map_or(0, |row| row.get("total")));
+        let listed = rows.iter().filter(|row| row.get::<Option<&str>, _>("place").is_some());
+        let listed = listed.map(|row| Ok((place(row), T::from_row(row)?))).collect::<sqlx::Result<_>>()?;
+        Ok(self.page(scope, listed, limit, total))
     }
 }
 

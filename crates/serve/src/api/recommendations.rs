@@ -121,8 +121,6 @@ pub(crate) async fn of(
         .fetch_optional(&mut *session)
         .await?;
     let (found, FromJson(items), total) = row.ok_or_else(Problem::not_found)?;
-    if found != customer_id {
-        return Err(Refusal::Elsewhere(found));
-    }
+    Refusal::unless_at(found, customer_id)?;
     Ok((found, Page { items, next_cursor: None, total, is_cut: false }))
 }

@@ -144,11 +144,9 @@ async fn known_as(api: &Api, caller: &Caller, named: &str) -> Result<(Vec<String
     .bind(customer_id)
     .fetch_optional(&mut *api.ask(caller).await?)
     .await?;
-    match found {
-        None => Err(Problem::not_found().into()),
-        Some((found, ..)) if found != customer_id => Err(Refusal::Elsewhere(found)),
-        Some((_, match_keys, FromJson(xrefs))) => Ok((match_keys, xrefs)),
-    }
+    let (found, match_keys, FromJson(xrefs)) = found.ok_or_else(Problem::not_found)?;
+    Refusal::unless_at(found, customer_id)?;
+    Ok((match_keys, xrefs))
 }
 
 /// One word for each source: where it is asked about several emails, the worst, and of these that of the oldest answer.

@@ -287,9 +287,7 @@ pub(crate) async fn page(
             .fetch_optional(&mut *session)
             .await?;
     let (found, FromJson(items), total) = row.ok_or_else(Problem::not_found)?;
-    if found != customer_id {
-        return Err(Refusal::Elsewhere(found));
-    }
+    Refusal::unless_at(found, customer_id)?;
     let rows = items.into_iter().map(Happened::with_place).collect();
     Ok((found, api.cursors.page(&scope, rows, limit, total)))
 }

@@ -21,6 +21,10 @@ mod source;
 mod status;
 mod table;
 
+use std::io::{self, Write};
+
+use serde::Serialize;
+
 use crate::cli::{Cli, Command, Global};
 use crate::config::{Config, Environment};
 use crate::exit::Exit;
@@ -53,6 +57,12 @@ pub async fn run(cli: Cli) -> anyhow::Result<Exit> {
     };
     // Most commands are done once they have printed; those that end otherwise have said so themselves.
     ended.or_else(|error| Exit::Done.after(Err(error)))
+}
+
+/// Prints what a command has to say: a document as one line of JSON, or else a page for people.
+fn print(json: bool, document: &impl Serialize, page: impl FnOnce() -> String) -> io::Result<()> {
+    let text = if json { serde_json::to_string(document)? + "\n" } else { page() };
+    io::stdout().lock().write_all(text.as_bytes())
 }
 
 /// The configuration that the command line and the environment name.

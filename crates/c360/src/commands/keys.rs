@@ -10,6 +10,7 @@ use serve::keys::{self, Key, NewKey};
 use sqlx::PgConnection;
 use tokio_util::sync::CancellationToken;
 
+use super::print;
 use super::table::table;
 use crate::cli::{AddKey, KeysCommand, ListKeys, RevokeKey};
 use crate::config::Config;
@@ -101,11 +102,5 @@ fn line(key: &Key, now: DateTime<Utc>) -> Vec<String> {
 
 async fn revoke(connection: &mut PgConnection, args: &RevokeKey) -> anyhow::Result<()> {
     let key = keys::revoke(connection, &args.key, Utc::now()).await?;
-    let mut stdout = std::io::stdout().lock();
-    if args.json {
-        writeln!(stdout, "{}", serde_json::to_string(&key)?)?;
-    } else {
-        writeln!(stdout, "revoked the key of `{}` ({})", printable(&key.name), key.prefix)?;
-    }
-    Ok(())
+    Ok(print(args.json, &key, || format!("revoked the key of `{}` ({})\n", printable(&key.name), key.prefix))?)
 }

@@ -1,12 +1,11 @@
 //! `c360 migrate`
 
-use std::io::Write;
-
 use anyhow::Context;
 use serde::Serialize;
 use staging::Pending;
 use tokio_util::sync::CancellationToken;
 
+use super::print;
 use crate::cli;
 use crate::config::Config;
 use crate::database;
@@ -39,19 +38,21 @@ pub(super) async fn run(args: cli::Migrate, config: Config) -> anyhow::Result<Ex
         let installation = Installation::open(config).await?;
         installation.prepare_soon(&CancellationToken::new()).await?;
     }
-    let mut stdout = std::io::stdout().lock();
-    if args.json {
-        writeln!(stdout, "{}", serde_json::to_string(&Report { dry_run: args.dry_run, migrations })?)?;
-        return Ok(Exit::Done);
-    }
-    let done = if args.dry_run { "would apply" } else { "applied" };
-    for Migration { schema, pending } in &migrations {
-        writeln!(stdout, "{done} {schema} {:04} {}", pending.version, pending.description)?;
-    }
-    if migrations.is_empty() || !args.dry_run {
-        writeln!(stdout, "schemas staging and customer360 are up to date")?;
-    }
+    let report = Report { dry_run: args.dry_run, migrations };
+    print(args.json, &report, || page(&report))?;
     Ok(Exit::Done)
+}
+
+fn page(Report { dry_run, migrations }: &Report) -> String {
+    let done = if *dry_run { "would apply" } else { "applied" };
+    let line = |Migration { schema, pending }: &Migration| {
+        format!("{done} {schema} {:04} {}\n", pending.version, pending.description)
+    };
+    let mut page: String = migrations.iter().map(line).collect();
+    if migrations.is_empty() || !dry_run {
+        page.push_str("schemas staging and customer360 are up to date\n");
+    }
+    page
 }
 
 /// What the database lacks. One that is embedded and not made yet lacks everything.

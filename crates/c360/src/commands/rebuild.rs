@@ -1,14 +1,13 @@
 //! `c360 rebuild`
 
-use std::io::{IsTerminal, Write};
+use std::io::{self, IsTerminal};
 
-use anyhow::Context;
 use chrono::Utc;
-use consolidate::Change;
 use consolidate::rebuild::{self, Changed, Foreseen, Progress};
+use consolidate::{Change, ProfileChange};
 use serde_json::json;
 
-use super::progress;
+use super::{print, progress};
 use crate::cli;
 use crate::config::Config;
 use crate::exit::Exit;
@@ -62,41 +61,34 @@ pub(super) async fn run(args: cli::Rebuild, config: Config) -> anyhow::Result<Ex
     Exit::Done.after(printed)
 }
 
-fn print_foreseen(args: &cli::Rebuild, foreseen: &Foreseen) -> anyhow::Result<()> {
-    let mut stdout = std::io::stdout().lock();
-    if args.json || !std::io::stdout().is_terminal() {
-        let document = json!({
-            "dry_run": true, "finished": !foreseen.is_cut_off,
-            "profiles": {"appear": foreseen.appear, "vanish": foreseen.vanish, "change": foreseen.change},
-            "samples": foreseen.samples,
-        });
-        return writeln!(stdout, "{document}").context("printing");
-    }
+fn print_foreseen(args: &cli::Rebuild, foreseen: &Foreseen) -> io::Result<()> {
     let Foreseen { appear, vanish, change, samples, is_cut_off } = foreseen;
-    writeln!(stdout, "profiles: {appear} would appear, {vanish} vanish, {change} change")?;
-    for sample in samples {
+    let document = json!({
+        "dry_run": true, "finished": !is_cut_off,
+        "profiles": {"appear": appear, "vanish": vanish, "change": change}, "samples": samples,
+    });
+    let line = |sample: &ProfileChange| {
         let what = match sample.change {
             Change::Appears => "appears".to_owned(),
             Change::Vanishes => "vanishes".to_owned(),
             Change::Changes => format!("changes: {}", sample.attributes.join(", ")),
         };
-        writeln!(stdout, "  {} {what}", sample.customer_id)?;
-    }
-    if *is_cut_off {
-        writeln!(stdout, "stopped before everything was looked at")?;
-    }
-    Ok(())
+        format!("  {} {what}\n", sample.customer_id)
+    };
+    print(args.json || !io::stdout().is_terminal(), &document, || {
+        let lines: String = samples.iter().map(line).collect();
+        let end = if *is_cut_off { "stopped before everything was looked at\n" } else { "" };
+        format!("profiles: {appear} would appear, {vanish} vanish, {change} change\n{lines}{end}")
+    })
 }
 
-fn print_changed(args: &cli::Rebuild, progress: Progress, changed: Changed) -> anyhow::Result<()> {
-    let mut stdout = std::io::stdout().lock();
+fn print_changed(args: &cli::Rebuild, progress: Progress, changed: Changed) -> io::Result<()> {
     let Changed { appeared, vanished, changed } = changed;
-    if args.json || !std::io::stdout().is_terminal() {
-        let document = json!({
-            "dry_run": false, "finished": progress.finished, "done": progress.done, "total": progress.total,
-            "profiles": {"appear": appeared, "vanish": vanished, "change": changed},
-        });
-        return writeln!(stdout, "{document}").context("printing");
-    }
-    writeln!(stdout, "profiles: {appeared} appeared, {vanished} vanished, {changed} changed").context("printing")
+    let document = json!({
+        "dry_run": false, "finished": progress.finished, "done": progress.done, "total": progress.total,
+        "profiles": {"appear": appeared, "vanish": vanished, "change": changed},
+    });
+    print(args.json || !io::stdout().is_terminal(), &document, || {
+        format!("profiles: {appeared} appeared, {vanished} vanished, {changed} changed\n")
+    })
 }

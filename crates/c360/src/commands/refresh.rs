@@ -1,6 +1,6 @@
 //! `c360 refresh`
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::time::Duration;
 
 use anyhow::anyhow;
@@ -87,59 +87,51 @@ async fn foresee(
     #[expect(clippy::cast_precision_loss, reason = "an estimate")]
     let seconds = Duration::try_from_secs_f64(customers as f64 / rest.requests_per_second).unwrap_or(Duration::MAX);
     let seconds = i64::try_from(seconds.as_secs()).unwrap_or(i64::MAX);
-    let mut stdout = io::stdout().lock();
-    if args.json || !stdout.is_terminal() {
-        let document = json!({
-            "source": args.source, "dry_run": true, "customers": customers, "lists": lists, "at_least_seconds": seconds,
-        });
-        writeln!(stdout, "{document}")?;
-    } else {
-        let lists = i64::try_from(lists).unwrap_or_default();
-        writeln!(
-            stdout,
-            "{} would be asked about {} and read {}; at {} requests a second that takes {} at least",
+    let document = json!({
+        "source": args.source, "dry_run": true, "customers": customers, "lists": lists, "at_least_seconds": seconds,
+    });
+    super::print(args.json || !io::stdout().is_terminal(), &document, || {
+        format!(
+            "{} would be asked about {} and read {}; at {} requests a second that takes {} at least\n",
             args.source,
             count(customers, "customer"),
-            count(lists, "list"),
+            count(i64::try_from(lists).unwrap_or_default(), "list"),
             rest.requests_per_second,
             age(seconds)
-        )?;
-    }
+        )
+    })?;
     Ok(Exit::Done)
 }
 
 fn print(args: &cli::Refresh, summary: &Summary, lists: usize, profiles: usize) -> io::Result<()> {
-    let mut stdout = io::stdout().lock();
     let lists_elsewhere = (lists as u64).saturating_sub(summary.lists);
-    if args.json || !stdout.is_terminal() {
-        let document = json!({
-            "source": args.source, "asked": summary.asked, "known": summary.known, "unknown": summary.unknown,
-            "failing": summary.failing, "asked_elsewhere": summary.asked_elsewhere,
-            "lists_elsewhere": lists_elsewhere, "held": summary.held, "products": summary.products, "pages": summary.pages,
-            "lists_failed": summary.lists_failed, "records": summary.records, "dead_letters": summary.dead_letters,
-            "requests": summary.requests, "breaker": summary.breaker.as_str(), "profiles": profiles,
-        });
-        return writeln!(stdout, "{document}");
-    }
-    writeln!(
-        stdout,
-        "{} customers asked about: {} known, {} unknown; {} to be asked again soon; {} products, {} pages of lists",
-        summary.asked, summary.known, summary.unknown, summary.failing, summary.products, summary.pages
-    )?;
-    writeln!(
-        stdout,
-        "{} records landed, {} dead letters; {profiles} profiles written",
-        summary.records, summary.dead_letters
-    )?;
-    if summary.asked_elsewhere + lists_elsewhere > 0 {
-        writeln!(
-            stdout,
-            "Other processes, such as the daemon, have asked about {} and read {}, and land what they heard.",
-            count(summary.asked_elsewhere.cast_signed(), "other customer"),
-            count(lists_elsewhere.cast_signed(), "list")
-        )?;
-    }
-    Ok(())
+    let document = json!({
+        "source": args.source, "asked": summary.asked, "known": summary.known, "unknown": summary.unknown,
+        "failing": summary.failing, "asked_elsewhere": summary.asked_elsewhere,
+        "lists_elsewhere": lists_elsewhere, "held": summary.held, "products": summary.products, "pages": summary.pages,
+        "lists_failed": summary.lists_failed, "records": summary.records, "dead_letters": summary.dead_letters,
+        "requests": summary.requests, "breaker": summary.breaker.as_str(), "profiles": profiles,
+    });
+    super::print(args.json || !io::stdout().is_terminal(), &document, || page(summary, lists_elsewhere, profiles))
+}
+
+fn page(summary: &Summary, lists_elsewhere: u64, profiles: usize) -> String {
+    let Summary { asked, known, unknown, failing, products, pages, records, dead_letters, .. } = summary;
+    let elsewhere = if summary.asked_elsewhere + lists_elsewhere > 0 {
+        let customers = count(summary.asked_elsewhere.cast_signed(), "other customer");
+        let lists = count(lists_elsewhere.cast_signed(), "list");
+        format!(
+            "Other processes, such as the daemon, have asked about {customers} and read {lists}, \
+             and land what they heard.\n"
+        )
+    } else {
+        String::new()
+    };
+    format!(
+        "{asked} customers asked about: {known} known, {unknown} unknown; {failing} to be asked again soon; \
+         {products} products, {pages} pages of lists\n\
+         {records} records landed, {dead_letters} dead letters; {profiles} profiles written\n{elsewhere}"
+    )
 }
 
 /// The match key of an email, by which polls are kept. The message does not repeat what was typed.

@@ -5,7 +5,7 @@
 
 mod lag;
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 
 use anyhow::Context;
 use chrono::Utc;
@@ -23,16 +23,11 @@ pub(super) async fn run(args: cli::Status, config: Config) -> anyhow::Result<Exi
         Err(error) if Exit::of(&error) == Exit::OutOfReach => (Report::out_of_reach(&config.setup()?), Some(error)),
         Err(error) => return Err(error),
     };
-    let mut output = std::io::stdout().lock();
-    let paint = Paint::of(output.is_terminal(), std::env::var_os("NO_COLOR").as_deref());
-    let page = if args.json {
-        format!("{}\n", serde_json::to_string(&report)?)
-    } else {
-        status::page(&report, Utc::now(), paint)
-    };
+    let paint = Paint::of(std::io::stdout().is_terminal(), std::env::var_os("NO_COLOR").as_deref());
     // The message of the error says it all to whoever reads; whoever parses gets the document.
     let is_printed = args.json || out_of_reach.is_none();
-    let printed = if is_printed { output.write_all(page.as_bytes()) } else { Ok(()) };
+    let page = || status::page(&report, Utc::now(), paint);
+    let printed = if is_printed { super::print(args.json, &report, page) } else { Ok(()) };
     match out_of_reach {
         Some(error) => Err(error),
         None if args.check && !report.looks.is_empty() => Exit::Unexpected.after(printed),

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{IsTerminal, Write as _};
+use std::io::IsTerminal;
 use std::os::unix::fs::MetadataExt;
 
 use anyhow::anyhow;
@@ -62,16 +62,12 @@ fn ask(foreseen: &Outcome) -> anyhow::Result<bool> {
 
 /// What is done, or with --dry-run would be.
 fn print(how: &Deciding, outcome: &Outcome) -> anyhow::Result<()> {
-    let mut stdout = std::io::stdout().lock();
-    if how.json {
-        writeln!(stdout, "{}", document(how, outcome)?)?;
-        return Ok(());
-    }
-    writeln!(stdout, "{}", summary(outcome, how.dry_run))?;
-    if outcome.done != Done::Nothing {
-        write!(stdout, "\n{}", customers(outcome))?;
-    }
-    Ok(())
+    let summary = summary(outcome, how.dry_run);
+    let page = || match outcome.done {
+        Done::Nothing => format!("{summary}\n"),
+        _ => format!("{summary}\n\n{}", customers(outcome)),
+    };
+    Ok(crate::commands::print(how.json, &document(how, outcome)?, page)?)
 }
 
 fn document(how: &Deciding, outcome: &Outcome) -> anyhow::Result<Value> {

@@ -1,6 +1,6 @@
 //! `c360 customer erase` and `readmit`
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 
 use anyhow::anyhow;
 use consolidate::Key;
@@ -10,6 +10,7 @@ use serde_json::json;
 use super::Opened;
 use crate::cli::customer::{Erase, Readmit};
 use crate::commands::ask::says_yes;
+use crate::commands::print;
 use crate::config::Config;
 use crate::exit::Exit;
 use status::words::count;
@@ -51,38 +52,31 @@ fn confirmed(receipt: &Receipt) -> anyhow::Result<bool> {
 
 /// The receipt, or why there is none.
 fn ended(args: &Erase, outcome: &Outcome) -> anyhow::Result<Exit> {
-    let mut stdout = std::io::stdout().lock();
     match outcome {
-        Outcome::Unknown => Err(Exit::NotFound.because(anyhow!("nothing is known of such a person"))),
-        Outcome::Already if args.json => {
-            writeln!(stdout, "{}", json!({"dry_run": args.dry_run, "already": true, "digests": [], "removed": {}}))?;
-            Ok(Exit::Done)
-        }
+        Outcome::Unknown => return Err(Exit::NotFound.because(anyhow!("nothing is known of such a person"))),
         Outcome::Already => {
-            writeln!(stdout, "erased already, and nothing has come since: nothing to do")?;
-            Ok(Exit::Done)
-        }
-        Outcome::Erased(receipt) if args.json => {
-            let mut document = serde_json::to_value(receipt)?;
-            document["dry_run"] = json!(args.dry_run);
-            writeln!(stdout, "{document}")?;
-            Ok(Exit::Done)
+            let document = json!({"dry_run": args.dry_run, "already": true, "digests": [], "removed": {}});
+            print(args.json, &document, || "erased already, and nothing has come since: nothing to do\n".to_owned())?;
         }
         Outcome::Erased(receipt) => {
-            if args.dry_run {
-                writeln!(stdout, "would be erased:")?;
-            } else {
-                writeln!(stdout, "erasure {} of {}", receipt.erasure_id, receipt.erased_at.to_rfc3339())?;
-            }
-            for (table, rows) in &receipt.removed {
-                writeln!(stdout, "  {table:36} {}", count(i64::try_from(*rows).unwrap_or(i64::MAX), "row"))?;
-            }
-            for digest in &receipt.digests {
-                writeln!(stdout, "  digest {digest}")?;
-            }
-            Ok(Exit::Done)
+            let mut document = serde_json::to_value(receipt)?;
+            document["dry_run"] = json!(args.dry_run);
+            print(args.json, &document, || page(receipt, args.dry_run))?;
         }
     }
+    Ok(Exit::Done)
+}
+
+fn page(receipt: &Receipt, dry_run: bool) -> String {
+    let head = if dry_run {
+        "would be erased:\n".to_owned()
+    } else {
+        format!("erasure {} of {}\n", receipt.erasure_id, receipt.erased_at.to_rfc3339())
+    };
+    let rows = |rows: u64| count(i64::try_from(rows).unwrap_or(i64::MAX), "row");
+    let removed = receipt.removed.iter().map(|(table, removed)| format!("  {table:36} {}\n", rows(*removed)));
+    let digests = receipt.digests.iter().map(|digest| format!("  digest {digest}\n"));
+    [head].into_iter().chain(removed).chain(digests).collect()
 }
 
 pub(super) async fn readmit(args: &Readmit, config: Config) -> anyhow::Result<Exit> {
@@ -93,12 +87,9 @@ pub(super) async fn readmit(args: &Readmit, config: Config) -> anyhow::Result<Ex
     if lifted == 0 {
         return Err(Exit::NotFound.because(anyhow!("nobody was erased under that")));
     }
-    let mut stdout = std::io::stdout().lock();
-    if args.json {
-        writeln!(stdout, "{}", json!({"lifted": lifted}))?;
-    } else {
-        let digests = count(i64::try_from(lifted).unwrap_or(i64::MAX), "digest");
-        writeln!(stdout, "readmitted: {digests} lifted; what comes from now on counts")?;
-    }
+    let digests = count(i64::try_from(lifted).unwrap_or(i64::MAX), "digest");
+    print(args.json, &json!({"lifted": lifted}), || {
+        format!("readmitted: {digests} lifted; what comes from now on counts\n")
+    })?;
     Ok(Exit::Done)
 }

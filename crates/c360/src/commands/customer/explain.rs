@@ -1,7 +1,6 @@
 //! `c360 customer explain`
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 
 use consolidate::Key;
 use consolidate::explain::{self, Entry, Explained};
@@ -10,6 +9,7 @@ use model::{Explanation, Why};
 use super::Opened;
 use super::show::{page, text, time};
 use crate::cli::customer::Explain;
+use crate::commands::print;
 use crate::commands::table::table;
 use crate::config::Config;
 use crate::exit::Exit;
@@ -19,12 +19,7 @@ pub(super) async fn run(args: &Explain, config: Config) -> anyhow::Result<Exit> 
     let mut opened = Opened::open(config).await?;
     let rules = opened.installation.rules()?;
     let explained = explain::explain(&mut opened.connection, &rules, &Key::parse(&args.whom.key)).await?;
-    let mut stdout = std::io::stdout().lock();
-    if args.json {
-        writeln!(stdout, "{}", serde_json::to_string(&explained)?)?;
-    } else {
-        stdout.write_all(written(&explained).as_bytes())?;
-    }
+    print(args.json, &explained, || written(&explained))?;
     Ok(Exit::Done)
 }
 

@@ -1,7 +1,6 @@
 //! `c360 customer show`
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use consolidate::Key;
@@ -10,6 +9,7 @@ use serde_json::Value;
 
 use super::Opened;
 use crate::cli::customer::Show;
+use crate::commands::print;
 use crate::commands::table::table;
 use crate::config::Config;
 use crate::exit::Exit;
@@ -19,12 +19,7 @@ pub(super) async fn run(args: &Show, config: Config) -> anyhow::Result<Exit> {
     let mut opened = Opened::open(config).await?;
     let rules = opened.installation.rules()?;
     let customer = show::show(&mut opened.connection, &rules, &Key::parse(&args.whom.key)).await?;
-    let mut stdout = std::io::stdout().lock();
-    if args.json {
-        writeln!(stdout, "{}", serde_json::to_string(&customer)?)?;
-    } else {
-        stdout.write_all(page(&customer).as_bytes())?;
-    }
+    print(args.json, &customer, || page(&customer))?;
     Ok(Exit::Done)
 }
 

@@ -1,6 +1,6 @@
 //! `c360 dead-letters discard`
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 
 use anyhow::anyhow;
 use chrono::Utc;
@@ -62,15 +62,12 @@ fn what(parked: i64, left: i64) -> String {
 }
 
 fn print(args: &cli::Discard, parked: i64, left: i64) -> anyhow::Result<Exit> {
-    let mut stdout = std::io::stdout().lock();
-    if args.json {
-        let document = json!({"dry_run": args.dry_run, "discarded": parked, "of_refused_files": left});
-        writeln!(stdout, "{document}")?;
-    } else if parked + left == 0 {
-        writeln!(stdout, "There is nothing to discard.")?;
-    } else {
-        let done = if args.dry_run { "would be discarded and wiped" } else { "discarded and wiped" };
-        writeln!(stdout, "{} {done}", what(parked, left))?;
-    }
+    let document = json!({"dry_run": args.dry_run, "discarded": parked, "of_refused_files": left});
+    let page = || match (parked + left, args.dry_run) {
+        (0, _) => "There is nothing to discard.\n".to_owned(),
+        (_, true) => format!("{} would be discarded and wiped\n", what(parked, left)),
+        (_, false) => format!("{} discarded and wiped\n", what(parked, left)),
+    };
+    crate::commands::print(args.json, &document, page)?;
     Ok(Exit::Done)
 }

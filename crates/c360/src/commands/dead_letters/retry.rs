@@ -1,12 +1,12 @@
 //! `c360 dead-letters retry`
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
 use staging::dead_letters::{self, Selection, State};
 
-use crate::commands::progress;
+use crate::commands::{print, progress};
 use crate::config::Config;
 use crate::exit::Exit;
 use crate::installation::Installation;
@@ -28,13 +28,8 @@ pub(super) async fn run(args: cli::Retry, config: Config) -> anyhow::Result<Exit
     let mut inc = |letters| progress.inc(letters);
     let outcome = retry::retry(&installation, &mut connection, selection, args.dry_run, &cancel, &mut inc).await?;
     progress.bar.finish_and_clear();
-    let mut stdout = std::io::stdout().lock();
-    let printed = if args.json {
-        writeln!(stdout, "{}", outcome.document(args.dry_run))
-    } else {
-        outcome.lines(args.dry_run).iter().try_for_each(|line| writeln!(stdout, "{line}"))
-    };
-    outcome.exit().after(printed)
+    let page = || outcome.lines(args.dry_run).into_iter().map(|line| line + "\n").collect();
+    outcome.exit().after(print(args.json, &outcome.document(args.dry_run), page))
 }
 
 /// A bar on a terminal, a line in the log now and then elsewhere.

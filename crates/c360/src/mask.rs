@@ -3,12 +3,11 @@
 //! Whatever stays is as it came, byte for byte: repeated names, white space, numbers beyond what anybody can count.
 
 use std::borrow::Cow;
-use std::fmt;
 use std::ops::Range;
 
+use model::Object;
 use model::mapping::Mapping;
-use serde::Deserialize;
-use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
@@ -89,7 +88,7 @@ impl Mask {
         let place = |part: &str| offset + (part.as_ptr().addr() - json.as_ptr().addr());
         match json.as_bytes().first() {
             Some(b'{') => {
-                let Members(members) = serde_json::from_str(json)?;
+                let Object(members) = serde_json::from_str(json)?;
                 for (name, value) in members {
                     let value = value.get();
                     path.push(name);
@@ -200,31 +199,6 @@ pub(crate) fn indented(json: &str) -> String {
         }
     }
     text
-}
-
-/// The members of an object in the order received, repeated names and all.
-struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
-
-impl<'de> Deserialize<'de> for Members<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Object;
-        impl<'de> Visitor<'de> for Object {
-            type Value = Members<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut members = Vec::new();
-                while let Some((name, value)) = map.next_entry::<String, &RawValue>()? {
-                    members.push((Cow::Owned(name), value));
-                }
-                Ok(Members(members))
-            }
-        }
-        deserializer.deserialize_map(Object)
-    }
 }
 
 #[cfg(test)]

@@ -119,8 +119,8 @@ impl<'de> Deserialize<'de> for Text<'de> {
     }
 }
 
-/// The members of a JSON object in the order received, values by their text.
-pub(crate) struct Object<'a>(pub(crate) Vec<(Cow<'a, str>, &'a RawValue)>);
+/// The members of a JSON object in the order received, repeated names and all, values by their text.
+pub struct Object<'a>(pub Vec<(Cow<'a, str>, &'a RawValue)>);
 
 impl<'de> Deserialize<'de> for Object<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

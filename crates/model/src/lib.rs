@@ -38,7 +38,7 @@ pub use decisions::{Decisions, Ruling};
 pub use erasure::{Digest, ErasureKey, find_emails, is_in_avro};
 pub use explanation::{Explanation, Lost, Why};
 pub use external_id::ExternalId;
-pub use fields::{Field, Fields};
+pub use fields::{Field, Fields, Object};
 pub use fingerprint::fingerprint;
 pub use json::{Limits, inspect, push_string};
 pub use match_key::{Guards, MATCH_KEY_VERSION, MatchKey, Unmatched};

@@ -20,7 +20,7 @@ mod spec;
 
 pub(crate) use paging::next_of_links;
 pub(crate) use read::Lists;
-pub(crate) use run::{run, run_once};
+pub(crate) use run::{Ends, run, run_once};
 pub(crate) use spec::Spec;
 
 use crate::error::Failure;

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use futures::StreamExt;
 use sqlx::PgPool;
 use staging::Patience;
-use staging::polls::{self, Poll, Subject};
+use staging::polls::{self, LeaseTimes, Poll, Subject};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::{Mutex, Notify};
 use tokio::time::timeout;
@@ -153,8 +153,8 @@ impl Pipeline<'_> {
         };
         let only = self.only.filter(|_| subject == Subject::Customer);
         let source = &self.asker.settings.source;
-        let until = now + self.lease_time();
-        let leasing = polls::lease(self.database, subject, source, limit, (now, due_before), until, only);
+        let times = LeaseTimes { now, due_before, leased_until: now + self.lease_time() };
+        let leasing = polls::lease(self.database, subject, source, limit, times, only);
         staging::in_time("leasing polls", leasing).await
     }
 

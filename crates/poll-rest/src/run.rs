@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::Utc;
 use serde_json::json;
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use sqlx::{Connection, PgPool};
 use staging::health::{self, Speaker};
 use staging::outbox::OUTBOX_CHANNEL;
-use staging::polls::OFFERED_CHANNEL;
+use staging::polls::{OFFERED_CHANNEL, Refreshed};
 use staging::{Lander, lists, polls};
 use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior, sleep};
@@ -95,7 +95,8 @@ pub async fn run(
     // A landing that is under way may finish, within limits, when everything else has stopped.
     let patience = CancellationToken::new();
     let fellow = lander.another();
-    let lists = crate::lists::run(&asker, &fellow, &pool, &wake, (&cancel, &patience));
+    let lists =
+        crate::lists::run(&asker, &fellow, &pool, &wake, crate::lists::Ends { cancel: &cancel, patience: &patience });
     let mut landings = landings(&asker, &mut lander, &pool, &patience);
     let pipeline =
         Pipeline { asker: &asker, database: &pool, wake: &wake, cancel: &cancel, until: Until::Cancelled, only: None };
@@ -157,29 +158,22 @@ pub async fn refresh(
             lists::refresh(&pool, source, now).await?;
         }
     }
-    let refresh = Refresh { match_key, since: now };
-    let mut summary = ask_due(&asker, &pool, lander, Some(refresh), &cancel).await?;
-    let by_all = staging::in_time("counting polls", polls::asked(&pool, source, match_key, now)).await?;
+    let refreshed = Refreshed { match_key, since: now };
+    let mut summary = ask_due(&asker, &pool, lander, Some(refreshed), &cancel).await?;
+    let by_all = staging::in_time("counting polls", polls::asked(&pool, source, refreshed)).await?;
     summary.asked_elsewhere = u64::try_from(by_all).unwrap_or_default().saturating_sub(summary.asked);
     Ok(Some(summary))
-}
-
-/// What was made due by [`refresh`].
-#[derive(Clone, Copy)]
-struct Refresh<'a> {
-    match_key: Option<&'a str>,
-    since: DateTime<Utc>,
 }
 
 async fn ask_due(
     asker: &Asker,
     pool: &PgPool,
     lander: &mut Lander,
-    refresh: Option<Refresh<'_>>,
+    refreshed: Option<Refreshed<'_>>,
     cancel: &CancellationToken,
 ) -> Result<Summary, Error> {
     let wake = Notify::new();
-    let only = refresh.and_then(|refresh| refresh.match_key);
+    let only = refreshed.and_then(|refreshed| refreshed.match_key);
     // Leases of a process that has stopped run out meanwhile. One customer is asked about before all others: whoever works
     // has the answer sooner.
     let patience = only.map_or(LEASE, |_| asker.settings.timeout * 2);
@@ -199,7 +193,7 @@ async fn ask_due(
             continue;
         }
         let is_open = asker.requester.gate().state() != BreakerState::Closed;
-        held = if is_open { 0 } else { held_elsewhere(asker, pool, refresh).await? };
+        held = if is_open { 0 } else { held_elsewhere(asker, pool, refreshed).await? };
         if held == 0 || Instant::now() > last_look {
             break;
         }
@@ -221,12 +215,10 @@ async fn ask_due(
 }
 
 /// How many of the customers that we wait for another process has.
-async fn held_elsewhere(asker: &Asker, pool: &PgPool, refresh: Option<Refresh<'_>>) -> Result<u64, Error> {
+async fn held_elsewhere(asker: &Asker, pool: &PgPool, refreshed: Option<Refreshed<'_>>) -> Result<u64, Error> {
     let (source, now) = (&asker.settings.source, Utc::now());
-    let held = match refresh {
-        Some(Refresh { match_key, since }) => {
-            staging::in_time("reading leases", polls::unanswered(pool, source, match_key, (since, now))).await?
-        }
+    let held = match refreshed {
+        Some(refreshed) => staging::in_time("reading leases", polls::unanswered(pool, source, refreshed, now)).await?,
         None => staging::in_time("reading leases", polls::leased_elsewhere(pool, source, now)).await?,
     };
     Ok(u64::try_from(held).unwrap_or_default())

@@ -8,7 +8,7 @@ use model::InstallationKey;
 use serde_json::{Value, json};
 use serve::keys::Role;
 use staging::health::Speaker;
-use staging::polls::{self, Polled, State, Subject};
+use staging::polls::{self, LeaseTimes, Polled, State, Subject};
 use staging::{Batch, Checkpoint, DEFAULT_PARTITION_WIDTH, Lander, Seal};
 use tokio::task::JoinHandle;
 
@@ -34,9 +34,8 @@ fn poller(base: &Arc<Base>, state: State) -> JoinHandle<()> {
             let asked = "select exists (select from staging.polls where asked_now_at is not null)";
             if sqlx::query_scalar::<_, bool>(asked).fetch_one(&base.pool).await.unwrap() {
                 let now = Utc::now();
-                let until = now + TimeDelta::minutes(2);
-                let leased =
-                    polls::lease(&base.pool, Subject::Customer, STORE, 1, (now, now), until, None).await.unwrap();
+                let times = LeaseTimes { now, due_before: now, leased_until: now + TimeDelta::minutes(2) };
+                let leased = polls::lease(&base.pool, Subject::Customer, STORE, 1, times, None).await.unwrap();
                 break leased.into_iter().next().unwrap();
             }
             assert!(since.elapsed() < Duration::from_mins(2), "nobody asks");

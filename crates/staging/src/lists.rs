@@ -107,6 +107,19 @@ pub struct Overview {
     pub failures: i32,
 }
 
+/// A lease that ends without a page.
+#[derive(Clone, Copy, Debug)]
+pub struct Release {
+    /// The end that it has.
+    pub leased_until: DateTime<Utc>,
+    /// When the list is due.
+    pub next_at: DateTime<Utc>,
+    /// How many times in a row the list could not be read.
+    pub failures: i32,
+    /// Whether the round under way is forgotten: its pages lead nowhere.
+    pub begins_anew: bool,
+}
+
 /// Leases a list that is due; `None` when it is not, or another process reads it. A list that is not known yet is due. Under
 /// other `rules` than those of its progress it is read from its beginning.
 pub async fn lease(
@@ -161,15 +174,12 @@ pub async fn is_held(
         .map_err(Error::database("reading the lease of a list"))
 }
 
-/// Ends a lease without a page, if it is still ours: the list is due at `next_at`. `begins_anew` forgets the round under
-/// way: its pages lead nowhere.
+/// Ends a lease without a page, if it is still ours.
 pub async fn release(
     executor: impl PgExecutor<'_>,
     source: &str,
     entity: Entity,
-    leased_until: DateTime<Utc>,
-    next_at: DateTime<Utc>,
-    (failures, begins_anew): (i32, bool),
+    release: Release,
 ) -> Result<(), Error> {
     sqlx::query(
         "update staging.lists
@@ -183,10 +193,10 @@ pub async fn release(
     )
     .bind(source)
     .bind(entity.as_str())
-    .bind(leased_until)
-    .bind(next_at)
-    .bind(failures)
-    .bind(begins_anew)
+    .bind(release.leased_until)
+    .bind(release.next_at)
+    .bind(release.failures)
+    .bind(release.begins_anew)
     .execute(executor)
     .await
     .map_err(Error::database("releasing a list"))?;

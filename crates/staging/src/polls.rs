@@ -14,7 +14,7 @@ use sqlx::PgExecutor;
 use crate::Error;
 
 pub use ask_now::{AskedNow, ask_now, asked_now};
-pub use lease::{held, lease, release};
+pub use lease::{LeaseTimes, held, lease, release};
 pub(crate) use lease::{note, note_products};
 
 /// The channel on which consolidation says that there are new emails to ask about.
@@ -217,12 +217,21 @@ pub async fn count(executor: impl PgExecutor<'_>, source: &str, match_key: Optio
         .map_err(Error::database("counting polls"))
 }
 
-/// How many polls that were made due at `since` another poller holds: not answered since, and not due either.
+/// What [`refresh`] has made due.
+#[derive(Clone, Copy, Debug)]
+pub struct Refreshed<'a> {
+    /// The poll of this match key; `None`: every one of the source.
+    pub match_key: Option<&'a str>,
+    /// When.
+    pub since: DateTime<Utc>,
+}
+
+/// How many polls that were made due another poller holds: not answered since, and not due either.
 pub async fn unanswered(
     executor: impl PgExecutor<'_>,
     source: &str,
-    match_key: Option<&str>,
-    (since, now): (DateTime<Utc>, DateTime<Utc>),
+    refreshed: Refreshed<'_>,
+    now: DateTime<Utc>,
 ) -> Result<i64, Error> {
     sqlx::query_scalar(
         "select count(*) from staging.polls
@@ -230,28 +239,23 @@ pub async fn unanswered(
            and (checked_at is null or checked_at < $3)",
     )
     .bind(source)
-    .bind(match_key)
-    .bind(since)
+    .bind(refreshed.match_key)
+    .bind(refreshed.since)
     .bind(now)
     .fetch_one(executor)
     .await
     .map_err(Error::database("looking for polls that another process holds"))
 }
 
-/// How many polls that were made due at `since` were asked, by whomever: the source has answered, or failed.
-pub async fn asked(
-    executor: impl PgExecutor<'_>,
-    source: &str,
-    match_key: Option<&str>,
-    since: DateTime<Utc>,
-) -> Result<i64, Error> {
+/// How many polls that were made due were asked, by whomever: the source has answered, or failed.
+pub async fn asked(executor: impl PgExecutor<'_>, source: &str, refreshed: Refreshed<'_>) -> Result<i64, Error> {
     sqlx::query_scalar(
         "select count(*) from staging.polls
          where source = $1 and ($2::text is null or match_key = $2) and (checked_at >= $3 or failures > 0)",
     )
     .bind(source)
-    .bind(match_key)
-    .bind(since)
+    .bind(refreshed.match_key)
+    .bind(refreshed.since)
     .fetch_one(executor)
     .await
     .map_err(Error::database("counting polls that were asked"))

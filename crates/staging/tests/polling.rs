@@ -2,20 +2,22 @@
 
 use std::time::{Duration, Instant};
 
-use chrono::{TimeDelta, Utc};
-use staging::polls::{self, Poll, Subject};
+use chrono::{DateTime, TimeDelta, Utc};
+use staging::polls::{self, LeaseTimes, Poll, Refreshed, Subject};
 
 use crate::support::{Staged, staged};
 
 const SHOP: &str = "shop";
 const MANY: i64 = 1_000_000;
 
+/// Of all that is due now.
+fn from(now: DateTime<Utc>) -> LeaseTimes {
+    LeaseTimes { now, due_before: now, leased_until: now + TimeDelta::minutes(2) }
+}
+
 impl Staged {
     async fn lease(&self, limit: i64) -> Vec<Poll> {
-        let now = Utc::now();
-        polls::lease(&self.pool, Subject::Customer, SHOP, limit, (now, now), now + TimeDelta::minutes(2), None)
-            .await
-            .unwrap()
+        polls::lease(&self.pool, Subject::Customer, SHOP, limit, from(Utc::now()), None).await.unwrap()
     }
 
     async fn offer(&self, emails: &[&str]) {
@@ -86,13 +88,16 @@ async fn one_customer_can_be_leased_alone_and_a_refreshed_one_comes_before_all_t
     assert_eq!(polls::refresh(&staged.pool, SHOP, Some("7@x.com"), now).await.unwrap(), 1);
     assert_eq!(polls::refresh(&staged.pool, SHOP, Some("nobody@x.com"), now).await.unwrap(), 0);
     let only = Some("9@x.com");
-    let until = now + TimeDelta::minutes(2);
-    let leased = polls::lease(&staged.pool, Subject::Customer, SHOP, 10, (now, now), until, only).await.unwrap();
+    let leased = polls::lease(&staged.pool, Subject::Customer, SHOP, 10, from(now), only).await.unwrap();
     assert_eq!(keys(&leased), ["9@x.com"]);
     assert_eq!(keys(&staged.lease(2).await), ["7@x.com", "100@x.com"]);
     assert_eq!(polls::count(&staged.pool, SHOP, None).await.unwrap(), 100);
     assert_eq!(polls::count(&staged.pool, SHOP, Some("7@x.com")).await.unwrap(), 1);
     // Two of the three that are leased were made due before now, and none is answered.
-    assert_eq!(polls::unanswered(&staged.pool, SHOP, None, (now, Utc::now())).await.unwrap(), 3);
-    assert_eq!(polls::unanswered(&staged.pool, SHOP, Some("8@x.com"), (now, Utc::now())).await.unwrap(), 0);
+    let unanswered = async |match_key| {
+        let refreshed = Refreshed { match_key, since: now };
+        polls::unanswered(&staged.pool, SHOP, refreshed, Utc::now()).await.unwrap()
+    };
+    assert_eq!(unanswered(None).await, 3);
+    assert_eq!(unanswered(Some("8@x.com")).await, 0);
 }

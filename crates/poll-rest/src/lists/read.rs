@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use model::Entity;
 use serde_json::json;
 use sqlx::PgPool;
-use staging::lists::{self, Advance, Lease, Progress};
+use staging::lists::{self, Advance, Lease, Progress, Release};
 use staging::{Batch, Checkpoint, Lander, Landing, Patience};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -357,9 +357,8 @@ impl Reading<'_> {
 
     /// Gives the list back. If that fails, it comes back when the lease ends.
     async fn release(&self, lease: &Lease, next_at: DateTime<Utc>, failures: i32, begins_anew: bool) {
-        let entity = self.spec.list.entity;
-        let how = (failures, begins_anew);
-        let release = lists::release(self.database, self.source(), entity, lease.leased_until, next_at, how);
+        let release = Release { leased_until: lease.leased_until, next_at, failures, begins_anew };
+        let release = lists::release(self.database, self.source(), self.spec.list.entity, release);
         if !matches!(timeout(Duration::from_secs(3), release).await, Ok(Ok(()))) {
             tracing::info!(
                 source = self.source(),

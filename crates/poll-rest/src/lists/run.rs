@@ -21,14 +21,22 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// How often to look whether another process has read a list.
 const LOOK_FOR_OTHERS_EVERY: Duration = Duration::from_secs(1);
 
-/// Reads lists when they are due, until `cancel`; `patience` then stops what waits for the database. `news` wakes whoever asks
-/// about products.
+/// What ends reading.
+#[derive(Clone, Copy)]
+pub(crate) struct Ends<'a> {
+    /// Nothing is begun any more.
+    pub(crate) cancel: &'a CancellationToken,
+    /// Then, what waits for the database is given up.
+    pub(crate) patience: &'a CancellationToken,
+}
+
+/// Reads lists when they are due, until it is ended. `news` wakes whoever asks about products.
 pub(crate) async fn run(
     asker: &Asker,
     lander: &Lander,
     database: &PgPool,
     news: &Notify,
-    (cancel, patience): (&CancellationToken, &CancellationToken),
+    Ends { cancel, patience }: Ends<'_>,
 ) -> Result<(), Error> {
     let keep_reading = async |spec: &Spec| {
         let mut lander = lander.another();

@@ -44,16 +44,25 @@ impl Subject {
     }
 }
 
-/// Leases up to `limit` polls of a source: first those never asked that are due `now`, then those that were due before
-/// `due_before`, longest due first; in that order. `only` is the one key that is wanted. Whoever dies leaves them to others
-/// once the lease is over.
+/// The times of a lease.
+#[derive(Clone, Copy, Debug)]
+pub struct LeaseTimes {
+    /// Polls that were never asked are leased if they are due by now.
+    pub now: DateTime<Utc>,
+    /// All others if they were due before this.
+    pub due_before: DateTime<Utc>,
+    /// Until when nobody else asks.
+    pub leased_until: DateTime<Utc>,
+}
+
+/// Leases up to `limit` polls of a source: first those never asked, then the others, longest due first; in that order.
+/// `only` is the one key that is wanted. Whoever dies leaves them to others once the lease is over.
 pub async fn lease(
     executor: impl PgExecutor<'_>,
     subject: Subject,
     source: &str,
     limit: i64,
-    (now, due_before): (DateTime<Utc>, DateTime<Utc>),
-    leased_until: DateTime<Utc>,
+    times: LeaseTimes,
     only: Option<&str>,
 ) -> Result<Vec<Poll>, Error> {
     let Table { name, key, email, external_id, .. } = subject.table();
@@ -85,17 +94,17 @@ pub async fn lease(
          set next_at = $5
          from due
          where p.source = $1 and p.{key} = due.{key}
-         returning p.{key} as key, {email} as email, {external_id} as external_id, p.failures, p.checked_at, p.validators,
-                   due.next_at as due_at, p.next_at as leased_until"
+         returning p.{key} as key, {email} as email, {external_id} as external_id, p.failures, p.checked_at,
+                   p.validators, due.next_at as due_at, p.next_at as leased_until"
     );
     let rows = sqlx::query(constant_sql(statement))
         // Planned for this limit each time: a plan for any limit reads all polls to lease a few.
         .persistent(false)
         .bind(source)
-        .bind(now)
-        .bind(due_before)
+        .bind(times.now)
+        .bind(times.due_before)
         .bind(limit)
-        .bind(leased_until)
+        .bind(times.leased_until)
         .bind(only)
         .fetch_all(executor)
         .await

@@ -190,11 +190,10 @@ impl Gauges {
 
 /// What is stopped stays so until somebody looks; what is only out of reach, as long as somebody says so.
 fn troubles(known: &Health, now: DateTime<Utc>) -> usize {
-    let stopped = known.health.get("stopped").and_then(Value::as_array).map_or(0, Vec::len);
-    let absent_topics = known.health.get("absent_topics").and_then(Value::as_array).map_or(0, Vec::len);
-    let is_fresh = known.said_at.is_some_and(|said_at| now - said_at < TROUBLE_LASTS);
+    let stopped = known.list("stopped").len();
     let has_trouble = known.health.get("trouble").is_some_and(Value::is_string);
-    if is_fresh { stopped + absent_topics + usize::from(has_trouble) } else { stopped }
+    let for_now = known.list("absent_topics").len() + usize::from(has_trouble);
+    if known.is_fresh(now, TROUBLE_LASTS) { stopped + for_now } else { stopped }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! What ingesters say of themselves, so that `status` can be asked from another process.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 use sqlx::PgExecutor;
 
@@ -16,6 +16,18 @@ pub struct Health {
     pub health: Value,
     /// When it was said; old words are from a process that is gone.
     pub said_at: Option<DateTime<Utc>>,
+}
+
+impl Health {
+    /// Whether the ingester has spoken within this time: one that lives does so again and again.
+    pub fn is_fresh(&self, now: DateTime<Utc>, within: TimeDelta) -> bool {
+        self.said_at.is_some_and(|said_at| now - said_at <= within)
+    }
+
+    /// What it says under a key with a list, such as `stopped`.
+    pub fn list(&self, key: &str) -> &[Value] {
+        self.health.get(key).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+    }
 }
 
 /// Who says how a source is.

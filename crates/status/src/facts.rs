@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use consolidate::overview::{LogRestart, Unfolded};
+use serde_json::Value;
 use sqlx::{Connection, PgConnection};
 use staging::health::Health;
 use staging::overview::{self, LedgerFile, PollsDue};
@@ -152,13 +153,24 @@ impl Facts {
         Some((now - said_at).max(TimeDelta::zero()))
     }
 
-    /// Whether a source's ingester runs, by its last word. That of a command is of one that has ended, or soon will.
+    /// A key with a list of what a source's ingester said last.
+    pub(crate) fn list(&self, name: &str, key: &str) -> &[Value] {
+        self.health.get(name).map_or(&[], |health| health.list(key))
+    }
+
+    /// Whether a source's ingester has spoken lately.
     pub fn is_heard(&self, name: &str, expected: Option<&Expected>, now: DateTime<Utc>) -> bool {
         let limit = match expected.map(|expected| &expected.kind) {
             Some(Kind::Csv { scan_every, .. }) => FRESH.max(*scan_every * 2),
             _ => FRESH,
         };
+        let within = TimeDelta::from_std(limit).unwrap_or(TimeDelta::MAX);
+        self.health.get(name).is_some_and(|health| health.is_fresh(now, within))
+    }
+
+    /// Whether that was one that goes on: a command has ended, or soon will.
+    pub(crate) fn is_running(&self, name: &str, expected: Option<&Expected>, now: DateTime<Utc>) -> bool {
         let is_daemon = self.health.get(name).and_then(|health| health.health.get("daemon")?.as_bool());
-        is_daemon != Some(false) && self.heard(name, now).is_some_and(|ago| ago.to_std().is_ok_and(|ago| ago <= limit))
+        is_daemon != Some(false) && self.is_heard(name, expected, now)
     }
 }

@@ -364,17 +364,16 @@ fn safe_to_stop(sources: &BTreeMap<String, Source>, facts: &Facts) -> SafeToStop
 
 fn source(name: &str, setup: &Setup, facts: &Facts, lags: &Lags, now: DateTime<Utc>) -> Source {
     let configured = setup.sources.get(name);
-    let running = facts.is_heard(name, configured, now);
+    let is_heard = facts.is_heard(name, configured, now);
     let said = |key: &str| facts.health.get(name).and_then(|health| health.health.get(key));
     // Counts and ages are good for as long as somebody keeps saying them; what is stopped stays so until somebody looks.
-    let fresh = |key: &str| said(key).filter(|_| running).and_then(number);
+    let fresh = |key: &str| said(key).filter(|_| is_heard).and_then(number);
     let letters = facts.dead_letters.iter().filter(|letters| letters.source == name);
-    let absent_topics =
-        said("absent_topics").and_then(Value::as_array).map(|topics| topics.iter().filter_map(Value::as_str));
+    let absent_topics = facts.list(name, "absent_topics").iter().filter_map(Value::as_str);
     let mut source = Source {
         kind: configured.map(|source| source.kind.name()),
         dead_letters: letters.map(|letters| (letters.reason.clone(), letters.parked)).collect(),
-        stopped: said("stopped").and_then(Value::as_array).cloned().unwrap_or_default(),
+        stopped: facts.list(name, "stopped").to_vec(),
         oldest_unlanded_seconds: fresh("oldest_unlanded_seconds"),
         backlog: facts.backlog.get(name).map_or_else(Backlog::default, |backlog| Backlog {
             batches: backlog.batches,
@@ -385,9 +384,9 @@ fn source(name: &str, setup: &Setup, facts: &Facts, lags: &Lags, now: DateTime<U
         reported_seconds_ago: facts.heard(name, now).map(|ago| ago.num_seconds()),
         log_restarts: facts.log_restarts.get(name).cloned().unwrap_or_default(),
         retired_before: facts.retired.get(name).copied(),
-        absent_topics: absent_topics.filter(|_| running).into_iter().flatten().map(str::to_owned).collect(),
-        trouble: said("trouble").filter(|_| running).and_then(Value::as_str).map(str::to_owned),
-        running,
+        absent_topics: absent_topics.filter(|_| is_heard).map(str::to_owned).collect(),
+        trouble: said("trouble").filter(|_| is_heard).and_then(Value::as_str).map(str::to_owned),
+        running: facts.is_running(name, configured, now),
         ..Source::default()
     };
     match configured.map(|source| &source.kind) {

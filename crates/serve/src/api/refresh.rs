@@ -174,10 +174,9 @@ fn by_source(asked: Vec<AskedNow>, health: &[Health], now: DateTime<Utc>) -> Vec
 /// Whether somebody polls a source at the moment, and the source can be asked.
 fn is_asked(health: &[Health], source: &str, now: DateTime<Utc>) -> bool {
     let Some(known) = health.iter().find(|known| known.source == source) else { return false };
-    let is_heard = known.said_at.is_some_and(|said_at| now - said_at < HEARD_WITHIN);
     let polls = known.health.get("daemon").and_then(Value::as_bool).unwrap_or_default();
     let is_open = known.health.get("breaker").and_then(Value::as_str).is_some_and(|state| state != "closed");
-    is_heard && polls && !is_open
+    known.is_fresh(now, HEARD_WITHIN) && polls && !is_open
 }
 
 /// Waits until the profiles hold what has landed.

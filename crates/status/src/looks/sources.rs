@@ -165,7 +165,6 @@ impl Eyes<'_> {
 
     /// Tables behind Kafka topics that were emptied, for a day from when that was read, unless what they held is retired.
     fn emptied_tables(&self, name: &str) -> Vec<Look> {
-        let emptied = self.facts.health.get(name).and_then(|health| health.health.get("truncated")?.as_array());
         let look = |emptied: &Value| {
             let (topic, at) = (emptied.get("topic")?.as_str()?, emptied.get("at")?.as_str()?);
             let is_retired = |at| self.facts.retired.get(name).is_some_and(|before| *before >= at);
@@ -181,7 +180,7 @@ impl Eyes<'_> {
                 .since(since)
             })
         };
-        emptied.into_iter().flatten().filter_map(look).collect()
+        self.facts.list(name, "truncated").iter().filter_map(look).collect()
     }
 
     pub(crate) fn dead_letters(&self, name: &str) -> Option<Look> {

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
+use crate::stack::tail;
+
 /// The `c360` of this build, built if it is not there yet.
 pub fn c360() -> Result<&'static Path> {
     static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
@@ -102,6 +104,21 @@ impl Installation {
         let mut command = self.command(arguments, variables)?;
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         Ok(Running(command.spawn()?))
+    }
+}
+
+impl Drop for Installation {
+    /// Whoever looks at a failed test wants to know what the processes said.
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        for entry in std::fs::read_dir(self.path()).into_iter().flatten().flatten() {
+            let log = entry.path();
+            if log.extension().is_some_and(|extension| extension == "log") {
+                eprintln!("the end of {}:\n{}", log.display(), tail(&log));
+            }
+        }
     }
 }
 

@@ -33,6 +33,7 @@ mod shipped;
 pub use broker::Broker;
 pub use certificates::{Authority, Identity};
 pub use connect::Connect;
+pub(crate) use daemon::tail;
 pub use debezium::{CUSTOMERS_TOPIC, Schemas, debezium_mariadb_config, debezium_mariadb_config_as};
 pub use mariadb::MariaDb;
 pub use postgres::Postgres;

@@ -3,14 +3,11 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
-use std::time::{Duration, Instant};
-
 use c360_tests::program::Installation;
 use c360_tests::stack::{Broker, CUSTOMERS_TOPIC, Outgoing};
+use embedded_postgres::test::{look_until, until};
 use serde_json::{Value, json};
 use sqlx::PgPool;
-
-const PATIENCE: Duration = Duration::from_mins(1);
 
 struct World {
     broker: Broker,
@@ -51,16 +48,8 @@ impl World {
 
     /// Waits until so many customers have this name.
     async fn until_named(&self, name: &str, expected: i64) {
-        let sql = "select count(*) from customer360.documents where document->'profile'->>'name' = $1";
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let found = sqlx::query_scalar::<_, i64>(sql).bind(name).fetch_one(&self.pool).await.unwrap_or(-1);
-            if found == expected {
-                return;
-            }
-            assert!(Instant::now() < deadline, "{found} instead of {expected} are called {name}");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        let sql = format!("select count(*) from customer360.documents where document->'profile'->>'name' = '{name}'");
+        until(&self.pool, &sql, expected).await;
     }
 
     /// Waits until so many messages are landed and merged.
@@ -68,11 +57,7 @@ impl World {
         let sql = "select coalesce(sum(next_offset), 0)::bigint
                        - 1000 * (select count(*) from staging.batches where consolidated_at is null)
                    from staging.kafka_offsets";
-        let deadline = Instant::now() + PATIENCE;
-        while sqlx::query_scalar::<_, i64>(sql).fetch_one(&self.pool).await.unwrap() != messages {
-            assert!(Instant::now() < deadline, "{messages} messages are not landed");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        until(&self.pool, sql, messages).await;
     }
 
     fn status(&self) -> Value {
@@ -88,15 +73,7 @@ impl World {
     }
 
     async fn until_told(&self, command: &str) {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let named = self.named();
-            if named == [command] {
-                return;
-            }
-            assert!(Instant::now() < deadline, "{named:?}, not {command}");
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
+        look_until("the command is named", async || self.named(), |named| *named == [command]).await;
     }
 
     /// Types a command, and what it takes off a terminal; returns what it prints.

@@ -3,9 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "a test without its world can only fail")]
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use c360_tests::stack::{Broker, Outgoing};
+use embedded_postgres::test::{eventually, until};
 use ingest_kafka::{DEFAULT_FLATTENED_PREFIX, DEFAULT_PLACEHOLDER, Error, Format, Settings};
 use model::mapping::{Columns, Context, CustomerMapping, Mapping};
 use model::{Credentials, InstallationKey, Limits};
@@ -106,18 +107,6 @@ impl World {
         producer
     }
 
-    async fn until(&self, sql: &'static str, expected: i64) {
-        let deadline = Instant::now() + Duration::from_secs(40);
-        loop {
-            let count: i64 = sqlx::query_scalar(sql).fetch_one(&self.pool).await.unwrap();
-            if count == expected {
-                return;
-            }
-            assert!(Instant::now() < deadline, "{sql}: {count} instead of {expected}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
-
     async fn ids(&self) -> Vec<u32> {
         let ids: Vec<String> =
             sqlx::query_scalar("select external_id from staging.records order by external_id::integer")
@@ -148,15 +137,21 @@ async fn two_consumers_share_added_partitions_and_hand_over_without_loss_or_doub
     let admin: AdminClient<DefaultClientContext> = config.create().unwrap();
     admin.create_partitions(&[NewPartitions::new("customers", 4)], &AdminOptions::new()).await.unwrap();
     world.produce(4, 4_000..8_000).await;
-    world.until(NEXT, 8_000).await;
+    until(&world.pool, NEXT, 8_000).await;
 
     one.0.cancel();
     world.produce(4, 8_000..10_000).await;
     one.1.await.unwrap().unwrap();
-    world.until(NEXT, 10_000).await;
+    until(&world.pool, NEXT, 10_000).await;
     other.0.cancel();
     other.1.await.unwrap().unwrap();
     assert_eq!(world.ids().await, (0..10_000).collect::<Vec<_>>());
+}
+
+/// Waits until the group has two members, and both have a partition.
+async fn until_shared(broker: &Broker) {
+    let share = || tokio::task::block_in_place(|| all_have_partitions(broker, 2));
+    eventually("the two share the topic", async || share()).await;
 }
 
 /// Whether the group has so many members, and every one of them has a partition.
@@ -180,25 +175,21 @@ async fn a_partition_that_left_while_reading_was_paused_is_read_when_it_comes_ba
     let world = World::new("customers", 2).await;
     let one = world.run();
     world.produce(2, 0..100).await;
-    world.until(NEXT, 100).await;
+    until(&world.pool, NEXT, 100).await;
     let mut locked = world.pool.begin().await.unwrap();
     sqlx::query("lock table staging.kafka_offsets in exclusive mode").execute(&mut *locked).await.unwrap();
     world.produce(2, 100..60_000).await;
     // Nobody tells that it has paused; it does so after a second.
     tokio::time::sleep(Duration::from_secs(3)).await;
     let other = world.run();
-    let deadline = Instant::now() + Duration::from_secs(40);
-    while !tokio::task::block_in_place(|| all_have_partitions(&world.broker, 2)) {
-        assert!(Instant::now() < deadline, "the two do not share the topic");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    until_shared(&world.broker).await;
     locked.rollback().await.unwrap();
-    world.until(NEXT, 60_000).await;
+    until(&world.pool, NEXT, 60_000).await;
 
     other.0.cancel();
     other.1.await.unwrap().unwrap();
     world.produce(2, 60_000..61_000).await;
-    world.until(NEXT, 61_000).await;
+    until(&world.pool, NEXT, 61_000).await;
     one.0.cancel();
     one.1.await.unwrap().unwrap();
     assert_eq!(world.ids().await, (0..61_000).collect::<Vec<_>>());
@@ -210,22 +201,18 @@ async fn a_partition_that_was_fenced_and_left_is_landed_when_it_comes_back() {
     let world = World::new("customers", 2).await;
     let one = world.run();
     world.produce(2, 0..100).await;
-    world.until(NEXT, 100).await;
+    until(&world.pool, NEXT, 100).await;
     // As if somebody else had landed ten messages of each.
     sqlx::query("update staging.kafka_offsets set next_offset = next_offset + 10").execute(&world.pool).await.unwrap();
     world.produce(2, 100..130).await;
-    world.until(NEXT, 130).await;
+    until(&world.pool, NEXT, 130).await;
 
     let other = world.run();
-    let deadline = Instant::now() + Duration::from_secs(40);
-    while !tokio::task::block_in_place(|| all_have_partitions(&world.broker, 2)) {
-        assert!(Instant::now() < deadline, "the two do not share the topic");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    until_shared(&world.broker).await;
     other.0.cancel();
     other.1.await.unwrap().unwrap();
     world.produce(2, 130..1_000).await;
-    world.until(NEXT, 1_000).await;
+    until(&world.pool, NEXT, 1_000).await;
     one.0.cancel();
     one.1.await.unwrap().unwrap();
     assert_eq!(world.ids().await, (0..100).chain(120..1_000).collect::<Vec<_>>());
@@ -290,8 +277,8 @@ async fn progress_passes_over_ends_of_transactions_also_when_their_partitions_ar
     let daemon = tokio::spawn(daemon);
     let alarm = "select count(*) from staging.sources
         where health->'partitions'->'emptied/0'->'stopped'->>'topic' = 'emptied'";
-    world.until(alarm, 1).await;
-    world.until(NEXT, 10 + 2 * i64::from(PARTITIONS)).await;
+    until(&world.pool, alarm, 1).await;
+    until(&world.pool, NEXT, 10 + 2 * i64::from(PARTITIONS)).await;
     cancel.cancel();
     daemon.await.unwrap().unwrap();
     assert_eq!(world.ids().await, (0..PARTITIONS.into()).collect::<Vec<_>>());
@@ -302,21 +289,17 @@ async fn a_topic_made_again_stops_with_an_alarm_while_the_daemon_runs() {
     let world = World::new("customers", 1).await;
     let daemon = world.run();
     world.produce(1, 0..100).await;
-    world.until(NEXT, 100).await;
+    until(&world.pool, NEXT, 100).await;
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", world.broker.bootstrap());
     let admin: AdminClient<DefaultClientContext> = config.create().unwrap();
     admin.delete_topics(&["customers"], &AdminOptions::new()).await.unwrap();
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while world.broker.create_topic("customers", 1).await.is_err() {
-        assert!(Instant::now() < deadline, "the topic is not deleted");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    eventually("the topic is deleted", async || world.broker.create_topic("customers", 1).await.is_ok()).await;
     world.produce(1, 1_000..1_010).await;
     let alarm = "select count(*) from staging.sources
         where health->'partitions'->'customers/0'->'stopped'->>'topic' = 'customers'";
-    world.until(alarm, 1).await;
-    world.until(NEXT, 100).await;
+    until(&world.pool, alarm, 1).await;
+    until(&world.pool, NEXT, 100).await;
     daemon.0.cancel();
     daemon.1.await.unwrap().unwrap();
     assert_eq!(world.ids().await, (0..100).collect::<Vec<_>>());

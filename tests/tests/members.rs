@@ -3,11 +3,12 @@
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 use std::fs;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use c360_tests::program::{Installation, Running};
 use c360_tests::source;
 use c360_tests::stack::{Broker, CUSTOMERS_TOPIC, Outgoing};
+use embedded_postgres::test::{look_until, until};
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
@@ -62,18 +63,6 @@ impl World {
         self.broker.producer().unwrap().send_all(outgoing).await.unwrap();
     }
 
-    async fn until(&self, sql: &'static str, expected: i64) {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let found: i64 = sqlx::query_scalar(sql).fetch_one(&self.pool).await.unwrap_or(-1);
-            if found == expected {
-                return;
-            }
-            assert!(Instant::now() < deadline, "{sql}: {found} instead of {expected}");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    }
-
     /// The group's state, and of each member its id (made of its name and a random number) and whether it has partitions.
     fn group(&self) -> (String, Vec<(String, bool)>) {
         let client: BaseConsumer = client(&self.broker).create().unwrap();
@@ -93,28 +82,15 @@ impl World {
     }
 
     async fn until_members(&self, count: usize) -> Vec<String> {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let members = self.members();
-            if members.len() == count {
-                return members;
-            }
-            assert!(Instant::now() < deadline, "{members:?}");
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
+        look_until("the members are there", async || self.members(), |members| members.len() == count).await
     }
 
     /// Waits until each of these many processes reads a part of the partitions.
     async fn until_shared(&self, processes: usize) {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let (state, members) = self.group();
-            if state == "Stable" && members.iter().filter(|(_, has_partitions)| *has_partitions).count() == processes {
-                return;
-            }
-            assert!(Instant::now() < deadline, "{state} {members:?}");
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
+        let is_shared = |(state, members): &(String, Vec<(String, bool)>)| {
+            state == "Stable" && members.iter().filter(|(_, has_partitions)| *has_partitions).count() == processes
+        };
+        look_until("the partitions are shared", async || self.group(), is_shared).await;
     }
 }
 
@@ -156,13 +132,13 @@ async fn who_is_killed_and_comes_back_has_its_partitions_at_once() {
     let world = World::new(2).await;
     let daemon = world.start("c360.log");
     world.produce(CUSTOMERS_TOPIC, 2, 0..10).await;
-    world.until(RECORDS, 10).await;
+    until(&world.pool, RECORDS, 10).await;
     let mut daemon = Some(daemon);
     for kill in 1..=3 {
         daemon.take().unwrap().kill().unwrap();
         world.produce(CUSTOMERS_TOPIC, 2, kill * 10..(kill + 1) * 10).await;
         daemon = Some(world.start("c360.log"));
-        world.until(RECORDS, i64::from(kill + 1) * 10).await;
+        until(&world.pool, RECORDS, i64::from(kill + 1) * 10).await;
         assert_eq!(world.members().len(), 1, "{:?}", world.members());
     }
     // As it is stopped, too. Nobody runs while partitions are added, and the group believes that nothing has changed.
@@ -171,11 +147,11 @@ async fn who_is_killed_and_comes_back_has_its_partitions_at_once() {
     admin.create_partitions(&[NewPartitions::new(CUSTOMERS_TOPIC, 4)], &AdminOptions::new()).await.unwrap();
     let daemon = world.start("c360.log");
     world.produce(CUSTOMERS_TOPIC, 4, 40..60).await;
-    world.until(RECORDS, 60).await;
+    until(&world.pool, RECORDS, 60).await;
     admin.create_partitions(&[NewPartitions::new(CUSTOMERS_TOPIC, 6)], &AdminOptions::new()).await.unwrap();
     world.produce(CUSTOMERS_TOPIC, 6, 60..90).await;
-    world.until(RECORDS, 90).await;
-    world.until(DOUBLED, 0).await;
+    until(&world.pool, RECORDS, 90).await;
+    until(&world.pool, DOUBLED, 0).await;
     assert_eq!(world.members().len(), 1);
     assert_eq!(daemon.terminate().unwrap().0, Some(0));
 }
@@ -189,13 +165,13 @@ async fn processes_of_one_machine_share_the_partitions_and_none_is_fenced() {
     let members = world.until_members(2).await;
     world.until_shared(2).await;
     world.produce(CUSTOMERS_TOPIC, 4, 0..40).await;
-    world.until(RECORDS, 40).await;
+    until(&world.pool, RECORDS, 40).await;
 
     two.kill().unwrap();
     world.produce(CUSTOMERS_TOPIC, 4, 40..80).await;
     let two = world.start("two.log");
-    world.until(RECORDS, 80).await;
-    world.until(DOUBLED, 0).await;
+    until(&world.pool, RECORDS, 80).await;
+    until(&world.pool, DOUBLED, 0).await;
     let after = world.until_members(2).await;
     assert_eq!(members.iter().filter(|member| after.contains(member)).count(), 1, "{members:?} {after:?}");
     for (daemon, log) in [(one, "one.log"), (two, "two.log")] {
@@ -215,7 +191,7 @@ async fn who_wants_other_topics_after_a_restart_gets_them_and_no_others() {
     fs::write(&file, shorter(&[CUSTOMERS_TOPIC])).unwrap();
     let daemon = world.start("c360.log");
     world.produce(CUSTOMERS_TOPIC, 1, 0..10).await;
-    world.until(RECORDS, 10).await;
+    until(&world.pool, RECORDS, 10).await;
     daemon.kill().unwrap();
 
     world.broker.create_topic("more", 1).await.unwrap();
@@ -223,8 +199,8 @@ async fn who_wants_other_topics_after_a_restart_gets_them_and_no_others() {
     world.produce("more", 1, 20..30).await;
     fs::write(&file, shorter(&["more"])).unwrap();
     let daemon = world.start("c360.log");
-    world.until("select count(*) from staging.records where external_id::integer >= 20", 10).await;
-    world.until(RECORDS, 20).await;
+    until(&world.pool, "select count(*) from staging.records where external_id::integer >= 20", 10).await;
+    until(&world.pool, RECORDS, 20).await;
     assert_eq!(daemon.terminate().unwrap().0, Some(0));
 }
 
@@ -250,13 +226,13 @@ async fn two_by_one_name_fence_once_and_then_share() {
     };
     let one = run();
     world.produce(CUSTOMERS_TOPIC, 2, 0..10).await;
-    world.until(RECORDS, 10).await;
+    until(&world.pool, RECORDS, 10).await;
     let two = run();
     world.until_shared(2).await;
     let members = world.members();
     world.produce(CUSTOMERS_TOPIC, 2, 10..30).await;
-    world.until(RECORDS, 30).await;
-    world.until(DOUBLED, 0).await;
+    until(&world.pool, RECORDS, 30).await;
+    until(&world.pool, DOUBLED, 0).await;
     assert_eq!(world.members(), members, "they still fence each other");
     for (cancel, daemon) in [one, two] {
         cancel.cancel();
@@ -296,13 +272,13 @@ async fn a_storm_of_rebalances_neither_doubles_nor_skips() {
         }
         running.insert(who, world.start(logs[who]));
     }
-    world.until(RECORDS, written.into()).await;
+    until(&world.pool, RECORDS, written.into()).await;
     world.until_shared(3).await;
     world.produce(CUSTOMERS_TOPIC, 4, written..written + 100).await;
     written += 100;
-    world.until(RECORDS, written.into()).await;
-    world.until(DOUBLED, 0).await;
-    world.until("select sum(next_offset)::bigint from staging.kafka_offsets", written.into()).await;
+    until(&world.pool, RECORDS, written.into()).await;
+    until(&world.pool, DOUBLED, 0).await;
+    until(&world.pool, "select sum(next_offset)::bigint from staging.kafka_offsets", written.into()).await;
     for daemon in running {
         assert_eq!(daemon.terminate().unwrap().0, Some(0));
     }
@@ -316,7 +292,7 @@ async fn a_database_that_is_slower_than_the_group_is_patient_costs_no_membership
     fs::write(&file, configuration(&world.broker, &[CUSTOMERS_TOPIC]).replace(SESSION, &impatient)).unwrap();
     let daemon = world.start("c360.log");
     world.produce(CUSTOMERS_TOPIC, 2, 0..10).await;
-    world.until(RECORDS, 10).await;
+    until(&world.pool, RECORDS, 10).await;
     let members = world.until_members(1).await;
 
     let mut slow = world.pool.begin().await.unwrap();
@@ -324,8 +300,8 @@ async fn a_database_that_is_slower_than_the_group_is_patient_costs_no_membership
     world.produce(CUSTOMERS_TOPIC, 2, 10..20_000).await;
     tokio::time::sleep(Duration::from_secs(9)).await;
     slow.rollback().await.unwrap();
-    world.until(RECORDS, 20_000).await;
-    world.until(DOUBLED, 0).await;
+    until(&world.pool, RECORDS, 20_000).await;
+    until(&world.pool, DOUBLED, 0).await;
     assert_eq!(world.members(), members);
     assert_eq!(daemon.terminate().unwrap().0, Some(0));
 }
@@ -337,21 +313,21 @@ async fn a_batch_that_is_slower_than_the_hand_over_is_landed_by_one_of_two() {
     let world = World::new(2).await;
     let one = world.start("one.log");
     world.produce(CUSTOMERS_TOPIC, 2, 0..10).await;
-    world.until(RECORDS, 10).await;
+    until(&world.pool, RECORDS, 10).await;
 
     let mut slow = world.pool.begin().await.unwrap();
     sqlx::query("lock table staging.kafka_offsets in exclusive mode").execute(&mut *slow).await.unwrap();
     // One batch of each partition is on its way when it is asked for one of the partitions.
     world.produce(CUSTOMERS_TOPIC, 2, 10..11).await;
-    world.until(WAITING, 1).await;
+    until(&world.pool, WAITING, 1).await;
     world.produce(CUSTOMERS_TOPIC, 2, 11..12).await;
     let two = world.start("two.log");
-    world.until(WAITING, 2).await;
+    until(&world.pool, WAITING, 2).await;
     slow.rollback().await.unwrap();
     world.produce(CUSTOMERS_TOPIC, 2, 12..100).await;
-    world.until("select sum(next_offset)::bigint from staging.kafka_offsets", 100).await;
-    world.until(RECORDS, 100).await;
-    world.until(DOUBLED, 0).await;
+    until(&world.pool, "select sum(next_offset)::bigint from staging.kafka_offsets", 100).await;
+    until(&world.pool, RECORDS, 100).await;
+    until(&world.pool, DOUBLED, 0).await;
     for daemon in [one, two] {
         assert_eq!(daemon.terminate().unwrap().0, Some(0));
     }

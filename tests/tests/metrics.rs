@@ -5,17 +5,16 @@
 
 use std::net::TcpListener;
 use std::ops::Range;
-use std::time::{Duration, Instant};
 
 use c360_tests::program::Installation;
 use c360_tests::stack::{Broker, CUSTOMERS_TOPIC, Outgoing};
+use embedded_postgres::test::look_until;
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::{Offset, TopicPartitionList};
 use serde_json::{Value, json};
 
-const PATIENCE: Duration = Duration::from_mins(1);
 const LAG: &str = "c360_kafka_lag_messages";
 const OLDEST: &str = "c360_kafka_oldest_unlanded_seconds";
 const STOPPED: &str = "c360_kafka_stopped_partitions";
@@ -59,15 +58,7 @@ impl World {
     }
 
     async fn until(&self, name: &str, holds: impl Fn(i64) -> bool) {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let value = self.metric(name).await;
-            if value.is_some_and(&holds) {
-                return;
-            }
-            assert!(Instant::now() < deadline, "{name} is {value:?}");
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
+        look_until(name, async || self.metric(name).await, |value| value.is_some_and(&holds)).await;
     }
 
     /// What needs a look at the source, and the exit code of `--check`.

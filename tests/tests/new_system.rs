@@ -2,20 +2,18 @@
 
 #![expect(clippy::unwrap_used, reason = "a test without its world can only fail")]
 
-use std::time::{Duration, Instant};
-
 use axum::Router;
 use axum::extract::Query;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::get;
 use c360_tests::program::Installation;
 use c360_tests::stack::{Broker, CUSTOMERS_TOPIC, Connect, Outgoing, Postgres, shipped_postgres};
+use embedded_postgres::test::{eventually, look_until};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, PgPool};
 
 const PAGE: &str = include_str!("../../docs/NEW_SYSTEM.md");
 const REFERENCE: &str = include_str!("../../c360.toml");
-const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What stands in the page's blocks of TOML.
 fn blocks() -> String {
@@ -134,23 +132,21 @@ async fn a_fourth_and_a_fifth_system_and_orders_products_and_emails_are_added_by
     std::fs::write(file, "sku,title,colour\nx,Widget,red\ny,Gadget,blue\n").unwrap();
 
     // The connector publishes its snapshot in its own time.
-    let deadline = Instant::now() + PATIENCE;
-    let status = loop {
+    let till_rows = async || {
         let status = run(&installation);
-        if rows(&pool, "select from customer360.xrefs where system = 'tills'").await.len() == 1 {
-            break status;
-        }
-        assert!(Instant::now() < deadline, "Debezium's snapshot does not come: {status:#}");
+        (rows(&pool, "select from customer360.xrefs where system = 'tills'").await.len(), status)
     };
+    let (_, status) = look_until("Debezium's snapshot comes", till_rows, |(rows, _)| *rows == 1).await;
     looks_as_the_page_says(&pool, &status).await;
 
     // The page's promise for every source of Debezium: changes and deletes need no word.
     tills.execute("delete from customers where id = 7").await.unwrap();
     let living = "select from customer360.xrefs where system = 'tills' and deleted_at is null";
-    while !rows(&pool, living).await.is_empty() {
-        assert!(Instant::now() < deadline + PATIENCE, "the delete does not come");
+    let is_gone = async || {
         run(&installation);
-    }
+        rows(&pool, living).await.is_empty()
+    };
+    eventually("the delete comes", is_gone).await;
 }
 
 async fn looks_as_the_page_says(pool: &PgPool, status: &Value) {

@@ -3,11 +3,11 @@
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use c360_tests::program::Installation;
 use c360_tests::stack::{Broker, CUSTOMERS_TOPIC, Outgoing};
-use embedded_postgres::test::{Loss, Proxy};
+use embedded_postgres::test::{Loss, Proxy, eventually, look_until};
 use embedded_postgres::{Cluster, Options};
 use serde_json::{Value, json};
 use sqlx::error::DatabaseError;
@@ -15,7 +15,6 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-const PATIENCE: Duration = Duration::from_mins(1);
 /// Where nobody listens.
 const NOWHERE: &str = "127.0.0.1:1";
 
@@ -46,15 +45,8 @@ fn drop_night(installation: &Installation, night: u32) {
 
 /// Waits until this many members are customers; the database may be away meanwhile.
 async fn customers(database: &str, expected: i64) {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let found = count(database).await.unwrap_or(-1);
-        if found == expected {
-            return;
-        }
-        assert!(Instant::now() < deadline, "{found} customers and not {expected} within {PATIENCE:?}");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    let are_expected = |found: &Result<i64, _>| matches!(found, Ok(found) if *found == expected);
+    look_until(&format!("{expected} customers"), async || count(database).await, are_expected).await.unwrap();
 }
 
 async fn count(database: &str) -> Result<i64, sqlx::Error> {
@@ -72,17 +64,14 @@ async fn invariant_9_a_failing_source_never_stops_the_others() {
         customers(&database.url, i64::from(night) - 9).await;
     }
 
-    let deadline = Instant::now() + PATIENCE;
-    let trouble = loop {
+    let sources = async || {
         let output = installation.run(&["status", "--json"]).unwrap();
         let status: Value = serde_json::from_slice(&output.stdout).unwrap();
-        let sources = status["sources"].clone();
-        if ["home_delivery", "online_store"].iter().all(|name| is_troubled(&sources, name)) {
-            break sources;
-        }
-        assert!(Instant::now() < deadline, "status does not tell who is down: {sources:#}");
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        status["sources"].clone()
     };
+    let are_troubled =
+        |sources: &Value| ["home_delivery", "online_store"].iter().all(|name| is_troubled(sources, name));
+    let trouble = look_until("status tells who is down", sources, are_troubled).await;
     assert!(!is_troubled(&trouble, "loyalty"), "{trouble:#}");
     assert_eq!(daemon.terminate().unwrap().0, Some(0));
 }
@@ -187,15 +176,8 @@ async fn get(address: &str, path: &str) -> std::io::Result<String> {
 }
 
 async fn until_ready(address: &str, status: &str) -> String {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let answer = get(address, "/readyz").await.unwrap_or_default();
-        if answer.starts_with(&format!("http/1.1 {status}")) {
-            return answer;
-        }
-        assert!(Instant::now() < deadline, "/readyz is not {status} within {PATIENCE:?}: {answer}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    let ask = async || get(address, "/readyz").await.unwrap_or_default();
+    look_until("/readyz", ask, |answer| answer.starts_with(&format!("http/1.1 {status}"))).await
 }
 
 #[tokio::test]
@@ -263,15 +245,9 @@ async fn a_disk_that_is_full_is_said_and_waited_for_wherever_it_strikes() {
     let mut connection = PgConnection::connect(&database.url).await.unwrap();
     sqlx::raw_sql(FULL).execute(&mut connection).await.unwrap();
     let said = async |doing: &str| {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let log = std::fs::read_to_string(installation.path().join("c360.log")).unwrap();
-            if log.lines().any(|line| line.contains(doing) && line.contains("SQLSTATE 53100")) {
-                return;
-            }
-            assert!(Instant::now() < deadline, "nobody says that the disk is full: {log}");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        let log = async || std::fs::read_to_string(installation.path().join("c360.log")).unwrap();
+        let tells = |line: &str| line.contains(doing) && line.contains("SQLSTATE 53100");
+        eventually("it is said that the disk is full", async || log().await.lines().any(tells)).await;
     };
     drop_night(&installation, 11);
     said("landing rows of a file").await;

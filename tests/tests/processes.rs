@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use c360_tests::program::{Installation, Running};
 use c360_tests::stack::{Broker, CUSTOMERS_TOPIC, Outgoing};
-use embedded_postgres::test::{Loss, Proxy, TestDatabase};
+use embedded_postgres::test::{Loss, Proxy, TestDatabase, eventually, look_until};
 use serde_json::json;
 use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
@@ -72,17 +72,9 @@ impl World {
         sqlx::query_scalar(sql).fetch_one(&self.pool).await.unwrap_or(-1)
     }
 
-    async fn until(&self, what: &str, mut holds: impl AsyncFnMut() -> bool) {
-        let deadline = Instant::now() + PATIENCE;
-        while !holds().await {
-            assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}; {}", self.state().await);
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
-
     async fn until_count(&self, sql: &'static str, expected: i64) {
-        self.until(&format!("{expected} by {sql}"), async || self.count(sql).await >= expected).await;
-        assert_eq!(self.count(sql).await, expected, "{sql}");
+        let found = look_until(sql, async || self.count(sql).await, |count| *count >= expected).await;
+        assert_eq!(found, expected, "{sql}");
     }
 
     /// In the middle of a transaction it would hold everybody up until Postgres ends that, which is after two minutes.
@@ -102,11 +94,6 @@ impl World {
             process.thaw().unwrap();
             tokio::time::sleep(Duration::from_millis(7)).await;
         }
-    }
-
-    async fn state(&self) -> String {
-        let records = self.count("select count(*) from staging.records").await;
-        format!("{} landed, {records} records, {} customers", self.count(LANDED).await, self.count(CUSTOMERS).await)
     }
 
     /// Every message from 0 to here is a record, once, and somebody's customer.
@@ -171,7 +158,7 @@ async fn a_zombie_that_wakes_up_is_fenced_and_neither_doubles_nor_skips_messages
 
     // It is frozen with batches open and on their way.
     world.produce(100..15_000).await;
-    world.until("the zombie is in the middle", async || world.count(LANDED).await > 1_000).await;
+    eventually("the zombie is in the middle", async || world.count(LANDED).await > 1_000).await;
     world.freeze_between_transactions(&zombie).await;
     assert!(world.count(LANDED).await < 15_000, "it was done before it was frozen");
     let successor = world.run("successor.log");
@@ -218,7 +205,7 @@ async fn sigterm_under_load_ends_well_in_time_and_whoever_comes_next_goes_on() {
     for _ in 0..3 {
         let landed = world.count(LANDED).await.max(0);
         let daemon = world.run("c360.log");
-        world.until("it is in the middle", async || world.count(LANDED).await >= (landed + 2_000).min(MESSAGES)).await;
+        eventually("it is in the middle", async || world.count(LANDED).await >= (landed + 2_000).min(MESSAGES)).await;
         let (code, took) = daemon.terminate().unwrap();
         assert_eq!(code, Some(0));
         assert!(took < Duration::from_secs(10), "{took:?}");
@@ -242,7 +229,7 @@ async fn sigterm_ends_it_in_time_while_the_broker_is_frozen() {
     assert!(took < Duration::from_secs(10), "{took:?}");
 
     let daemon = world.run("c360.log");
-    world.until("it cannot reach its broker", async || world.count(trouble).await == 1).await;
+    eventually("it cannot reach its broker", async || world.count(trouble).await == 1).await;
     let (code, took) = daemon.terminate().unwrap();
     assert_eq!(code, Some(0), "while it tries again");
     assert!(took < Duration::from_secs(10), "{took:?}");
@@ -271,27 +258,25 @@ async fn of_two_processes_one_consolidates_and_the_other_takes_over_within_secon
     world.every_message_counts_once(100).await;
     let holders = consolidating(&world.pool).await;
     let second = world.run("second.log");
-    world
-        .until("the second one stands by", async || {
-            world
-                .count("select count(distinct client_port) from pg_stat_activity where application_name like 'c360%'")
-                .await
-                > 0
-                && std::fs::read_to_string(world.installation.path().join("second.log")).unwrap().contains("reading")
-        })
-        .await;
+    eventually("the second one stands by", async || {
+        world
+            .count("select count(distinct client_port) from pg_stat_activity where application_name like 'c360%'")
+            .await
+            > 0
+            && std::fs::read_to_string(world.installation.path().join("second.log")).unwrap().contains("reading")
+    })
+    .await;
     world.produce(100..5_000).await;
-    world.until("some are merged", async || world.count(CUSTOMERS).await > 100).await;
+    eventually("some are merged", async || world.count(CUSTOMERS).await > 100).await;
     assert_eq!(consolidating(&world.pool).await, holders, "one is at work, the other is not");
 
     first.kill().unwrap();
     let killed = Instant::now();
-    world
-        .until("the other one has taken over", async || {
-            let now = consolidating(&world.pool).await;
-            !now.is_empty() && now.iter().all(|pid| !holders.contains(pid))
-        })
-        .await;
+    eventually("the other one has taken over", async || {
+        let now = consolidating(&world.pool).await;
+        !now.is_empty() && now.iter().all(|pid| !holders.contains(pid))
+    })
+    .await;
     assert!(killed.elapsed() < Duration::from_secs(10), "{:?}", killed.elapsed());
     world.produce(5_000..6_000).await;
     world.every_message_counts_once(6_000).await;
@@ -322,15 +307,14 @@ async fn while_the_one_that_consolidates_is_frozen_the_other_takes_over_and_noth
 
     // It freezes while it lands, merges or folds profiles that exist.
     world.move_all(0..MESSAGES, 1_000_000, "Bern").await;
-    world.until("it is in the middle", async || world.count(LANDED).await > MESSAGES + 1_000).await;
+    eventually("it is in the middle", async || world.count(LANDED).await > MESSAGES + 1_000).await;
     first.freeze().unwrap();
     assert!(world.count(MOVED).await < MESSAGES, "it was done before it was frozen");
-    world
-        .until("the other one has taken over", async || {
-            let now = consolidating(&world.pool).await;
-            !now.is_empty() && now.iter().all(|pid| !holders.contains(pid))
-        })
-        .await;
+    eventually("the other one has taken over", async || {
+        let now = consolidating(&world.pool).await;
+        !now.is_empty() && now.iter().all(|pid| !holders.contains(pid))
+    })
+    .await;
     world.until_count(MOVED, MESSAGES).await;
 
     first.thaw().unwrap();
@@ -388,7 +372,7 @@ async fn while_an_importer_is_frozen_in_the_middle_of_a_file_the_other_imports_i
     let (written, name) = (drop_directory.join("members.tmp"), "loyalty_members_2026-11-10.csv");
     std::fs::write(&written, members(MEMBERS)).unwrap();
     std::fs::rename(&written, drop_directory.join(name)).unwrap();
-    world.until("it is in the middle", async || world.count(LANDED_ROWS).await > 0).await;
+    eventually("it is in the middle", async || world.count(LANDED_ROWS).await > 0).await;
     first.freeze().unwrap();
     assert_eq!(world.count(IMPORTED).await, 0, "it was done before it was frozen");
 
@@ -422,7 +406,7 @@ async fn through_a_network_that_is_slow_falls_silent_and_breaks_all_the_time_eve
     for from in (100..MESSAGES).step_by(100) {
         world.produce(from..from + 100).await;
         let landed = world.count(LANDED).await;
-        world.until("it goes on", async || world.count(LANDED).await > landed).await;
+        eventually("it goes on", async || world.count(LANDED).await > landed).await;
     }
     proxy.break_one_in(0);
     world.every_message_counts_once(MESSAGES).await;

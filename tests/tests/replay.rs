@@ -2,14 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use c360_tests::program::Installation;
 use c360_tests::stack::{Broker, CUSTOMERS_TOPIC, Outgoing};
+use embedded_postgres::test::{eventually, until};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
-const PATIENCE: Duration = Duration::from_mins(1);
 const CUSTOMERS: &str = "select count(*) from customer360.documents";
 const PROGRESS: &str = "select coalesce(sum(next_offset), 0)::bigint from staging.kafka_offsets";
 
@@ -45,18 +45,6 @@ impl World {
         self.broker.producer().unwrap().send_all(outgoing).await.unwrap();
     }
 
-    async fn until(&self, sql: &'static str, expected: i64) {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let found = sqlx::query_scalar::<_, i64>(sql).fetch_one(&self.pool).await.unwrap_or(-1);
-            if found == expected {
-                return;
-            }
-            assert!(Instant::now() < deadline, "{sql}: {found} instead of {expected}");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    }
-
     async fn count(&self, sql: &'static str) -> i64 {
         sqlx::query_scalar(sql).fetch_one(&self.pool).await.unwrap()
     }
@@ -86,12 +74,12 @@ async fn what_was_lost_comes_back_by_a_replay_beside_the_daemon() {
     let world = World::new().await;
     let mut daemon = world.installation.start(&["run", "--no-http"], "c360.log").unwrap();
     world.produce(0..100).await;
-    world.until(CUSTOMERS, 100).await;
+    until(&world.pool, CUSTOMERS, 100).await;
     // Kafka keeps times by milliseconds.
     tokio::time::sleep(Duration::from_millis(5)).await;
     let since = chrono::Utc::now().to_rfc3339();
     world.produce(100..150).await;
-    world.until(CUSTOMERS, 150).await;
+    until(&world.pool, CUSTOMERS, 150).await;
 
     let (code, nothing, said) = world.replay(&["home_delivery", "--from", &since, "--dry-run"]);
     assert_eq!(code, Some(0), "{said}");
@@ -107,7 +95,7 @@ async fn what_was_lost_comes_back_by_a_replay_beside_the_daemon() {
     .execute(&world.pool)
     .await
     .unwrap();
-    world.until("select count(*) from customer360.customers where profile ->> 'name' = 'Nobody'", 1).await;
+    until(&world.pool, "select count(*) from customer360.customers where profile ->> 'name' = 'Nobody'", 1).await;
     let (code, lost, said) = world.replay(&["home_delivery", "--dry-run"]);
     assert_eq!(code, Some(0), "{said}");
     assert_eq!(lost["records"], 150);
@@ -127,7 +115,7 @@ async fn what_was_lost_comes_back_by_a_replay_beside_the_daemon() {
     assert_eq!(world.count("select count(*) from customer360.customers where profile ->> 'name' = 'Nobody'").await, 0);
 
     world.produce(150..160).await;
-    world.until(CUSTOMERS, 160).await;
+    until(&world.pool, CUSTOMERS, 160).await;
     assert!(daemon.is_running());
 
     for (arguments, code, words) in [
@@ -185,11 +173,7 @@ async fn a_replay_that_ctrl_c_stops_is_finished_by_the_same_command() {
     assert_eq!(world.installation.run(&["run", "--once"]).unwrap().status.code(), Some(69), "nobody is the store");
 
     let replay = world.installation.start(&["replay", "home_delivery"], "replay.log").unwrap();
-    let deadline = Instant::now() + PATIENCE;
-    while world.count(DONE).await == 0 {
-        assert!(Instant::now() < deadline, "it does not begin");
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
+    eventually("it begins", async || world.count(DONE).await != 0).await;
     assert_eq!(replay.interrupt().unwrap(), Some(1));
     let log = std::fs::read_to_string(world.installation.path().join("replay.log")).unwrap();
     assert!(log.contains("stopped; the same command goes on from here"), "{log}");

@@ -7,14 +7,13 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Output;
-use std::time::{Duration, Instant};
 
 use c360_tests::program::Installation;
 use c360_tests::stack::{Authority, Broker, CUSTOMERS_TOPIC, Outgoing, Secure};
+use embedded_postgres::test::{look_until, until};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, PgPool};
 
-const PATIENCE: Duration = Duration::from_mins(1);
 /// In every password, right or wrong; to be found nowhere.
 const CANARY: &str = "C4N4RY";
 const WRONG: &str = "C4N4RY-wrong-horse";
@@ -111,18 +110,6 @@ impl Client {
         sqlx::query_scalar(sql).fetch_one(&self.pool).await.unwrap_or(-1)
     }
 
-    async fn until(&self, sql: &'static str, expected: i64) {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let found = self.count(sql).await;
-            if found == expected {
-                return;
-            }
-            assert!(Instant::now() < deadline, "{sql}: {found} instead of {expected}\n{}", self.log());
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    }
-
     /// The exit code, and what was said.
     fn run(&self, arguments: &[&str]) -> (Option<i32>, String) {
         let Output { status, stdout, stderr } = self.installation.run(arguments).unwrap();
@@ -208,7 +195,7 @@ async fn every_mechanism_lands_rows_and_every_command_that_asks_brokers_uses_it(
 
     let daemon = client.installation.start(&["run", "--no-http"], "c360.log").unwrap();
     world.produce(10..20).await;
-    client.until(CUSTOMERS, 20).await;
+    until(&client.pool, CUSTOMERS, 20).await;
     assert_eq!(client.status()["lag"], 0);
     assert_eq!(daemon.terminate().unwrap().0, Some(0));
     assert!(!client.log().contains(CANARY), "{}", client.log());
@@ -269,11 +256,8 @@ async fn refused_daemon(client: &Client, told: &str) {
     ];
     fs::write(installation.path().join("c360.toml"), config.concat()).unwrap();
     let daemon = installation.start(&["run"], "c360.log").unwrap();
-    let deadline = Instant::now() + PATIENCE;
-    while !client.status()["trouble"].as_str().is_some_and(|trouble| trouble.contains(told)) {
-        assert!(Instant::now() < deadline, "{told}\n{:#}\n{}", client.status(), client.log());
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
+    let is_told = |status: &Value| status["trouble"].as_str().is_some_and(|trouble| trouble.contains(told));
+    look_until(told, async || client.status(), is_told).await;
     let _ = rustls::crypto::ring::default_provider().install_default();
     let metrics = reqwest::get(format!("http://{listen}/metrics")).await.unwrap().text().await.unwrap();
     assert!(metrics.contains("c360_") && !metrics.contains(CANARY), "{metrics}");

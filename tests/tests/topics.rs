@@ -3,11 +3,12 @@
 #![expect(clippy::unwrap_used, reason = "a test without its world can only fail")]
 
 use std::fs;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use c360_tests::program::Installation;
 use c360_tests::source;
 use c360_tests::stack::{Broker, CUSTOMERS_TOPIC, Outgoing};
+use embedded_postgres::test::{eventually, until};
 use ingest_kafka::{Error, Format, Place, Replay, Request, Settings};
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
 use rdkafka::client::DefaultClientContext;
@@ -53,18 +54,6 @@ impl World {
 
     async fn count(&self, sql: &'static str) -> i64 {
         sqlx::query_scalar(sql).fetch_one(&self.pool).await.unwrap()
-    }
-
-    async fn until(&self, sql: &'static str, expected: i64) {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let count = self.count(sql).await;
-            if count == expected {
-                return;
-            }
-            assert!(Instant::now() < deadline, "{sql}: {count} instead of {expected}");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
     }
 
     /// What was landed of a topic, sorted; repeated where it was landed twice.
@@ -129,7 +118,7 @@ async fn what_retention_has_taken_stops_its_partition_until_an_operator_says_fro
     produce(&world.broker, "customers", 0, 0..100).await;
     produce(&world.broker, "customers", 1, 1_000..1_100).await;
     let daemon = world.run(&["customers"]);
-    world.until(RECORDS, 200).await;
+    until(&world.pool, RECORDS, 200).await;
     stop(daemon).await;
 
     // While nobody reads, the log grows and its beginning goes.
@@ -143,10 +132,10 @@ async fn what_retention_has_taken_stops_its_partition_until_an_operator_says_fro
     let daemon = world.run(&["customers"]);
     let alarm = "select count(*) from staging.sources
                  where health -> 'partitions' -> 'customers/0' -> 'stopped' ->> 'reason' like '%retention has passed it%'";
-    world.until(alarm, 1).await;
-    world.until(RECORDS, 300).await;
+    until(&world.pool, alarm, 1).await;
+    until(&world.pool, RECORDS, 300).await;
     produce(&world.broker, "customers", 1, 1_200..1_210).await;
-    world.until(RECORDS, 310).await;
+    until(&world.pool, RECORDS, 310).await;
     assert_eq!(world.ids("customers").await, (0..100).chain(1_000..1_210).collect::<Vec<_>>(), "nothing jumps");
     let done = ingest_kafka::catch_up(
         world.settings(&["customers"]),
@@ -160,10 +149,10 @@ async fn what_retention_has_taken_stops_its_partition_until_an_operator_says_fro
     let request = Request { partition: Some(0), from: Some(Place::Offset(150)), ..Request::default() };
     let replay = Replay::plan(world.settings(&["customers"]), &world.database, request).await.unwrap();
     replay.run(source::lander(&world.database), &mut |_| {}, &CancellationToken::new()).await.unwrap();
-    world.until(RECORDS, 360).await;
-    world.until(alarm, 0).await;
+    until(&world.pool, RECORDS, 360).await;
+    until(&world.pool, alarm, 0).await;
     produce(&world.broker, "customers", 0, 200..210).await;
-    world.until(RECORDS, 370).await;
+    until(&world.pool, RECORDS, 370).await;
     stop(daemon).await;
     assert_eq!(world.ids("customers").await, (0..100).chain(150..210).chain(1_000..1_210).collect::<Vec<_>>());
 }
@@ -171,11 +160,7 @@ async fn what_retention_has_taken_stops_its_partition_until_an_operator_says_fro
 /// Deletes a topic and makes it again, empty.
 async fn make_again(broker: &Broker, topic: &str, partitions: u16) {
     delete(broker, topic).await;
-    let deadline = Instant::now() + PATIENCE;
-    while broker.create_topic(topic, partitions).await.is_err() {
-        assert!(Instant::now() < deadline, "the topic is not deleted");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    eventually("the topic is deleted", async || broker.create_topic(topic, partitions).await.is_ok()).await;
 }
 
 async fn delete(broker: &Broker, topic: &str) {
@@ -205,7 +190,7 @@ async fn a_topic_that_is_made_again_and_filled_beyond_progress_stops_until_an_op
     produce(&world.broker, "customers", 0, 0..100).await;
     produce(&world.broker, "customers", 1, 1_000..1_010).await;
     let daemon = world.run(&["customers"]);
-    world.until(RECORDS, 110).await;
+    until(&world.pool, RECORDS, 110).await;
     stop(daemon).await;
 
     make_again(&world.broker, "customers", 2).await;
@@ -213,7 +198,7 @@ async fn a_topic_that_is_made_again_and_filled_beyond_progress_stops_until_an_op
     produce(&world.broker, "customers", 0, 200..350).await;
     produce(&world.broker, "customers", 1, 2_000..2_005).await;
     let daemon = world.run(&["customers"]);
-    world.until(MADE_AGAIN, 2).await;
+    until(&world.pool, MADE_AGAIN, 2).await;
     produce(&world.broker, "customers", 0, 350..360).await;
     let done = ingest_kafka::catch_up(
         world.settings(&["customers"]),
@@ -227,11 +212,11 @@ async fn a_topic_that_is_made_again_and_filled_beyond_progress_stops_until_an_op
     let replay = Replay::plan(world.settings(&["customers"]), &world.database, Request::default()).await.unwrap();
     assert_eq!(replay.parts().iter().map(|part| (part.next_offset, part.rewinds)).collect::<Vec<_>>(), [(0, true); 2]);
     replay.run(source::lander(&world.database), &mut |_| {}, &CancellationToken::new()).await.unwrap();
-    world.until(RECORDS, 275).await;
-    world.until(MADE_AGAIN, 0).await;
+    until(&world.pool, RECORDS, 275).await;
+    until(&world.pool, MADE_AGAIN, 0).await;
     produce(&world.broker, "customers", 0, 360..370).await;
     produce(&world.broker, "customers", 1, 2_005..2_010).await;
-    world.until(RECORDS, 290).await;
+    until(&world.pool, RECORDS, 290).await;
     stop(daemon).await;
     let ids = (0..100).chain(200..370).chain(1_000..1_010).chain(2_000..2_010);
     assert_eq!(world.ids("customers").await, ids.collect::<Vec<_>>());
@@ -243,16 +228,13 @@ async fn a_topic_that_is_made_again_and_filled_beyond_progress_while_the_daemon_
     world.broker.create_topic("customers", 1).await.unwrap();
     let daemon = world.run(&["customers"]);
     produce(&world.broker, "customers", 0, 0..100).await;
-    world.until(RECORDS, 100).await;
+    until(&world.pool, RECORDS, 100).await;
     delete(&world.broker, "customers").await;
-    let deadline = Instant::now() + PATIENCE;
-    while tokio::task::block_in_place(|| is_read(&world.broker, SOURCE, "customers")) {
-        assert!(Instant::now() < deadline, "nobody notices that the topic is gone");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    let is_read = || is_read(&world.broker, SOURCE, "customers");
+    eventually("it is noticed that the topic is gone", async || !tokio::task::block_in_place(is_read)).await;
     world.broker.create_topic("customers", 1).await.unwrap();
     produce(&world.broker, "customers", 0, 200..350).await;
-    world.until(MADE_AGAIN, 1).await;
+    until(&world.pool, MADE_AGAIN, 1).await;
     stop(daemon).await;
     assert_eq!(world.ids("customers").await, (0..100).collect::<Vec<_>>(), "nothing jumps");
 }
@@ -263,7 +245,7 @@ async fn a_partition_of_which_all_that_is_landed_is_gone_goes_on() {
     world.broker.create_topic("customers", 1).await.unwrap();
     let daemon = world.run(&["customers"]);
     produce(&world.broker, "customers", 0, 0..100).await;
-    world.until(RECORDS, 100).await;
+    until(&world.pool, RECORDS, 100).await;
     stop(daemon).await;
     let mut gone = TopicPartitionList::new();
     gone.add_partition_offset("customers", 0, Offset::Offset(100)).unwrap();
@@ -279,7 +261,7 @@ async fn a_partition_of_which_all_that_is_landed_is_gone_goes_on() {
     assert_eq!(catch_up().await.unwrap().records, 10);
     let daemon = world.run(&["customers"]);
     produce(&world.broker, "customers", 0, 110..120).await;
-    world.until(RECORDS, 120).await;
+    until(&world.pool, RECORDS, 120).await;
     stop(daemon).await;
     assert_eq!(world.ids("customers").await, (0..120).collect::<Vec<_>>());
 }
@@ -309,21 +291,17 @@ async fn of_plain_rows_whose_keys_move_to_added_partitions_the_newest_wins() {
         producer.send_all(outgoing).await.unwrap();
     };
     write("before").await;
-    world.until(RECORDS, 200).await;
+    until(&world.pool, RECORDS, 200).await;
     let admin: AdminClient<DefaultClientContext> = client(&world.broker).create().unwrap();
     admin.create_partitions(&[NewPartitions::new("rows", 5)], &AdminOptions::new()).await.unwrap();
-    let deadline = Instant::now() + PATIENCE;
-    let metadata = |topic: &str| {
+    let partitions = || {
         let client: BaseConsumer = client(&world.broker).create().unwrap();
-        client.fetch_metadata(Some(topic), PATIENCE).unwrap().topics()[0].partitions().len()
+        client.fetch_metadata(Some("rows"), PATIENCE).unwrap().topics()[0].partitions().len()
     };
-    while tokio::task::block_in_place(|| metadata("rows")) < 5 {
-        assert!(Instant::now() < deadline, "no partitions are added");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    eventually("partitions are added", async || tokio::task::block_in_place(partitions) == 5).await;
     tokio::task::block_in_place(|| producer.refresh("rows")).unwrap();
     write("after").await;
-    world.until(RECORDS, 400).await;
+    until(&world.pool, RECORDS, 400).await;
     stop(daemon).await;
 
     let newest: Vec<(String, i64)> = sqlx::query_as(
@@ -357,23 +335,23 @@ async fn topics_are_waited_for_and_found_by_pattern_and_kafkas_own_are_no_source
 
     world.broker.create_topic("a.customers", 1).await.unwrap();
     produce(&world.broker, "a.customers", 0, 0..10).await;
-    world.until(RECORDS, 10).await;
+    until(&world.pool, RECORDS, 10).await;
     // Both groups commit, which writes into a topic of Kafka's own.
     assert!(topics(&world.broker).contains(&"__consumer_offsets".to_owned()));
     assert!(!topics(&world.broker).contains(&"late".to_owned()), "waiting for a topic does not make it");
     let told =
         "select count(*) from staging.sources where source = 'late' and health -> 'absent_topics' = '[\"late\"]'";
-    world.until(told, 1).await;
+    until(&world.pool, told, 1).await;
 
     world.broker.create_topic("b.customers", 2).await.unwrap();
     produce(&world.broker, "b.customers", 1, 10..20).await;
     world.broker.create_topic("late", 1).await.unwrap();
     produce(&world.broker, "late", 0, 20..30).await;
-    world.until(RECORDS, 30).await;
+    until(&world.pool, RECORDS, 30).await;
     for (topic, ids) in [("a.customers", 0..10), ("b.customers", 10..20), ("late", 20..30)] {
         assert_eq!(world.ids(topic).await, ids.collect::<Vec<_>>(), "{topic}");
     }
-    world.until(told, 0).await;
+    until(&world.pool, told, 0).await;
     stop(pattern).await;
     stop(late).await;
 
@@ -409,24 +387,13 @@ async fn a_broker_that_is_away_for_a_while_costs_patience_and_nothing_else() {
     let installation = Installation::reference(&database.url, &broker.bootstrap()).unwrap();
     let daemon = installation.start(&["run", "--no-http"], "c360.log").unwrap();
     let pool = database.pool().await;
-    let until = async |sql: &'static str, expected: i64| {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let found = sqlx::query_scalar::<_, i64>(sql).fetch_one(&pool).await.unwrap_or(-1);
-            if found == expected {
-                return;
-            }
-            assert!(Instant::now() < deadline, "{sql}: {found} instead of {expected}");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
     produce(&broker, CUSTOMERS_TOPIC, 0, 0..100).await;
-    until(RECORDS, 100).await;
+    until(&pool, RECORDS, 100).await;
 
     broker.stop().await.unwrap();
     let trouble =
         "select count(*) from staging.sources where source = 'home_delivery' and health ->> 'trouble' is not null";
-    until(trouble, 1).await;
+    until(&pool, trouble, 1).await;
     let log = || fs::read_to_string(installation.path().join("c360.log")).unwrap();
     let about_kafka = |log: &str| log.lines().filter(|line| line.contains("home_delivery")).count();
     let (used, lines) = (processor_time(daemon.id()), about_kafka(&log()));
@@ -437,11 +404,11 @@ async fn a_broker_that_is_away_for_a_while_costs_patience_and_nothing_else() {
     assert!(lines < 5, "{lines} lines in {OUTAGE:?}:\n{}", log());
 
     broker.restart().await.unwrap();
-    until(trouble, 0).await;
+    until(&pool, trouble, 0).await;
     produce(&broker, CUSTOMERS_TOPIC, 0, 100..200).await;
     produce(&broker, CUSTOMERS_TOPIC, 1, 200..300).await;
-    until(RECORDS, 300).await;
-    until("select count(distinct external_id) from staging.records", 300).await;
-    until("select count(*) from customer360.documents", 300).await;
+    until(&pool, RECORDS, 300).await;
+    until(&pool, "select count(distinct external_id) from staging.records", 300).await;
+    until(&pool, "select count(*) from customer360.documents", 300).await;
     assert_eq!(daemon.terminate().unwrap().0, Some(0));
 }

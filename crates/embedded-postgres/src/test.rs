@@ -13,11 +13,13 @@
 //! makes the tests use a server that runs already, as a role that may create databases: for another version of Postgres,
 //! or to look at what a test leaves behind.
 //!
-//! [`Proxy`] stands between a program and its Postgres, and loses what a test says.
+//! [`Proxy`] stands between a program and its Postgres, and loses what a test says. [`eventually`], [`until`] and
+//! [`look_until`] are how tests wait for what nobody notifies of.
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a test without a database can only fail")]
 
 mod proxy;
+mod waiting;
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -29,6 +31,7 @@ use crate::cluster::Cluster;
 use crate::options::Options;
 
 pub use proxy::{Loss, Proxy};
+pub use waiting::{eventually, look_until, until, until_waiting};
 
 /// An empty database that no other test uses.
 #[derive(Debug, Clone)]

@@ -6,23 +6,15 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use embedded_postgres::test::eventually;
 use embedded_postgres::{Cluster, Error, Guest, Options};
 use sqlx::{Connection, PgConnection};
 
 async fn ask(url: &str, query: &'static str) -> String {
     let mut connection = PgConnection::connect(url).await.unwrap();
     sqlx::query_scalar(query).fetch_one(&mut connection).await.unwrap()
-}
-
-/// Waits for something another process does; there is nothing to be notified by.
-fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let since = Instant::now();
-    while !holds() {
-        assert!(since.elapsed() < Duration::from_secs(20), "not within 20 s: {what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
 }
 
 fn alive(pid: u32) -> bool {
@@ -184,8 +176,8 @@ fn the_process_that_owns_a_cluster() {
     }
 }
 
-#[test]
-fn kill_9_of_the_owner_ends_postgres_and_the_next_one_starts() {
+#[tokio::test]
+async fn kill_9_of_the_owner_ends_postgres_and_the_next_one_starts() {
     let home = home();
     let Owner { mut process, pid, run } = owner("persistent", home.path());
     assert!(alive(pid));
@@ -194,26 +186,26 @@ fn kill_9_of_the_owner_ends_postgres_and_the_next_one_starts() {
     // At once: the predecessor is still stopping.
     let next = Cluster::start(&Options::persistent(home.path())).unwrap();
     assert!(!alive(pid));
-    eventually("the run directory is gone", || !run.exists());
+    eventually("the run directory is gone", async || !run.exists()).await;
     assert_ne!(next.pid(), pid);
 }
 
-#[test]
-fn the_cluster_of_a_test_process_ends_with_the_process() {
+#[tokio::test]
+async fn the_cluster_of_a_test_process_ends_with_the_process() {
     let Owner { mut process, pid, run } = owner("test_static", Path::new("/nonexistent"));
     process.wait().unwrap();
-    eventually("postgres has ended", || !alive(pid));
-    eventually("the run directory is gone", || !run.exists());
+    eventually("postgres has ended", async || !alive(pid)).await;
+    eventually("the run directory is gone", async || !run.exists()).await;
 }
 
-#[test]
-fn a_crash_of_postgres_itself_is_survived_by_the_next_start() {
+#[tokio::test]
+async fn a_crash_of_postgres_itself_is_survived_by_the_next_start() {
     let home = home();
     let options = Options::persistent(home.path());
     let mut cluster = Cluster::start(&options).unwrap();
     assert!(!cluster.has_ended());
     Command::new("kill").args(["-9", &cluster.pid().to_string()]).status().unwrap();
-    eventually("the end is noticed", || cluster.has_ended());
+    eventually("the end is noticed", async || cluster.has_ended()).await;
     drop(cluster);
     // The pidfile is stale now, and says `ready`.
     assert!(Guest::find(home.path()).unwrap().is_none());
@@ -221,11 +213,11 @@ fn a_crash_of_postgres_itself_is_survived_by_the_next_start() {
 }
 
 #[cfg(target_os = "linux")]
-#[test]
-fn kill_9_of_the_keeper_ends_postgres_too() {
+#[tokio::test]
+async fn kill_9_of_the_keeper_ends_postgres_too() {
     let cluster = Cluster::start(&Options::temporary()).unwrap();
     let status = std::fs::read_to_string(format!("/proc/{}/status", cluster.pid())).unwrap();
     let keeper = status.lines().find_map(|line| line.strip_prefix("PPid:")).unwrap().trim();
     Command::new("kill").args(["-9", keeper]).status().unwrap();
-    eventually("postgres has ended", || !alive(cluster.pid()));
+    eventually("postgres has ended", async || !alive(cluster.pid())).await;
 }

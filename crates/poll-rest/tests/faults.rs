@@ -5,9 +5,10 @@ mod support;
 use std::time::{Duration, Instant};
 
 use chrono::{TimeDelta, Utc};
+use embedded_postgres::test::eventually;
 use poll_rest::{Auth, BreakerState};
 use serde_json::json;
-use support::{CUSTOMER, ORDERS, World, eventually, ok, raw_server, somebody, status};
+use support::{CUSTOMER, ORDERS, World, ok, raw_server, somebody, status};
 use tokio_util::sync::CancellationToken;
 use wiremock::matchers::{any, path};
 use wiremock::{Mock, ResponseTemplate};

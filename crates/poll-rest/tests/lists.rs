@@ -5,10 +5,11 @@ mod support;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use embedded_postgres::test::eventually;
 use poll_rest::{BreakerState, List};
 use serde_json::{Value, json};
 use support::shop::{Instead, LIST, Shop, Style, change, names_of};
-use support::{SOURCE, World, eventually, ok, status};
+use support::{SOURCE, World, ok, status};
 use tokio_util::sync::CancellationToken;
 use wiremock::matchers::{any, path};
 use wiremock::{Mock, ResponseTemplate};

@@ -5,9 +5,10 @@ mod support;
 use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
+use embedded_postgres::test::eventually;
 use model::{Credentials, InstallationKey};
 use serde_json::{Value, json};
-use support::{CUSTOMER, ORDERS, PRODUCT, SOURCE, World, eventually, matthew, ok, orders_of_matthew, somebody, status};
+use support::{CUSTOMER, ORDERS, PRODUCT, SOURCE, World, matthew, ok, orders_of_matthew, somebody, status};
 use tokio_util::sync::CancellationToken;
 use wiremock::Mock;
 use wiremock::matchers::{header, path};

@@ -7,8 +7,9 @@ mod support;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use embedded_postgres::test::eventually;
 use serde_json::json;
-use support::{CUSTOMER, ORDERS, World, eventually, ok, somebody, status};
+use support::{CUSTOMER, ORDERS, World, ok, somebody, status};
 use tokio_util::sync::CancellationToken;
 use wiremock::matchers::path;
 use wiremock::{Mock, Request};

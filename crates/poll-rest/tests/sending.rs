@@ -7,10 +7,11 @@ mod support;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use embedded_postgres::test::eventually;
 use model::mapping::{Columns, Method, WriteMapping};
 use serde_json::{Value, json};
 use staging::outbox::{self, Edits, Kind, Outgoing, Wanted};
-use support::{CUSTOMER, SOURCE, World, eventually, matthew, ok, status};
+use support::{CUSTOMER, SOURCE, World, matthew, ok, status};
 use tokio_util::sync::CancellationToken;
 use wiremock::matchers::{method, path};
 use wiremock::{Mock, Request, ResponseTemplate};

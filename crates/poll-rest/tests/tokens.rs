@@ -5,9 +5,10 @@ mod support;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use embedded_postgres::test::eventually;
 use poll_rest::{Auth, BreakerState, OAuth2};
 use serde_json::{Value, json};
-use support::{CUSTOMER, ORDERS, World, eventually, ok, somebody, status};
+use support::{CUSTOMER, ORDERS, World, ok, somebody, status};
 use tokio_util::sync::CancellationToken;
 use wiremock::matchers::{body_string_contains, header, header_exists, path};
 use wiremock::{Mock, Request, ResponseTemplate};

@@ -1,6 +1,7 @@
 //! The dashboard as a browser without JavaScript has it.
 
 use chrono::{TimeDelta, Utc};
+use embedded_postgres::test::{eventually, look_until};
 use secrecy::ExposeSecret as _;
 use serde_json::json;
 use serve::keys::{self, NewKey, Role};
@@ -95,11 +96,7 @@ async fn a_cookie_holds_no_key_and_ends_with_the_key() {
     assert_eq!(visitor.get("/customers").await.status, 303);
 
     keys::revoke(&mut connection, &key.prefix, Utc::now()).await.unwrap();
-    let since = std::time::Instant::now();
-    while browser.get("/customers").await.status != 303 {
-        assert!(since.elapsed() < std::time::Duration::from_secs(20), "a revoked key still shows customers");
-        tokio::task::yield_now().await;
-    }
+    eventually("a revoked key shows nothing any more", async || browser.get("/customers").await.status == 303).await;
 }
 
 #[tokio::test]
@@ -802,11 +799,7 @@ async fn who_reads_and_writes_on_pages_is_in_the_audit_log() {
             .await
             .unwrap()
     };
-    let since = std::time::Instant::now();
-    while noted().await != ["add_entry", "get_customer", "list_timeline"] {
-        assert!(since.elapsed() < std::time::Duration::from_secs(20), "{:?}", noted().await);
-        tokio::task::yield_now().await;
-    }
+    look_until("all is noted", noted, |noted| *noted == ["add_entry", "get_customer", "list_timeline"]).await;
 }
 
 #[tokio::test]
@@ -971,14 +964,8 @@ async fn beside_each_cross_reference_stands_how_fresh_its_system_is() {
     let mut browser = Browser::signed_in(&base, Role::Viewer, None).await;
     let path = format!("/customers/{ann}");
     // Whoever looks does not wait for what nobody has asked for yet.
-    let since = std::time::Instant::now();
-    let page = loop {
-        let page = browser.get(&path).await.body;
-        if page.contains("class=\"shape") || since.elapsed() > std::time::Duration::from_mins(2) {
-            break page;
-        }
-        tokio::task::yield_now().await;
-    };
+    let look = async || browser.get(&path).await.body;
+    let page = look_until("the shapes are known", look, |page| page.contains("class=\"shape")).await;
     let (_, systems) = page.split_once("<section id=\"systems\"").unwrap();
     let rows: Vec<&str> = systems.split("</section>").next().unwrap().split("<li class=\"xref\">").skip(1).collect();
     for (system, mark, words) in [

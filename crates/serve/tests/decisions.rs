@@ -1,5 +1,6 @@
 //! Decisions of operators and edits of agents, from the page of a customer, beside somebody who consolidates.
 
+use embedded_postgres::test::{eventually, look_until, until};
 use serde_json::json;
 use serve::keys::Role;
 use uuid::Uuid;
@@ -60,11 +61,7 @@ async fn an_operator_merges_two_customers_with_a_preview_and_undoes_it() {
     assert!(preview.foreseen("Phone").contains(&("–".to_owned(), "<b>1</b>".to_owned())), "{preview:?}");
     assert!(preview.foreseen("Orders").contains(&("0".to_owned(), "<b>1</b>".to_owned())), "{preview:?}");
     assert!(preview.foreseen("State").contains(&("NH".to_owned(), "NH".to_owned())), "{preview:?}");
-    let since = std::time::Instant::now();
-    while audited(&base, "preview_decision").await < 2 {
-        assert!(since.elapsed() < std::time::Duration::from_secs(20), "previews are noted");
-        tokio::task::yield_now().await;
-    }
+    eventually("previews are noted", async || audited(&base, "preview_decision").await >= 2).await;
     let decisions: i64 =
         sqlx::query_scalar("select count(*) from customer360.decisions").fetch_one(&base.pool).await.unwrap();
     assert_eq!(decisions, 0, "a preview decides nothing");
@@ -144,16 +141,10 @@ async fn a_cross_reference_is_split_off_an_email_blocked_and_what_is_held_back_l
         "insert into customer360.dirty_marks (match_keys, cause, marked_at) values ('{ann@x.example}', 'test', now())",
     )
     .await;
-    let since = std::time::Instant::now();
-    let allow = loop {
-        let shown = browser.get(&page).await;
-        if let Some(allow) = shown.leads("/decide/allow").pop() {
-            assert!(shown.body.contains("3 cross-references of online_store held back: too many"), "{shown:?}");
-            break allow;
-        }
-        assert!(since.elapsed() < std::time::Duration::from_mins(2), "{shown:?}");
-        tokio::task::yield_now().await;
-    };
+    let look = async || browser.get(&page).await;
+    let shown = look_until("it can be allowed", look, |shown| !shown.leads("/decide/allow").is_empty()).await;
+    assert!(shown.body.contains("3 cross-references of online_store held back: too many"), "{shown:?}");
+    let allow = shown.leads("/decide/allow").pop().unwrap();
     let preview = browser.get(&allow).await;
     assert!(preview.foreseen("Cross-references")[0].1.contains("online_store 3"), "{preview:?}");
     let done = browser.submit(&preview, &[]).await;
@@ -180,17 +171,12 @@ async fn somebody_of_whom_all_is_held_back_is_let_in() {
     .await;
     let mut browser = Browser::signed_in(&base, Role::Operator, None).await;
     let page = format!("/customers/{ann}");
-    let since = std::time::Instant::now();
-    let allow = loop {
-        let shown = browser.get(&page).await;
-        // The page is made of several statements: a fold may come between two of them.
-        let is_whole = shown.body.contains("All cross-references are held back");
-        if let Some(allow) = shown.leads("/decide/allow").pop().filter(|_| is_whole) {
-            break allow;
-        }
-        assert!(since.elapsed() < std::time::Duration::from_mins(2), "{shown:?}");
-        tokio::task::yield_now().await;
+    // The page is made of several statements: a fold may come between two of them.
+    let is_whole = |shown: &Answer| {
+        shown.body.contains("All cross-references are held back") && !shown.leads("/decide/allow").is_empty()
     };
+    let shown = look_until("it can be allowed", async || browser.get(&page).await, is_whole).await;
+    let allow = shown.leads("/decide/allow").pop().unwrap();
     let preview = browser.get(&allow).await;
     let done = browser.submit(&preview, &[]).await;
     let shown = browser.follow(&done, |shown| shown.body.contains("<h1>Ann</h1>")).await;
@@ -237,30 +223,14 @@ async fn an_erasure_that_nobody_waits_for_any_more_is_done_all_the_same() {
     let token = browser.get(&erase).await.token();
     let mut holder = base.pool.begin().await.unwrap();
     sqlx::query("lock table customer360.entries in share row exclusive mode").execute(&mut *holder).await.unwrap();
-    let waits = async || -> bool {
-        sqlx::query_scalar(
-            "select exists (select from pg_locks where not granted and relation = 'customer360.entries'::regclass)",
-        )
-        .fetch_one(&base.pool)
-        .await
-        .unwrap()
-    };
+    let waits = "select count(*) from pg_locks where not granted and relation = 'customer360.entries'::regclass";
     let fields = [("token", token.as_str()), ("typed", "ann@x.example")];
-    let since = std::time::Instant::now();
     tokio::select! {
         answer = browser.post(&erase, &fields) => panic!("{answer:?}"),
-        () = async {
-            while !waits().await {
-                assert!(since.elapsed() < std::time::Duration::from_secs(20), "it has not begun");
-                tokio::task::yield_now().await;
-            }
-        } => {}
+        () = until(&base.pool, waits, 1) => {}
     }
     holder.rollback().await.unwrap();
-    while audited(&base, "erase_customer").await == 0 {
-        assert!(since.elapsed() < std::time::Duration::from_secs(20), "it is not done");
-        tokio::task::yield_now().await;
-    }
+    eventually("it is done", async || audited(&base, "erase_customer").await != 0).await;
 }
 
 #[tokio::test]

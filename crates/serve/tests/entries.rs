@@ -1,5 +1,6 @@
 //! What people write down on customers, and lists of customers.
 
+use embedded_postgres::test::{look_until, until_waiting};
 use serde_json::{Value, json};
 use serve::keys::Role;
 
@@ -85,13 +86,7 @@ async fn nothing_is_written_on_somebody_who_is_being_erased() {
     let put = format!("PUT /lists/mine/customers/{ann}");
     let put = base.server.request(&key, &put, "", "");
     let erased = async {
-        let waiting =
-            "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
-        let since = std::time::Instant::now();
-        while sqlx::query_scalar::<_, i64>(waiting).fetch_one(&base.pool).await.unwrap() < 2 {
-            assert!(since.elapsed() < std::time::Duration::from_secs(20), "they do not wait");
-            tokio::task::yield_now().await;
-        }
+        until_waiting(&base.pool, 2).await;
         erasing.commit().await.unwrap();
     };
     let (note, put, ()) = tokio::join!(note, put, erased);
@@ -116,13 +111,7 @@ async fn what_is_written_down_while_somebody_is_erased_is_not_written_over() {
     let put = base.server.request(&key, &put, "", r#"{"text": "of nobody"}"#);
     let save = browser.fill("/customers", "/views", &[("name", "a"), ("query", "q=ann")]);
     let erased = async {
-        let waiting =
-            "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
-        let since = std::time::Instant::now();
-        while sqlx::query_scalar::<_, i64>(waiting).fetch_one(&base.pool).await.unwrap() < 2 {
-            assert!(since.elapsed() < std::time::Duration::from_secs(20), "they do not wait");
-            tokio::task::yield_now().await;
-        }
+        until_waiting(&base.pool, 2).await;
         // What it has read before.
         for sql in [
             r#"update customer360.entries set content = '{"text": "of [erased]"}'"#,
@@ -368,12 +357,7 @@ async fn who_read_and_wrote_is_in_the_audit_log_and_keys_say_when_they_were_used
         .await
         .unwrap()
     };
-    let since = std::time::Instant::now();
-    while actions().await.len() < 5 {
-        assert!(since.elapsed() < std::time::Duration::from_secs(20), "{:?}", actions().await);
-        tokio::task::yield_now().await;
-    }
-    let noted = actions().await;
+    let noted = look_until("all is noted", actions, |noted| noted.len() >= 5).await;
     let names: Vec<(&str, bool)> = noted.iter().map(|(action, on, _)| (action.as_str(), *on)).collect();
     let of_ann = [("add_entry", true), ("get_customer", true), ("list_interactions", true), ("list_timeline", true)];
     assert_eq!(names, [of_ann.as_slice(), &[("make_list", false)]].concat());
@@ -409,11 +393,8 @@ async fn the_audit_log_names_whom_a_request_led_to_and_nobody_who_was_not_shown(
         let sql = "select action, customer_id from customer360.audit_log order by action, at";
         sqlx::query_as(sql).fetch_all(&base.pool).await.unwrap()
     };
-    let since = std::time::Instant::now();
-    while !noted().await.iter().any(|(action, _)| action == "get_customer") {
-        assert!(since.elapsed() < std::time::Duration::from_secs(20), "{:?}", noted().await);
-        tokio::task::yield_now().await;
-    }
+    let found =
+        look_until("all is noted", noted, |noted| noted.iter().any(|(action, _)| action == "get_customer")).await;
     let expected = [
         ("get_customer", Some(me)),
         ("list_interactions", Some(ann)),
@@ -422,7 +403,7 @@ async fn the_audit_log_names_whom_a_request_led_to_and_nobody_who_was_not_shown(
         ("put_on_list", Some(ann)),
         ("take_off_list", Some(ann)),
     ];
-    assert_eq!(noted().await, expected.map(|(action, customer)| (action.to_owned(), customer)));
+    assert_eq!(found, expected.map(|(action, customer)| (action.to_owned(), customer)));
 }
 
 #[tokio::test]

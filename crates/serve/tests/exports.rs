@@ -1,8 +1,8 @@
 //! What leaves the dashboard as a file.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
 
+use embedded_postgres::test::eventually;
 use serde_json::{Value, json};
 use serve::keys::Role;
 
@@ -128,11 +128,8 @@ async fn a_customer_leaves_as_the_document_of_the_command_for_whoever_decides() 
 
 /// Waits until the audit log says so.
 async fn noted(base: &Base, action: &str, customer: Option<uuid::Uuid>) {
-    let since = Instant::now();
     let sql =
         "select exists (select from customer360.audit_log where action = $1 and customer_id is not distinct from $2)";
-    while !sqlx::query_scalar::<_, bool>(sql).bind(action).bind(customer).fetch_one(&base.pool).await.unwrap() {
-        assert!(since.elapsed() < Duration::from_mins(2), "{action} is not in the audit log");
-        tokio::task::yield_now().await;
-    }
+    let is_noted = async || sqlx::query_scalar(sql).bind(action).bind(customer).fetch_one(&base.pool).await.unwrap();
+    eventually(&format!("{action} is in the audit log"), is_noted).await;
 }

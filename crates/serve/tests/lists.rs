@@ -1,5 +1,6 @@
 //! Named lists of customers on the dashboard.
 
+use embedded_postgres::test::until_waiting;
 use serde_json::json;
 use serve::keys::Role;
 
@@ -123,13 +124,7 @@ async fn whoever_is_taken_off_a_list_while_a_merge_moves_him_is_off_it() {
     let take = format!("DELETE /lists/mine/customers/{old}");
     let taken = base.server.request(&key, &take, "", "");
     let moved = async {
-        let waiting =
-            "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
-        let since = std::time::Instant::now();
-        while sqlx::query_scalar::<_, i64>(waiting).fetch_one(&base.pool).await.unwrap() < 1 {
-            assert!(since.elapsed() < std::time::Duration::from_secs(20), "it does not wait");
-            tokio::task::yield_now().await;
-        }
+        until_waiting(&base.pool, 1).await;
         moving.commit().await.unwrap();
     };
     let (taken, ()) = tokio::join!(taken, moved);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use chrono::Utc;
+use embedded_postgres::test::until_waiting;
 use serve::keys::{self, Role};
 use status::{Asked, Lags, Report};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -317,8 +318,7 @@ async fn there_are_only_so_many_streams_and_one_asks_for_all() {
     let waits = "select count(*) from pg_stat_activity
         where datname = current_database() and backend_type = 'client backend' and wait_event_type = 'Lock'";
     let waiting = async || sqlx::query_scalar::<_, i64>(waits).fetch_one(&base.pool).await.unwrap();
-    let begun = async { while waiting().await == 0 {} };
-    timeout(PATIENCE, begun).await.expect("somebody asks");
+    until_waiting(&base.pool, 1).await;
     for _ in 0..200 {
         assert_eq!(waiting().await, 1, "one asks");
     }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use embedded_postgres::test;
+use embedded_postgres::test::{self, until_waiting};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
@@ -20,9 +20,7 @@ async fn a_request_under_way_is_answered_before_the_server_ends() {
     sqlx::query("lock table staging._migrations in access exclusive mode").execute(&mut *rival).await.unwrap();
     let mut stream = server.connect().await;
     stream.write_all(b"GET /readyz HTTP/1.1\r\nhost: c360\r\n\r\n").await.unwrap();
-    let waits = "select count(*) > 0 from pg_stat_activity
-        where datname = current_database() and wait_event_type = 'Lock'";
-    while !sqlx::query_scalar::<_, bool>(waits).fetch_one(&pool).await.unwrap() {}
+    until_waiting(&pool, 1).await;
 
     server.cancel.cancel();
     let answer = Answer::parse(&read_to_end(&mut stream).await);

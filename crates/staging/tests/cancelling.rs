@@ -4,12 +4,12 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::Poll;
 
-use embedded_postgres::test::{Loss, Proxy};
+use embedded_postgres::test::{Loss, Proxy, until};
 use staging::{Lander, Landing};
 
 use crate::support::{HOUR, TTL, advance, batch, dead_letter, noon, origin, seal, staged};
 
-const OPEN_TRANSACTIONS: &str = "select count(*) = 0 from pg_stat_activity
+const OPEN_TRANSACTIONS: &str = "select count(*) from pg_stat_activity
     where datname = current_database() and pid <> pg_backend_pid() and xact_start is not null";
 
 /// Drives a future to its `polls`th await that has to wait, and drops it there.
@@ -47,7 +47,7 @@ async fn a_landing_dropped_at_any_await_is_whole_or_nothing_and_can_be_tried_aga
         let before = staged.count("batches").await;
 
         let outcome = dropped_after(polls, lander.land(&mut batch, &origin, &checkpoint, now)).await;
-        staged.until("no transaction is open", OPEN_TRANSACTIONS).await;
+        until(&staged.pool, OPEN_TRANSACTIONS, 0).await;
         let after = staged.count("batches").await;
         let again = lander.land(&mut batch, &origin, &checkpoint, now).await.unwrap();
 

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
+use embedded_postgres::test::until_waiting;
 use sqlx::Row;
 use staging::imports::{self, File};
 use staging::{Batch, Checkpoint, Expired, Landing, expire};
@@ -186,15 +187,11 @@ async fn a_batch_that_is_still_landing_into_a_past_partition_holds_it_back() {
     slow.push_dead_letter(dead_letter(3, b"["));
     let (origin, checkpoint) = (origin(0), advance(None, 4));
     let let_go = async {
-        let waits = "select count(*) = 2 from pg_stat_activity
-            where datname = current_database() and application_name = 'c360' and wait_event_type = 'Lock'";
-        staged.until("expiry waits for the landing", waits).await;
+        until_waiting(&staged.pool, 2).await;
         rival.rollback().await.unwrap();
     };
     let expiring = async {
-        let waits = "select count(*) = 1 from pg_stat_activity
-            where datname = current_database() and application_name = 'c360' and wait_event_type = 'Lock'";
-        staged.until("the landing waits", waits).await;
+        until_waiting(&staged.pool, 1).await;
         expired(&staged, noon() + DAY).await
     };
     let (landing, expired, ()) = tokio::join!(lander.land(&mut slow, &origin, &checkpoint, noon()), expiring, let_go);
@@ -213,9 +210,7 @@ async fn a_landing_whose_partition_is_dropped_before_its_copy_makes_it_again() {
     sqlx::query("select from staging.kafka_offsets for update").execute(&mut *rival).await.unwrap();
     let (mut batch, origin, checkpoint) = (batch(1, 3, HOUR), origin(1), advance(Some(1), 4));
     let expiring = async {
-        let waits = "select count(*) = 1 from pg_stat_activity
-            where datname = current_database() and application_name = 'c360' and wait_event_type = 'Lock'";
-        staged.until("the landing waits", waits).await;
+        until_waiting(&staged.pool, 1).await;
         assert_eq!(expired(&staged, noon() + DAY).await, dropped(2, 0, 0));
         rival.rollback().await.unwrap();
     };

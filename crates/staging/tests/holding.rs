@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use embedded_postgres::test::{Loss, Proxy};
+use embedded_postgres::test::{Loss, Proxy, eventually};
 use staging::LockHolder;
 use tokio_util::sync::CancellationToken;
 
@@ -43,11 +43,11 @@ async fn a_lock_is_kept_for_as_long_as_its_holder_has_nothing_to_do() {
     assert!(lock(&holder).await);
     let old = "select clock_timestamp() - max(backend_start) > '13 s' from pg_stat_activity
         where datname = current_database() and application_name = 'c360'";
-    staged.until("it is older than Postgres lets an idle one be", old).await;
+    eventually("it is older than Postgres lets an idle one be", async || staged.ask(old).await).await;
     assert!(!holder.is_lost());
     assert!(!staged.ask::<bool>(IS_FREE).await);
     drop(holder);
-    staged.until("a holder that is dropped gives its lock back", IS_FREE).await;
+    eventually("a holder that is dropped gives its lock back", async || staged.ask(IS_FREE).await).await;
 }
 
 #[tokio::test]

@@ -1,16 +1,13 @@
 //! A database that goes away in the middle: the error is transient, and trying again works.
 
 use chrono::Utc;
-use embedded_postgres::test::{Loss, Proxy};
+use embedded_postgres::test::{Loss, Proxy, until, until_waiting};
 use sqlx::Connection;
 use sqlx::error::DatabaseError;
 use staging::health::Speaker;
 use staging::{Error, Landing};
 
 use crate::support::{SOURCE, TTL, advance, batch, noon, origin, staged};
-
-const LANDER_WAITS: &str = "select count(*) > 0 from pg_stat_activity
-    where datname = current_database() and application_name = 'c360' and wait_event_type = 'Lock'";
 
 #[tokio::test]
 async fn a_backend_killed_while_landing_is_a_transient_error_and_the_same_batch_lands_later() {
@@ -23,7 +20,7 @@ async fn a_backend_killed_while_landing_is_a_transient_error_and_the_same_batch_
     let mut rival = staged.pool.begin().await.unwrap();
     sqlx::query("select from staging.kafka_offsets for update").execute(&mut *rival).await.unwrap();
     let killing = async {
-        staged.until("the landing waits", LANDER_WAITS).await;
+        until_waiting(&staged.pool, 1).await;
         staged
             .run(
                 "select pg_terminate_backend(pid) from pg_stat_activity
@@ -70,9 +67,9 @@ async fn a_transaction_that_idled_for_too_long_is_a_transient_error() {
     let settings = "set idle_in_transaction_session_timeout = '10ms'; set application_name = 'frozen'";
     sqlx::raw_sql(settings).execute(&mut connection).await.unwrap();
     let mut transaction = connection.begin().await.unwrap();
-    let gone = "select count(*) = 0 from pg_stat_activity
-        where datname = current_database() and application_name = 'frozen'";
-    staged.until("Postgres has ended the transaction", gone).await;
+    let frozen =
+        "select count(*) from pg_stat_activity where datname = current_database() and application_name = 'frozen'";
+    until(&staged.pool, frozen, 0).await;
     let error = sqlx::query("select 1").execute(&mut *transaction).await.unwrap_err();
     let code = error.as_database_error().and_then(DatabaseError::code);
     assert_eq!(code.as_deref(), Some("25P03"));

@@ -106,7 +106,7 @@ impl Drop for Daemon {
 }
 
 /// The last lines of a file; says so when there is none.
-pub(super) fn tail(log: &Path) -> String {
+pub(crate) fn tail(log: &Path) -> String {
     let text = match fs::read(log) {
         Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
         Err(error) => return format!("({}: {error})", log.display()),

@@ -6,17 +6,16 @@ mod messages;
 mod registry;
 
 use std::fs;
-use std::time::{Duration, Instant};
 
 use c360_tests::program::Installation;
 use c360_tests::stack::{Broker, Outgoing};
+use embedded_postgres::test::until;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
 use messages::{Message, customer, event, plain, produce, row, tombstone};
 use registry::Registry;
 
-const PATIENCE: Duration = Duration::from_mins(1);
 const TOPIC: &str = "dbserver1.inventory.customers";
 const CUSTOMERS: &str = "select count(*) from customer360.documents";
 const PROGRESS: &str = "select coalesce(sum(next_offset), 0)::bigint from staging.kafka_offsets";
@@ -60,19 +59,6 @@ impl World {
 
     async fn produce(&self, messages: &[Message]) -> Vec<Option<u64>> {
         produce(&self.broker, &self.registry.url(), TOPIC, messages).await
-    }
-
-    async fn until(&self, sql: &'static str, expected: i64) {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let found = sqlx::query_scalar::<_, i64>(sql).fetch_one(&self.pool).await.unwrap_or(-1);
-            if found == expected {
-                return;
-            }
-            let log = fs::read_to_string(self.installation.path().join("c360.log")).unwrap_or_default();
-            assert!(Instant::now() < deadline, "{sql}: {found} instead of {expected}\n{log}");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
     }
 
     /// The profile of a customer, numbers with all their digits.
@@ -199,9 +185,9 @@ async fn what_has_no_schema_or_is_no_avro_is_parked_and_lands_once_its_schema_ha
             .unwrap();
     }
     let daemon = world.installation.start(&["run", "--no-http"], "c360.log").unwrap();
-    world.until(PROGRESS, 7).await;
-    world.until(CUSTOMERS, 2).await;
-    world.until("select count(*) from staging.dead_letters where reason = 'not_avro'", 4).await;
+    until(&world.pool, PROGRESS, 7).await;
+    until(&world.pool, CUSTOMERS, 2).await;
+    until(&world.pool, "select count(*) from staging.dead_letters where reason = 'not_avro'", 4).await;
     let status = world.status();
     let letters = &status["sources"]["home_delivery"]["dead_letters"];
     assert_eq!(letters, &json!({"not_avro": 4, "unknown_schema": 1}), "{status:#}");
@@ -240,11 +226,11 @@ async fn a_registry_that_is_away_or_refuses_us_is_waited_for_and_nothing_is_skip
     world.produce(&messages).await;
     world.registry.stop().await;
     let daemon = world.installation.start(&["run", "--no-http"], "c360.log").unwrap();
-    world.until(TROUBLE, 1).await;
+    until(&world.pool, TROUBLE, 1).await;
     let status = world.status();
     let trouble = &status["sources"]["home_delivery"]["trouble"];
     assert_eq!(trouble, "the schema registry does not answer", "{status:#}");
-    world.until(PROGRESS, 0).await;
+    until(&world.pool, PROGRESS, 0).await;
 
     // Beside it, and for as long as brokers are waited for.
     let (code, _, said) = world.c360(&["run", "--once"]);
@@ -253,19 +239,19 @@ async fn a_registry_that_is_away_or_refuses_us_is_waited_for_and_nothing_is_skip
     world.registry.want_password(true);
     fs::write(world.installation.path().join("registry-password"), "wrong").unwrap();
     world.registry.restart().await;
-    world.until(PROGRESS, 20).await;
-    world.until(CUSTOMERS, 20).await;
-    world.until(TROUBLE, 0).await;
-    world.until("select count(*) from staging.dead_letters", 0).await;
+    until(&world.pool, PROGRESS, 20).await;
+    until(&world.pool, CUSTOMERS, 20).await;
+    until(&world.pool, TROUBLE, 0).await;
+    until(&world.pool, "select count(*) from staging.dead_letters", 0).await;
     assert!(world.log().contains("answers again"), "{}", world.log());
     assert_eq!(daemon.terminate().unwrap().0, Some(0));
 
     // What it knows it need not ask; another process does, with a password that is wrong by now.
     world.produce(&[event(&row(&[]), "u", 21, 1, &Value::Null, &customer(1, "Ann again"))]).await;
     let daemon = world.installation.start(&["run", "--no-http"], "c360.log").unwrap();
-    world.until("select count(*) from staging.sources where health ->> 'trouble' like '%refuses us%'", 1).await;
+    until(&world.pool, "select count(*) from staging.sources where health ->> 'trouble' like '%refuses us%'", 1).await;
     world.registry.want_password(false);
-    world.until(PROGRESS, 21).await;
-    world.until(TROUBLE, 0).await;
+    until(&world.pool, PROGRESS, 21).await;
+    until(&world.pool, TROUBLE, 0).await;
     assert_eq!(daemon.terminate().unwrap().0, Some(0));
 }

@@ -5,13 +5,11 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 use c360_tests::people::{self, Person, System};
 use c360_tests::program::{Installation, Running};
+use embedded_postgres::test::eventually;
 use sqlx::PgPool;
-
-const PATIENCE: Duration = Duration::from_mins(1);
 
 const CONFIG: &str = r#"
 [survivorship]
@@ -112,11 +110,8 @@ impl World {
         happens(&installation, &pool).await;
         let served = installation.start_with(&[command], "c360.log", environment).unwrap();
         let url = format!("http://{listen}");
-        let deadline = Instant::now() + PATIENCE;
-        while !reqwest::get(format!("{url}/readyz")).await.is_ok_and(|answer| answer.status().is_success()) {
-            assert!(Instant::now() < deadline, "c360 does not serve");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        let ask = async || reqwest::get(format!("{url}/readyz")).await;
+        eventually("c360 serves", async || ask().await.is_ok_and(|answer| answer.status().is_success())).await;
         Self { url, installation, _served: served }
     }
 

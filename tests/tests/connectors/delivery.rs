@@ -3,6 +3,7 @@
 
 use c360_tests::source::customer;
 use c360_tests::stack::shipped_postgres;
+use embedded_postgres::test::eventually;
 use sqlx::{AssertSqlSafe, Executor, PgConnection, Row};
 
 use crate::ledger::Ledger;
@@ -60,7 +61,7 @@ fn a_transaction_that_was_open_when_the_table_was_read_is_newer_than_what_was_re
                 "select 1 from pg_locks join pg_replication_slots on active_pid = pid
                  where slot_name = '{NAME}' and not granted and transactionid = '{transaction}'"
             );
-            world.until("the slot waits", async || Ok(!postgres.execute(&waiting).await?.is_empty())).await;
+            eventually("the slot waits", async || !postgres.execute(&waiting).await.unwrap().is_empty()).await;
         };
         let begin = "begin; select txid_current()::text::xid::text";
         let number = async |connection: &mut PgConnection| -> String {
@@ -87,9 +88,9 @@ fn a_transaction_that_was_open_when_the_table_was_read_is_newer_than_what_was_re
             let known = ledger.customers(NAME).await.remove("910");
             known.map(|(_, attributes)| attributes["name"].clone())
         };
-        world.until("the table is read", async || Ok(name().await == Some("Before".into()))).await;
+        eventually("the table is read", async || name().await == Some("Before".into())).await;
         third.execute("commit").await.unwrap();
-        world.until("its change is known", async || Ok(name().await == Some("After".into()))).await;
+        eventually("its change is known", async || name().await == Some("After".into())).await;
         assert_eq!(ledger.count("select count(*) from customer360.log_restarts").await, 0, "no false alarm");
         // The other tests want the same rows in both databases.
         postgres.execute("delete from people where id = 910").await.unwrap();

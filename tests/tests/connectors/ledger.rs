@@ -1,10 +1,11 @@
 //! c360 beside the world: a database of its own, a source for each connector, and what became of them.
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use c360_tests::source;
 use consolidate::Rules;
+use embedded_postgres::test::look_until;
 use ingest_kafka::CaughtUp;
 use model::mapping::CustomerMapping;
 use model::{Guards, Survivorship};
@@ -13,7 +14,7 @@ use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
 use tokio_util::sync::CancellationToken;
 
-use crate::world::{CONNECTORS, Connector, PATIENCE, World};
+use crate::world::{CONNECTORS, Connector, World};
 
 /// The sources read one table of all connectors.
 pub(crate) struct Ledger {
@@ -70,20 +71,16 @@ impl Ledger {
 
     /// Catches up until every connector has told of this row, which is the last one that was written.
     pub(crate) async fn catch_up_to(&self, external_id: &str) {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
+        let missing = async || -> Vec<&str> {
             self.catch_up().await;
             let told = self.systems(external_id).await;
-            let missing: Vec<&str> = CONNECTORS
+            CONNECTORS
                 .iter()
                 .map(|connector| connector.name)
                 .filter(|name| !told.iter().any(|told| told == name))
-                .collect();
-            if missing.is_empty() {
-                break;
-            }
-            assert!(Instant::now() < deadline, "not published within {PATIENCE:?} by {missing:?}");
-        }
+                .collect()
+        };
+        look_until("all connectors have published it", missing, Vec::is_empty).await;
         // What lies in another partition than the last row was written before it and may have arrived just after.
         self.catch_up().await;
     }
@@ -99,15 +96,11 @@ impl Ledger {
 
     /// Catches up until a count is what it should be.
     pub(crate) async fn until(&self, sql: &'static str, expected: usize) {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
+        let count = async || {
             self.catch_up().await;
-            let count = self.count(sql).await;
-            if usize::try_from(count) == Ok(expected) {
-                return;
-            }
-            assert!(Instant::now() < deadline, "{sql}: {count} instead of {expected}");
-        }
+            self.count(sql).await
+        };
+        look_until(sql, count, |count| usize::try_from(*count) == Ok(expected)).await;
     }
 
     /// Catches up until nothing comes any more.

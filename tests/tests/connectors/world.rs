@@ -1,7 +1,6 @@
 //! One stack for all tests of this file, one test at a time.
 
 use std::sync::LazyLock;
-use std::time::{Duration, Instant};
 
 use c360_tests::stack::{
     Postgres, Schemas, Shape, Stack, debezium_mariadb_config_as, put_over, shipped_mariadb, shipped_mysql,
@@ -10,8 +9,6 @@ use c360_tests::stack::{
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use tokio::sync::{Mutex, OnceCell};
-
-pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The databases behind the connectors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,15 +111,6 @@ impl World {
     pub(crate) async fn execute_in_both(&self, sql: &str) {
         for database in [Database::MariaDb, Database::Postgres] {
             self.execute(database, &statements(sql, database)).await.unwrap();
-        }
-    }
-
-    /// Waits until something holds.
-    pub(crate) async fn until(&self, what: &str, mut holds: impl AsyncFnMut() -> anyhow::Result<bool>) {
-        let deadline = Instant::now() + PATIENCE;
-        while !holds().await.unwrap() {
-            assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
-            tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 

@@ -5,16 +5,16 @@ mod model;
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use c360_tests::people;
 use c360_tests::program::{Installation, Running};
 use c360_tests::stack::{CUSTOMERS_TOPIC, Schemas, Stack, debezium_mariadb_config};
+use embedded_postgres::test::{eventually, until};
 use serde_json::{Value, json};
 use sqlx::{PgPool, Row};
 
-const PATIENCE: Duration = Duration::from_mins(2);
 const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures");
 
 /// The reference configuration, told where the real parts are.
@@ -37,17 +37,8 @@ async fn store(home: &Installation) -> Result<(Running, String)> {
     let data = format!("{FIXTURES}/online_store.json");
     let running = home.start(&["sample-store", "--listen", &address, "--data", &data], "store.log")?;
     let url = format!("http://{address}");
-    until("the store answers", async || Ok(tokio::net::TcpStream::connect(&address).await.is_ok())).await?;
+    eventually("the store answers", async || tokio::net::TcpStream::connect(&address).await.is_ok()).await;
     Ok((running, url))
-}
-
-async fn until(what: &str, mut holds: impl AsyncFnMut() -> Result<bool>) -> Result<()> {
-    let deadline = Instant::now() + PATIENCE;
-    while !holds().await? {
-        ensure!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    Ok(())
 }
 
 /// Puts the cast into MariaDB.
@@ -94,30 +85,16 @@ fn drop_file(installation: &Installation, name: &str) -> Result<()> {
 async fn settled(stack: &Stack, pool: &PgPool) -> Result<()> {
     // The last change of all, by which the end of the topic is known.
     stack.mariadb.execute("replace into customers (id, name, email) values (9998, 'End', 'end@example.com')").await?;
-    until("the last change is a customer", async || {
-        let known: bool = sqlx::query_scalar(
-            "select count(*) = 1 from customer360.xrefs
-             where system = 'home_delivery' and external_id = '9998' and customer_id is not null",
-        )
-        .fetch_one(pool)
-        .await
-        .unwrap_or(false);
-        Ok(known)
-    })
-    .await?;
-    until("nothing is due or waiting", async || {
-        let waiting: i64 = sqlx::query_scalar(
-            "select (select count(*) from staging.batches
-                     where consolidated_at is null and abandoned_at is null)
-                  + (select count(*) from customer360.dirty_marks)
-                  + (select count(*) from staging.polls where state = 'due' or checked_at is null)
-                  + 2 - (select count(*) from staging.csv_imports where state = 'imported')",
-        )
-        .fetch_one(pool)
-        .await?;
-        Ok(waiting == 0)
-    })
-    .await
+    let last = "select count(*) from customer360.xrefs
+                where system = 'home_delivery' and external_id = '9998' and customer_id is not null";
+    until(pool, last, 1).await;
+    let waiting = "select (select count(*) from staging.batches
+                           where consolidated_at is null and abandoned_at is null)
+                        + (select count(*) from customer360.dirty_marks)
+                        + (select count(*) from staging.polls where state = 'due' or checked_at is null)
+                        + 2 - (select count(*) from staging.csv_imports where state = 'imported')";
+    until(pool, waiting, 0).await;
+    Ok(())
 }
 
 /// Compares customers and cross-references with the model; returns how many customers there are.
@@ -206,14 +183,8 @@ async fn three_systems_become_one_customer_on_real_parts() {
     drop_file(&installation, "loyalty_members_2026-11-18.csv").unwrap();
 
     let daemon = installation.start(&["run", "--no-http"], "c360.log").unwrap();
-    until("the first customers are there", async || {
-        Ok(sqlx::query_scalar::<_, bool>("select count(*) > 100 from customer360.documents")
-            .fetch_one(&pool)
-            .await
-            .unwrap_or(false))
-    })
-    .await
-    .unwrap();
+    let many = "select (count(*) > 100)::int::bigint from customer360.documents";
+    until(&pool, many, 1).await;
     change(&stack).await.unwrap();
     drop_file(&installation, "loyalty_members_2026-11-19.csv").unwrap();
     stack.broker.produce(c360_tests::stack::Outgoing { value: Some(b"{\"not\": json"), ..poison() }).await.unwrap();

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use embedded_postgres::test::{eventually, until};
 use sqlx::PgPool;
 use tokio::task::block_in_place;
 
@@ -18,13 +19,8 @@ const MOST_MEMORY: u64 = 150 << 20;
 const PERSONAL: [&str; 4] = ["canary", "Canary", "soak.example", "Soak.Example"];
 
 /// Waits until the first customers are there.
-pub(crate) async fn until_something_is_merged(pool: &PgPool) -> Result<()> {
-    until("the first customers", async || {
-        let customers =
-            sqlx::query_scalar::<_, i64>("select count(*) from customer360.customers").fetch_one(pool).await;
-        Ok(customers.unwrap_or(0) > 0)
-    })
-    .await
+pub(crate) async fn until_something_is_merged(pool: &PgPool) {
+    until(pool, "select least(count(*), 1) from customer360.customers", 1).await;
 }
 
 /// That all processes run: whatever happened, none of them has ended.
@@ -48,7 +44,7 @@ pub(crate) async fn settle_and_compare(mut stage: Stage, note: &mut impl FnMut(S
     crate::actions::retry(world, 128).await?;
     settle(&world.pool, &logs, &stage.nights.dropped.last().context("a night")?.file).await?;
     all_run(world)?;
-    until("the process that serves is ready", async || Ok(world.is_ready().await == Some(true))).await?;
+    eventually("the process that serves is ready", async || world.is_ready().await == Some(true)).await;
 
     let messages = landing::compare(&world.pool, &logs, &ledger, &stage.replayed).await.context("I1, I2")?;
     let imports = files::compare(&world.pool, &stage.nights).await.context("I1 of files")?;
@@ -101,15 +97,6 @@ async fn settle(pool: &PgPool, logs: &topic::Logs, newest_file: &str) -> Result<
             _ => tokio::time::sleep(Duration::from_millis(100)).await,
         }
     }
-}
-
-async fn until(what: &str, mut holds: impl AsyncFnMut() -> Result<bool>) -> Result<()> {
-    let deadline = Instant::now() + PATIENCE;
-    while !holds().await? {
-        ensure!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    Ok(())
 }
 
 /// I6 and I7: nobody has panicked, and no log has anything of anybody.

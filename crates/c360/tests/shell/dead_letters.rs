@@ -1,9 +1,10 @@
 //! `c360 dead-letters` as a shell sees it, on a real Postgres: what could not be landed is seen, repaired and landed.
 
 use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use assert_cmd::assert::Assert;
+use embedded_postgres::test::look_until;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
 use serde_json::{Value, json};
@@ -59,15 +60,6 @@ impl Place {
         let config = CONFIG.replace("BROKERS", &self.kafka.bootstrap_servers());
         let config = if part.is_empty() { config } else { config.replace(part, by) };
         self.home.write("c360.toml", config);
-    }
-
-    /// Waits until a count is what it should be; there is nothing to be notified by.
-    async fn until(&self, sql: &str, expected: i64) {
-        let since = Instant::now();
-        while self.home.ask::<i64>(sql).await != expected {
-            assert!(since.elapsed() < Duration::from_mins(1), "{sql}: not {expected} within a minute");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
     }
 
     fn dead_letters(&self, arguments: &[&str]) -> Assert {
@@ -252,7 +244,9 @@ async fn two_operators_beside_a_daemon_land_every_letter_once() {
     let _daemon = place.home.start(&["run", "--no-http"], "daemon.log");
     let events: Vec<String> = (0..700).map(|no| event(100 + no, &format!("{no}.5"), no, "Ann")).collect();
     place.produce(&events.iter().map(|event| ("k", event.as_bytes())).collect::<Vec<_>>());
-    place.until("select count(*) from staging.dead_letters where state = 'parked'", 700).await;
+    let parked =
+        async || place.home.ask::<i64>("select count(*) from staging.dead_letters where state = 'parked'").await;
+    look_until("all are parked", parked, |parked| *parked == 700).await;
     place.configure(
         "external_id = \"id\"\nemail = \"email\"\ncredential = \"password\"\nattributes = { name",
         "external_id = \"no\"\nemail = \"email\"\ncredential = \"password\"\nattributes = { name",
@@ -272,7 +266,9 @@ async fn two_operators_beside_a_daemon_land_every_letter_once() {
     let records: Value =
         place.home.ask("select jsonb_build_array(count(*), count(distinct external_id)) from staging.records").await;
     assert_eq!(records, json!([700, 700]));
-    place.until("select count(*) from customer360.customers where deleted_at is null", 700).await;
+    let living =
+        async || place.home.ask::<i64>("select count(*) from customer360.customers where deleted_at is null").await;
+    look_until("all are customers", living, |living| *living == 700).await;
 }
 
 #[tokio::test]

@@ -5,7 +5,8 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+
+use embedded_postgres::test::eventually;
 
 use crate::support::{self, Running};
 
@@ -18,16 +19,8 @@ fn serve(directory: &Path, log: &str) -> Running {
     Running(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap())
 }
 
-fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let since = Instant::now();
-    while !holds() {
-        assert!(since.elapsed() < Duration::from_mins(1), "{what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
-#[test]
-fn who_comes_while_the_embedded_database_starts_uses_it_and_ends_with_it() {
+#[tokio::test]
+async fn who_comes_while_the_embedded_database_starts_uses_it_and_ends_with_it() {
     let directory = tempfile::tempdir().unwrap();
     // Postgres may run as another user than this test.
     fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
@@ -36,9 +29,10 @@ fn who_comes_while_the_embedded_database_starts_uses_it_and_ends_with_it() {
     let serves = |log: &str| fs::read_to_string(path(log)).is_ok_and(|log| log.contains("serving http"));
 
     let mut owner = serve(directory.path(), "owner.log");
-    eventually("the database begins to start", || fs::read_dir(path("data")).is_ok_and(|data| data.count() > 1));
+    eventually("the database begins to start", async || fs::read_dir(path("data")).is_ok_and(|data| data.count() > 1))
+        .await;
     let mut guest = serve(directory.path(), "guest.log");
-    eventually("both serve", || serves("owner.log") && serves("guest.log"));
+    eventually("both serve", async || serves("owner.log") && serves("guest.log")).await;
 
     Command::new("kill").args(["-TERM", &owner.0.id().to_string()]).status().unwrap();
     assert_eq!(owner.0.wait().unwrap().code(), Some(0));

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
+use embedded_postgres::test::eventually;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Row};
 use staging::health::Speaker;
@@ -109,14 +110,6 @@ impl Place {
 
     async fn asked(&self) -> usize {
         self.shop.received_requests().await.unwrap().len()
-    }
-}
-
-async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_mins(1);
-    while !is_so().await {
-        assert!(Instant::now() < deadline, "not within a minute: {what}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 

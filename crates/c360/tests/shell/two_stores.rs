@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use c360::sample_store::{Endpoint, Fault};
+use embedded_postgres::test::eventually;
 use serde_json::{Value, json};
 
-use place::{MATTHEW, Place, WEI, eventually};
+use place::{MATTHEW, Place, WEI};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_edit_is_written_through_in_the_same_operation_and_nothing_else_is() {

@@ -1,10 +1,9 @@
 //! What operators decide by their commands: recorded, refused, foreseen, undone.
 
-use std::time::{Duration, Instant};
-
 use consolidate::decide::{self, Done, Outcome, Request};
 use consolidate::explain::{Explained, explain};
 use consolidate::{Change, Error, Key, Refusal, unmatched};
+use embedded_postgres::test::eventually;
 use model::Why;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -292,11 +291,8 @@ async fn a_decision_waits_for_the_consolidator_at_work() {
         [(merge(ANN, BOB), json!({"name": "Bob", "phone": "1"})), (Request::UndoLast(key(ANN)), json!({"name": "Bob"}))]
     {
         let working = async {
-            let deadline = Instant::now() + Duration::from_secs(20);
-            while world.value("select count(*) from customer360.dirty_marks").await == 0 {
-                assert!(Instant::now() < deadline, "nothing is decided");
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
+            let marks = async || world.value("select count(*) from customer360.dirty_marks").await;
+            eventually("something is decided", async || marks().await != 0).await;
             world.consolidate_by(&mut at_work).await;
         };
         let (outcome, ()) = tokio::join!(world.carry_out(&request), working);

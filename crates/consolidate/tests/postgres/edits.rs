@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use consolidate::edit::{self, Edited, Made, NewCustomer, Takers};
+use embedded_postgres::test::until_waiting;
 use model::Unmatched;
 use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
@@ -165,13 +166,7 @@ async fn an_edit_that_is_meant_for_a_version_waits_for_one_that_is_meant_for_any
     let noted = edit_in(&mut open, &world, json!({"name": "a"}), None).await;
     assert!(matches!(noted, Edited::Noted { .. }), "{noted:?}");
     let commit = async {
-        let waits = "select exists (select from pg_stat_activity
-                                    where datname = current_database() and wait_event_type = 'Lock')";
-        let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
-        while world.value(waits).await != true {
-            assert!(tokio::time::Instant::now() < deadline, "the second does not wait");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        until_waiting(&world.pool, 1).await;
         open.commit().await.unwrap();
     };
     let (second, ()) = tokio::join!(edit_by(&world, json!({"name": "b"}), Some(1)), commit);

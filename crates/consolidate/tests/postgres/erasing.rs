@@ -6,6 +6,7 @@ use std::time::Duration;
 use consolidate::decide::Request;
 use consolidate::erase::{self, Orders, Outcome, Receipt};
 use consolidate::{Error, Key, Refusal};
+use embedded_postgres::test::eventually;
 use model::{Position, ProductFields, Reason, Record, Reject};
 use serde_json::{Value, json};
 use sqlx::{Connection, PgPool};
@@ -509,12 +510,8 @@ async fn until_locked(pool: &PgPool, mode: &str, granted: bool) {
     let sql = "select exists (
              select from pg_locks l join pg_database d on d.oid = l.database
              where l.locktype = 'advisory' and l.mode = $1 and l.granted = $2 and d.datname = current_database())";
-    let locked = async {
-        while !sqlx::query_scalar::<_, bool>(sql).bind(mode).bind(granted).fetch_one(pool).await.unwrap() {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(30), locked).await.expect("nobody comes to the lock");
+    let locked = async || sqlx::query_scalar::<_, bool>(sql).bind(mode).bind(granted).fetch_one(pool).await.unwrap();
+    eventually("somebody comes to the lock", locked).await;
 }
 
 #[tokio::test]

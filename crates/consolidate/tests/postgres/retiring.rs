@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use consolidate::retire::{self, Progress};
+use embedded_postgres::test::eventually;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -261,11 +262,7 @@ async fn beside_a_daemon() {
     let (rules, seal, options, cancel) = (world.rules.clone(), world.seal.clone(), world.options.clone(), stop.clone());
     let daemon =
         tokio::task::spawn_local(async move { consolidate::run(&rules, &seal, &options, &cancel).await.unwrap() });
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
-    while world.document("ann@x.example").await.is_none() {
-        assert!(tokio::time::Instant::now() < deadline, "the daemon does not consolidate");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    eventually("the daemon consolidates", async || world.document("ann@x.example").await.is_some()).await;
     let id = world.retire("store", Utc::now()).await;
     let progress = tokio::time::timeout(Duration::from_secs(20), carry_out(&world, id)).await.unwrap();
     assert_eq!(progress, Progress { tombstoned: 1, finished: true, folded: true });

@@ -1,10 +1,10 @@
 //! Two consolidators: one works, the other stands by and takes over.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use chrono::{Months, Utc};
 use consolidate::{Consolidator, Drained};
-use embedded_postgres::test::{Loss, Proxy};
+use embedded_postgres::test::{Loss, Proxy, eventually, look_until, until};
 use futures::StreamExt;
 use serde_json::json;
 use sqlx::postgres::PgConnectOptions;
@@ -26,18 +26,6 @@ async fn holders(pool: &PgPool) -> Vec<i32> {
     .unwrap()
 }
 
-/// Polls until `condition` gives something.
-async fn until<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + Duration::from_mins(1);
-    loop {
-        if let Some(found) = condition().await {
-            return found;
-        }
-        assert!(Instant::now() < deadline, "{what} did not happen");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
 #[tokio::test]
 async fn one_consolidator_is_active_and_another_takes_over_when_its_connection_is_killed() {
     tokio::task::LocalSet::new().run_until(kill_the_active_one()).await;
@@ -54,20 +42,16 @@ async fn kill_the_active_one() {
     let consolidators = [start(), start()];
     let pool = world.pool.clone();
     let active = async |not: Option<i32>| {
-        until("somebody has the lock", async || {
+        let holder = async || {
             let holders = holders(&pool).await;
             assert!(holders.len() <= 1);
             holders.first().copied().filter(|pid| Some(*pid) != not)
-        })
-        .await
+        };
+        look_until("somebody has the lock", holder, Option::is_some).await.unwrap()
     };
     let consolidated = async |email: &'static str| {
-        until("a landed customer is consolidated", async || {
-            let sql = "select count(*) from customer360.documents where email = $1";
-            let count: i64 = sqlx::query_scalar(sql).bind(email).fetch_one(&pool).await.unwrap();
-            (count == 1).then_some(())
-        })
-        .await;
+        let sql = format!("select count(*) from customer360.documents where email = '{email}'");
+        until(&pool, &sql, 1).await;
     };
     let first = active(None).await;
     world.land("store", &[customer(1, 1).email("ann@x.example")]).await;
@@ -86,7 +70,7 @@ async fn kill_the_active_one() {
     for consolidator in consolidators {
         consolidator.await.unwrap().unwrap();
     }
-    until("the lock is free", async || holders(&pool).await.is_empty().then_some(())).await;
+    eventually("the lock is free", async || holders(&pool).await.is_empty()).await;
 }
 
 #[tokio::test]
@@ -138,16 +122,12 @@ async fn lose_the_replies_of_the_active_one() {
     };
     let pool = world.pool.clone();
     let consolidated = async |email: &'static str| {
-        until(email, async || {
-            let sql = "select count(*) from customer360.documents where email = $1";
-            let count: i64 = sqlx::query_scalar(sql).bind(email).fetch_one(&pool).await.unwrap();
-            (count == 1).then_some(())
-        })
-        .await;
+        let sql = format!("select count(*) from customer360.documents where email = '{email}'");
+        until(&pool, &sql, 1).await;
     };
     let stop_far = CancellationToken::new();
     let far = start(proxy.through(&database, &world.options), &stop_far);
-    until("the far one has the lock", async || holders(&pool).await.first().copied()).await;
+    eventually("the far one has the lock", async || !holders(&pool).await.is_empty()).await;
     let stop_near = CancellationToken::new();
     let near = start(world.options.clone(), &stop_near);
     proxy.lose_the_next_commit();
@@ -201,7 +181,7 @@ async fn one_that_froze_while_it_read_an_answer_is_relieved() {
     let mut answer = sqlx::query("select repeat('x', 100000) from generate_series(1, 10000)").fetch(&mut *frozen);
     assert!(answer.next().await.unwrap().is_ok());
     let mut next = Consolidator::connect(&world.options).await.unwrap();
-    until("taking over", async || next.try_begin().await.unwrap().then_some(())).await;
+    eventually("it takes over", async || next.try_begin().await.unwrap()).await;
     while let Some(Ok(_)) = answer.next().await {}
     drop(answer);
     assert!(sqlx::query("select 1").execute(&mut *frozen).await.is_err(), "its session has ended");

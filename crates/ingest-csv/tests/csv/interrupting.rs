@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use embedded_postgres::test::eventually;
 use ingest_csv::{Error, ImportOptions, Outcome};
 use sha2::Digest;
 use tokio_util::sync::CancellationToken;
@@ -214,9 +215,8 @@ async fn a_full_disk_of_the_database_is_waited_for() {
     .unwrap();
     let options = ImportOptions::default();
     let (reports, ()) = tokio::join!(shop.import(&options), async {
-        while shop.count("select last_value from attempts").await < 3 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        let attempts = async || shop.count("select last_value from attempts").await;
+        eventually("it tries again", async || attempts().await >= 3).await;
         assert_eq!(shop.ledger().await[0].1, "importing", "it waits, and keeps what it has");
         sqlx::query("drop trigger full_disk on staging.records").execute(&shop.pool).await.unwrap();
     });

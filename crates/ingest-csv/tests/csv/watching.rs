@@ -1,10 +1,10 @@
 //! The daemon.
 
 use std::fs;
-use std::future::Future;
 use std::io::Write;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use embedded_postgres::test::{eventually, look_until};
 use ingest_csv::Error;
 use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection};
 use tokio::task::JoinHandle;
@@ -30,24 +30,15 @@ impl Daemon {
     }
 }
 
-/// Waits for something to become true.
-async fn until<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while !condition().await {
-        assert!(Instant::now() < deadline, "{what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
 async fn until_states(shop: &Shop, expected: &[(&str, &str)]) {
     let states = async || {
         let ledger = shop.ledger().await;
         ledger.iter().map(|row| (row.0.clone(), row.1.clone())).collect::<Vec<_>>()
     };
-    until(&format!("the ledger becomes {expected:?}"), async || {
-        states().await.iter().map(|(name, state)| (name.as_str(), state.as_str())).eq(expected.iter().copied())
-    })
-    .await;
+    let are_expected = |found: &Vec<(String, String)>| {
+        found.iter().map(|(name, state)| (name.as_str(), state.as_str())).eq(expected.iter().copied())
+    };
+    look_until(&format!("the ledger becomes {expected:?}"), states, are_expected).await;
 }
 
 #[tokio::test]
@@ -70,7 +61,7 @@ async fn missed_nights_are_imported_oldest_first() {
     // Started again it finds nothing new and says nothing twice.
     let daemon = Daemon::start(&shop);
     shop.put("loyalty_members_2026-02-01.csv", members(1..=3));
-    until("the new night is imported", async || shop.ledger().await.get(3).is_some_and(|row| row.1 == "imported"))
+    eventually("the new night is imported", async || shop.ledger().await.get(3).is_some_and(|row| row.1 == "imported"))
         .await;
     assert_eq!(shop.ledger().await.len(), 4);
     daemon.stop().await;
@@ -97,8 +88,8 @@ async fn a_file_that_is_still_written_to_is_left_alone_until_it_settles() {
     let mut file = fs::File::options().append(true).open(shop.path("loyalty_members_2026-01-31.csv")).unwrap();
     writeln!(file, "99,s,A,B,m99@x.com,1").unwrap();
     drop(file);
-    until("the longer version is imported", async || shop.ledger().await.len() == 2).await;
-    until("the longer version is published", async || shop.published_ids().await.len() == 81).await;
+    eventually("the longer version is imported", async || shop.ledger().await.len() == 2).await;
+    eventually("the longer version is published", async || shop.published_ids().await.len() == 81).await;
     daemon.stop().await;
 }
 
@@ -127,13 +118,13 @@ async fn a_directory_that_is_not_there_yet_is_waited_for() {
     let daemon = Daemon::start(&shop);
     let stopped =
         "select count(*) from staging.sources where health->'stopped'->>0 like 'the directory cannot be read%'";
-    until("status says so", async || shop.count(stopped).await == 1).await;
+    eventually("status says so", async || shop.count(stopped).await == 1).await;
     fs::create_dir_all(&directory).unwrap();
     fs::write(directory.join("loyalty_members_2026-01-31.csv"), members(1..=3)).unwrap();
     until_states(&shop, &[("loyalty_members_2026-01-31.csv", "imported")]).await;
     let well = "select count(*) from staging.sources
                 where health->'stopped' = '[]' and health->'last_file'->>'state' = 'imported'";
-    until("status says that it works", async || shop.count(well).await == 1).await;
+    eventually("status says that it works", async || shop.count(well).await == 1).await;
     daemon.stop().await;
 }
 
@@ -144,7 +135,7 @@ async fn two_daemons_on_one_directory_import_once() {
     for night in 1..=3 {
         shop.put(&format!("loyalty_members_2026-01-0{night}.csv"), members(1..=5_000));
     }
-    until("all nights are published", async || shop.published_ids().await.len() == 15_000).await;
+    eventually("all nights are published", async || shop.published_ids().await.len() == 15_000).await;
     for daemon in daemons {
         daemon.stop().await;
     }
@@ -157,7 +148,7 @@ async fn notifications_make_it_look_at_once_and_scans_find_what_they_miss() {
     let mut shop = Shop::open().await;
     shop.settings.scan_every = Duration::from_hours(1);
     let daemon = Daemon::start(&shop);
-    until("the daemon looks", async || shop.count("select count(*) from staging.sources").await == 1).await;
+    eventually("the daemon looks", async || shop.count("select count(*) from staging.sources").await == 1).await;
     let hidden = shop.put(".loyalty_members.csv", members(1..=3));
     fs::rename(hidden, shop.path("loyalty_members_2026-01-31.csv")).unwrap();
     until_states(&shop, &[("loyalty_members_2026-01-31.csv", "imported")]).await;
@@ -170,7 +161,7 @@ async fn a_directory_from_which_no_notification_comes_is_looked_at_all_the_same(
     shop.settings.directory = shop.path("drop");
     fs::create_dir(shop.path("drop")).unwrap();
     let daemon = Daemon::start(&shop);
-    until("the daemon looks", async || shop.count("select count(*) from staging.sources").await == 1).await;
+    eventually("the daemon looks", async || shop.count("select count(*) from staging.sources").await == 1).await;
     // Another directory is mounted over it, or takes its place: what is watched is the one that went away.
     fs::rename(shop.path("drop"), shop.path("gone")).unwrap();
     fs::create_dir(shop.path("drop")).unwrap();
@@ -196,7 +187,7 @@ async fn a_burst_of_files_is_imported_to_the_last_one() {
         )
         .unwrap();
     }
-    until("every file is in the ledger", async || {
+    eventually("every file is in the ledger", async || {
         let imported = "select count(*) from staging.csv_imports where state = 'imported'";
         shop.count(imported).await == i64::try_from(FILES).unwrap()
     })
@@ -230,13 +221,13 @@ async fn a_file_without_its_marker_is_seen_to_wait_until_it_comes() {
     let waits = "select count(*) from staging.sources where health->'waiting' =
         '{\"file\": \"loyalty_members_2026-01-31.csv\", \"reason\": \"its marker loyalty_members_2026-01-31.csv.done is not there\"}'
         and (health->>'oldest_unlanded_seconds')::int > 0";
-    until("status says what it waits for", async || shop.count(waits).await == 1).await;
+    eventually("status says what it waits for", async || shop.count(waits).await == 1).await;
     assert_eq!(shop.ledger().await.len(), 1);
     shop.put("loyalty_members_2026-01-31.csv.done", "3");
-    until("it is imported", async || shop.ledger().await.len() == 2).await;
+    eventually("it is imported", async || shop.ledger().await.len() == 2).await;
     let well = "select count(*) from staging.sources
                 where health->'waiting' = 'null' and health->>'oldest_unlanded_seconds' = '0'";
-    until("status says that nothing waits", async || shop.count(well).await == 1).await;
+    eventually("status says that nothing waits", async || shop.count(well).await == 1).await;
     daemon.stop().await;
     assert_eq!(shop.ledger().await.iter().map(|row| row.1.as_str()).collect::<Vec<_>>(), ["imported"; 2]);
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::world::{NEXT, RECORDS, World, lander};
+use embedded_postgres::test::until;
 use ingest_kafka::Error;
 use tokio_util::sync::CancellationToken;
 
@@ -13,11 +14,11 @@ async fn everything_is_landed_once_and_a_second_life_goes_on_from_there() {
         world.produce_inserts(partition, (0..2_000).map(|id| id * 3 + u32::try_from(partition).unwrap())).await;
     }
     let daemon = world.run();
-    world.until(NEXT, 6_000).await;
+    until(&world.pool, NEXT, 6_000).await;
     daemon.stop().await;
     let daemon = world.run();
     world.produce_inserts(1, 6_000..6_010).await;
-    world.until(NEXT, 6_010).await;
+    until(&world.pool, NEXT, 6_010).await;
     daemon.stop().await;
     assert_eq!(world.ids().await, (0..6_010).collect::<Vec<_>>());
     let covered = "select sum((origin->>'last_offset')::bigint - (origin->>'first_offset')::bigint + 1)::bigint from staging.batches";
@@ -32,7 +33,7 @@ async fn a_daemon_that_is_killed_any_time_loses_nothing_and_doubles_nothing() {
         world.produce_inserts(0, round * 1_000..round * 1_000 + 500).await;
         world.produce_inserts(1, round * 1_000 + 500..(round + 1) * 1_000).await;
         // Somewhere in the middle of it.
-        world.until("select least(count(*), 1) from staging.records", 1).await;
+        until(&world.pool, "select least(count(*), 1) from staging.records", 1).await;
         daemon.abort().await;
     }
     world.catch_up().await.unwrap();
@@ -65,7 +66,7 @@ async fn of_two_landers_on_one_partition_nobody_doubles_anything() {
     for round in 0..20 {
         world.produce_inserts(0, round * 100..(round + 1) * 100).await;
     }
-    world.until(NEXT, 2_000).await;
+    until(&world.pool, NEXT, 2_000).await;
     assert_eq!(world.ids().await, (0..2_000).collect::<Vec<_>>());
     one.stop().await;
     other.stop().await;
@@ -78,12 +79,12 @@ async fn two_processes_of_a_group_share_the_partitions_and_one_takes_over() {
     for partition in 0..4_u32 {
         world.produce_inserts(partition.try_into().unwrap(), partition * 100..(partition + 1) * 100).await;
     }
-    world.until(NEXT, 400).await;
+    until(&world.pool, NEXT, 400).await;
     other.stop().await;
     for partition in 0..4_u32 {
         world.produce_inserts(partition.try_into().unwrap(), 400 + partition * 100..500 + partition * 100).await;
     }
-    world.until(NEXT, 800).await;
+    until(&world.pool, NEXT, 800).await;
     one.stop().await;
     assert_eq!(world.ids().await, (0..800).collect::<Vec<_>>());
 }
@@ -134,13 +135,13 @@ async fn stored_progress_that_is_changed_underneath_is_taken_up() {
     let world = World::new(1).await;
     world.produce_inserts(0, 0..50).await;
     let daemon = world.run();
-    world.until(NEXT, 50).await;
+    until(&world.pool, NEXT, 50).await;
     // As `replay` does: an earlier offset, and a new epoch.
     sqlx::query("update staging.kafka_offsets set next_offset = 40").execute(&world.pool).await.unwrap();
     sqlx::query("insert into staging.sources (source, epoch) values ('home_delivery', 1) on conflict (source) do update set epoch = 1")
         .execute(&world.pool).await.unwrap();
     world.produce_inserts(0, 50..60).await;
-    world.until(NEXT, 60).await;
+    until(&world.pool, NEXT, 60).await;
     daemon.stop().await;
     assert_eq!(world.count(RECORDS).await, 70);
     let newest = "select count(*) from staging.records where substring(position from 1 for 4) = '\\x00000001'";
@@ -162,14 +163,14 @@ async fn progress_beyond_the_end_stops_the_partition_with_an_alarm_and_no_other(
     let daemon = world.run();
     let alarm =
         "select count(*) from staging.sources where health->'partitions'->'customers/1'->'stopped'->>'partition' = '1'";
-    world.until(alarm, 1).await;
+    until(&world.pool, alarm, 1).await;
     // The operator decides, and the daemon goes on.
     sqlx::query("update staging.kafka_offsets set next_offset = 0 where partition = 1")
         .execute(&world.pool)
         .await
         .unwrap();
-    world.until(RECORDS, 20).await;
-    world.until(alarm, 0).await;
+    until(&world.pool, RECORDS, 20).await;
+    until(&world.pool, alarm, 0).await;
     daemon.stop().await;
 }
 
@@ -178,16 +179,16 @@ async fn brokers_that_do_not_answer_are_told_until_they_do() {
     let world = World::new(1).await;
     world.produce_inserts(0, 0..10).await;
     let daemon = world.run();
-    world.until(NEXT, 10).await;
+    until(&world.pool, NEXT, 10).await;
     let in_trouble = "select count(*) from staging.sources where health->>'trouble' = 'no broker answers'";
     assert_eq!(world.count(in_trouble).await, 0);
     world.cluster.broker_down(1).unwrap();
-    world.until(in_trouble, 1).await;
+    until(&world.pool, in_trouble, 1).await;
     // No message comes that would show it.
     world.cluster.broker_up(1).unwrap();
-    world.until(in_trouble, 0).await;
+    until(&world.pool, in_trouble, 0).await;
     world.produce_inserts(0, 10..20).await;
-    world.until(RECORDS, 20).await;
+    until(&world.pool, RECORDS, 20).await;
     daemon.stop().await;
 }
 
@@ -198,9 +199,9 @@ async fn a_topic_that_does_not_exist_yet_is_waited_for() {
     settings.topics = vec!["later".to_owned(), "^cust.*$".to_owned()];
     let daemon = world.run_with(settings.clone());
     world.produce_inserts(0, 0..10).await;
-    world.until(RECORDS, 10).await;
+    until(&world.pool, RECORDS, 10).await;
     let is_told = "select count(*) from staging.sources where health->'absent_topics' = '[\"later\"]'";
-    world.until(is_told, 1).await;
+    until(&world.pool, is_told, 1).await;
     daemon.stop().await;
     let unknown = ingest_kafka::catch_up(
         settings.clone(),
@@ -212,7 +213,7 @@ async fn a_topic_that_does_not_exist_yet_is_waited_for() {
     assert!(matches!(unknown, Err(Error::UnknownTopic { topic, .. }) if topic == "later"));
     let daemon = world.run_with(settings);
     world.cluster.create_topic("later", 1, 1).unwrap();
-    world.until(is_told, 0).await;
+    until(&world.pool, is_told, 0).await;
     daemon.stop().await;
 }
 
@@ -237,6 +238,6 @@ async fn a_build_with_tls_reads_brokers_without_it_and_tries_it_where_it_is_told
     settings.properties.insert("security.protocol".to_owned(), "ssl".to_owned());
     // The mock cluster knows no TLS: that the client is made, and tries, is all that can be seen here.
     let daemon = world.run_with(settings);
-    world.until("select count(*) from staging.sources where health->>'trouble' is not null", 1).await;
+    until(&world.pool, "select count(*) from staging.sources where health->>'trouble' is not null", 1).await;
     daemon.stop().await;
 }

@@ -4,6 +4,7 @@
 
 use crate::world::{NEXT, RECORDS, World, insert, lander};
 
+use embedded_postgres::test::until;
 use ingest_kafka::{CaughtUp, Error, Part, Place, Replay, Request};
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use sqlx::Row;
@@ -50,7 +51,7 @@ async fn a_replay_lands_a_section_again_beside_the_daemon_and_leaves_its_progres
     world.produce_inserts(0, 0..100).await;
     world.produce_inserts(1, 100..200).await;
     let daemon = world.run();
-    world.until(NEXT, 200).await;
+    until(&world.pool, NEXT, 200).await;
 
     let request = Request { partition: Some(0), ..from_to(10, 30) };
     let done = world.replay(request.clone()).await;
@@ -65,7 +66,7 @@ async fn a_replay_lands_a_section_again_beside_the_daemon_and_leaves_its_progres
     assert_eq!(world.replay(request).await.records, 20);
     assert_eq!(world.replay(Request::default()).await.records, 200);
     world.produce_inserts(0, 200..210).await;
-    world.until(NEXT, 210).await;
+    until(&world.pool, NEXT, 210).await;
     daemon.stop().await;
 }
 
@@ -196,10 +197,10 @@ async fn a_stopped_partition_goes_on_from_where_a_replay_says() {
         .await
         .unwrap();
     let daemon = world.run();
-    world.until(NEXT, 1_010).await;
+    until(&world.pool, NEXT, 1_010).await;
     let alarm =
         "select count(*) from staging.sources where health->'partitions'->'customers/1'->'stopped'->>'partition' = '1'";
-    world.until(alarm, 1).await;
+    until(&world.pool, alarm, 1).await;
 
     let replay = world.plan(Request::default()).await.unwrap();
     let rewinds: Vec<(i32, bool, u64)> =
@@ -210,10 +211,10 @@ async fn a_stopped_partition_goes_on_from_where_a_replay_says() {
 
     let request = Request { partition: Some(1), ..from(4) };
     world.replay(request).await;
-    world.until(NEXT, 20).await;
-    world.until(alarm, 0).await;
+    until(&world.pool, NEXT, 20).await;
+    until(&world.pool, alarm, 0).await;
     world.produce_inserts(1, 110..120).await;
-    world.until(NEXT, 30).await;
+    until(&world.pool, NEXT, 30).await;
     daemon.stop().await;
     assert_eq!(world.ids().await, (0..10).chain(104..120).collect::<Vec<_>>());
 }
@@ -223,14 +224,14 @@ async fn a_new_epoch_is_newer_than_everything_before_whoever_lands_it() {
     let world = World::new(1).await;
     world.produce_inserts(0, 0..50).await;
     let daemon = world.run();
-    world.until(NEXT, 50).await;
+    until(&world.pool, NEXT, 50).await;
     // The log begins again: what is new stands before what is known.
     world.produce_inserts(0, 0..10).await;
-    world.until(NEXT, 60).await;
+    until(&world.pool, NEXT, 60).await;
     world.replay(Request { new_epoch: true, ..from(50) }).await;
-    world.until(RECORDS, 70).await;
+    until(&world.pool, RECORDS, 70).await;
     world.produce_inserts(0, 10..15).await;
-    world.until(RECORDS, 75).await;
+    until(&world.pool, RECORDS, 75).await;
     let newest = "select count(*) from staging.records where substring(position from 1 for 4) = '\\x00000001'";
     assert_eq!(world.count(newest).await, 15);
     // What came before it stays older than it, also when it is landed again.
@@ -256,11 +257,11 @@ async fn a_daemon_that_has_landed_up_to_the_new_epoch_and_not_further_takes_it_u
     let world = World::new(1).await;
     world.produce_inserts(0, 0..50).await;
     let daemon = world.run();
-    world.until(NEXT, 50).await;
+    until(&world.pool, NEXT, 50).await;
     // Its stored progress stays what it was; only the epoch is another one.
     world.replay(Request { new_epoch: true, ..from(50) }).await;
     world.produce_inserts(0, 0..10).await;
-    world.until(NEXT, 60).await;
+    until(&world.pool, NEXT, 60).await;
     daemon.stop().await;
     let newest = "select count(*) from staging.records where substring(position from 1 for 4) = '\\x00000001'";
     assert_eq!(world.count(newest).await, 10);

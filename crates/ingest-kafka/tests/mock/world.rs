@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test without its world can only fail")]
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ingest_kafka::{CaughtUp, DEFAULT_FLATTENED_PREFIX, DEFAULT_PLACEHOLDER, Error, Format, Settings};
 use model::mapping::{Columns, Context, CustomerMapping, Mapping};
@@ -112,15 +112,6 @@ impl World {
 
     pub(crate) async fn count(&self, sql: &'static str) -> i64 {
         sqlx::query_scalar(sql).fetch_one(&self.pool).await.unwrap()
-    }
-
-    /// Waits until a count is what it should be.
-    pub(crate) async fn until(&self, sql: &'static str, expected: i64) {
-        let deadline = Instant::now() + Duration::from_secs(30);
-        while self.count(sql).await != expected {
-            assert!(Instant::now() < deadline, "{sql}: {} instead of {expected}", self.count(sql).await);
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
     }
 
     /// Landed ids, sorted; repeated where landed twice.

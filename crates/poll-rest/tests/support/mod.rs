@@ -6,7 +6,7 @@
 pub(crate) mod shop;
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use embedded_postgres::test::TestDatabase;
@@ -263,13 +263,4 @@ pub(crate) async fn raw_server(pieces: Vec<Vec<u8>>, between: Duration, stays: b
         }
     });
     url
-}
-
-/// Waits until something is so; fails after a while.
-pub(crate) async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !is_so().await {
-        assert!(Instant::now() < deadline, "not within 20 s: {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
 }

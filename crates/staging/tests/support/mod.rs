@@ -1,7 +1,7 @@
 //! A migrated database, and what is landed in it.
 
 use std::str::FromStr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use embedded_postgres::test::TestDatabase;
@@ -63,15 +63,6 @@ impl Staged {
 
     pub(crate) async fn count(&self, table: &str) -> i64 {
         self.ask(&format!("select count(*) from staging.{table}")).await
-    }
-
-    /// Waits until a query says true; there is nothing to be notified by.
-    pub(crate) async fn until(&self, what: &str, sql: &str) {
-        let since = Instant::now();
-        while !self.ask::<bool>(sql).await {
-            assert!(since.elapsed() < Duration::from_secs(20), "not within 20 s: {what}");
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
     }
 
     /// Lands `records` records of offset `from` onwards, at `now`.

@@ -3,9 +3,10 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use c360::sample_store::{Store, serve};
+use embedded_postgres::test::eventually;
 use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
 use tokio::net::TcpListener;
@@ -271,13 +272,4 @@ fn configuration(api: SocketAddr, store: SocketAddr) -> String {
         prefer = ["online_store", "members"]
         "#
     )
-}
-
-/// Waits until something is so; fails after minutes, because others use this machine too.
-pub(crate) async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
-    let since = Instant::now();
-    while !is_so().await {
-        assert!(since.elapsed() < Duration::from_mins(4), "it does not come about: {what}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
 }

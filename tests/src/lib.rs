@@ -2,8 +2,8 @@
 //!
 //! [`stack`] starts and stops the parts; nothing in it is a stand-in. [`people`] is the cast: the same three hundred
 //! customers in every fixture, so that what three systems say about one of them can be compared. [`program`] is c360 itself, as
-//! a process. [`source`] configures the sources of tests that use the crates themselves. [`mod@bench`] is what the benchmarks
-//! share.
+//! a process. [`source`] configures the sources of tests that use the crates themselves, and [`event`] is what they land.
+//! [`mod@bench`] is what the benchmarks share.
 //!
 //! What this guarantees: everything listens on 127.0.0.1, on free ports, and keeps its data in a temporary directory of
 //! its own. It is killed when its handle is dropped, and also when the test process dies without dropping anything.
@@ -13,6 +13,7 @@
 //! anew from a real stack.
 
 pub mod bench;
+pub mod event;
 pub mod people;
 pub mod program;
 pub mod source;

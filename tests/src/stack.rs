@@ -29,6 +29,7 @@ mod produce;
 mod read;
 mod secure;
 mod shipped;
+mod topics;
 
 pub use broker::Broker;
 pub use certificates::{Authority, Identity};

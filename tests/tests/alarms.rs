@@ -3,8 +3,9 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
+use c360_tests::event::{self, Event};
 use c360_tests::program::Installation;
-use c360_tests::stack::{Broker, CUSTOMERS_TOPIC, Outgoing};
+use c360_tests::stack::{Broker, CUSTOMERS_TOPIC};
 use embedded_postgres::test::{look_until, until};
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -16,14 +17,9 @@ struct World {
 }
 
 /// What Debezium says of a customer: id, place in the log, time, name.
-fn event(id: i64, (file, pos): (u32, i64), at: i64, name: &str) -> (Option<String>, String) {
-    let event = json!({
-        "before": null,
-        "after": {"id": id, "name": name, "email": format!("ann{id}@example.org"), "password": "p"},
-        "source": {"file": format!("mysql-bin.{file:06}"), "pos": pos, "row": 0, "snapshot": "false", "ts_ms": at},
-        "op": "u",
-    });
-    (Some(json!({ "id": id }).to_string()), event.to_string())
+fn event(id: i64, (file, pos): (u32, i64), at: i64, name: &str) -> Event {
+    let source = json!({"file": format!("mysql-bin.{file:06}"), "pos": pos, "ts_ms": at});
+    event::change(id, &json!({"after": {"name": name}, "source": source, "op": "u"}))
 }
 
 impl World {
@@ -35,15 +31,8 @@ impl World {
         Self { broker, pool: database.pool().await, installation }
     }
 
-    async fn produce(&self, events: &[(Option<String>, String)]) {
-        let outgoing = events.iter().map(|(key, value)| Outgoing {
-            topic: CUSTOMERS_TOPIC,
-            partition: Some(0),
-            key: key.as_deref().map(str::as_bytes),
-            value: Some(value.as_bytes()),
-            ..Outgoing::default()
-        });
-        self.broker.producer().unwrap().send_all(outgoing).await.unwrap();
+    async fn produce(&self, events: &[Event]) {
+        self.broker.send_all(CUSTOMERS_TOPIC, events.to_vec()).await.unwrap();
     }
 
     /// Waits until so many customers have this name.
@@ -125,7 +114,7 @@ async fn an_operator_who_does_what_status_says_puts_a_log_that_begins_again_and_
         "before": null, "after": null, "op": "t",
         "source": {"file": "mysql-bin.000001", "pos": 300, "row": 0, "snapshot": "false", "ts_ms": ago(2)},
     });
-    world.produce(&[(None, emptied.to_string()), event(1, (1, 400), ago(1), "Fourth")]).await;
+    world.produce(&[Event::without_key(&emptied), event(1, (1, 400), ago(1), "Fourth")]).await;
     let at = chrono::DateTime::from_timestamp_millis(ago(2)).unwrap();
     let command = format!(
         "c360 source retire home_delivery --before {}",

@@ -5,13 +5,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use c360_tests::stack::{Broker, Outgoing};
+use c360_tests::bench::Shape;
+use c360_tests::event::{self, Event};
+use c360_tests::stack::Broker;
 use embedded_postgres::test::{eventually, until};
 use ingest_kafka::{DEFAULT_FLATTENED_PREFIX, DEFAULT_PLACEHOLDER, Error, Format, Settings};
 use model::mapping::{Columns, Context, CustomerMapping, Mapping};
 use model::{Credentials, InstallationKey, Limits};
-use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
-use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
@@ -87,16 +87,11 @@ impl World {
     }
 
     async fn produce(&self, partitions: i32, ids: impl Iterator<Item = u32>) {
-        let events: Vec<(i32, String, String)> =
-            ids.map(|id| (i32::try_from(id).unwrap() % partitions, format!(r#"{{"id":{id}}}"#), insert(id))).collect();
-        let outgoing = events.iter().map(|(partition, key, value)| Outgoing {
-            topic: self.topic,
-            partition: Some(*partition),
-            key: Some(key.as_bytes()),
-            value: Some(value.as_bytes()),
-            ..Outgoing::default()
-        });
-        self.broker.producer().unwrap().send_all(outgoing).await.unwrap();
+        let event = |id: u32| Event {
+            value: insert(id),
+            ..event::insert(id.into()).to(i32::try_from(id).unwrap() % partitions)
+        };
+        self.broker.send_all(self.topic, ids.map(event)).await.unwrap();
     }
 
     fn transactional(&self) -> BaseProducer {
@@ -118,10 +113,7 @@ impl World {
 }
 
 fn insert(id: u32) -> String {
-    format!(
-        r#"{{"before":null,"after":{{"id":{id},"name":"Ann {id}","email":"ann{id}@example.org","password":"p{id}","address_line_1":"600 Sporer Curve","address_line_2":"Suite 528","city":"West Evertchester","state":"NH","zipcode":"04006","phonenumber":"811.128.4320 x4808"}},"source":{{"version":"3.5.0.Final","connector":"mariadb","name":"dbserver1","ts_ms":1795247517000,"snapshot":"false","db":"inventory","sequence":null,"ts_us":1795247517000000,"ts_ns":1795247517000000000,"table":"customers","server_id":223344,"gtid":"0-223344-22","file":"mysql-bin.000001","pos":{},"row":0,"thread":null,"query":null}},"transaction":null,"op":"c","ts_ms":1795247517393,"ts_us":1795247517393763,"ts_ns":1795247517393763944}}"#,
-        1000 + u64::from(id)
-    )
+    Shape::Envelopes.event(usize::try_from(id).unwrap())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -132,10 +124,7 @@ async fn two_consumers_share_added_partitions_and_hand_over_without_loss_or_doub
     let other = world.run();
     world.produce(2, 2_000..4_000).await;
 
-    let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", world.broker.bootstrap());
-    let admin: AdminClient<DefaultClientContext> = config.create().unwrap();
-    admin.create_partitions(&[NewPartitions::new("customers", 4)], &AdminOptions::new()).await.unwrap();
+    world.broker.add_partitions("customers", 4).await.unwrap();
     world.produce(4, 4_000..8_000).await;
     until(&world.pool, NEXT, 8_000).await;
 
@@ -290,11 +279,7 @@ async fn a_topic_made_again_stops_with_an_alarm_while_the_daemon_runs() {
     let daemon = world.run();
     world.produce(1, 0..100).await;
     until(&world.pool, NEXT, 100).await;
-    let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", world.broker.bootstrap());
-    let admin: AdminClient<DefaultClientContext> = config.create().unwrap();
-    admin.delete_topics(&["customers"], &AdminOptions::new()).await.unwrap();
-    eventually("the topic is deleted", async || world.broker.create_topic("customers", 1).await.is_ok()).await;
+    world.broker.recreate_topic("customers", 1).await.unwrap();
     world.produce(1, 1_000..1_010).await;
     let alarm = "select count(*) from staging.sources
         where health->'partitions'->'customers/0'->'stopped'->>'topic' = 'customers'";

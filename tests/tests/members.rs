@@ -7,13 +7,10 @@ use std::time::Duration;
 
 use c360_tests::program::{Installation, Running};
 use c360_tests::source;
-use c360_tests::stack::{Broker, CUSTOMERS_TOPIC, Outgoing};
+use c360_tests::stack::{Broker, CUSTOMERS_TOPIC};
 use embedded_postgres::test::{look_until, until};
-use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
-use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use serde_json::json;
 use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
 use tokio_util::sync::CancellationToken;
@@ -53,14 +50,7 @@ impl World {
     }
 
     async fn produce(&self, topic: &str, partitions: i32, ids: std::ops::Range<i32>) {
-        let events: Vec<(i32, String)> = ids.map(|id| (id % partitions, insert(id))).collect();
-        let outgoing = events.iter().map(|(partition, value)| Outgoing {
-            topic,
-            partition: Some(*partition),
-            value: Some(value.as_bytes()),
-            ..Outgoing::default()
-        });
-        self.broker.producer().unwrap().send_all(outgoing).await.unwrap();
+        self.broker.insert(topic, partitions, ids).await.unwrap();
     }
 
     /// The group's state, and of each member its id (made of its name and a random number) and whether it has partitions.
@@ -115,18 +105,6 @@ fn configuration(broker: &Broker, topics: &[&str]) -> String {
     )
 }
 
-fn insert(id: i32) -> String {
-    json!({
-        "before": null,
-        "after": {"id": id, "name": format!("Ann {id}"), "email": format!("ann{id}@example.org")},
-        "source": {
-            "file": "mysql-bin.000001", "pos": 1_000 + id, "row": 0, "snapshot": "false", "ts_ms": 1_700_000_000_000_i64,
-        },
-        "op": "c",
-    })
-    .to_string()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn who_is_killed_and_comes_back_has_its_partitions_at_once() {
     let world = World::new(2).await;
@@ -143,12 +121,11 @@ async fn who_is_killed_and_comes_back_has_its_partitions_at_once() {
     }
     // As it is stopped, too. Nobody runs while partitions are added, and the group believes that nothing has changed.
     assert_eq!(daemon.take().unwrap().terminate().unwrap().0, Some(0));
-    let admin: AdminClient<DefaultClientContext> = client(&world.broker).create().unwrap();
-    admin.create_partitions(&[NewPartitions::new(CUSTOMERS_TOPIC, 4)], &AdminOptions::new()).await.unwrap();
+    world.broker.add_partitions(CUSTOMERS_TOPIC, 4).await.unwrap();
     let daemon = world.start("c360.log");
     world.produce(CUSTOMERS_TOPIC, 4, 40..60).await;
     until(&world.pool, RECORDS, 60).await;
-    admin.create_partitions(&[NewPartitions::new(CUSTOMERS_TOPIC, 6)], &AdminOptions::new()).await.unwrap();
+    world.broker.add_partitions(CUSTOMERS_TOPIC, 6).await.unwrap();
     world.produce(CUSTOMERS_TOPIC, 6, 60..90).await;
     until(&world.pool, RECORDS, 90).await;
     until(&world.pool, DOUBLED, 0).await;

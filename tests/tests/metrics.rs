@@ -7,13 +7,9 @@ use std::net::TcpListener;
 use std::ops::Range;
 
 use c360_tests::program::Installation;
-use c360_tests::stack::{Broker, CUSTOMERS_TOPIC, Outgoing};
+use c360_tests::stack::{Broker, CUSTOMERS_TOPIC};
 use embedded_postgres::test::look_until;
-use rdkafka::admin::{AdminClient, AdminOptions};
-use rdkafka::client::DefaultClientContext;
-use rdkafka::config::ClientConfig;
-use rdkafka::{Offset, TopicPartitionList};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 const LAG: &str = "c360_kafka_lag_messages";
 const OLDEST: &str = "c360_kafka_oldest_unlanded_seconds";
@@ -39,15 +35,8 @@ impl World {
         Self { broker, installation, listen }
     }
 
-    async fn produce(&self, ids: Range<i64>) {
-        let values: Vec<String> = ids.map(insert).collect();
-        let outgoing = values.iter().map(|value| Outgoing {
-            topic: CUSTOMERS_TOPIC,
-            partition: Some(0),
-            value: Some(value.as_bytes()),
-            ..Outgoing::default()
-        });
-        self.broker.producer().unwrap().send_all(outgoing).await.unwrap();
+    async fn produce(&self, ids: Range<i32>) {
+        self.broker.insert(CUSTOMERS_TOPIC, 1, ids).await.unwrap();
     }
 
     /// The value of a metric of the source; `None` while there is none.
@@ -68,16 +57,6 @@ impl World {
         let looks = document["looks"].as_array().unwrap().iter().filter(|look| look["source"] == "home_delivery");
         (looks.map(|look| look["problem"].as_str().unwrap().to_owned()).collect(), output.status.code())
     }
-}
-
-fn insert(id: i64) -> String {
-    json!({
-        "before": null,
-        "after": {"id": id, "name": format!("Ann {id}"), "email": format!("ann{id}@example.org")},
-        "source": {"file": "mysql-bin.000001", "pos": 1_000 + id, "row": 0, "snapshot": "false"},
-        "op": "c",
-    })
-    .to_string()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -117,12 +96,7 @@ async fn lag_fenced_batches_and_a_stopped_partition_show_in_the_metrics_of_a_run
 
     // Retention passes its progress while nobody reads.
     world.produce(170..240).await;
-    let mut gone = TopicPartitionList::new();
-    gone.add_partition_offset(CUSTOMERS_TOPIC, 0, Offset::Offset(200)).unwrap();
-    let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", world.broker.bootstrap());
-    let admin: AdminClient<DefaultClientContext> = config.create().unwrap();
-    admin.delete_records(&gone, &AdminOptions::new()).await.unwrap();
+    world.broker.delete_records(CUSTOMERS_TOPIC, 0, 200).await.unwrap();
     let daemon = world.installation.start(&["run"], "c360.log").unwrap();
     world.until(STOPPED, |partitions| partitions == 1).await;
     world.until(LAG, |lag| lag == 70).await;

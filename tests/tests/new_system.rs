@@ -6,8 +6,9 @@ use axum::Router;
 use axum::extract::Query;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::get;
+use c360_tests::event::Event;
 use c360_tests::program::Installation;
-use c360_tests::stack::{Broker, CUSTOMERS_TOPIC, Connect, Outgoing, Postgres, shipped_postgres};
+use c360_tests::stack::{Broker, CUSTOMERS_TOPIC, Connect, Postgres, shipped_postgres};
 use embedded_postgres::test::{eventually, look_until};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, PgPool};
@@ -41,14 +42,7 @@ async fn newsletter() -> String {
 }
 
 async fn produce(broker: &Broker, topic: &str, events: &[Value]) {
-    let texts: Vec<String> = events.iter().map(Value::to_string).collect();
-    let outgoing = texts.iter().map(|text| Outgoing {
-        topic,
-        partition: Some(0),
-        value: Some(text.as_bytes()),
-        ..Outgoing::default()
-    });
-    broker.producer().unwrap().send_all(outgoing).await.unwrap();
+    broker.send_all(topic, events.iter().map(Event::without_key)).await.unwrap();
 }
 
 async fn rows(pool: &PgPool, sql: &str) -> Vec<Value> {

@@ -6,8 +6,9 @@
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
+use c360_tests::event;
 use c360_tests::program::{Installation, Running};
-use c360_tests::stack::{Broker, CUSTOMERS_TOPIC, Outgoing};
+use c360_tests::stack::{Broker, CUSTOMERS_TOPIC};
 use embedded_postgres::test::{Loss, Proxy, TestDatabase, eventually, look_until};
 use serde_json::json;
 use sqlx::PgPool;
@@ -44,28 +45,17 @@ impl World {
 
     /// Everybody has a name and an email of their own.
     async fn produce(&self, ids: Range<i64>) {
-        let events: Vec<(i32, String, String)> =
-            ids.map(|id| (i32::try_from(id % PARTITIONS).unwrap(), format!(r#"{{"id":{id}}}"#), insert(id))).collect();
-        self.send(&events).await;
+        let event = |id| event::change(id, &json!({"after": {"city": "x".repeat(400)}})).to(partition(id));
+        self.broker.send_all(CUSTOMERS_TOPIC, ids.map(event)).await.unwrap();
     }
 
     /// Everybody lives elsewhere now.
     async fn move_all(&self, ids: Range<i64>, pos: i64, city: &str) {
-        let events: Vec<(i32, String, String)> = ids
-            .map(|id| (i32::try_from(id % PARTITIONS).unwrap(), format!(r#"{{"id":{id}}}"#), event(id, pos + id, city)))
-            .collect();
-        self.send(&events).await;
-    }
-
-    async fn send(&self, events: &[(i32, String, String)]) {
-        let outgoing = events.iter().map(|(partition, key, value)| Outgoing {
-            topic: CUSTOMERS_TOPIC,
-            partition: Some(*partition),
-            key: Some(key.as_bytes()),
-            value: Some(value.as_bytes()),
-            ..Outgoing::default()
-        });
-        self.broker.producer().unwrap().send_all(outgoing).await.unwrap();
+        let event = |id| {
+            let moved = json!({"after": {"city": city}, "source": {"pos": pos + id}});
+            event::change(id, &moved).to(partition(id))
+        };
+        self.broker.send_all(CUSTOMERS_TOPIC, ids.map(event)).await.unwrap();
     }
 
     async fn count(&self, sql: &'static str) -> i64 {
@@ -108,22 +98,6 @@ impl World {
         assert!(twice.is_empty() && lost.is_empty(), "twice: {twice:?}, lost: {lost:?}");
         self.until_count(CUSTOMERS, messages).await;
     }
-}
-
-fn insert(id: i64) -> String {
-    event(id, 1_000 + id, &"x".repeat(400))
-}
-
-fn event(id: i64, pos: i64, city: &str) -> String {
-    json!({
-        "before": null,
-        "after": {"id": id, "name": format!("Ann {id}"), "email": format!("ann{id}@example.org"), "city": city},
-        "source": {
-            "file": "mysql-bin.000001", "pos": pos, "row": 0, "snapshot": "false", "ts_ms": 1_700_000_000_000_i64,
-        },
-        "op": "c",
-    })
-    .to_string()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -239,6 +213,10 @@ async fn sigterm_ends_it_in_time_while_the_broker_is_frozen() {
     world.produce(100..200).await;
     world.every_message_counts_once(200).await;
     assert_eq!(daemon.terminate().unwrap().0, Some(0));
+}
+
+fn partition(id: i64) -> i32 {
+    i32::try_from(id % PARTITIONS).unwrap()
 }
 
 /// The numbers of the server's processes that hold a lock of the consolidator's.

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use c360_tests::program::Installation;
-use c360_tests::stack::{Broker, CUSTOMERS_TOPIC, Outgoing};
+use c360_tests::stack::{Broker, CUSTOMERS_TOPIC};
 use embedded_postgres::test::{eventually, until};
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -33,16 +33,7 @@ impl World {
     }
 
     async fn produce_to(&self, topic: &str, ids: std::ops::Range<i32>) {
-        let events: Vec<(i32, String, String)> =
-            ids.map(|id| (id % 2, format!(r#"{{"id":{id}}}"#), insert(id))).collect();
-        let outgoing = events.iter().map(|(partition, key, value)| Outgoing {
-            topic,
-            partition: Some(*partition),
-            key: Some(key.as_bytes()),
-            value: Some(value.as_bytes()),
-            ..Outgoing::default()
-        });
-        self.broker.producer().unwrap().send_all(outgoing).await.unwrap();
+        self.broker.insert(topic, 2, ids).await.unwrap();
     }
 
     async fn count(&self, sql: &'static str) -> i64 {
@@ -55,18 +46,6 @@ impl World {
         let document = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
         (output.status.code(), document, String::from_utf8_lossy(&output.stderr).into_owned())
     }
-}
-
-fn insert(id: i32) -> String {
-    json!({
-        "before": null,
-        "after": {"id": id, "name": format!("Ann {id}"), "email": format!("ann{id}@example.org"), "password": "p"},
-        "source": {
-            "file": "mysql-bin.000001", "pos": 1_000 + id, "row": 0, "snapshot": "false", "ts_ms": 1_700_000_000_000_i64,
-        },
-        "op": "c",
-    })
-    .to_string()
 }
 
 #[tokio::test(flavor = "multi_thread")]

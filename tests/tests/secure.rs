@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use c360_tests::program::Installation;
-use c360_tests::stack::{Authority, Broker, CUSTOMERS_TOPIC, Outgoing, Secure};
+use c360_tests::stack::{Authority, Broker, CUSTOMERS_TOPIC, Secure};
 use embedded_postgres::test::{look_until, until};
-use serde_json::{Value, json};
+use serde_json::Value;
 use sqlx::{AssertSqlSafe, PgPool};
 
 /// In every password, right or wrong; to be found nowhere.
@@ -48,14 +48,7 @@ impl World {
     }
 
     async fn produce(&self, ids: std::ops::Range<i32>) {
-        let events: Vec<(i32, String)> = ids.map(|id| (id, insert(id))).collect();
-        let outgoing = events.iter().map(|(id, value)| Outgoing {
-            topic: CUSTOMERS_TOPIC,
-            partition: Some(id % 2),
-            value: Some(value.as_bytes()),
-            ..Outgoing::default()
-        });
-        self.broker.producer().unwrap().send_all(outgoing).await.unwrap();
+        self.broker.insert(CUSTOMERS_TOPIC, 2, ids).await.unwrap();
     }
 
     /// The path of a file with this content.
@@ -154,18 +147,6 @@ fn configuration(brokers: &str, properties: &Properties) -> String {
          [sources.home_delivery.customer]\nexternal_id = \"id\"\nemail = \"email\"\nattributes = {{ name = \"name\" }}\n",
         properties.join(", ")
     )
-}
-
-fn insert(id: i32) -> String {
-    json!({
-        "before": null,
-        "after": {"id": id, "name": format!("Ann {id}"), "email": format!("ann{id}@example.org")},
-        "source": {
-            "file": "mysql-bin.000001", "pos": 1_000 + id, "row": 0, "snapshot": "false", "ts_ms": 1_700_000_000_000_i64,
-        },
-        "op": "c",
-    })
-    .to_string()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,16 +5,14 @@
 use std::fs;
 use std::time::Duration;
 
+use c360_tests::event::{self, Event};
 use c360_tests::program::Installation;
 use c360_tests::source;
-use c360_tests::stack::{Broker, CUSTOMERS_TOPIC, Outgoing};
+use c360_tests::stack::{Broker, CUSTOMERS_TOPIC};
 use embedded_postgres::test::{eventually, until};
 use ingest_kafka::{Error, Format, Place, Replay, Request, Settings};
-use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
-use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::{Offset, TopicPartitionList};
 use serde_json::json;
 use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
@@ -75,27 +73,7 @@ async fn stop((cancel, daemon): Daemon) {
 }
 
 async fn produce(broker: &Broker, topic: &str, partition: i32, ids: std::ops::Range<i64>) {
-    let events: Vec<(String, String)> = ids.map(|id| (format!(r#"{{"id":{id}}}"#), insert(id))).collect();
-    let outgoing = events.iter().map(|(key, value)| Outgoing {
-        topic,
-        partition: Some(partition),
-        key: Some(key.as_bytes()),
-        value: Some(value.as_bytes()),
-        ..Outgoing::default()
-    });
-    broker.producer().unwrap().send_all(outgoing).await.unwrap();
-}
-
-fn insert(id: i64) -> String {
-    json!({
-        "before": null,
-        "after": {"id": id, "name": format!("Ann {id}"), "email": format!("ann{id}@example.org"), "password": "p"},
-        "source": {
-            "file": "mysql-bin.000001", "pos": 1_000 + id, "row": 0, "snapshot": "false", "ts_ms": 1_700_000_000_000_i64,
-        },
-        "op": "c",
-    })
-    .to_string()
+    broker.send_all(topic, ids.map(|id| event::insert(id).to(partition))).await.unwrap();
 }
 
 fn client(broker: &Broker) -> ClientConfig {
@@ -124,10 +102,7 @@ async fn what_retention_has_taken_stops_its_partition_until_an_operator_says_fro
     // While nobody reads, the log grows and its beginning goes.
     produce(&world.broker, "customers", 0, 100..200).await;
     produce(&world.broker, "customers", 1, 1_100..1_200).await;
-    let mut gone = TopicPartitionList::new();
-    gone.add_partition_offset("customers", 0, Offset::Offset(150)).unwrap();
-    let admin: AdminClient<DefaultClientContext> = client(&world.broker).create().unwrap();
-    admin.delete_records(&gone, &AdminOptions::new()).await.unwrap();
+    world.broker.delete_records("customers", 0, 150).await.unwrap();
 
     let daemon = world.run(&["customers"]);
     let alarm = "select count(*) from staging.sources
@@ -157,17 +132,6 @@ async fn what_retention_has_taken_stops_its_partition_until_an_operator_says_fro
     assert_eq!(world.ids("customers").await, (0..100).chain(150..210).chain(1_000..1_210).collect::<Vec<_>>());
 }
 
-/// Deletes a topic and makes it again, empty.
-async fn make_again(broker: &Broker, topic: &str, partitions: u16) {
-    delete(broker, topic).await;
-    eventually("the topic is deleted", async || broker.create_topic(topic, partitions).await.is_ok()).await;
-}
-
-async fn delete(broker: &Broker, topic: &str) {
-    let admin: AdminClient<DefaultClientContext> = client(broker).create().unwrap();
-    admin.delete_topics(&[topic], &AdminOptions::new()).await.unwrap();
-}
-
 /// Whether somebody in the group has been given partitions of the topic.
 fn is_read(broker: &Broker, group: &str, topic: &str) -> bool {
     let client: BaseConsumer = client(broker).create().unwrap();
@@ -193,7 +157,7 @@ async fn a_topic_that_is_made_again_and_filled_beyond_progress_stops_until_an_op
     until(&world.pool, RECORDS, 110).await;
     stop(daemon).await;
 
-    make_again(&world.broker, "customers", 2).await;
+    world.broker.recreate_topic("customers", 2).await.unwrap();
     // Beyond what is landed on the one, not as far on the other.
     produce(&world.broker, "customers", 0, 200..350).await;
     produce(&world.broker, "customers", 1, 2_000..2_005).await;
@@ -229,7 +193,7 @@ async fn a_topic_that_is_made_again_and_filled_beyond_progress_while_the_daemon_
     let daemon = world.run(&["customers"]);
     produce(&world.broker, "customers", 0, 0..100).await;
     until(&world.pool, RECORDS, 100).await;
-    delete(&world.broker, "customers").await;
+    world.broker.delete_topic("customers").await.unwrap();
     let is_read = || is_read(&world.broker, SOURCE, "customers");
     eventually("it is noticed that the topic is gone", async || !tokio::task::block_in_place(is_read)).await;
     world.broker.create_topic("customers", 1).await.unwrap();
@@ -247,10 +211,7 @@ async fn a_partition_of_which_all_that_is_landed_is_gone_goes_on() {
     produce(&world.broker, "customers", 0, 0..100).await;
     until(&world.pool, RECORDS, 100).await;
     stop(daemon).await;
-    let mut gone = TopicPartitionList::new();
-    gone.add_partition_offset("customers", 0, Offset::Offset(100)).unwrap();
-    let admin: AdminClient<DefaultClientContext> = client(&world.broker).create().unwrap();
-    admin.delete_records(&gone, &AdminOptions::new()).await.unwrap();
+    world.broker.delete_records("customers", 0, 100).await.unwrap();
 
     let catch_up = || {
         let (database, lander) = (world.database.clone(), source::lander(&world.database));
@@ -277,29 +238,14 @@ async fn of_plain_rows_whose_keys_move_to_added_partitions_the_newest_wins() {
     let cancel = CancellationToken::new();
     let daemon = ingest_kafka::run(settings, world.database.clone(), source::lander(&world.database), cancel.clone());
     let daemon: Daemon = (cancel, tokio::spawn(daemon));
-    let producer = world.broker.producer().unwrap();
     let write = async |name: &str| {
-        let rows: Vec<(String, String)> = (0..200)
-            .map(|id| (format!(r#"{{"id":{id}}}"#), json!({"id": id, "name": name, "email": null}).to_string()))
-            .collect();
-        let outgoing = rows.iter().map(|(key, value)| Outgoing {
-            topic: "rows",
-            key: Some(key.as_bytes()),
-            value: Some(value.as_bytes()),
-            ..Outgoing::default()
-        });
-        producer.send_all(outgoing).await.unwrap();
+        let row =
+            |id: i64| Event { value: json!({"id": id, "name": name, "email": null}).to_string(), ..event::insert(id) };
+        world.broker.send_all("rows", (0..200).map(row)).await.unwrap();
     };
     write("before").await;
     until(&world.pool, RECORDS, 200).await;
-    let admin: AdminClient<DefaultClientContext> = client(&world.broker).create().unwrap();
-    admin.create_partitions(&[NewPartitions::new("rows", 5)], &AdminOptions::new()).await.unwrap();
-    let partitions = || {
-        let client: BaseConsumer = client(&world.broker).create().unwrap();
-        client.fetch_metadata(Some("rows"), PATIENCE).unwrap().topics()[0].partitions().len()
-    };
-    eventually("partitions are added", async || tokio::task::block_in_place(partitions) == 5).await;
-    tokio::task::block_in_place(|| producer.refresh("rows")).unwrap();
+    world.broker.add_partitions("rows", 5).await.unwrap();
     write("after").await;
     until(&world.pool, RECORDS, 400).await;
     stop(daemon).await;

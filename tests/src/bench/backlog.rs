@@ -52,7 +52,8 @@ impl Shape {
         }
     }
 
-    fn event(self, id: usize) -> String {
+    /// The message of one customer.
+    pub fn event(self, id: usize) -> String {
         let who = format!(
             r#""id":{id},"name":"Matthew Groves {id}","email":"matthew.groves{id}@couchbase.com","password":"edzchzmatv{id}""#
         );

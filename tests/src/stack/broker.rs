@@ -2,13 +2,14 @@
 
 use std::{fs::File, net::Ipv4Addr, path::PathBuf, process::Stdio, time::Duration};
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, ensure};
 use rdkafka::{
     ClientConfig,
-    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
     consumer::{BaseConsumer, Consumer},
 };
 use tempfile::TempDir;
+
+use crate::event::{self, Event};
 
 use super::{
     daemon::{Daemon, tail},
@@ -72,25 +73,6 @@ impl Broker {
         self.secure.as_ref()
     }
 
-    /// Makes a topic. When this returns, producers and consumers find it.
-    pub async fn create_topic(&self, name: &str, partitions: u16) -> Result<()> {
-        self.create_topic_with(name, partitions, &[]).await
-    }
-
-    /// [`Broker::create_topic`] with topic settings, such as `("retention.ms", "1000")`.
-    pub async fn create_topic_with(&self, name: &str, partitions: u16, settings: &[(&str, &str)]) -> Result<()> {
-        let admin: AdminClient<_> = self.client().create()?;
-        let mut topic = NewTopic::new(name, i32::from(partitions), TopicReplication::Fixed(1));
-        for (key, value) in settings {
-            topic = topic.set(key, value);
-        }
-        let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(30)));
-        for result in admin.create_topics([&topic], &options).await? {
-            result.map_err(|(topic, code)| anyhow!("cannot create topic {topic}: {code}"))?;
-        }
-        Ok(())
-    }
-
     /// A producer. One is enough for many messages.
     pub fn producer(&self) -> Result<Producer> {
         Producer::new(&self.client())
@@ -99,6 +81,24 @@ impl Broker {
     /// Writes one message, acknowledged by the broker; its partition and offset.
     pub async fn produce(&self, message: Outgoing<'_>) -> Result<(i32, i64)> {
         self.producer()?.send(message).await
+    }
+
+    /// Writes messages in order, many at a time, and returns when all are acknowledged.
+    pub async fn send_all(&self, topic: &str, messages: impl IntoIterator<Item = Event>) -> Result<()> {
+        let messages: Vec<Event> = messages.into_iter().collect();
+        let outgoing = messages.iter().map(|message| Outgoing {
+            topic,
+            partition: message.partition,
+            key: message.key.as_deref().map(str::as_bytes),
+            value: Some(message.value.as_bytes()),
+            ..Outgoing::default()
+        });
+        self.producer()?.send_all(outgoing).await
+    }
+
+    /// Writes the inserts of these customers, in turn to each of the partitions.
+    pub async fn insert(&self, topic: &str, partitions: i32, ids: impl IntoIterator<Item = i32>) -> Result<()> {
+        self.send_all(topic, ids.into_iter().map(|id| event::insert(id.into()).to(id % partitions))).await
     }
 
     /// Reads these topics from their first messages, as soon as the topics exist.

@@ -8,9 +8,6 @@ use anyhow::{Result, bail, ensure};
 use rand::Rng;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
-use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
-use rdkafka::client::DefaultClientContext;
-use rdkafka::config::ClientConfig;
 use sqlx::Row;
 use tokio::time::sleep;
 
@@ -262,13 +259,7 @@ impl Stage {
         if wanted > MOST_PARTITIONS {
             return Ok(());
         }
-        let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", self.world.broker.bootstrap());
-        let admin: AdminClient<DefaultClientContext> = config.create()?;
-        let partitions = NewPartitions::new(CUSTOMERS, usize::try_from(wanted)?);
-        for made in admin.create_partitions(&[partitions], &AdminOptions::new()).await? {
-            made.map_err(|(topic, code)| anyhow::anyhow!("{topic}: {code}"))?;
-        }
+        self.world.broker.add_partitions(CUSTOMERS, u16::try_from(wanted)?).await?;
         self.feed.partitions.store(wanted, Ordering::Relaxed);
         Ok(())
     }

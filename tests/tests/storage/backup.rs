@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
+use c360_tests::event;
 use c360_tests::program::Installation;
-use c360_tests::stack::{Broker, CUSTOMERS_TOPIC, Outgoing};
+use c360_tests::stack::{Broker, CUSTOMERS_TOPIC};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
@@ -40,23 +41,11 @@ fn succeeds(command: &mut Command) {
 async fn produce(broker: &Broker, offsets: std::ops::Range<i64>) {
     let event = |n: i64| {
         let (id, version) = (n % 50, n / 50);
-        let value = json!({
-            "before": null,
-            "after": {"id": id, "name": format!("Ann {version}"), "email": format!("ann{id}@example.org"), "password": "p"},
-            "source": {"file": "mysql-bin.000001", "pos": 1_000 + n, "row": 0, "snapshot": "false", "ts_ms": 1_700_000_000_000_i64},
-            "op": if version == 0 { "c" } else { "u" },
-        });
-        (format!(r#"{{"id":{id}}}"#), value.to_string())
+        let op = if version == 0 { "c" } else { "u" };
+        let after = json!({"name": format!("Ann {version}")});
+        event::change(id, &json!({"after": after, "source": {"pos": 1_000 + n}, "op": op}))
     };
-    let events: Vec<(String, String)> = offsets.map(event).collect();
-    let outgoing = events.iter().map(|(key, value)| Outgoing {
-        topic: CUSTOMERS_TOPIC,
-        partition: Some(0),
-        key: Some(key.as_bytes()),
-        value: Some(value.as_bytes()),
-        ..Outgoing::default()
-    });
-    broker.producer().unwrap().send_all(outgoing).await.unwrap();
+    broker.send_all(CUSTOMERS_TOPIC, offsets.map(event)).await.unwrap();
 }
 
 /// Everything up to now.

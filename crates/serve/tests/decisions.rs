@@ -362,11 +362,7 @@ async fn a_form_of_somebody_who_was_merged_meanwhile_writes_over_nobody() {
     let ann = base.customer("ann@x.example", json!({"name": "Ann"})).await;
     let mut browser = Browser::signed_in(&base, Role::Agent, None).await;
     let form = browser.get(&format!("/customers/{old}/profile/edit")).await;
-    base.run(&format!(
-        "update customer360.customers set deleted_at = now() where customer_id = '{old}';
-         insert into customer360.redirects values ('{old}', '{ann}', now())"
-    ))
-    .await;
+    base.merged(old, ann).await;
     let there = format!("/customers/{ann}/profile/edit");
     let led = browser.submit(&form, &[("value:name", "New")]).await;
     assert_eq!((led.status, led.location()), (307, there.as_str()));

@@ -194,11 +194,7 @@ async fn the_same_idempotency_key_gives_the_entry_that_is_there() {
     .unwrap();
     assert_eq!(noted, 3, "what was written, not how often it was sent");
     // Whoever has been merged meanwhile has it already.
-    base.run(&format!(
-        "update customer360.customers set deleted_at = now() where customer_id = '{ann}';
-         insert into customer360.redirects values ('{ann}', '{bob}', now())"
-    ))
-    .await;
+    base.merged(ann, bob).await;
     base.run("delete from customer360.entries where content ->> 'text' = 'another'").await;
     assert_eq!(add_to("bob@x.example", "a", "once").await.json()["entry_id"], first.json()["entry_id"]);
 }
@@ -247,11 +243,7 @@ async fn entries_are_written_on_who_lives_and_read_with_who_was_merged() {
     let what = format!("POST /customers/{old}/links");
     let before = base.server.request(&key, &what, "", r#"{"url": "https://x.example"}"#).await;
     let entry_id = before.json()["entry_id"].clone();
-    base.run(&format!(
-        "update customer360.customers set deleted_at = now() where customer_id = '{old}';
-         insert into customer360.redirects values ('{old}', '{ann}', now())"
-    ))
-    .await;
+    base.merged(old, ann).await;
     let moved = base.server.request(&key, &format!("POST /customers/{old}/notes"), "", r#"{"text": "a"}"#).await;
     assert_eq!(moved.status, 308, "{moved:?}");
     let entry = format!("links/{}", entry_id.as_str().unwrap());
@@ -370,11 +362,7 @@ async fn the_audit_log_names_whom_a_request_led_to_and_nobody_who_was_not_shown(
     let ann = base.customer("ann@x.example", json!({"name": "Ann", "state": "NH"})).await;
     let old = base.customer("old@x.example", json!({})).await;
     let me = base.customer("me@x.example", json!({"name": "Maine", "state": "ME"})).await;
-    base.run(&format!(
-        "update customer360.customers set deleted_at = now() where customer_id = '{old}';
-         insert into customer360.redirects values ('{old}', '{ann}', now())"
-    ))
-    .await;
+    base.merged(old, ann).await;
     let (key, limited) = (base.key(Role::Agent, None).await, base.key(Role::Viewer, Some("state in ('NH')")).await);
     let nobody = sqlx::types::Uuid::nil();
     for (key, asked) in [(&limited, me), (&key, nobody), (&limited, old), (&key, me)] {

@@ -128,11 +128,7 @@ async fn nobody_asks_about_whom_he_may_not_see() {
     let base = Base::new().await;
     let ann = base.customer("ann@x.example", json!({"name": "Ann", "state": "ME"})).await;
     let old = base.customer("old@x.example", json!({"name": "Old", "state": "ME"})).await;
-    base.run(&format!(
-        "insert into customer360.redirects (customer_id, to_customer_id, since) values ('{old}', '{ann}', now());
-         update customer360.customers set deleted_at = now() where customer_id = '{old}'"
-    ))
-    .await;
+    base.merged(old, ann).await;
     offer(&base, "ann@x.example").await;
     let key = base.key(Role::Viewer, None).await;
     let limited = base.key(Role::Agent, Some("state in ('NH')")).await;

@@ -101,6 +101,15 @@ impl Base {
         id
     }
 
+    /// One customer becomes a part of another, and the old id leads there.
+    pub(crate) async fn merged(&self, old: Uuid, into: Uuid) {
+        self.run(&format!(
+            "update customer360.customers set deleted_at = now() where customer_id = '{old}';
+             insert into customer360.redirects values ('{old}', '{into}', now())"
+        ))
+        .await;
+    }
+
     /// What another system says of a customer.
     pub(crate) async fn xref(&self, customer: Uuid, system: &str, external_id: &str, attributes: Value) {
         sqlx::query(

@@ -2,7 +2,7 @@
 //!
 //! [`stack`] starts and stops the parts; nothing in it is a stand-in. [`people`] is the cast: the same three hundred
 //! customers in every fixture, so that what three systems say about one of them can be compared. [`program`] is c360 itself, as
-//! a process. [`source`] configures the sources of tests that use the crates themselves, and [`event`] is what they land.
+//! a process. [`source`] configures the sources of tests that use the crates themselves, [`event`] is what tests send, and
 //! [`mod@bench`] is what the benchmarks share.
 //!
 //! What this guarantees: everything listens on 127.0.0.1, on free ports, and keeps its data in a temporary directory of

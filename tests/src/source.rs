@@ -4,25 +4,18 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ingest_kafka::{DEFAULT_FLATTENED_PREFIX, DEFAULT_PLACEHOLDER, Format, Settings};
-use model::mapping::{Columns, Context, CustomerMapping, Mapping};
+use model::mapping::{Context, CustomerMapping, Mapping};
 use model::{Credentials, InstallationKey, Limits};
+use serde_json::json;
 use staging::{DEFAULT_PARTITION_WIDTH, Lander, Seal};
 
 /// A mapping of columns to attributes of the same names. The email is in `email`, the credential in `password`.
 pub fn customer(external_id: &str, attributes: &[&str]) -> CustomerMapping {
-    let column = |name: &str| Columns::One(name.to_owned());
-    CustomerMapping {
-        topics: Vec::new(),
-        request: None,
-        records: None,
-        external_id: column(external_id),
-        email: Some(column("email")),
-        credential: Some("password".to_owned()),
-        version: None,
-        attributes: attributes.iter().map(|name| ((*name).to_owned(), column(name))).collect(),
-        update: None,
-        create: None,
-    }
+    let columns: BTreeMap<&str, &str> = attributes.iter().map(|name| (*name, *name)).collect();
+    let mapping = json!({
+        "external_id": external_id, "email": "email", "credential": "password", "attributes": columns,
+    });
+    serde_json::from_value(mapping).unwrap_or_else(|error| unreachable!("a mapping: {error}"))
 }
 
 /// A source of Debezium's messages about customers; its group is called as it is.

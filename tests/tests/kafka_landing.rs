@@ -2,22 +2,21 @@
 
 #![expect(clippy::unwrap_used, reason = "a test without its world can only fail")]
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use c360_tests::bench::Shape;
 use c360_tests::event::{self, Event};
+use c360_tests::source;
 use c360_tests::stack::Broker;
 use embedded_postgres::test::{eventually, until};
-use ingest_kafka::{DEFAULT_FLATTENED_PREFIX, DEFAULT_PLACEHOLDER, Error, Format, Settings};
-use model::mapping::{Columns, Context, CustomerMapping, Mapping};
-use model::{Credentials, InstallationKey, Limits};
+use ingest_kafka::{Error, Settings};
+use model::mapping::Columns;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
-use staging::{DEFAULT_PARTITION_WIDTH, Lander, Seal};
+use staging::Lander;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -43,41 +42,14 @@ impl World {
     }
 
     fn settings(&self) -> Settings {
-        let column = |name: &str| Columns::One(name.to_owned());
-        let attributes = [("name", "name"), ("city", "city"), ("phone", "phonenumber")];
-        let customer = CustomerMapping {
-            topics: Vec::new(),
-            request: None,
-            records: None,
-            external_id: column("id"),
-            email: Some(column("email")),
-            credential: Some("password".to_owned()),
-            version: None,
-            attributes: attributes.into_iter().map(|(ours, theirs)| (ours.to_owned(), column(theirs))).collect(),
-            update: None,
-            create: None,
-        };
-        Settings {
-            name: "home_delivery".to_owned(),
-            brokers: self.broker.bootstrap(),
-            topics: vec![self.topic.to_owned()],
-            group_id: "c360".to_owned(),
-            format: Format::Debezium,
-            mappings: vec![Mapping::Customer(customer)],
-            context: Context {
-                credentials: Credentials::digest(&InstallationKey::new([7; 32])),
-                timezone: "UTC".parse().unwrap(),
-            },
-            limits: Limits::default(),
-            ttl: Duration::from_hours(168),
-            placeholder: DEFAULT_PLACEHOLDER.to_owned(),
-            flattened_prefix: DEFAULT_FLATTENED_PREFIX.to_owned(),
-            properties: BTreeMap::new(),
-        }
+        let mut customer = source::customer("id", &["name", "city"]);
+        customer.attributes.insert("phone".to_owned(), Columns::One("phonenumber".to_owned()));
+        let settings = source::kafka("home_delivery", &self.broker.bootstrap(), &[self.topic], customer);
+        Settings { group_id: "c360".to_owned(), ..settings }
     }
 
     fn lander(&self) -> Lander {
-        Lander::new(self.database.clone(), Seal::new(&InstallationKey::new([7; 32])), DEFAULT_PARTITION_WIDTH)
+        source::lander(&self.database)
     }
 
     fn run(&self) -> (CancellationToken, JoinHandle<Result<(), Error>>) {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use ingest_kafka::{DEFAULT_FLATTENED_PREFIX, DEFAULT_PLACEHOLDER, Decoder, Format, Message, Outcome, Seen, Settings};
-use model::mapping::{Columns, Context, CustomerMapping, Mapping};
+use model::mapping::{Context, Mapping};
 use model::{Credentials, InstallationKey, Limits};
 
 fn main() {
@@ -108,35 +108,17 @@ fn number(name: &str, default: u32) -> u32 {
 }
 
 fn settings(format: Format) -> Settings {
-    let column = |name: &str| Columns::One(name.to_owned());
-    let attributes = [
-        ("name", "name"),
-        ("address1", "address_line_1"),
-        ("address2", "address_line_2"),
-        ("city", "city"),
-        ("state", "state"),
-        ("zipcode", "zipcode"),
-        ("phone", "phonenumber"),
-    ];
-    let customer = CustomerMapping {
-        topics: Vec::new(),
-        request: None,
-        records: None,
-        external_id: column("id"),
-        email: Some(column("email")),
-        credential: Some("password".to_owned()),
-        version: None,
-        attributes: attributes.into_iter().map(|(ours, theirs)| (ours.to_owned(), column(theirs))).collect(),
-        update: None,
-        create: None,
-    };
+    let customer = r#"{
+        "external_id": "id", "email": "email", "credential": "password",
+        "attributes": {"name": "name", "address1": "address_line_1", "address2": "address_line_2", "city": "city",
+                       "state": "state", "zipcode": "zipcode", "phone": "phonenumber"}}"#;
     Settings {
         name: "home_delivery".to_owned(),
         brokers: "localhost:9092".to_owned(),
         topics: vec!["customers".to_owned()],
         group_id: "c360".to_owned(),
         format,
-        mappings: vec![Mapping::Customer(customer)],
+        mappings: vec![Mapping::Customer(serde_json::from_str(customer).expect("a mapping"))],
         context: Context {
             credentials: Credentials::digest(&InstallationKey::new([7; 32])),
             timezone: chrono_tz::Tz::UTC,

@@ -222,51 +222,24 @@ pub(crate) fn no_email(email: Option<&str>) -> bool {
 mod tests {
     use super::*;
     use chrono_tz::Tz;
-    use model::mapping::{Columns, CustomerMapping, LinesMapping, OrderMapping};
+    use model::mapping::CustomerMapping;
     use model::{Credentials, InstallationKey};
 
     fn context() -> Context {
         Context { credentials: Credentials::digest(&InstallationKey::new([1; 32])), timezone: Tz::UTC }
     }
 
-    fn column(name: &str) -> Columns {
-        Columns::One(name.to_owned())
-    }
-
     fn customer() -> Mapping {
-        Mapping::Customer(CustomerMapping {
-            topics: Vec::new(),
-            request: None,
-            records: None,
-            external_id: column("Id"),
-            email: Some(column("Email")),
-            credential: Some("Password".to_owned()),
-            version: None,
-            attributes: [("name".to_owned(), column("Name"))].into(),
-            update: None,
-            create: None,
-        })
+        let mapping = r#"{
+            "external_id": "Id", "email": "Email", "credential": "Password", "attributes": {"name": "Name"}}"#;
+        Mapping::Customer(serde_json::from_str(mapping).unwrap())
     }
 
     fn order() -> Mapping {
-        Mapping::Order(OrderMapping {
-            topics: Vec::new(),
-            request: None,
-            records: None,
-            order_id: column("OrderId"),
-            customer_external_id: column("CustomerId"),
-            purchased_at: None,
-            total: None,
-            status: None,
-            cancelled: Vec::new(),
-            version: None,
-            lines: Some(LinesMapping {
-                path: "Items".to_owned(),
-                product_id: "ProductId".to_owned(),
-                quantity: "Quantity".to_owned(),
-                unit_price: "Price".to_owned(),
-            }),
-        })
+        let mapping = r#"{
+            "order_id": "OrderId", "customer_external_id": "CustomerId", "cancelled": [],
+            "lines": {"path": "Items", "product_id": "ProductId", "quantity": "Quantity", "unit_price": "Price"}}"#;
+        Mapping::Order(serde_json::from_str(mapping).unwrap())
     }
 
     fn read(body: &[u8]) -> Elements {

@@ -3,34 +3,25 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use model::mapping::{Columns, CustomerMapping};
+use model::mapping::Columns;
 use model::{Credentials, InstallationKey};
+use serde_json::json;
 
 use super::*;
 use crate::settings::{DEFAULT_FLATTENED_PREFIX, DEFAULT_PLACEHOLDER};
 
 pub(crate) fn settings(format: Format) -> Settings {
-    let column = |name: &str| Columns::One(name.to_owned());
-    let attributes = [("name", "name"), ("address1", "address_line_1"), ("city", "city"), ("phone", "phonenumber")];
-    let customer = CustomerMapping {
-        topics: Vec::new(),
-        request: None,
-        records: None,
-        external_id: column("id"),
-        email: Some(column("email")),
-        credential: Some("password".to_owned()),
-        version: None,
-        attributes: attributes.into_iter().map(|(ours, theirs)| (ours.to_owned(), column(theirs))).collect(),
-        update: None,
-        create: None,
-    };
+    let customer = json!({
+        "external_id": "id", "email": "email", "credential": "password",
+        "attributes": {"name": "name", "address1": "address_line_1", "city": "city", "phone": "phonenumber"},
+    });
     Settings {
         name: "home_delivery".to_owned(),
         brokers: "localhost:9092".to_owned(),
         topics: vec!["customers".to_owned()],
         group_id: "c360".to_owned(),
         format,
-        mappings: vec![Mapping::Customer(customer)],
+        mappings: vec![Mapping::Customer(serde_json::from_value(customer).unwrap())],
         context: Context {
             credentials: Credentials::digest(&InstallationKey::new([7; 32])),
             timezone: chrono_tz::Tz::UTC,

@@ -2,15 +2,15 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test without its world can only fail")]
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ingest_kafka::{CaughtUp, DEFAULT_FLATTENED_PREFIX, DEFAULT_PLACEHOLDER, Error, Format, Settings};
-use model::mapping::{Columns, Context, CustomerMapping, Mapping};
+use model::mapping::{Context, Mapping};
 use model::{Credentials, InstallationKey, Limits};
 use rdkafka::ClientConfig;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{DefaultProducerContext, FutureProducer, FutureRecord};
+use serde_json::json;
 use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
 use staging::{DEFAULT_PARTITION_WIDTH, Lander, Seal};
@@ -41,26 +41,16 @@ impl World {
     }
 
     pub(crate) fn settings(&self) -> Settings {
-        let column = |name: &str| Columns::One(name.to_owned());
-        let customer = CustomerMapping {
-            topics: Vec::new(),
-            request: None,
-            records: None,
-            external_id: column("id"),
-            email: Some(column("email")),
-            credential: Some("password".to_owned()),
-            version: None,
-            attributes: BTreeMap::from([("name".to_owned(), column("name"))]),
-            update: None,
-            create: None,
-        };
+        let customer = json!({
+            "external_id": "id", "email": "email", "credential": "password", "attributes": {"name": "name"},
+        });
         Settings {
             name: SOURCE.to_owned(),
             brokers: self.cluster.bootstrap_servers(),
             topics: vec![TOPIC.to_owned()],
             group_id: "c360".to_owned(),
             format: Format::Debezium,
-            mappings: vec![Mapping::Customer(customer)],
+            mappings: vec![Mapping::Customer(serde_json::from_value(customer).unwrap())],
             context: Context {
                 credentials: Credentials::digest(&InstallationKey::new([7; 32])),
                 timezone: chrono_tz::Tz::UTC,

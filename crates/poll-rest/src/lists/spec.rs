@@ -146,7 +146,7 @@ pub(super) mod tests {
     use std::time::Duration;
 
     use chrono_tz::Tz;
-    use model::mapping::{Columns, Context, CustomerMapping};
+    use model::mapping::Context;
     use model::{CredentialKey, Credentials, Entity, InstallationKey, Limits};
 
     use super::*;
@@ -166,18 +166,7 @@ pub(super) mod tests {
     }
 
     pub(in super::super) fn spec(list: List) -> Result<Spec, ConfigError> {
-        let customer = CustomerMapping {
-            topics: Vec::new(),
-            request: None,
-            records: None,
-            external_id: Columns::One("id".to_owned()),
-            email: None,
-            credential: None,
-            version: None,
-            attributes: std::collections::BTreeMap::new(),
-            update: None,
-            create: None,
-        };
+        let customer = serde_json::from_str(r#"{"external_id": "id"}"#).unwrap();
         let settings = Settings {
             source: "shop".to_owned(),
             base_url: "http://shop.test/api/".to_owned().into(),

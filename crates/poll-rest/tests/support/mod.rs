@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use embedded_postgres::test::TestDatabase;
-use model::mapping::{Columns, Context, CustomerMapping, LinesMapping, OrderMapping, ProductMapping};
+use model::mapping::Context;
 use model::{CredentialKey, Credentials, InstallationKey, Limits};
 use poll_rest::{Settings, Summary};
 use serde_json::{Value, json};
@@ -172,45 +172,19 @@ pub(crate) fn status(status: u16) -> ResponseTemplate {
 }
 
 pub(crate) fn settings(base_url: &str) -> Settings {
-    let column = |name: &str| Columns::One(name.to_owned());
-    let customer = CustomerMapping {
-        topics: Vec::new(),
-        request: Some(format!("{CUSTOMER}?customerEmail={{email}}")),
-        records: None,
-        external_id: column("Id"),
-        email: Some(column("Email")),
-        credential: Some("Password".to_owned()),
-        version: None,
-        attributes: [("name".to_owned(), column("Name"))].into(),
-        update: None,
-        create: None,
-    };
-    let order = OrderMapping {
-        topics: Vec::new(),
-        request: Some(format!("{ORDERS}?customerId={{external_id}}")),
-        records: None,
-        order_id: column("OrderId"),
-        customer_external_id: column("CustomerId"),
-        purchased_at: Some(column("PurchaseDate")),
-        total: None,
-        status: None,
-        cancelled: Vec::new(),
-        version: None,
-        lines: Some(LinesMapping {
-            path: "Items".to_owned(),
-            product_id: "ProductId".to_owned(),
-            quantity: "Quantity".to_owned(),
-            unit_price: "Price".to_owned(),
-        }),
-    };
-    let product = ProductMapping {
-        topics: Vec::new(),
-        request: Some(format!("{PRODUCT}?productId={{product_id}}")),
-        records: None,
-        product_id: column("ProductId"),
-        name: Some(column("Name")),
-        version: None,
-    };
+    let customer = json!({
+        "request": format!("{CUSTOMER}?customerEmail={{email}}"),
+        "external_id": "Id", "email": "Email", "credential": "Password", "attributes": {"name": "Name"},
+    });
+    let order = json!({
+        "request": format!("{ORDERS}?customerId={{external_id}}"),
+        "order_id": "OrderId", "customer_external_id": "CustomerId", "purchased_at": "PurchaseDate",
+        "cancelled": [],
+        "lines": {"path": "Items", "product_id": "ProductId", "quantity": "Quantity", "unit_price": "Price"},
+    });
+    let product = json!({
+        "request": format!("{PRODUCT}?productId={{product_id}}"), "product_id": "ProductId", "name": "Name",
+    });
     let context =
         Context { credentials: Credentials::digest(&InstallationKey::new([7; 32])), timezone: chrono_tz::Tz::UTC };
     Settings {
@@ -228,9 +202,9 @@ pub(crate) fn settings(base_url: &str) -> Settings {
         max_body_bytes: 8 << 20,
         breaker_failures: 1000,
         breaker_cooldown: Duration::from_secs(30),
-        customer: Some(customer),
-        order: Some(order),
-        product: Some(product),
+        customer: Some(serde_json::from_value(customer).unwrap()),
+        order: Some(serde_json::from_value(order).unwrap()),
+        product: Some(serde_json::from_value(product).unwrap()),
         interaction: None,
         lists: Vec::new(),
         context,

@@ -26,6 +26,7 @@ async function fetched(url, signal) {
 // Results while typing: what is there stays until the new ones come.
 const search = one("#search");
 const field = one(".q input");
+const ANSWER_WITHIN_MS = 5_000;
 let asking = null;
 let isCurrent = true;
 
@@ -34,14 +35,22 @@ function asked() {
   return `${search.action}?${new URLSearchParams(filled)}`;
 }
 
+// Says that the rows are from before, and leads to what was asked for.
+function sayNoAnswer(results, url) {
+  const said = one("#no-answer").content.cloneNode(true);
+  said.querySelector("a").href = url;
+  results.querySelector('.state[role="alert"]')?.remove();
+  results.prepend(said);
+}
+
 async function showResults() {
   asking?.abort();
-  asking = new AbortController();
+  const mine = asking = new AbortController();
   const results = one("#results");
   const busy = setTimeout(() => results.setAttribute("aria-busy", "true"), 150);
+  const url = asked();
   try {
-    const url = asked();
-    const page = await fetched(url, asking.signal);
+    const page = await fetched(url, AbortSignal.any([mine.signal, AbortSignal.timeout(ANSWER_WITHIN_MS)]));
     if (!page) return location.assign(url);
     // A live region speaks when its text changes, so this one stays.
     const summary = one("#summary");
@@ -53,11 +62,12 @@ async function showResults() {
     one(".views").replaceChildren(...page.querySelector(".views").childNodes);
     history.replaceState(null, "", url);
     isCurrent = true;
-  } catch (error) {
-    if (error.name !== "AbortError") one("#summary").textContent = "No answer. Press Enter to try again.";
+  } catch {
+    if (!mine.signal.aborted) sayNoAnswer(results, url);
   } finally {
     clearTimeout(busy);
-    results.removeAttribute("aria-busy");
+    // A later question may still be on its way.
+    if (mine === asking) results.removeAttribute("aria-busy");
   }
 }
 

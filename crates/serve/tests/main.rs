@@ -5,6 +5,7 @@
 mod access;
 mod customers;
 mod dashboard;
+mod dashboard_looks;
 mod decisions;
 mod edits;
 mod entries;

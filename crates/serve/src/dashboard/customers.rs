@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::Value;
+use unicode_normalization::UnicodeNormalization as _;
 
 use super::Dashboard;
 use super::export::MAX_CUSTOMERS;
@@ -86,6 +87,8 @@ struct Row {
     name: String,
     email: String,
     place: String,
+    /// What matched, if the row does not show it otherwise.
+    why: Option<String>,
     slots: Vec<Option<Badge>>,
     updated: Moment,
 }
@@ -166,7 +169,7 @@ fn drawn(
         columns: asked.columns(settings.attributes.contains("city")),
         has_place: settings.attributes.contains("city"),
         summary: summary(locale, asked, &found),
-        rows: found.items.into_iter().map(|listed| row(&dashboard.systems, locale, listed)).collect(),
+        rows: found.items.into_iter().map(|listed| row(&dashboard.systems, locale, listed, asked.one("q"))).collect(),
         next,
         file: (format!("/customers.csv?{}", query()), locale.count(MAX_CUSTOMERS.into())),
         first: (!asked.one("cursor").is_empty()).then(|| asked.link(|name, _| name != "cursor", None)),
@@ -174,16 +177,33 @@ fn drawn(
     }
 }
 
-fn row(systems: &Systems, locale: &Locale, listed: Listed) -> Row {
+fn row(systems: &Systems, locale: &Locale, listed: Listed, q: &str) -> Row {
     let text = |name: &str| listed.profile.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+    let name = profile::name(&listed.profile, listed.email.as_deref(), listed.customer_id);
+    let place = ["city", "state"].into_iter().filter_map(text).collect::<Vec<_>>().join(", ");
+    let shown = [name.as_str(), listed.email.as_deref().unwrap_or_default(), &place].map(folded);
     Row {
         link: format!("/customers/{}", listed.customer_id),
-        name: profile::name(&listed.profile, listed.email.as_deref(), listed.customer_id),
-        place: ["city", "state"].into_iter().filter_map(text).collect::<Vec<_>>().join(", "),
+        why: why(&listed.profile, &shown, q),
+        name,
+        place,
         slots: systems.slots(&listed.systems),
         updated: locale.ago(listed.updated_at),
         email: listed.email.unwrap_or_default(),
     }
+}
+
+/// The first value that holds a word of the search which nothing else in the row does.
+fn why(profile: &Value, shown: &[String], q: &str) -> Option<String> {
+    let words = q.split_whitespace().map(folded).filter(|word| !shown.iter().any(|shown| shown.contains(word)));
+    let words: Vec<String> = words.collect();
+    let texts = profile.as_object()?.values().filter_map(Value::as_str);
+    texts.into_iter().find(|text| words.iter().any(|word| folded(text).contains(word))).map(str::to_owned)
+}
+
+/// Letters and digits without case and accents, about as the search compares them.
+fn folded(text: &str) -> String {
+    text.nfd().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
 }
 
 /// What is on the page, in words.
@@ -317,7 +337,26 @@ impl Asked {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn what_matched_is_named_where_a_row_does_not_show_it() {
+        let profile = json!({"name": "Zoë Hill", "points": 4, "phone": "603.555-0142", "street": "12 Allée Verte"});
+        for (q, said) in [
+            ("zoe", None),
+            ("hill allee", Some("12 Allée Verte")),
+            ("5550142", Some("603.555-0142")),
+            ("hil verte 555", Some("603.555-0142")),
+            ("keene", None),
+            ("4", Some("603.555-0142")),
+            ("- ,", None),
+            ("", None),
+        ] {
+            assert_eq!(why(&profile, &["Zoë Hill"].map(folded), q).as_deref(), said, "{q}");
+        }
+    }
 
     #[test]
     fn a_file_is_in_no_order_that_changes_while_it_is_read() {

@@ -260,7 +260,7 @@ const journeys = {
     assert.equal(new URL(page.url()).search, "?type=complaint&q=transit");
     await page.goto(MATTHEWS);
     await page.getByRole("link", { name: "Show older" }).click();
-    await page.getByRole("heading", { level: 1, name: "Timeline" }).waitFor();
+    await page.getByRole("heading", { level: 2, name: "Timeline, older" }).waitFor();
     await editAndSave(page);
     await keepCustomers(page);
     await page.goto("/customers?state=NH");

@@ -29,6 +29,7 @@ mod locale;
 mod make;
 mod markdown;
 mod named;
+mod older;
 mod operations;
 mod operator;
 mod outside;
@@ -101,7 +102,8 @@ pub(crate) fn router(api: Arc<Api>, document: &Value, watch: Arc<Watch>, cancel:
         .route("/customers.csv", get(export::customers))
         .route("/customers/new", get(make::show))
         .route("/customers/{customer}", get(customer::show))
-        .route("/customers/{customer}/timeline", get(customer::older))
+        .route("/customers/{customer}/timeline", get(older::timeline))
+        .route("/customers/{customer}/timeline/orders", get(older::orders))
         .route("/customers/{customer}/decide/{what}", get(decide::show).post(decide::make))
         .route("/customers/{customer}/decide/erase", get(erase::show).post(erase::erase))
         .route("/customers/{customer}/export", get(export::customer))

@@ -15,3 +15,20 @@ async fn what_matched_stands_beside_the_city() {
     assert!(found.body.contains("Keene <span class=\"detail\">12 West &#60;b&#62; Street</span>"), "{found:?}");
     assert!(!browser.get("/customers?q=ann").await.content().contains("West"));
 }
+
+#[tokio::test]
+async fn all_orders_have_their_lines_and_stand_under_the_name() {
+    let base = Base::new().await;
+    let ann = base.customer("ann@x.example", json!({"name": "Ann"})).await;
+    for day in 1..=25 {
+        base.order(ann, &format!("{day:02}"), Some(&format!("2026-10-{day:02}T10:00:00Z")), "p").await;
+    }
+    let mut browser = Browser::signed_in(&base, Role::Viewer, None).await;
+    let page = browser.get(&format!("/customers/{ann}")).await;
+    assert_eq!(page.body.matches("Lines of order").count(), 10);
+    let older = browser.get(&page.leads("/orders?")[0]).await;
+    assert!(older.body.contains("<h1>Ann</h1>") && older.body.contains("Orders, older"), "{older:?}");
+    assert_eq!(older.body.matches("Lines of order").count(), 15, "{older:?}");
+    let timeline = browser.get(&format!("/customers/{ann}/timeline?type=order")).await;
+    assert!(timeline.body.contains("<h1>Ann</h1>") && timeline.body.contains("Order 25 for"), "{timeline:?}");
+}

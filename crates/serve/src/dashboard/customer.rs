@@ -14,6 +14,7 @@ use super::entries::{Field, fields, is_kind};
 use super::filters::{Filter, Shown};
 use super::frame::{Frame, page};
 use super::locale::{Locale, Moment};
+use super::older::{older_link, older_orders_link};
 use super::operations::Freshness;
 use super::operator::{self, Operator};
 use super::profile::{self, Row, external_id};
@@ -195,7 +196,7 @@ async fn whole(dashboard: &Dashboard, reader: &Reader, named: &str, mut params: 
         beside: [of_kind("contact", "contacts", "Contacts"), of_kind("link", "links", "Links")],
         orders: orders.items.iter().map(|order| drawing.order(order)).collect(),
         order_count: locale.count(counts.of("order")),
-        more_orders: orders.next_cursor.map(|cursor| older_link(customer_id, &Shown::only("order"), &cursor)),
+        more_orders: orders.next_cursor.map(|cursor| older_orders_link(customer_id, &cursor)),
         kinds: kinds
             .map(|kind| Kind {
                 label: label(kind),
@@ -289,7 +290,7 @@ async fn systems(dashboard: &Dashboard, customer: &Customer, locale: &Locale) ->
 }
 
 /// What the products of these orders are called.
-async fn products(
+pub(super) async fn products(
     dashboard: &Dashboard,
     reader: &Reader,
     happened: impl Iterator<Item = &Happened>,
@@ -312,50 +313,6 @@ async fn products(
 }
 
 /// The parameters for a timeline: cursors of the API belong to its path.
-fn of_timeline(customer_id: Uuid, query: &str) -> Result<Params, Problem> {
+pub(super) fn of_timeline(customer_id: Uuid, query: &str) -> Result<Params, Problem> {
     Params::read(&customer::path(customer_id, "/timeline"), query)
-}
-
-fn older_link(customer_id: Uuid, shown: &Shown, cursor: &str) -> String {
-    format!("/customers/{customer_id}/timeline?{}", shown.query(Some(cursor)))
-}
-
-#[derive(Template)]
-#[template(path = "older.html")]
-struct Older {
-    frame: Frame,
-    customer_id: Uuid,
-    days: Vec<Day>,
-    further: Option<String>,
-}
-
-/// `GET /customers/{customer}/timeline`: further down a timeline.
-pub(super) async fn older(
-    State(dashboard): State<Arc<Dashboard>>,
-    reader: Reader,
-    Path(named): Path<Uuid>,
-    mut params: Params,
-) -> Response {
-    let drawn = async {
-        let shown = Shown::take(&mut params, &dashboard.api.settings.object_types)?;
-        let query = reader.visitor.here.split_once('?').map_or("", |(_, query)| query);
-        let (customer_id, page) =
-            timeline::page(&dashboard.api, &reader.caller, &named.to_string(), of_timeline(named, query)?).await?;
-        dashboard.api.audit.read(&reader.caller, "list_timeline", customer_id).await;
-        let products = products(&dashboard, &reader, page.items.iter()).await?;
-        let known = operator::known(&dashboard, &reader, customer_id).await?;
-        let merges = operator::merges(&dashboard, customer_id, known.as_ref()).await?;
-        let (systems, locale) = (&dashboard.systems, &reader.visitor.locale);
-        let drawing = Drawing { customer_id, products: &products, merges: &merges, systems, locale };
-        Ok(Older {
-            frame: Frame::of(&dashboard, &reader),
-            customer_id,
-            days: drawing.days(&page.items),
-            further: page.next_cursor.map(|cursor| older_link(customer_id, &shown, &cursor)),
-        })
-    };
-    match drawn.await {
-        Ok(older) => page(StatusCode::OK, &older),
-        Err(refusal) => Frame::of(&dashboard, &reader).refusal(&refusal, ""),
-    }
 }

@@ -80,7 +80,7 @@ pub(super) async fn show(State(dashboard): State<Arc<Dashboard>>, reader: Reader
 fn drawn(dashboard: &Dashboard, frame: Frame, locale: &Locale, insights: &insights::Insights) -> Page {
     Page {
         frame,
-        as_of: locale.ago(insights.as_of),
+        as_of: locale.clock(insights.as_of),
         stats: stats(locale, insights),
         groups: [("pair charts", charts(locale, insights)), ("beside", tables(dashboard, locale, insights))],
         cohorts: cohorts(locale, &insights.cohorts),

@@ -96,13 +96,17 @@ impl Locale {
         format!("{}{unit}", self.number(digits.strip_suffix(".0").unwrap_or(&digits)))
     }
 
-    /// Seconds and minutes ago within the hour, the clock today, Yesterday, then the day.
+    /// Seconds and minutes ago within the hour, the clock today, Yesterday, then the day; of a date without a time the day. Clocks
+    /// of two machines differ a little, so what is a moment ahead is now.
     pub(super) fn ago(&self, at: DateTime<Utc>) -> Moment {
+        if is_date(at) {
+            return self.day(at);
+        }
         let past = self.now - at;
-        let text = if past < TimeDelta::zero() || self.days_ago(at) > 1 {
+        let text = if past < TimeDelta::minutes(-1) || self.days_ago(at) > 1 {
             self.day_text(at)
         } else if past < TimeDelta::minutes(1) {
-            format!("{} s ago", past.num_seconds())
+            format!("{} s ago", past.num_seconds().max(0))
         } else if past < TimeDelta::hours(1) {
             format!("{} min ago", past.num_minutes())
         } else if self.days_ago(at) == 1 {
@@ -113,9 +117,9 @@ impl Locale {
         self.moment(at, text)
     }
 
-    /// The day, with the year if it is another one. A date without a time is midnight in UTC, and the same day everywhere.
+    /// The day, with the year if it is another one. A date is the same day everywhere.
     pub(super) fn day(&self, at: DateTime<Utc>) -> Moment {
-        let zone = if at.time() == NaiveTime::MIN { Tz::UTC } else { self.zone };
+        let zone = if is_date(at) { Tz::UTC } else { self.zone };
         let there = Self { zone, ..*self };
         there.moment(at, there.day_text(at))
     }
@@ -178,6 +182,11 @@ impl Locale {
     }
 }
 
+/// Whether it is a date without a time, as of a nightly file: midnight in UTC.
+fn is_date(at: DateTime<Utc>) -> bool {
+    at.time() == NaiveTime::MIN
+}
+
 /// A month that is written as 2026-11.
 pub(super) fn month(month: &str) -> String {
     let first = NaiveDate::parse_from_str(&format!("{month}-01"), "%Y-%m-%d");
@@ -233,6 +242,7 @@ mod tests {
         let english = locale("en", "");
         for (time, ago) in [
             ("2026-11-20T14:29:30Z", "30 s ago"),
+            ("2026-11-20T14:30:20Z", "0 s ago"),
             ("2026-11-20T14:05:00Z", "25 min ago"),
             ("2026-11-20T08:31:00Z", "08:31"),
             ("2026-11-19T23:59:00Z", "Yesterday"),
@@ -245,7 +255,9 @@ mod tests {
         let american = locale("en-US", "America/New_York");
         assert_eq!(american.ago(at("2026-11-20T12:31:00Z")).text, "7:31 am");
         assert_eq!(american.ago(at("2019-04-25T10:00:00Z")).text, "Apr 25, 2019");
-        assert_eq!(american.day(at("2026-11-19T00:00:00Z")).text, "Nov 19", "a date");
+        for moment in [american.day(at("2026-11-19T00:00:00Z")), american.ago(at("2026-11-19T00:00:00Z"))] {
+            assert_eq!(moment.text, "Nov 19", "a date");
+        }
         assert_eq!(american.day(at("2026-11-19T00:00:01Z")).text, "Nov 18");
         assert_eq!(american.day_title(at("2026-11-20T03:00:00Z")), "Yesterday, Nov 19");
         assert_eq!(english.day_title(at("2026-11-17T03:00:00Z")), "Tuesday, 17 Nov");

@@ -31,7 +31,7 @@ pub(super) async fn ask(
                 .extend_pairs(silent)
                 .extend_pairs((!asked.has_followed).then_some(("waits", "1")))
                 .finish();
-            Redirect::to(&format!("/customers/{customer}?{query}#systems")).into_response()
+            Redirect::to(&format!("/customers/{customer}?{query}")).into_response()
         }
         Err(refusal) => Frame::of(&dashboard, &posted.reader).refusal(&refusal, "/refresh"),
     }

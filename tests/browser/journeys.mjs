@@ -145,7 +145,7 @@ async function decide(page) {
   await page.getByRole("button", { name: "Erase for good" }).click();
   await page.getByRole("heading", { level: 1, name: "Erased" }).waitFor();
   await page.goto(whom);
-  await page.getByRole("heading", { level: 1, name: "Not found" }).waitFor();
+  await page.getByRole("heading", { level: 1, name: "No such customer" }).waitFor();
 }
 
 // Lets axe-core judge a page, looks whether it scrolls sideways, and takes a picture.

@@ -32,3 +32,18 @@ async fn all_orders_have_their_lines_and_stand_under_the_name() {
     let timeline = browser.get(&format!("/customers/{ann}/timeline?type=order")).await;
     assert!(timeline.body.contains("<h1>Ann</h1>") && timeline.body.contains("Order 25 for"), "{timeline:?}");
 }
+
+#[tokio::test]
+async fn a_page_that_cannot_be_shown_says_what_to_do_next() {
+    let base = Base::new().await;
+    let mut browser = Browser::signed_in(&base, Role::Operator, None).await;
+    let nobody = browser.get("/customers/nobody@x.example").await;
+    assert!(nobody.status == 404 && nobody.body.contains("<h1>No such customer</h1>"), "{nobody:?}");
+    assert!(nobody.body.contains("<a class=\"button\" href=\"/customers\">Search customers</a>"), "{nobody:?}");
+    base.run("alter table customer360.views rename to away").await;
+    let broken = browser.get("/customers?q=a&sort=name").await;
+    assert_eq!(broken.status, 500, "{broken:?}");
+    assert!(broken.body.contains("href=\"/customers?q=a&#38;sort=name\">Try now</a>"), "{broken:?}");
+    let sent = browser.fill("/lists", "/views", &[("name", "a"), ("query", "q=a")]).await;
+    assert!(sent.status == 500 && !sent.body.contains("Try now"), "a form is not sent again by a link: {sent:?}");
+}

@@ -22,6 +22,8 @@ pub(super) struct Frame {
     pub(super) theme: Option<&'static str>,
     /// Where forms that change how pages look lead back to.
     pub(super) here: String,
+    /// Whether the page was asked for, so that it can be asked for again.
+    is_get: bool,
     pub(super) zone: &'static str,
     pub(super) version: &'static str,
     pub(super) request_id: String,
@@ -50,6 +52,7 @@ impl Frame {
             mark: &MARK.path,
             theme: visitor.theme,
             here: visitor.here.clone(),
+            is_get: visitor.is_get,
             zone: visitor.locale.zone.name(),
             version: env!("CARGO_PKG_VERSION"),
             request_id: visitor.request_id.clone(),
@@ -93,13 +96,21 @@ impl Frame {
     /// A page that says what is wrong, and what to do.
     pub(super) fn failure(self, problem: &Problem) -> Response {
         let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let (title, detail) = match status {
+        let (title, mut detail) = match status {
             StatusCode::NOT_FOUND => ("Not found", "There is no such page, or your key does not show it.".to_owned()),
             StatusCode::PAYLOAD_TOO_LARGE => (said(problem.title, status), "What was sent is too large.".to_owned()),
             _ => (said(problem.title, status), details(problem)),
         };
         let not_taken = NotTaken { title, detail: detail.clone() };
-        let mut response = page(status, &Failure { frame: self, title, detail });
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            detail.push_str(" Nothing is lost: sources wait.");
+        }
+        let next = if status.is_server_error() && self.is_get {
+            Next { label: "Try now", link: self.here.clone(), is_button: true }
+        } else {
+            Next { label: "Customers", link: "/customers".to_owned(), is_button: false }
+        };
+        let mut response = page(status, &Failure { frame: self, title, detail, next });
         response.extensions_mut().insert(not_taken);
         if let Some(seconds) = problem.retry_after {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
@@ -109,10 +120,16 @@ impl Frame {
 
     /// Where to go instead, or what is wrong. The rest is what follows the customer's id in the path.
     pub(super) fn refusal(self, refusal: &Refusal, rest: &str) -> Response {
+        let is_of_customer = !rest.starts_with('/');
         match refusal {
             // What leads there may end, so nobody is to remember it; a form is sent once more.
             Refusal::Elsewhere(customer_id) => {
                 Redirect::temporary(&format!("/customers/{customer_id}{rest}")).into_response()
+            }
+            Refusal::Problem(problem) if problem.status == StatusCode::NOT_FOUND && is_of_customer => {
+                let detail = "Nobody is known by this, or your key does not show them.".to_owned();
+                let next = Next { label: "Search customers", link: "/customers".to_owned(), is_button: true };
+                page(StatusCode::NOT_FOUND, &Failure { frame: self, title: "No such customer", detail, next })
             }
             Refusal::Problem(problem) => self.failure(problem),
         }
@@ -148,6 +165,14 @@ struct Failure {
     frame: Frame,
     title: &'static str,
     detail: String,
+    next: Next,
+}
+
+/// What to do where a page cannot be shown.
+struct Next {
+    label: &'static str,
+    link: String,
+    is_button: bool,
 }
 
 /// Draws a page.

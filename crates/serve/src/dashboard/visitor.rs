@@ -36,6 +36,8 @@ const ZONE: &str = "c360_zone";
 pub(super) struct Visitor {
     /// The path and query of the page; of a form that was sent, of the page that has it.
     pub(super) here: String,
+    /// Whether that is what was asked for.
+    pub(super) is_get: bool,
     /// dark or light; `None`: what the system says.
     pub(super) theme: Option<&'static str>,
     pub(super) locale: Locale,
@@ -50,8 +52,10 @@ impl Visitor {
         let cookies = header(&COOKIE).unwrap_or_default().to_owned();
         let theme = cookie(&cookies, THEME).unwrap_or_default();
         let asked = || parts.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
+        let is_get = parts.method == Method::GET;
         Self {
-            here: if parts.method == Method::GET { asked() } else { page_of_form(parts.uri.path()) },
+            here: if is_get { asked() } else { page_of_form(parts.uri.path()) },
+            is_get,
             theme: ["dark", "light"].into_iter().find(|known| *known == theme),
             locale: Locale::new(
                 header(&ACCEPT_LANGUAGE).unwrap_or_default(),

@@ -128,7 +128,7 @@ async function decide(page) {
   await lookAtMerge(page, merged);
   await picture(page, "merge");
   await page.getByRole("button", { name: "Merge customers" }).click();
-  await page.getByText("Customers merged.").waitFor();
+  await page.getByText(`Merged ${merged} into this customer.`).waitFor();
   await page.getByText(`Merged with ${merged}`).waitFor();
   await page.getByRole("status").getByRole("link", { name: "Undo" }).click();
   await page.getByRole("button", { name: "Undo decision" }).click();
@@ -514,12 +514,12 @@ const journeys = {
         await judge("merge-whom");
         await page.getByLabel("The other customer").fill("nobody@x.example");
         await page.getByRole("button", { name: "Show what would come of it" }).click();
-        await page.getByText("This cannot be").waitFor();
+        await page.getByText("No customer is known").waitFor();
         await judge("merge-refused");
         await lookAtMerge(page, merged);
         await judge("merge-preview");
         await page.getByRole("button", { name: "Merge customers" }).click();
-        await page.getByText("Customers merged.").waitFor();
+        await page.getByText(`Merged ${merged} into this customer.`).waitFor();
         await judge("merged");
         await page.getByRole("link", { name: "Split…" }).click();
         await judge("split-which");

@@ -54,6 +54,9 @@ async fn an_operator_merges_two_customers_with_a_preview_and_undoes_it() {
         "with a name before it: {named:?}"
     );
     let preview = browser.get(&format!("{merge}?with=%20Bob@X.example")).await;
+    assert!(preview.body.contains("<h1>Merge bob@x.example into Ann?</h1>"), "{preview:?}");
+    assert!(preview.body.contains("<h2>Bob, bob@x.example</h2>"), "{preview:?}");
+    assert!(preview.body.contains("3 stay as they are"), "{preview:?}");
     let ids = ["home_delivery ann@x.example", "<b>home_delivery ann@x.example, home_delivery bob@x.example</b>"];
     let changes = preview.foreseen("Cross-references");
     assert!(changes.contains(&(ids[0].to_owned(), ids[1].to_owned())), "{changes:?}");
@@ -68,7 +71,10 @@ async fn an_operator_merges_two_customers_with_a_preview_and_undoes_it() {
 
     let merged = browser.submit(&preview, &[]).await;
     let shown = browser.follow(&merged, |shown| shown.body.contains("Order 7")).await;
-    assert!(shown.body.contains("Customers merged.") && shown.body.contains("Order 7"), "{shown:?}");
+    assert!(
+        shown.body.contains("Merged bob@x.example into this customer.") && shown.body.contains("Order 7"),
+        "{shown:?}"
+    );
     assert!(shown.body.contains("Merged with bob@x.example") && shown.body.contains("By operator "), "{shown:?}");
     assert!(shown.body.contains("bob@x.example merged into ann@x.example"), "{shown:?}");
     let undo = shown.leads("/decide/undo?decision=");
@@ -79,6 +85,7 @@ async fn an_operator_merges_two_customers_with_a_preview_and_undoes_it() {
     assert!(again.body.contains("It is so already.") && !again.content().contains("method=\"post\""), "{again:?}");
 
     let preview = browser.get(&undo[0]).await;
+    assert!(preview.body.contains("<b>bob@x.example merged into ann@x.example</b>"), "{preview:?}");
     assert!(preview.body.contains("appears") && preview.body.contains("Undo this decision?"), "{preview:?}");
     let undone = browser.submit(&preview, &[]).await;
     let shown = browser.follow(&undone, |shown| !shown.body.contains("Order 7")).await;

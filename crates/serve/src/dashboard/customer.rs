@@ -148,7 +148,7 @@ async fn whole(dashboard: &Dashboard, reader: &Reader, named: &str, mut params: 
     let (api, caller, locale) = (&dashboard.api, &reader.caller, &reader.visitor.locale);
     let object_types = &api.settings.object_types;
     let shown = Shown::take(&mut params, object_types)?;
-    let flash = flash(dashboard, named, &mut params)?;
+    let mut flash = flash(dashboard, named, &mut params)?;
     let writing = params.one("write")?.filter(|kind| is_kind(object_types, kind)).unwrap_or_else(|| "note".to_owned());
     params.finish(&["type", "q", "write", "did", "kind", "entry", "version", "decision", "waits", "silent"])?;
 
@@ -169,6 +169,12 @@ async fn whole(dashboard: &Dashboard, reader: &Reader, named: &str, mut params: 
     let (_, recommended) = recommendations::of(api, caller, named, RECOMMENDATIONS, false).await?;
     let known = operator::known(dashboard, reader, customer_id).await?;
     let merges = operator::merges(dashboard, customer_id, known.as_ref()).await?;
+    // Who was merged is told by what stands, and by no address.
+    if let Some(Flash { text, undo: Some(Undo::Decision(undo)) }) = &mut flash
+        && let Some(merge) = merges.values().find(|merge| merge.undo == *undo)
+    {
+        *text = text.replacen("Merged", &format!("Merged {}", merge.from), 1);
+    }
 
     let drawing = Drawing { customer_id, products: &products, merges: &merges, systems: &dashboard.systems, locale };
     let of_kind = |kind, id, title| {

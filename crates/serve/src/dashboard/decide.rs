@@ -7,13 +7,15 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use consolidate::Key;
-use consolidate::decide::{Done, Request};
+use consolidate::decide::{Done, Effect, Outcome, Request};
 use serde::Deserialize;
 use sqlx::types::Uuid;
 
 use super::Dashboard;
 use super::foreseen::{Table, table};
 use super::frame::{Frame, details, page};
+use super::locale::Locale;
+use super::operator::said;
 use super::profile;
 use super::systems::Systems;
 use super::visitor::{Fields, Posted, Reader};
@@ -72,7 +74,7 @@ impl What {
                 format!("Merge somebody into {name}?"),
                 "Records of the other one belong to this customer, now and later. The other one’s page leads here.",
                 "Merge customers",
-                "Customers merged.",
+                "Merged into this customer.",
             ),
             Self::Split => words(
                 format!("Split {name}?"),
@@ -150,10 +152,13 @@ struct Preview {
     frame: Frame,
     what: What,
     customer_id: Uuid,
+    name: String,
     words: Words,
     /// What is asked for: the name of its field, and what it says.
     asked: Option<(&'static str, String)>,
     xrefs: Vec<Choice>,
+    /// The decision that is undone.
+    undone: Option<String>,
     /// Why it cannot be.
     error: Option<String>,
     /// What would come of it; `None` before it is said what is asked for.
@@ -170,12 +175,34 @@ impl Preview {
             what,
             customer_id: customer.customer_id,
             words: what.words(&name),
+            name,
             asked: what.field().map(|field| (field, fields.get(field).cloned().unwrap_or_default())),
             xrefs: xrefs(customer).collect(),
+            undone: None,
             error: None,
             foreseen: None,
             is_so: false,
         }
+    }
+
+    /// With what would come of it.
+    fn foreseen(mut self, outcome: &Outcome, locale: &Locale) -> Self {
+        let is_other = |effect: &&Effect| effect.customer.customer_id != self.customer_id;
+        let other = outcome.customers.iter().find(is_other).and_then(|effect| effect.before.as_ref());
+        let asked = self.asked.as_ref().map(|(_, said)| said.as_str()).unwrap_or_default();
+        match (self.what, other) {
+            (What::Merge, Some(other)) => {
+                let named = || profile::name(&other.profile, None, other.customer_id);
+                let other = other.email.clone().unwrap_or_else(named);
+                self.words.title = format!("Merge {other} into {}?", self.name);
+            }
+            (What::Split, _) => self.words.title = format!("Split {asked} off {}?", self.name),
+            (What::Undo, _) => self.undone = outcome.decision.as_ref().map(|decision| said(&decision.ruling)),
+            _ => {}
+        }
+        self.is_so = outcome.done == Done::Nothing;
+        self.foreseen = Some(outcome.customers.iter().filter_map(|effect| table(effect, locale)).collect());
+        self
     }
 }
 
@@ -198,17 +225,12 @@ pub(super) async fn show(
         Err(refusal) => return frame.refusal(&refusal, &format!("/decide/{}", what.word())),
     };
     let fields: Fields = params.rest().into_iter().collect();
-    let mut preview = Preview::new(frame, what, &customer, &fields);
+    let preview = Preview::new(frame, what, &customer, &fields);
     let Some(request) = what.request(&customer, &fields, &dashboard.systems) else {
         return page(StatusCode::OK, &preview);
     };
     match decide::foresee(&dashboard.api, &reader.caller, &request).await {
-        Ok(outcome) => {
-            preview.is_so = outcome.done == Done::Nothing;
-            let changed = outcome.customers.iter().filter_map(|effect| table(effect, &reader.visitor.locale));
-            preview.foreseen = Some(changed.collect());
-            page(StatusCode::OK, &preview)
-        }
+        Ok(outcome) => page(StatusCode::OK, &preview.foreseen(&outcome, &reader.visitor.locale)),
         Err(problem) => refused(preview, &problem),
     }
 }

@@ -14,7 +14,8 @@ pub(super) struct Table {
     pub(super) name: String,
     /// What becomes of it.
     pub(super) becomes: &'static str,
-    pub(super) rows: Vec<Row>,
+    pub(super) differing: Vec<Row>,
+    pub(super) same: Vec<Row>,
 }
 
 /// Something about a customer.
@@ -22,12 +23,6 @@ pub(super) struct Row {
     pub(super) label: String,
     pub(super) now: String,
     pub(super) then: String,
-}
-
-impl Row {
-    pub(super) fn differs(&self) -> bool {
-        self.now != self.then
-    }
 }
 
 /// The two of a customer, if they differ.
@@ -57,10 +52,14 @@ pub(super) fn table(effect: &Effect, locale: &Locale) -> Option<Table> {
     let attributes = attributes
         .into_iter()
         .map(|name| row(label(name), &|customer| customer.profile.get(name).map_or_else(String::new, profile::text)));
+    let name = profile::name(&named.profile, named.email.as_deref(), named.customer_id);
+    let email = named.email.as_ref().filter(|email| **email != name);
+    let (differing, same) = fixed.into_iter().chain(attributes).partition(|row| row.now != row.then);
     Some(Table {
-        name: profile::name(&named.profile, named.email.as_deref(), named.customer_id),
+        name: email.map_or_else(|| name.clone(), |email| format!("{name}, {email}")),
         becomes,
-        rows: fixed.into_iter().chain(attributes).collect(),
+        differing,
+        same,
     })
 }
 

@@ -115,18 +115,22 @@ pub(super) fn section(customer: &Customer, Known(explained): &Known, locale: &Lo
     }
 }
 
+/// A decision in words.
+pub(super) fn said(ruling: &Ruling) -> String {
+    match ruling {
+        Ruling::Merge { from, into } => format!("{from} merged into {into}"),
+        Ruling::Split { system, external_id } => format!("{system} {external_id} split off"),
+        Ruling::Block(key) => format!("{key} blocked"),
+        Ruling::Allow(key) => format!("{key} may have any number of cross-references"),
+    }
+}
+
 fn standing(customer_id: Uuid, decision: &Decision, locale: &Locale) -> Standing {
-    let (text, verb) = match &decision.ruling {
-        Ruling::Merge { from, into } => (format!("{from} merged into {into}"), "Undo"),
-        Ruling::Split { system, external_id } => (format!("{system} {external_id} split off"), "Undo"),
-        Ruling::Block(key) => (format!("{key} blocked"), "Unblock"),
-        Ruling::Allow(key) => (format!("{key} may have any number of cross-references"), "Undo"),
-    };
     Standing {
-        text,
+        text: said(&decision.ruling),
         by: decision.made_by.clone(),
         at: locale.ago(decision.made_at),
         undo: undo_link(&customer_id.to_string(), decision.decision_id),
-        verb,
+        verb: if matches!(decision.ruling, Ruling::Block(_)) { "Unblock" } else { "Undo" },
     }
 }

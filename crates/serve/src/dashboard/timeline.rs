@@ -29,13 +29,20 @@ pub(super) struct Item {
     pub(super) detail: String,
     /// Drawn Markdown.
     pub(super) html: String,
-    /// What was there before, and what is there now.
-    pub(super) change: Option<(String, String)>,
+    /// Attributes that changed.
+    pub(super) changes: Vec<Changed>,
     pub(super) badge: Option<Badge>,
     /// The page that takes it back.
     pub(super) undo: Option<String>,
     /// An entry: where it is, and its version.
     pub(super) entry: Option<(String, i64)>,
+}
+
+/// An attribute with what was there before, and what is there now.
+pub(super) struct Changed {
+    pub(super) label: String,
+    pub(super) old: String,
+    pub(super) new: String,
 }
 
 /// An order with its lines.
@@ -99,15 +106,27 @@ impl Drawing<'_> {
     /// What happened, by day; what has no time stands last.
     pub(super) fn days(&self, happened: &[Happened]) -> Vec<Day> {
         let mut days: Vec<Day> = Vec::new();
-        for happened in happened {
-            let title = happened.at.map_or_else(|| "Without a time".to_owned(), |at| self.locale.day_title(at));
-            let item = self.item(happened);
+        for together in happened.chunk_by(are_one_change) {
+            let at = together.first().and_then(|first| first.at);
+            let title = at.map_or_else(|| "Without a time".to_owned(), |at| self.locale.day_title(at));
+            let Some(item) = self.one_item(together) else { continue };
             match days.last_mut().filter(|day| day.title == title) {
                 Some(day) => day.items.push(item),
                 None => days.push(Day { title, items: vec![item] }),
             }
         }
         days
+    }
+
+    /// One item of what belongs together.
+    fn one_item(&self, together: &[Happened]) -> Option<Item> {
+        let mut items = together.iter().rev().map(|happened| self.item(happened));
+        let mut item = items.next()?;
+        item.changes.extend(items.flat_map(|item| item.changes));
+        if item.changes.len() > 1 {
+            item.title = format!("{} attributes changed", item.changes.len());
+        }
+        Some(item)
     }
 
     pub(super) fn item(&self, happened: &Happened) -> Item {
@@ -120,7 +139,7 @@ impl Drawing<'_> {
             link: None,
             detail: String::new(),
             html: String::new(),
-            change: None,
+            changes: Vec::new(),
             badge: content.get("system").and_then(Value::as_str).map(|system| self.systems.badge(system)),
             undo: None,
             entry: None,
@@ -174,7 +193,8 @@ impl Drawing<'_> {
                     (_, "") => "removed",
                     _ => "changed",
                 };
-                Item { title: format!("{} {did}", label(attribute)), change: Some((old, new)), ..plain }
+                let label = label(attribute);
+                Item { title: format!("{label} {did}"), changes: vec![Changed { label, old, new }], ..plain }
             }
             None if content.get("new").is_some_and(|new| !new.is_null()) => {
                 Item { title: "Profile begins".to_owned(), ..plain }
@@ -238,6 +258,14 @@ impl Drawing<'_> {
             lines: lines.collect(),
         }
     }
+}
+
+/// Whether two are changes of attributes in the same moment, from the same system and for the same cause.
+fn are_one_change(one: &Happened, other: &Happened) -> bool {
+    let of_attribute = |happened: &Happened| happened.content.get("attribute").is_some_and(Value::is_string);
+    let is_same = |name| one.content.get(name) == other.content.get(name);
+    let are_changes = [one, other].iter().all(|happened| happened.kind == "change" && of_attribute(happened));
+    are_changes && one.at == other.at && is_same("system") && is_same("cause")
 }
 
 /// Text within other text: should it be written from right to left, what is around it stays where it is.

@@ -7,6 +7,7 @@ use sqlx::types::{Json as FromJson, Uuid};
 
 use super::Dashboard;
 use super::locale::{Locale, Moment};
+use super::systems::label;
 use super::visitor::Reader;
 use crate::api::customer::Customer;
 use crate::problem::Problem;
@@ -15,7 +16,7 @@ use crate::problem::Problem;
 pub(super) struct Stat {
     pub(super) label: &'static str,
     pub(super) value: String,
-    /// Whether the value is an element that we made.
+    /// A time that follows.
     pub(super) moment: Option<Moment>,
 }
 
@@ -27,6 +28,8 @@ pub(super) struct Counts {
     first_order: Option<DateTime<Utc>>,
     interactions: i64,
     last_contact: Option<DateTime<Utc>>,
+    /// What that was.
+    last_type: Option<String>,
     changes: i64,
     /// By type.
     entries: FromJson<BTreeMap<String, i64>>,
@@ -48,7 +51,8 @@ impl Counts {
                  where o.customer_id = $1 and o.deleted_at is null
              ),
              talked as materialized (
-                 select count(*) as interactions, max(i.at) as last_contact
+                 select count(*) as interactions, max(i.at) as last_contact,
+                        (array_agg(i.type order by i.at desc nulls last))[1] as last_type
                  from customer360.interactions i
                  where i.deleted_at is null
                    and (i.system, i.interaction_id) in (
@@ -101,12 +105,14 @@ impl Counts {
     pub(super) fn stats(&self, customer: &Customer, locale: &Locale) -> Vec<Stat> {
         let at = |label, at: Option<DateTime<Utc>>, moment: fn(&Locale, DateTime<Utc>) -> Moment| Stat {
             label,
-            value: "–".to_owned(),
+            value: if at.is_none() { "–".to_owned() } else { String::new() },
             moment: at.map(|at| moment(locale, at)),
         };
+        let talked = self.last_contact.and(self.last_type.as_deref()).filter(|kind| !kind.is_empty());
+        let last_contact = at("Last contact", self.last_contact, Locale::ago);
         let plain = |label, value: String| Stat { label, value, moment: None };
         vec![
-            at("Last contact", self.last_contact, Locale::ago),
+            Stat { value: talked.map_or(last_contact.value, |kind| format!("{}, ", label(kind))), ..last_contact },
             plain("Orders", locale.count(self.orders)),
             plain("Order value", self.value.as_ref().map_or_else(|| "–".to_owned(), |value| locale.money(value))),
             at("First order", self.first_order, Locale::day),

@@ -287,6 +287,8 @@ const journeys = {
     }
     await judging(page, "light", "desktop", SIZES.desktop)("insights-of-a-manager");
     await picture(page, "insights");
+    const all = page.locator("section", { has: page.locator("#states") }).getByText(/^All \d/);
+    if (await all.count()) await all.click();
     const state = page.getByRole("row").filter({ has: page.getByRole("link", { name: "NH", exact: true }) });
     const number = await state.getByRole("cell").last().textContent();
     await state.getByRole("link").click();

@@ -89,7 +89,7 @@ impl Chart {
 }
 
 /// The latest months, the newest last.
-fn months(now: DateTime<Utc>) -> Vec<String> {
+pub(super) fn months(now: DateTime<Utc>) -> Vec<String> {
     let today = now.date_naive();
     let month = |ago: u8| today.with_day(1)?.checked_sub_months(Months::new(ago.into()));
     (0..MONTHS).rev().filter_map(month).map(|first| first.format("%Y-%m").to_string()).collect()

@@ -1,5 +1,6 @@
 //! `GET /insights`: the whole base in aggregate, as charts and as tables with a bar beside each number.
 
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use askama::Template;
@@ -8,9 +9,10 @@ use axum::http::StatusCode;
 use axum::response::Response;
 
 use super::Dashboard;
-use super::chart::Chart;
+use super::chart::{Chart, months};
 use super::frame::{Frame, page};
 use super::locale::{self, Locale, Moment};
+use super::operations::unmatched_words;
 use super::systems::{counted, label};
 use super::visitor::Reader;
 use crate::api::insights::{self, Cohort, System};
@@ -42,6 +44,20 @@ struct Table {
     /// What a row is about, and what is counted.
     heads: &'static [&'static str],
     rows: Vec<Row>,
+}
+
+/// So many rows stand there at once: months, and others.
+const MONTHS: usize = 4;
+const OTHERS: usize = 7;
+/// Fewer than this many more are worth no click.
+const MORE: usize = 3;
+
+impl Table {
+    /// The rows that stand there at once, and the others.
+    fn folded(&self) -> (&[Row], &[Row]) {
+        let few = if self.chart.is_some() { MONTHS } else { OTHERS };
+        self.rows.split_at(if self.rows.len() < few + MORE { self.rows.len() } else { few })
+    }
 }
 
 struct Row {
@@ -100,43 +116,58 @@ fn stats(locale: &Locale, insights: &insights::Insights) -> Vec<Stat> {
                 .map(|month| format!("{} new in {}", locale.count(month.customers), locale::month(&month.month)))
                 .unwrap_or_default(),
         ),
-        stat("Known to several systems", locale.count(several), percent(several, customers.total, "of customers")),
+        stat(
+            "Known to several systems",
+            locale.count(several),
+            percent(locale, several, customers.total, "of customers"),
+        ),
         stat("Orders", locale.count(orders.total), counted(locale, orders.buyers, "buyer", "buyers")),
         stat("Order value", locale.money(&orders.value), "as the sources write it".to_owned()),
         stat(
             "Bought again",
             locale.count(orders.repeat_buyers),
-            percent(orders.repeat_buyers, orders.buyers, "of buyers"),
+            percent(locale, orders.repeat_buyers, orders.buyers, "of buyers"),
         ),
     ]
 }
 
-/// By month, newest first.
+/// By month, newest first; those of the chart in which there was nothing, too.
 fn charts(locale: &Locale, insights: &insights::Insights) -> Vec<Table> {
     let (new, orders) = (&insights.customers.new_by_month, &insights.orders.by_month);
     let counts: Vec<String> = new.iter().map(|by| by.customers.to_string()).collect();
-    let counts = new.iter().zip(&counts).map(|(by, count)| (by.month.as_str(), count.as_str())).collect();
-    let values = orders.iter().map(|by| (by.month.as_str(), by.value.as_str())).collect();
-    let row = |month: &str, values| Row { label: locale::month(month), link: None, newest: None, share: 0, values };
+    let counts: HashMap<&str, &str> =
+        new.iter().zip(&counts).map(|(by, count)| (by.month.as_str(), count.as_str())).collect();
+    let values: HashMap<&str, &str> = orders.iter().map(|by| (by.month.as_str(), by.value.as_str())).collect();
+    let (new_chart, orders_chart) = (
+        Chart::of(locale, insights.as_of, &counts, |count| locale.number(count)),
+        Chart::of(locale, insights.as_of, &values, |value| locale.money(value)),
+    );
+    let charted = months(insights.as_of);
+    let rows = |chart: &Option<Chart>, nothing: Vec<String>, known: Vec<(&str, Vec<String>)>| {
+        let charted = charted.iter().filter(|_| chart.is_some()).map(|month| (month.as_str(), nothing.clone()));
+        let by_month: BTreeMap<&str, Vec<String>> = charted.chain(known).collect();
+        let row = |(month, values)| Row { label: locale::month(month), link: None, newest: None, share: 0, values };
+        by_month.into_iter().rev().map(row).collect()
+    };
+    let new = new.iter().map(|by| (by.month.as_str(), vec![locale.count(by.customers)])).collect();
+    let orders =
+        orders.iter().map(|by| (by.month.as_str(), vec![locale.count(by.orders), locale.money(&by.value)])).collect();
     vec![
         Table {
             id: "new",
             title: "New customers",
             remark: "By month. Grey: not over yet",
-            chart: Chart::of(locale, insights.as_of, &counts, |count| locale.number(count)),
             heads: &["Month", "Customers"],
-            rows: new.iter().map(|by| row(&by.month, vec![locale.count(by.customers)])).collect(),
+            rows: rows(&new_chart, vec![locale.count(0)], new),
+            chart: new_chart,
         },
         Table {
             id: "orders",
             title: "Order value",
             remark: "By month. Grey: not over yet",
-            chart: Chart::of(locale, insights.as_of, &values, |value| locale.money(value)),
             heads: &["Month", "Orders", "Order value"],
-            rows: orders
-                .iter()
-                .map(|by| row(&by.month, vec![locale.count(by.orders), locale.money(&by.value)]))
-                .collect(),
+            rows: rows(&orders_chart, vec![locale.count(0), locale.money("0")], orders),
+            chart: orders_chart,
         },
     ]
 }
@@ -174,7 +205,10 @@ fn tables(dashboard: &Dashboard, locale: &Locale, insights: &insights::Insights)
         let link = names.iter().all(|name| attributes.contains(*name)).then(|| customers_with("disagreeing", &names));
         ("Any of them".to_owned(), link, any)
     });
-    let unmatched = insights.quality.unmatched.iter().map(|by| (by.reason.clone(), None, by.xrefs));
+    let unmatched = insights.quality.unmatched.iter().map(|by| {
+        let words = unmatched_words(&by.reason).unwrap_or(&by.reason);
+        (words.to_owned(), None, by.xrefs)
+    });
     let table = |id, title, remark, heads, rows| Table { id, title, remark, chart: None, heads, rows };
     vec![
         table(
@@ -235,7 +269,7 @@ fn cohorts(locale: &Locale, cohorts: &[Cohort]) -> Vec<CohortRow> {
     let later = |cohort: &Cohort| cohort.ordered.iter().skip(1).map(|ordered| share(*ordered, cohort.customers)).max();
     let most = cohorts.iter().filter_map(later).max().unwrap_or_default();
     let cell = |(later, share)| Cell {
-        value: format!("{share} %"),
+        value: locale.percent(share),
         shade: if later == 0 { 0 } else { (share * 10 + most - 1) / most.max(1) },
     };
     let row = |cohort: &Cohort| CohortRow {
@@ -258,8 +292,8 @@ fn share(part: i64, whole: i64) -> i64 {
     if whole == 0 { 0 } else { (part * 200 + whole) / (whole * 2) }
 }
 
-fn percent(part: i64, whole: i64, of: &str) -> String {
-    if whole == 0 { String::new() } else { format!("{} % {of}", share(part, whole)) }
+fn percent(locale: &Locale, part: i64, whole: i64, of: &str) -> String {
+    if whole == 0 { String::new() } else { format!("{} {of}", locale.percent(share(part, whole))) }
 }
 
 #[cfg(test)]
@@ -270,9 +304,8 @@ mod tests {
     fn shares_are_rounded_and_nothing_of_nothing_is_nothing() {
         let shares = [(0, 3), (1, 3), (2, 3), (3, 3), (1, 200), (1, 0)].map(|(part, whole)| share(part, whole));
         assert_eq!(shares, [0, 33, 67, 100, 1, 0]);
-        assert_eq!(
-            (percent(1, 4, "of buyers"), percent(0, 0, "of buyers")),
-            ("25 % of buyers".to_owned(), String::new())
-        );
+        let locale = Locale::new("en", "", chrono::Utc::now());
+        let percents = [(1, 4), (0, 0)].map(|(part, whole)| percent(&locale, part, whole, "of buyers"));
+        assert_eq!(percents, ["25% of buyers", ""]);
     }
 }

@@ -11,6 +11,7 @@ pub(super) struct Locale {
     pub(super) zone: Tz,
     pub(super) now: DateTime<Utc>,
     is_american: bool,
+    is_english: bool,
     /// Between thousands, and before decimals.
     separators: (&'static str, &'static str),
 }
@@ -54,7 +55,13 @@ impl Locale {
             ) => ("\u{202f}", ","),
             _ => (",", "."),
         };
-        Self { zone: zone.parse().unwrap_or(Tz::UTC), now, is_american: first == "en-us", separators }
+        Self {
+            zone: zone.parse().unwrap_or(Tz::UTC),
+            now,
+            is_american: first == "en-us",
+            is_english: matches!(language, "en" | ""),
+            separators,
+        }
     }
 
     /// A decimal number.
@@ -77,6 +84,11 @@ impl Locale {
 
     pub(super) fn count(&self, count: i64) -> String {
         self.number(&count.to_string())
+    }
+
+    /// A number of hundredths.
+    pub(super) fn percent(&self, hundredths: i64) -> String {
+        format!("{}{}%", self.count(hundredths), if self.is_english { "" } else { " " })
     }
 
     /// An amount of money, with two decimals at least.
@@ -234,6 +246,7 @@ mod tests {
         ] {
             assert_eq!(english.short(number), short);
         }
+        assert_eq!((english.percent(25), locale("de", "").percent(25)), ("25%".to_owned(), "25 %".to_owned()));
         assert_eq!((english.money("12").as_str(), english.money("1.2345").as_str()), ("12.00", "1.2345"));
     }
 

@@ -21,6 +21,7 @@ use tokio::sync::{Mutex, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use self::letters::Asked;
+pub(super) use self::parts::unmatched_words;
 pub(super) use self::sources::Freshness;
 use super::Dashboard;
 use super::frame::{Frame, page};

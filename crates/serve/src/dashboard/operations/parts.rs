@@ -178,6 +178,17 @@ fn files(dashboard: &Dashboard, locale: &Locale, snapshot: &Snapshot) -> Files {
     Files { rows: snapshot.files.iter().map(row).collect() }
 }
 
+/// Why a cross-reference has no customer.
+pub(in crate::dashboard) fn unmatched_words(reason: &str) -> Option<&'static str> {
+    match reason {
+        "no_email" => Some("No email"),
+        "invalid_email" => Some("Email cannot be used"),
+        "blocked" => Some("Email is blocked"),
+        "crowded" => Some("Too many share one email"),
+        _ => None,
+    }
+}
+
 fn unmatched(locale: &Locale, snapshot: &Snapshot) -> Unmatched {
     let mut counts: Vec<(&String, i64)> =
         snapshot.report.unmatched.iter().flatten().map(|(reason, count)| (reason, *count)).collect();
@@ -185,13 +196,7 @@ fn unmatched(locale: &Locale, snapshot: &Snapshot) -> Unmatched {
     let most = counts.first().map_or(1, |(_, count)| (*count).max(1));
     let row = |(reason, count): &(&String, i64)| UnmatchedRow {
         reason: (*reason).clone(),
-        label: match reason.as_str() {
-            "no_email" => "No email",
-            "invalid_email" => "Email cannot be used",
-            "blocked" => "Email is blocked",
-            "crowded" => "Too many share one email",
-            _ => "",
-        },
+        label: unmatched_words(reason).unwrap_or_default(),
         count: locale.count(*count),
         share: count * 100 / most,
     };

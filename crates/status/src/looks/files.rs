@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use chrono::SecondsFormat;
+use chrono::{NaiveTime, SecondsFormat};
 use serde_json::Value;
 use staging::overview::LedgerFile;
 
@@ -24,7 +24,9 @@ impl Eyes<'_> {
         if has_come || since <= self.late_after(name)? {
             return None;
         }
-        let newest = newest.to_rfc3339_opts(SecondsFormat::AutoSi, true);
+        let is_day = newest.time() == NaiveTime::MIN;
+        let newest =
+            if is_day { newest.date_naive().to_string() } else { newest.to_rfc3339_opts(SecondsFormat::AutoSi, true) };
         Some(Look::new(
             format!("no file has come since that of {newest}, which is {} ago.", age(since)),
             "Profiles stay as that one left them. Files that come late are imported in order. If none is due yet, set the \

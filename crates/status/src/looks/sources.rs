@@ -42,7 +42,9 @@ impl Eyes<'_> {
         let effect = format!("{due} due; c360 tries again by itself. Failures are counted by kind.");
         let listen = self.setup.listen;
         let command = format!("curl -s http://{listen}/metrics | grep c360_rest_requests_total");
-        Some(Look::new(problem, effect, command).failed())
+        // Nobody notes when it opened; what is due waits for about as long.
+        let waits = source.oldest_unlanded_seconds.filter(|seconds| *seconds > 0);
+        Some(Look::new(problem, effect, command).failed().since(waits.map(|seconds| self.ago(seconds))))
     }
 
     /// A daemon runs, and nothing is heard of this source: it cannot be started, or hangs.

@@ -45,10 +45,11 @@ struct Item {
     mark: &'static str,
     sentence: String,
     effect: String,
-    command: String,
+    /// What to type, if it cannot be done on the page.
+    command: Option<String>,
     age: String,
-    /// Where on the page it can be done.
-    link: Option<String>,
+    /// Where on the page there is more, and what that is called.
+    link: Option<(&'static str, String)>,
 }
 
 #[derive(Template)]
@@ -133,11 +134,23 @@ fn attention(locale: &Locale, snapshot: &Snapshot) -> Attention {
         mark: if look.severity == Severity::Failed { FAILED } else { ATTENTION },
         sentence: look.sentence(),
         effect: look.effect.clone(),
-        command: look.command.clone(),
+        command: (!look.of_dead_letters).then(|| look.command.clone()),
         age: look.since.map(|since| age((locale.now - since).num_seconds())).unwrap_or_default(),
-        link: look.source.as_deref().filter(|_| look.of_dead_letters).map(letters_of),
+        link: look.source.as_deref().map(|source| more(snapshot, source, look.of_dead_letters)),
     };
     Attention { looks: snapshot.report.looks.iter().map(item).collect() }
+}
+
+/// Where on the page there is more about what is wrong with a source.
+fn more(snapshot: &Snapshot, source: &str, is_of_dead_letters: bool) -> (&'static str, String) {
+    if is_of_dead_letters {
+        return ("Review", letters_of(source));
+    }
+    match snapshot.report.sources.get(source).and_then(|source| source.kind) {
+        Some("csv") => ("Files", "#files".to_owned()),
+        Some("rest") => ("Polling", "#polls".to_owned()),
+        _ => ("Sources", "#sources".to_owned()),
+    }
 }
 
 pub(super) fn letters_of(source: &str) -> String {

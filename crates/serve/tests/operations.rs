@@ -190,7 +190,9 @@ async fn a_retry_is_handed_the_selected_letters_and_is_in_the_audit_log() {
     assert!(audited(&base, "retry_dead_letters").await.is_empty());
     let answer = browser.fill("/operations", path, &[(&one, "on"), (&two, "on")]).await;
     let said = format!("retried [{}, {}]", ids[3], ids[5]);
-    assert!(answer.status == 200 && answer.body.contains(&said), "{answer:?}");
+    assert!(browser.get(answer.location()).await.body.contains(&said), "{answer:?}");
+    let other = browser.get("/operations?did=retried&count=7").await;
+    assert!(other.body.contains("Retried.") && !other.body.contains(&said), "of another retry: {other:?}");
     assert_eq!(audited(&base, "retry_dead_letters").await, [format!("retry_dead_letters {} {}", ids[3], ids[5])]);
 }
 

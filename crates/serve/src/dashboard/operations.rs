@@ -40,11 +40,18 @@ pub(super) struct Operations {
     streams: Arc<Semaphore>,
     /// Held by the retry that is under way.
     retrying: Arc<Mutex<()>>,
+    /// What became of the latest retry, by its number: for the page that follows.
+    retried: std::sync::Mutex<(u64, Vec<String>)>,
 }
 
 impl Operations {
     pub(super) fn new(cancel: CancellationToken) -> Self {
-        Self { cancel, streams: Arc::new(Semaphore::new(STREAMS)), retrying: Arc::default() }
+        Self {
+            cancel,
+            streams: Arc::new(Semaphore::new(STREAMS)),
+            retrying: Arc::default(),
+            retried: std::sync::Mutex::default(),
+        }
     }
 }
 
@@ -59,7 +66,7 @@ pub(super) fn may_operate(caller: &Caller) -> Result<(), Problem> {
 struct Page {
     frame: Frame,
     /// What was done.
-    did: Option<String>,
+    did: Vec<String>,
     /// Where the parts come from when they change.
     live: String,
     /// By their ids.
@@ -76,7 +83,7 @@ pub(super) async fn show(
     match drawn(&dashboard, &reader, &query, frame.token()).await {
         Ok((asked, parts)) => {
             let live = format!("/operations/live?{}", asked.query());
-            page(StatusCode::OK, &Page { frame, did: handling::did(&query), live, parts })
+            page(StatusCode::OK, &Page { frame, did: handling::did(&dashboard, &query), live, parts })
         }
         Err(problem) => frame.failure(&problem),
     }

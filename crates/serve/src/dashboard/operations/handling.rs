@@ -1,7 +1,7 @@
 //! Retrying and discarding dead letters: the same as `c360 dead-letters retry` and `discard`, for those that were selected.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use askama::Template;
@@ -14,7 +14,7 @@ use status::words::count;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::letters::{PAGE, Row, rows};
-use super::may_operate;
+use super::{Operations, may_operate};
 use crate::api::audit;
 use crate::dashboard::Dashboard;
 use crate::dashboard::frame::{Frame, page};
@@ -26,13 +26,11 @@ const RETRY_WITHIN: Duration = Duration::from_secs(20);
 /// Until then the page that follows may be waited for.
 const SEEN_WITHIN: Duration = Duration::from_secs(25);
 
-/// What became of a retry.
+/// That a retry takes long.
 #[derive(Template)]
 #[template(path = "operations/retried.html")]
-struct Outcome {
+struct GoesOn {
     frame: Frame,
-    title: &'static str,
-    lines: Vec<String>,
 }
 
 /// What would be discarded.
@@ -44,10 +42,23 @@ struct Preview {
     rows: Vec<Row>,
 }
 
-/// What was done, to be said on the page.
-pub(super) fn did(query: &BTreeMap<String, String>) -> Option<String> {
-    let number = query.get("count").and_then(|count| count.parse().ok())?;
-    (query.get("did")? == "discarded").then(|| format!("{} discarded.", count(number, "dead letter")))
+/// What was done, to be said on the page. What became of a retry is known to the server that did it, until the next one.
+pub(super) fn did(dashboard: &Dashboard, query: &BTreeMap<String, String>) -> Vec<String> {
+    let number = query.get("count").and_then(|count| count.parse().ok());
+    match (query.get("did").map(String::as_str), number) {
+        (Some("discarded"), Some(number)) => vec![format!("{} discarded.", count(number, "dead letter"))],
+        (Some("retried"), Some(number)) => {
+            let (latest, lines) = dashboard.operations.retried().clone();
+            if i64::try_from(latest) == Ok(number) { lines } else { vec!["Retried.".to_owned()] }
+        }
+        _ => Vec::new(),
+    }
+}
+
+impl Operations {
+    fn retried(&self) -> MutexGuard<'_, (u64, Vec<String>)> {
+        self.retried.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// The numbers of the letters that a form selects.
@@ -70,8 +81,12 @@ fn action(what: &str, ids: &[i64]) -> String {
 pub(in crate::dashboard) async fn retry(State(dashboard): State<Arc<Dashboard>>, posted: Posted) -> Response {
     let frame = Frame::of(&dashboard, &posted.reader);
     match retried(&dashboard, &posted).await {
-        Ok(Some(lines)) => page(StatusCode::OK, &Outcome { frame, title: "Retried", lines }),
-        Ok(None) => page(StatusCode::ACCEPTED, &Outcome { frame, title: "The retry goes on", lines: Vec::new() }),
+        Ok(Some(lines)) => {
+            let mut retried = dashboard.operations.retried();
+            *retried = (retried.0 + 1, lines);
+            Redirect::to(&format!("/operations?did=retried&count={}", retried.0)).into_response()
+        }
+        Ok(None) => page(StatusCode::ACCEPTED, &GoesOn { frame }),
         Err(problem) => frame.failure(&problem),
     }
 }

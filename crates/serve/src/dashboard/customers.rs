@@ -43,6 +43,8 @@ struct Customers {
     attributes: Vec<Attribute>,
     sort: String,
     chips: Vec<Chip>,
+    /// The same search without the filters that are on.
+    wider: Option<String>,
     columns: Vec<Column>,
     has_place: bool,
     rows: Vec<Row>,
@@ -165,6 +167,7 @@ fn drawn(
             .collect(),
         attributes: attributes.collect(),
         sort: asked.one("sort").to_owned(),
+        wider: asked.wider(),
         chips: asked.chips(),
         columns: asked.columns(settings.attributes.contains("city")),
         has_place: settings.attributes.contains("city"),
@@ -294,10 +297,18 @@ impl Asked {
         format!("/customers?{query}")
     }
 
+    fn filters(&self) -> impl Iterator<Item = &(String, String)> {
+        self.0.iter().filter(|(name, _)| !["q", "sort", "limit", "cursor", "count"].contains(&name.as_str()))
+    }
+
+    /// A search without its filters, if it has some.
+    fn wider(&self) -> Option<String> {
+        let has_filters = self.filters().next().is_some() && !self.one("q").is_empty();
+        has_filters.then(|| self.link(|name, _| name == "q" || name == "sort", None))
+    }
+
     fn chips(&self) -> Vec<Chip> {
-        let filters =
-            self.0.iter().filter(|(name, _)| !["q", "sort", "limit", "cursor", "count"].contains(&name.as_str()));
-        filters
+        self.filters()
             .map(|(name, value)| {
                 let (label, shown) = match name.as_str() {
                     "disagreeing" => ("Systems disagree".to_owned(), label(value)),

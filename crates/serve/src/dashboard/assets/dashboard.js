@@ -30,10 +30,7 @@ const ANSWER_WITHIN_MS = 5_000;
 let asking = null;
 let isCurrent = true;
 
-function asked() {
-  const filled = [...new FormData(search)].filter(([, value]) => value.trim() !== "");
-  return `${search.action}?${new URLSearchParams(filled)}`;
-}
+const asked = () => `${search.action}?${new URLSearchParams(new FormData(search))}`;
 
 // Says that the rows are from before, and leads to what was asked for.
 function sayNoAnswer(results, url) {
@@ -72,6 +69,12 @@ async function showResults() {
 }
 
 if (search) {
+  // What nobody filled in is not asked for.
+  search.addEventListener("formdata", ({ formData }) => {
+    const filled = [...formData].filter(([, value]) => value.trim() !== "");
+    for (const name of new Set(formData.keys())) formData.delete(name);
+    for (const [name, value] of filled) formData.append(name, value);
+  });
   let pause;
   field.setSelectionRange(field.value.length, field.value.length);
   field.addEventListener("input", () => {

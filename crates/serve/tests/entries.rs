@@ -109,7 +109,7 @@ async fn what_is_written_down_while_somebody_is_erased_is_not_written_over() {
     let mut erasing = base.pool.begin().await.unwrap();
     staging::erased::hold_alone(&mut erasing).await.unwrap();
     let put = base.server.request(&key, &put, "", r#"{"text": "of nobody"}"#);
-    let save = browser.fill("/customers", "/views", &[("name", "a"), ("query", "q=ann")]);
+    let save = browser.fill("/customers", "/views", &[("name", "a"), ("query", "q=ann"), ("replace", "yes")]);
     let erased = async {
         until_waiting(&base.pool, 2).await;
         // What it has read before.

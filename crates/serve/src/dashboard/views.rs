@@ -3,12 +3,14 @@
 
 use std::sync::Arc;
 
+use askama::Template;
 use axum::extract::State;
+use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Redirect, Response};
 
 use super::Dashboard;
 use super::customers::Asked;
-use super::frame::Frame;
+use super::frame::{Frame, page};
 use super::visitor::{Posted, Reader};
 use crate::api::views;
 use crate::problem::Problem;
@@ -35,11 +37,32 @@ fn view_link(query: &[(String, String)]) -> String {
     format!("/customers?{}", form_urlencoded::Serializer::new(String::new()).extend_pairs(query).finish())
 }
 
-/// `POST /views`: saves what a page of customers asks for.
+/// That there is a view of this name, which asks for something else.
+#[derive(Template)]
+#[template(path = "replace_view.html")]
+struct Replace {
+    frame: Frame,
+    name: String,
+    query: String,
+    back: String,
+}
+
+/// `POST /views`: saves what a page of customers asks for; over another view of this name only with `replace`.
 pub(super) async fn save(State(dashboard): State<Arc<Dashboard>>, posted: Posted) -> Response {
     let field = |name| posted.fields.get(name).map(String::as_str).unwrap_or_default();
-    let query = Asked::of(&format!("?{}", field("query"))).kept();
-    let saved = views::save(&dashboard.api, &posted.reader.caller, field("name").trim(), &query).await;
+    let asked = Asked::of(&format!("?{}", field("query")));
+    let (query, name) = (asked.kept(), field("name").trim());
+    if !posted.fields.contains_key("replace") {
+        let views = views::of(&dashboard.api, &posted.reader.caller).await;
+        let is_other = |view: &views::View| view.name == name && !asked.is_same(&view.query);
+        if views.is_ok_and(|views| views.iter().any(is_other)) {
+            let frame = Frame::of(&dashboard, &posted.reader);
+            let replace =
+                Replace { frame, name: name.to_owned(), query: field("query").to_owned(), back: view_link(&query) };
+            return page(StatusCode::CONFLICT, &replace);
+        }
+    }
+    let saved = views::save(&dashboard.api, &posted.reader.caller, name, &query).await;
     back(&dashboard, &posted.reader, saved.map(|()| view_link(&query)))
 }
 

@@ -64,18 +64,20 @@ struct ErasedBefore {
     frame: Frame,
 }
 
-/// In words what goes, of what people know by name.
+/// In words what goes, of what people know by name and there is.
 fn goes(receipt: &Receipt, locale: &Locale) -> String {
     let of = |(table, one, many)| {
         let rows = signed(receipt.removed.get(table).copied().unwrap_or_default());
-        counted(locale, rows, one, many)
+        (rows > 0).then(|| counted(locale, rows, one, many))
     };
     let named = [
         ("customer360.xrefs", "cross-reference", "cross-references"),
         ("customer360.orders", "order", "orders"),
+        ("customer360.interactions", "interaction", "interactions"),
         ("customer360.entries", "note or other entry", "notes and other entries"),
     ];
-    named.map(of).join(", ")
+    let parts: Vec<String> = named.into_iter().filter_map(of).collect();
+    if parts.is_empty() { "What is known".to_owned() } else { parts.join(", ") }
 }
 
 /// What has to be typed: the email, or the id of a customer without one.

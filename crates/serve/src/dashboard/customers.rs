@@ -136,10 +136,11 @@ fn drawn(
 ) -> Customers {
     let settings = &dashboard.api.settings;
     let systems = dashboard.systems.filters();
-    let attributes = settings.attributes.iter().map(|name| Attribute {
-        name: name.clone(),
-        label: label(name),
-        values: asked.all(name).map(str::to_owned).collect(),
+    let attributes = profile::of_form(&settings.attributes, &settings.rules.survivorship).concat();
+    let attributes = attributes.into_iter().map(|name| Attribute {
+        label: label(&name),
+        values: asked.all(&name).map(str::to_owned).collect(),
+        name,
     });
     let next =
         found.next_cursor.as_ref().map(|cursor| asked.link(|name, _| name != "cursor", Some(("cursor", cursor))));

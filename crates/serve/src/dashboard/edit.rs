@@ -34,6 +34,10 @@ struct Form {
 
 /// An attribute to edit.
 struct Attribute {
+    /// What the group is called that begins with it.
+    begins: Option<String>,
+    /// Whether a group ends with it.
+    ends: bool,
     name: String,
     label: String,
     /// What the field says.
@@ -59,7 +63,8 @@ struct Edited {
 
 /// The form, with the profile as it is now and over it what somebody has touched.
 fn form(dashboard: &Dashboard, frame: Frame, locale: &Locale, customer: &Customer, sent: &Fields) -> Form {
-    let attribute = |name: &String| {
+    let attribute = |set: &[String], name: &String| {
+        let is_group = set.len() > 1;
         let was = customer.profile.get(name).map_or_else(String::new, profile::text);
         let edited = customer.xrefs.iter().find_map(|xref| {
             let edit = xref.edits.get(name)?;
@@ -74,14 +79,26 @@ fn form(dashboard: &Dashboard, frame: Frame, locale: &Locale, customer: &Custome
         let value = touched(sent, name).map_or_else(|| was.clone(), str::to_owned);
         let is_news = sent.get(&format!("was:{name}")).is_some_and(|opened_with| *opened_with != was) && value != was;
         let now = is_news.then(|| if was.is_empty() { "nothing".to_owned() } else { was.clone() });
-        Attribute { label: label(name), name: name.clone(), value, was, now, edited, error: None }
+        Attribute {
+            begins: (is_group && set.first() == Some(name)).then(|| profile::group_label(set)),
+            ends: is_group && set.last() == Some(name),
+            label: label(name),
+            name: name.clone(),
+            value,
+            was,
+            now,
+            edited,
+            error: None,
+        }
     };
+    let settings = &dashboard.api.settings;
+    let sets = profile::of_form(&settings.attributes, &settings.rules.survivorship);
     Form {
         frame,
         customer_id: customer.customer_id,
         name: profile::name(&customer.profile, customer.email.as_deref(), customer.customer_id),
         version: customer.version,
-        attributes: dashboard.api.settings.attributes.iter().map(attribute).collect(),
+        attributes: sets.iter().flat_map(|set| set.iter().map(|name| attribute(set, name))).collect(),
         error: None,
     }
 }

@@ -63,7 +63,8 @@ fn form(dashboard: &Dashboard, frame: Frame, sent: &Fields) -> Form {
         error: None,
     };
     let email = "Should somebody have it already, the rest is added to that customer.";
-    let attributes = &dashboard.api.settings.attributes;
+    let settings = &dashboard.api.settings;
+    let attributes = profile::of_form(&settings.attributes, &settings.rules.survivorship).concat();
     Form {
         frame,
         fields: [field("email".to_owned(), "Email".to_owned(), email, true)]

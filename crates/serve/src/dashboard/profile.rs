@@ -1,6 +1,6 @@
 //! A profile, row by row: the value, whence it is, and what the other systems say.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use model::{Contributor, Edit, Explanation, Survivorship, Why};
 use serde_json::Value;
@@ -77,7 +77,8 @@ pub(super) fn rows(customer: &Customer, rules: &Survivorship, systems: &Systems,
     });
     let explained = rules.explain(&contributors.collect::<Vec<_>>());
     let of = Of { customer, said: &said, explained, systems, locale };
-    sets(&customer.profile, rules).iter().filter_map(|set| of.row(set)).collect()
+    let names = customer.profile.as_object().into_iter().flat_map(serde_json::Map::keys);
+    sets(names, rules).iter().filter_map(|set| of.row(set)).collect()
 }
 
 /// What one cross-reference says.
@@ -101,9 +102,19 @@ impl<'a> Said<'a> {
     }
 }
 
+/// The attributes of a form, as rows have them.
+pub(super) fn of_form(attributes: &BTreeSet<String>, rules: &Survivorship) -> Vec<Vec<String>> {
+    let mut sets = sets(attributes.iter(), rules);
+    for set in &mut sets {
+        set.retain(|name| attributes.contains(name));
+    }
+    sets.retain(|set| !set.is_empty());
+    sets
+}
+
 /// The attributes of each row.
-fn sets(profile: &Value, rules: &Survivorship) -> Vec<Vec<String>> {
-    let names: Vec<&String> = profile.as_object().into_iter().flat_map(serde_json::Map::keys).collect();
+fn sets<'n>(names: impl Iterator<Item = &'n String>, rules: &Survivorship) -> Vec<Vec<String>> {
+    let names: Vec<&String> = names.collect();
     let mut sets: Vec<Vec<String>> = rules.groups.clone();
     let is_alone = |name: &&&String| !rules.groups.iter().flatten().any(|grouped| grouped == **name);
     sets.extend(names.iter().filter(is_alone).map(|name| vec![(*name).clone()]));
@@ -204,7 +215,7 @@ fn has_value(value: &Value) -> bool {
 }
 
 /// A group is called as its first attribute, without its number.
-fn group_label(set: &[String]) -> String {
+pub(super) fn group_label(set: &[String]) -> String {
     let Some(first) = set.first() else { return String::new() };
     if set.len() == 1 { label(first) } else { label(first.trim_end_matches(|c: char| c.is_ascii_digit())) }
 }

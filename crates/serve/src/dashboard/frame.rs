@@ -143,15 +143,20 @@ fn said(title: &'static str, status: StatusCode) -> &'static str {
         StatusCode::INTERNAL_SERVER_ERROR => "Something went wrong",
         StatusCode::FORBIDDEN => "Not allowed",
         StatusCode::TOO_MANY_REQUESTS => "Too many requests",
+        StatusCode::BAD_REQUEST => "This cannot be asked for",
+        StatusCode::METHOD_NOT_ALLOWED => "This page has no such step",
+        StatusCode::REQUEST_TIMEOUT => "This took too long",
+        StatusCode::CONFLICT | StatusCode::PRECONDITION_FAILED => "Somebody was faster",
+        StatusCode::UNPROCESSABLE_ENTITY | StatusCode::UNSUPPORTED_MEDIA_TYPE => "This cannot be done",
         _ => title,
     }
 }
 
-/// What is wrong with a request, as a sentence.
+/// What is wrong with a request, as a sentence without the signs of code.
 pub(super) fn details(problem: &Problem) -> String {
     let of_fields = problem.errors.iter().map(|error| format!("{}: {}", error.field, error.detail));
     let all: Vec<String> = problem.detail.iter().map(ToString::to_string).chain(of_fields).collect();
-    let mut text = all.join(". ");
+    let mut text = all.join(". ").replace('`', "");
     if let Some(first) = text.get(..1).map(str::to_uppercase) {
         text.replace_range(..1, &first);
         text.push('.');

@@ -132,8 +132,9 @@ pub(super) fn render(template: &impl Template) -> Result<String, Problem> {
 fn attention(locale: &Locale, snapshot: &Snapshot) -> Attention {
     let item = |look: &Look| Item {
         mark: if look.severity == Severity::Failed { FAILED } else { ATTENTION },
-        sentence: look.sentence(),
-        effect: look.effect.clone(),
+        // What is to be typed stands apart.
+        sentence: look.sentence().replace('`', ""),
+        effect: look.effect.replace('`', ""),
         command: (!look.of_dead_letters).then(|| look.command.clone()),
         age: look.since.map(|since| age((locale.now - since).num_seconds())).unwrap_or_default(),
         link: look.source.as_deref().map(|source| more(snapshot, source, look.of_dead_letters)),

@@ -11,7 +11,8 @@ document.cookie = `c360_zone=${zone}; path=/; max-age=31536000; samesite=strict`
 
 // What a form did is said once.
 const here = new URL(location);
-if (here.searchParams.has("did")) {
+const did = here.searchParams.get("did");
+if (did) {
   ["did", "kind", "entry", "version", "count", "decision", "waits", "silent"].forEach((name) => here.searchParams.delete(name));
   history.replaceState(null, "", here);
 }
@@ -92,17 +93,29 @@ if (search) {
 
 // What somebody writes on a customer stays while another tab or filter is looked at.
 const drafts = (() => { try { return sessionStorage; } catch { return null; } })();
+const reader = one(".reader .name")?.textContent;
+// Whoever signs in next in this tab does not find them.
+if (reader && drafts && drafts.getItem("reader") !== reader) {
+  drafts.clear();
+  drafts.setItem("reader", reader);
+}
+const draft = (action) => `draft ${action} `;
+// What was sent stays until a page says that it was added.
+if (drafts && did === "added") {
+  const sent = Object.keys(drafts).filter((place) => place.startsWith(draft(drafts.getItem("sent"))));
+  sent.forEach((place) => drafts.removeItem(place));
+}
 const writing = one("#write form");
 if (writing && drafts) {
   const texts = [...writing.querySelectorAll("textarea, input:not([type=hidden])")];
-  const place = ({ name }) => `draft ${writing.action} ${name}`;
+  const place = ({ name }) => draft(writing.action) + name;
   for (const text of texts) {
     text.value ||= drafts.getItem(place(text)) ?? "";
     text.addEventListener("input", () => drafts.setItem(place(text), text.value));
   }
-  writing.addEventListener("submit", () => texts.forEach((text) => drafts.removeItem(place(text))));
+  writing.addEventListener("submit", () => drafts.setItem("sent", writing.action));
 }
-one(".reader")?.addEventListener("submit", () => drafts?.clear());
+for (const form of document.querySelectorAll('form[action="/sign-out"]')) form.addEventListener("submit", () => drafts?.clear());
 
 // A longer timeline, before its end comes into view.
 function lengthen() {

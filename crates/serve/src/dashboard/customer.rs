@@ -125,6 +125,8 @@ struct Write {
     label: String,
     action: String,
     fields: Vec<Field>,
+    /// Whether whoever came wants to write.
+    is_focused: bool,
     once: String,
 }
 
@@ -149,7 +151,9 @@ async fn whole(dashboard: &Dashboard, reader: &Reader, named: &str, mut params: 
     let object_types = &api.settings.object_types;
     let shown = Shown::take(&mut params, object_types)?;
     let mut flash = flash(dashboard, named, &mut params)?;
-    let writing = params.one("write")?.filter(|kind| is_kind(object_types, kind)).unwrap_or_else(|| "note".to_owned());
+    let asked_to_write = params.one("write")?.filter(|kind| is_kind(object_types, kind));
+    let is_focused = asked_to_write.is_some();
+    let writing = asked_to_write.unwrap_or_else(|| "note".to_owned());
     params.finish(&["type", "q", "write", "did", "kind", "entry", "version", "decision", "waits", "silent"])?;
 
     let mut customer = customer::read(api, caller, named, &shown.types).await?;
@@ -214,6 +218,7 @@ async fn whole(dashboard: &Dashboard, reader: &Reader, named: &str, mut params: 
             label: label(&writing).to_lowercase(),
             action: format!("/customers/{customer_id}/{}", segment(&writing)),
             fields: fields(&writing, &Value::Null),
+            is_focused,
             once: once(),
         }),
         filters: shown.filters(&counts, customer_id, object_types, locale),

@@ -56,7 +56,7 @@ impl Shown {
             .finish()
     }
 
-    /// All, each type that c360 keeps, and of other types those that there are.
+    /// All, and each type of which there is something or that is shown.
     pub(super) fn filters(
         &self,
         counts: &Counts,
@@ -78,9 +78,9 @@ impl Shown {
             count: locale.count(counts.of(kind)),
             is_current: is_shown(kind),
         };
-        let ours = TYPES.map(|(kind, label)| (kind, label.to_owned()));
+        let ours = TYPES.into_iter().map(|(kind, label)| (kind, label.to_owned()));
         let objects = object_types.iter().map(|kind| (kind.as_str(), label(kind)));
-        let objects = objects.filter(|(kind, _)| counts.of(kind) > 0 || is_shown(kind));
-        [all].into_iter().chain(ours.into_iter().chain(objects).map(of_kind)).collect()
+        let kinds = ours.chain(objects).filter(|(kind, _)| counts.of(kind) > 0 || is_shown(kind));
+        [all].into_iter().chain(kinds.map(of_kind)).collect()
     }
 }

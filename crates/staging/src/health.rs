@@ -21,7 +21,7 @@ pub struct Health {
 impl Health {
     /// Whether the ingester has spoken within this time: one that lives does so again and again.
     pub fn is_fresh(&self, now: DateTime<Utc>, within: TimeDelta) -> bool {
-        self.said_at.is_some_and(|said_at| now - said_at <= within)
+        self.said_at.is_some_and(|said_at| now - said_at < within)
     }
 
     /// What it says under a key with a list, such as `stopped`.

@@ -124,6 +124,7 @@ async fn a_database_that_is_away_is_said_on_a_page() {
     let mut browser = Browser::new(&server);
     let answer = browser.sign_in("c360_whatever", "/").await;
     assert!(answer.status == 503 && answer.body.contains("<h1>No answer at the moment</h1>"), "{answer:?}");
+    assert!(answer.body.contains("Nothing is lost: sources wait."), "{answer:?}");
     assert_eq!(answer.header("retry-after"), Some("1"));
 }
 
@@ -140,8 +141,8 @@ async fn what_layers_refuse_is_a_page_for_a_browser_and_a_problem_for_everybody_
     for (what, length, status, title) in [
         ("POST /sign-in", 2 << 20, 413, "Too much at once"),
         ("GET /nowhere", 0, 404, "Not found"),
-        ("DELETE /sign-in", 0, 405, "Method Not Allowed"),
-        (nul, 0, 400, "Bad Request"),
+        ("DELETE /sign-in", 0, 405, "This page has no such step"),
+        (nul, 0, 400, "This cannot be asked for"),
     ] {
         let page = ask(what, html, length).await;
         assert!(page.status == status && page.body.contains(&format!("<h1>{title}</h1>")), "{what}: {page:?}");

@@ -34,9 +34,9 @@ pub(super) async fn prepared(
     let preparing = async {
         let installation = Installation::open(config).await?;
         if soon {
-            installation.prepare_soon(cancel).await?
+            installation.prepare_soon(cancel).await?;
         } else {
-            installation.prepare(cancel).await?
+            installation.prepare(cancel).await?;
         }
         Ok(installation)
     };

@@ -147,7 +147,7 @@ impl Params {
 pub(crate) fn unknown<'a>(name: &str, allowed: impl Iterator<Item = &'a str> + Clone) -> Problem {
     let near = allowed.clone().max_by(|a, b| strsim::jaro(a, name).total_cmp(&strsim::jaro(b, name)));
     let meant = near.filter(|near| strsim::jaro(near, name) > 0.7);
-    let meant = meant.map(|near| format!("; did you mean `{near}`?")).unwrap_or_else(|| ".".to_owned());
+    let meant = meant.map_or_else(|| ".".to_owned(), |near| format!("; did you mean `{near}`?"));
     let allowed: Vec<&str> = allowed.collect();
     let there_are =
         if allowed.is_empty() { "It takes none".to_owned() } else { format!("There are {}", allowed.join(", ")) };

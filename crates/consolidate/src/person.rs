@@ -192,7 +192,7 @@ impl Person {
         .map_err(database("finding a person's cross-references"))?;
         for row in rows {
             let email = row.get::<Option<&str>, _>("email").and_then(key_of);
-            let has_email = row.get("is_apart") && email.is_some_and(|key| self.keys.contains(key.as_str()));
+            let has_email = row.get("is_held_back") && email.is_some_and(|key| self.keys.contains(key.as_str()));
             if row.get("is_theirs") || has_email {
                 self.ids.insert((row.get("system"), row.get("external_id")));
                 self.keys.extend(row.get::<Option<String>, _>("match_key"));

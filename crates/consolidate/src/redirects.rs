@@ -175,8 +175,18 @@ pub(crate) async fn forget(connection: &mut PgConnection, customers: &[Uuid]) ->
     Ok(())
 }
 
-/// Lets members of lists follow whom an older version has moved without them.
-pub(crate) async fn catch_up_lists(connection: &mut PgConnection) -> Result<(), Error> {
+/// Does what an older version has left undone: of where a redirect leads it wrote `to_customer_id` alone, and where a
+/// cross-reference went over where a merge leads; and members of lists did not follow.
+pub(crate) async fn catch_up(connection: &mut PgConnection) -> Result<(), Error> {
+    sqlx::query(
+        "update customer360.redirects
+         set followed_to = case when to_customer_id = decided_to then followed_to else to_customer_id end,
+             to_customer_id = coalesce(decided_to, to_customer_id)
+         where to_customer_id is distinct from coalesce(decided_to, followed_to)",
+    )
+    .execute(&mut *connection)
+    .await
+    .map_err(database("finishing redirects of an older version"))?;
     sqlx::query(
         "select customer360.follow_lists(array(
              select m.customer_id

@@ -202,7 +202,7 @@ pub(crate) async fn settle(
 async fn begin(consolidator: &Consolidator, rules: &Rules) -> Result<(), Error> {
     let beginning = async {
         let mut connection = consolidator.connection().await;
-        redirects::catch_up_lists(&mut connection).await?;
+        redirects::catch_up(&mut connection).await?;
         rules::note(&mut connection, rules).await
     };
     consolidator.unless_lost(beginning).await

@@ -155,6 +155,35 @@ async fn who_is_on_a_list_stays_on_it_under_another_email_and_through_a_merge_an
 }
 
 #[tokio::test]
+async fn what_an_older_version_wrote_of_redirects_is_finished_by_a_newer_one() {
+    let mut world = two_people().await;
+    let (ann, bob) = (world.id(ANN).await, world.id(BOB).await);
+    world.say(&[customer(1, 2).email(CYD)]).await;
+    let cyd = world.id(CYD).await;
+    let is = "select to_customer_id, followed_to, decided_to from customer360.redirects";
+    let written = async |world: &World, set: &str| {
+        let sql = format!("update customer360.redirects set {set}");
+        sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&world.pool).await.unwrap();
+        world.catch_up().await;
+        world.rows(is).await.remove(0)
+    };
+    let to = |to: &Value, followed: &Value, decided: &Value| {
+        json!({"to_customer_id": to, "followed_to": followed, "decided_to": decided})
+    };
+    let none = Value::Null;
+    assert_eq!(world.rows(is).await, [to(&cyd, &cyd, &none)]);
+    assert_eq!(written(&world, "followed_to = null").await, to(&cyd, &cyd, &none), "it noted where to");
+    let moved = format!("to_customer_id = '{}'", bob.as_str().unwrap());
+    assert_eq!(written(&world, &moved).await, to(&bob, &bob, &none), "it followed");
+    assert_eq!(written(&world, "to_customer_id = null").await, to(&none, &none, &none), "to nobody");
+    let merged = format!("decided_to = '{}'", bob.as_str().unwrap());
+    assert_eq!(written(&world, &merged).await, to(&bob, &none, &bob), "it noted a merge");
+    let moved = format!("to_customer_id = '{}'", cyd.as_str().unwrap());
+    assert_eq!(written(&world, &moved).await, to(&bob, &cyd, &bob), "it followed whom it had merged");
+    assert_eq!(world.resolved(&ann).await, bob);
+}
+
+#[tokio::test]
 async fn the_redirect_of_a_decision_goes_with_it() {
     let mut world = two_people().await;
     let ann = world.id(ANN).await;

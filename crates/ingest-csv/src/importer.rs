@@ -246,7 +246,7 @@ impl Importer {
         on_progress: OnProgress<'_>,
     ) -> Result<Tried, Error> {
         let expected = marker::rows(request.path, &self.names);
-        let mut landed = Landed { import_id: None, rows: 0, size: opened.identity.size() };
+        let mut landed = Landed { import_id: None, rows: 0, erased: 0, size: opened.identity.size() };
         if !report.dry_run {
             let holder = self.session.take().await?;
             let beginning = async { imports::begin(&mut *holder.connection().await, file, now()).await };
@@ -292,7 +292,7 @@ impl Importer {
                 return Self::not_read(end, report);
             }
         };
-        (report.rows, report.dead_letters, report.skipped) = (counts.rows, counts.dead, counts.skipped);
+        (report.rows, report.dead_letters, report.skipped) = (counts.rows, counts.dead, counts.skipped + landed.erased);
         report.state = if refusal.is_some() { Outcome::Refused } else { Outcome::Imported };
         report.reason = refusal.as_ref().map(|refusal| refusal.reason.clone());
         let is_published = report.state == Outcome::Imported;

@@ -59,7 +59,10 @@ async fn a_person_is_exported_erased_kept_out_and_readmitted() {
     let said = stdout(&receipt) + &String::from_utf8_lossy(&receipt.get_output().stderr);
     assert!(!said.to_lowercase().contains("groves") && !said.contains("\"27\""), "the receipt names nobody: {said}");
     place.0.c360(&export).code(66);
-    place.import().code(0);
+    assert_eq!(document(&place.import().code(0))["files"][0]["skipped"], json!(1));
+    let skipped: i64 =
+        place.0.ask("select skipped_count from staging.csv_imports order by import_id desc limit 1").await;
+    assert_eq!(skipped, 1);
     place.0.c360(&export).code(66);
     place.0.c360(&["customer", "export", "bob@x.example"]).code(0);
     assert_eq!(document(&place.0.c360(&erase).code(0))["already"], json!(true));

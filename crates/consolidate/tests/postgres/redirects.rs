@@ -167,9 +167,7 @@ async fn what_an_older_version_wrote_of_redirects_is_finished_by_a_newer_one() {
         world.catch_up().await;
         world.rows(is).await.remove(0)
     };
-    let to = |to: &Value, followed: &Value, decided: &Value| {
-        json!({"to_customer_id": to, "followed_to": followed, "decided_to": decided})
-    };
+    let to = |to: &Value, followed: &Value, decided: &Value| json!({"to_customer_id": to, "followed_to": followed, "decided_to": decided});
     let none = Value::Null;
     assert_eq!(world.rows(is).await, [to(&cyd, &cyd, &none)]);
     assert_eq!(written(&world, "followed_to = null").await, to(&cyd, &cyd, &none), "it noted where to");

@@ -11,6 +11,8 @@ use crate::{Error, metrics};
 pub(super) struct Landed {
     pub(super) import_id: Option<i64>,
     pub(super) rows: i64,
+    /// Rows of whoever is erased: they are skipped.
+    pub(super) erased: u64,
     pub(super) size: u64,
 }
 
@@ -43,6 +45,7 @@ impl Importer {
                 return Ok(false);
             }
             metrics::landed(&part.batch);
+            landed.erased += part.batch.erased_count();
         }
         landed.rows += part.rows;
         Ok(true)

@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::importer::{Importer, Request};
-use crate::scan::{self, Candidate, Found, Watchlist};
+use crate::scan::{self, Candidate, Found, Watchlist, logged};
 use crate::{Error, FileReport, ImportOptions, Outcome, Settings, metrics};
 
 /// After a notification, how long to wait for those that come with it.
@@ -118,7 +118,11 @@ impl Daemon {
     fn say_odd(&mut self, found: &Found) {
         for path in &found.odd {
             if self.said_odd.insert(path.clone()) {
-                tracing::warn!(source = self.importer.settings.source, file = %path.to_string_lossy().escape_debug(), "not a regular file; left alone");
+                tracing::warn!(
+                    source = self.importer.settings.source,
+                    file = logged(path),
+                    "not a regular file; left alone"
+                );
             }
         }
         self.said_odd.retain(|path| found.odd.contains(path));
@@ -155,7 +159,7 @@ impl Daemon {
                 Ok(true) => self.watchlist.done(&candidate),
                 Ok(false) => {
                     let source = &self.importer.settings.source;
-                    tracing::warn!(source, file = %candidate.path.to_string_lossy().escape_debug(), why, "file is not taken yet");
+                    tracing::warn!(source, file = logged(&candidate.path), why, "file is not taken yet");
                 }
                 // It only waits longer than it need be said to.
                 Err(Error::Staging(error)) if error.is_transient() => {}
@@ -198,7 +202,12 @@ impl Daemon {
             if matches!(report.state, Outcome::Changing | Outcome::Unreadable) {
                 let why = report.reason.unwrap_or_default();
                 if self.said_unreadable.insert(candidate.path.clone()) {
-                    tracing::warn!(source = settings.source, file = %candidate.path.to_string_lossy().escape_debug(), why, "file cannot be read; trying again");
+                    tracing::warn!(
+                        source = settings.source,
+                        file = logged(&candidate.path),
+                        why,
+                        "file cannot be read; trying again"
+                    );
                 }
                 self.watchlist.postpone(candidate, Instant::now() + settings.scan_every);
                 return;

@@ -8,7 +8,7 @@ use staging::Lander;
 use tokio_util::sync::CancellationToken;
 
 use crate::importer::{Importer, Request};
-use crate::scan::{self, Candidate, Found, Watchlist};
+use crate::scan::{self, Candidate, Found, Watchlist, logged};
 use crate::{Error, FileReport, ImportOptions, Outcome, Progress, Settings};
 
 /// Imports files, the oldest night first: those that are named, wherever they are, or else what the directory holds. A file
@@ -63,7 +63,7 @@ async fn settled(importer: &Importer, cancel: &CancellationToken) -> Result<Watc
     let mut watchlist = Watchlist::new(settle);
     let found = look(importer)?;
     for path in &found.odd {
-        tracing::warn!(source = importer.settings.source, file = %path.to_string_lossy().escape_debug(), "not a regular file; left alone");
+        tracing::warn!(source = importer.settings.source, file = logged(path), "not a regular file; left alone");
     }
     let is_fresh = scan::any_fresh(&found, settle);
     let looked = Instant::now();

@@ -18,6 +18,7 @@ use crate::marker;
 use crate::name::Names;
 use crate::parse::{Counts, Origin};
 use crate::reading::{self, End, Event, Opened};
+use crate::scan::logged;
 use crate::session::Session;
 use crate::verdict::{self, Ledger, Verdict};
 use crate::{Error, FileReport, ImportOptions, Outcome, Progress, Settings, Sighting, metrics};
@@ -246,7 +247,7 @@ impl Importer {
         on_progress: OnProgress<'_>,
     ) -> Result<Tried, Error> {
         let expected = marker::rows(request.path, &self.names);
-        let mut landed = Landed { import_id: None, rows: 0, erased: 0, size: opened.identity.size() };
+        let mut landed = Landed { size: opened.identity.size(), ..Landed::default() };
         if !report.dry_run {
             let holder = self.session.take().await?;
             let beginning = async { imports::begin(&mut *holder.connection().await, file, now()).await };
@@ -282,6 +283,10 @@ impl Importer {
         let (counts, refusal) = match parsing.await.map_err(|_| Error::Parser(file.file_name.clone()))? {
             End::Whole(counts) => {
                 let refusal = verdict::refusal(&self.settings, &counts, last.as_ref(), expected);
+                let counts = match landed.import_id {
+                    Some(_) => Counts { dead: landed.dead_letters, skipped: landed.skipped, ..counts },
+                    None => counts,
+                };
                 (counts, refusal.filter(|_| !request.options.accept))
             }
             End::Refused(refusal) => (Counts::default(), Some(refusal)),
@@ -292,7 +297,7 @@ impl Importer {
                 return Self::not_read(end, report);
             }
         };
-        (report.rows, report.dead_letters, report.skipped) = (counts.rows, counts.dead, counts.skipped + landed.erased);
+        (report.rows, report.dead_letters, report.skipped) = (counts.rows, counts.dead, counts.skipped);
         report.state = if refusal.is_some() { Outcome::Refused } else { Outcome::Imported };
         report.reason = refusal.as_ref().map(|refusal| refusal.reason.clone());
         let is_published = report.state == Outcome::Imported;
@@ -353,15 +358,15 @@ fn log(report: &FileReport, file: &File) {
     let (rows, dead_letters, skipped) = (report.rows, report.dead_letters, report.skipped);
     // Both are absent where the file was refused before they were found out.
     let (delimiter, encoding) = (report.delimiter.map(String::from), report.encoding);
-    let (source, file, as_of) = (&file.source, &file.file_name, file.as_of);
+    let (source, file, as_of) = (&file.source, logged(Path::new(&file.file_name)), file.as_of);
     if let Some(reason) = &report.reason {
-        tracing::error!(source, ?file, rows, dead_letters, delimiter, encoding, reason, "file refused");
+        tracing::error!(source, file, rows, dead_letters, delimiter, encoding, reason, "file refused");
         return;
     }
-    tracing::info!(source, ?file, rows, dead_letters, skipped, delimiter, encoding, "file imported");
+    tracing::info!(source, file, rows, dead_letters, skipped, delimiter, encoding, "file imported");
     if as_of > now() + MAX_AHEAD {
         tracing::warn!(
-            source, ?file, %as_of,
+            source, file, %as_of,
             "the file is of a day far ahead: every other one counts as older until then. Is its name, or its time, right?"
         );
     }

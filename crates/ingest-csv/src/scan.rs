@@ -80,6 +80,11 @@ pub(crate) fn scan(directory: &Path, names: &Names) -> io::Result<Found> {
     Ok(found)
 }
 
+/// A file as logs name it: nothing in its name begins a line of its own.
+pub(crate) fn logged(path: &Path) -> String {
+    path.to_string_lossy().escape_debug().to_string()
+}
+
 /// Whether a file was written to so lately that one look does not tell whether it is finished.
 pub(crate) fn any_fresh(found: &Found, settle: Duration) -> bool {
     let settled = Utc::now() - 10 * settle.max(Duration::from_secs(1));

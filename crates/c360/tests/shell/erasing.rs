@@ -64,6 +64,10 @@ async fn a_person_is_exported_erased_kept_out_and_readmitted() {
         place.0.ask("select skipped_count from staging.csv_imports order by import_id desc limit 1").await;
     assert_eq!(skipped, 1);
     place.0.c360(&export).code(66);
+    // A row of hers that cannot be read is skipped, too, and no dead letter besides.
+    place.0.write("loyalty_members_2026-11-21.csv", format!("{MEMBERS}27,x,Matthew,Groves,short\n"));
+    let file = &document(&place.0.c360(&["import", "loyalty", "loyalty_members_2026-11-21.csv"]).code(0))["files"][0];
+    assert_eq!((&file["rows"], &file["skipped"], &file["dead_letters"]), (&json!(3), &json!(2), &json!(0)), "{file}");
     place.0.c360(&["customer", "export", "bob@x.example"]).code(0);
     assert_eq!(document(&place.0.c360(&erase).code(0))["already"], json!(true));
     place.0.c360(&["customer", "erase", "nobody@x.example", "--yes"]).code(66);
@@ -71,7 +75,7 @@ async fn a_person_is_exported_erased_kept_out_and_readmitted() {
     let readmit = ["customer", "readmit", "Matthew Groves <matthew.groves@couchbase.com>"];
     assert!(stdout(&place.0.c360(&readmit).code(0)).contains("2 digests"));
     place.0.c360(&readmit).code(66);
-    place.import().code(0);
+    place.0.c360(&["import", "loyalty", "loyalty_members_2026-11-21.csv", "--again"]).code(4);
     place.0.c360(&export).code(0);
 }
 

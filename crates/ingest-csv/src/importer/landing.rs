@@ -8,11 +8,13 @@ use crate::parse::Part;
 use crate::{Error, metrics};
 
 /// A file while it is imported.
+#[derive(Default)]
 pub(super) struct Landed {
     pub(super) import_id: Option<i64>,
     pub(super) rows: i64,
-    /// Rows of whoever is erased: they are skipped.
-    pub(super) erased: u64,
+    /// As the ledger counts them: those of whoever is erased are skipped.
+    pub(super) dead_letters: u64,
+    pub(super) skipped: u64,
     pub(super) size: u64,
 }
 
@@ -45,7 +47,8 @@ impl Importer {
                 return Ok(false);
             }
             metrics::landed(&part.batch);
-            landed.erased += part.batch.erased_count();
+            landed.dead_letters += u64::from(part.batch.dead_letter_count().unsigned_abs());
+            landed.skipped += u64::from(part.batch.skipped_count().unsigned_abs());
         }
         landed.rows += part.rows;
         Ok(true)

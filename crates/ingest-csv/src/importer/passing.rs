@@ -1,5 +1,6 @@
 //! Files of which nothing is landed: copies, full exports that a newer one has superseded, and what was refused before.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use staging::imports::{self, File, Import, State};
 
 use super::{Importer, Request, Tried, now, origin_of};
 use crate::reading::{self, End, Event, Opened};
+use crate::scan::logged;
 use crate::{Error, FileReport, ImportOptions, Outcome, marker, metrics, verdict};
 
 /// What becomes of a file that was refused before.
@@ -94,7 +96,12 @@ impl Importer {
             self.session.keep(holder);
             metrics::finished(&file.source, state, Duration::ZERO);
         }
-        tracing::info!(source = file.source, file = %file.file_name.escape_debug(), state = state.as_str(), "file passed over");
+        tracing::info!(
+            source = file.source,
+            file = logged(Path::new(&file.file_name)),
+            state = state.as_str(),
+            "file passed over"
+        );
         Ok(Tried::Done(Box::new(report)))
     }
 }

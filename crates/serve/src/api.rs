@@ -25,6 +25,7 @@ pub(crate) mod path;
 mod products;
 pub(crate) mod recommendations;
 pub(crate) mod refresh;
+mod sessions;
 pub(crate) mod timeline;
 pub(crate) mod views;
 pub(crate) mod written_through;
@@ -40,7 +41,6 @@ use consolidate::edit::Takers;
 use consolidate::erase::Orders;
 use model::{InstallationKey, MatchKey};
 use serde_json::Value;
-use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::types::Uuid;
 use sqlx::{Connection as _, PgPool, Postgres, Transaction};
@@ -54,6 +54,7 @@ pub use audit::forget_audit;
 pub use customers::PARAMS as TAKEN_ATTRIBUTES;
 pub use entries::TAKEN_TYPES as TAKEN_OBJECT_TYPES;
 use page::Cursors;
+use sessions::{Session, Sessions};
 
 use crate::keys::Keyring;
 use crate::mask::Mask;
@@ -61,7 +62,7 @@ use crate::problem::Problem;
 use crate::retry::Retry;
 
 /// A statement that takes longer is given up; well below the time for a request.
-const STATEMENT_WITHIN: &str = "20s";
+const STATEMENT_WITHIN: Duration = Duration::from_secs(20);
 /// Connections for keys that see everybody, and as many for keys with a row filter: they differ in their role.
 const MAX_CONNECTIONS: u32 = 16;
 /// A connection that was not used for so long may have been cut meanwhile.
@@ -98,8 +99,10 @@ pub struct Settings {
 pub(crate) struct Api {
     pub(crate) settings: Settings,
     pub(crate) cursors: Cursors,
-    all: PgPool,
-    limited: PgPool,
+    whole: Sessions,
+    limited: Sessions,
+    /// For transactions, and for what is asked and written beside requests.
+    pool: PgPool,
     pub(crate) keyring: Keyring,
     rates: Rates,
     pub(crate) audit: Audit,
@@ -110,51 +113,51 @@ impl Api {
     /// What handlers share, and what writes the audit log.
     pub(crate) fn new(settings: Settings) -> (Self, Writer) {
         // Policies make statements look expensive, and compiling these takes longer than all of them.
-        let options = [("statement_timeout", STATEMENT_WITHIN), ("jit", "off")];
+        let options = [("statement_timeout", format!("{}s", STATEMENT_WITHIN.as_secs())), ("jit", "off".to_owned())];
         let session = staging::session(&settings.database).options(options);
-        let all = pool().connect_lazy_with(session.clone());
-        let limited = pool().connect_lazy_with(session.options([("role", "c360_limited")]));
-        let (audit, writer) = Audit::new(all.clone());
+        let pool = pool().connect_lazy_with(session.clone());
+        let (audit, writer) = Audit::new(pool.clone());
         let api = Self {
             cursors: Cursors::new(&settings.key),
-            keyring: Keyring::new(all.clone()),
+            keyring: Keyring::new(pool.clone()),
             rates: Rates::new(),
             audit,
             namespace: OnceCell::new(),
             settings,
-            all,
-            limited,
+            whole: Sessions::new(session.clone()),
+            limited: Sessions::new(session.options([("role", "c360_limited")])),
+            pool,
         };
         (api, writer)
     }
 
     /// A session that sees what this caller may see, and nothing else.
-    pub(crate) async fn ask(&self, caller: &Caller) -> Result<PoolConnection<Postgres>, Problem> {
+    pub(crate) async fn ask(&self, caller: &Caller) -> Result<Session, Problem> {
         let Some(only) = &caller.key.only else { return self.whole().await };
         let (lists, profiles) = only.settings().map_err(|error| {
             Problem::new(StatusCode::FORBIDDEN)
                 .with_detail(format!("the row filter of this key cannot be used: {error}"))
         })?;
-        let mut connection = self.limited.acquire().await.map_err(Problem::no_connection)?;
+        let mut session = self.limited.get().await?;
         sqlx::query(
             "select set_config('c360.filter_lists', $1::text[]::text, false),
                     set_config('c360.filter_profiles', coalesce($2::jsonb[]::text, ''), false)",
         )
         .bind(lists)
         .bind(profiles)
-        .execute(&mut *connection)
+        .execute(&mut *session)
         .await?;
-        Ok(connection)
+        Ok(session)
     }
 
     /// A session that sees everything: for what no row filter is about.
-    pub(crate) async fn whole(&self) -> Result<PoolConnection<Postgres>, Problem> {
-        self.all.acquire().await.map_err(Problem::no_connection)
+    pub(crate) async fn whole(&self) -> Result<Session, Problem> {
+        self.whole.get().await
     }
 
     /// A transaction of a session that sees everything.
     pub(crate) async fn begin(&self) -> Result<Transaction<'static, Postgres>, Problem> {
-        begin(&self.all).await.map_err(Problem::no_connection)
+        begin(&self.pool).await.map_err(Problem::no_connection)
     }
 
     /// The customer whom a path names, by id or email: not yet whom redirects lead to.
@@ -170,9 +173,8 @@ impl Api {
     /// Under this, match keys make the ids of customers.
     pub(crate) async fn namespace(&self) -> Result<Uuid, Problem> {
         let ask = async || -> Result<Uuid, Problem> {
-            let mut session = self.whole().await?;
             let namespace = sqlx::query_scalar("select namespace from customer360.installation");
-            Ok(namespace.fetch_one(&mut *session).await?)
+            Ok(namespace.fetch_one(self.whole().await?).await?)
         };
         Ok(*self.namespace.get_or_try_init(ask).await?)
     }

@@ -201,12 +201,12 @@ pub(super) async fn get(
 /// A customer, with the newest of these types on the timeline; none: of all.
 pub(crate) async fn read(api: &Api, caller: &Caller, named: &str, types: &[String]) -> Result<Customer, Refusal> {
     let customer_id = api.customer_id(named).await?;
-    let mut session = api.ask(caller).await?;
+    let session = api.ask(caller).await?;
     let query = match types {
         [] => sqlx::query(staging::constant_sql(STATEMENT.as_str())).bind(customer_id),
         types => sqlx::query(staging::constant_sql(OF_TYPES.as_str())).bind(customer_id).bind(types),
     };
-    let row = query.fetch_optional(&mut *session).await?.ok_or_else(Problem::not_found)?;
+    let row = query.fetch_optional(session).await?.ok_or_else(Problem::not_found)?;
     let found: Uuid = row.get("customer_id");
     Refusal::unless_at(found, customer_id)?;
     api.audit.read(caller, "get_customer", found).await;

@@ -120,7 +120,7 @@ pub(super) async fn list(
 pub(crate) async fn page(api: &Api, caller: &Caller, mut params: Params) -> Result<Page<Listed>, Problem> {
     let scope = params.scope().to_owned();
     let wanted = Wanted::take(api, caller, &mut params)?;
-    let rows = wanted.statement().build().fetch_all(&mut *api.ask(caller).await?).await?;
+    let rows = wanted.statement().build().fetch_all(api.ask(caller).await?).await?;
     let is_cut = wanted.q.is_some() && rows.first().is_some_and(|row| row.get("is_cut"));
     Ok(Page { is_cut, ..api.cursors.page_of(&scope, &rows, place, wanted.limit, wanted.count)? })
 }

@@ -172,14 +172,13 @@ pub(crate) async fn write(
     caller.at_least(Role::Agent)?;
     check(api, &profile)?;
     let named = api.customer_id(named).await?;
-    let mut session = api.ask(caller).await?;
+    let session = api.ask(caller).await?;
     let found: Option<Uuid> = sqlx::query_scalar(
         "select c.customer_id from customer360.customers c where c.customer_id = customer360.resolved($1)",
     )
     .bind(named)
-    .fetch_optional(&mut *session)
+    .fetch_optional(session)
     .await?;
-    drop(session);
     Refusal::unless_at(found.ok_or_else(Problem::not_found)?, named)?;
     let attributes: BTreeMap<String, Option<Value>> = profile
         .into_iter()

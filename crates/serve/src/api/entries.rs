@@ -108,7 +108,7 @@ impl Write<'_> {
         let at = at("held, ");
         // Keeps erasures out.
         let statement = format!("with held as materialized ({HOLDING}), {at}, done as ({done}), {NOTED}");
-        let mut session = api.ask(caller).await?;
+        let session = api.ask(caller).await?;
         let row = sqlx::query(staging::constant_sql(statement))
             .bind(named)
             .bind(Utc::now())
@@ -121,7 +121,7 @@ impl Write<'_> {
             .bind(self.if_match)
             .bind(self.content.map(|content| &content.value))
             .bind(self.once)
-            .fetch_optional(&mut *session)
+            .fetch_optional(session)
             .await?;
         let row = row.ok_or_else(Problem::not_found)?;
         Refusal::unless_at(row.get("found"), named)?;
@@ -250,7 +250,7 @@ pub(super) async fn get(State(api): State<Arc<Api>>, caller: Caller, Path(of): O
 pub(crate) async fn one(api: &Api, caller: &Caller, (customer, kind, entry_id): &Named) -> Result<Entry, Refusal> {
     let kind = type_of(&api.settings.object_types, kind)?;
     let named = api.customer_id(customer).await?;
-    let mut session = api.ask(caller).await?;
+    let session = api.ask(caller).await?;
     let statement = format!(
         "with {}
          select at.customer_id as found, e.*
@@ -263,7 +263,7 @@ pub(crate) async fn one(api: &Api, caller: &Caller, (customer, kind, entry_id): 
         .bind(named)
         .bind(entry_id)
         .bind(kind)
-        .fetch_optional(&mut *session)
+        .fetch_optional(session)
         .await?;
     let row = row.ok_or_else(Problem::not_found)?;
     let found: Uuid = row.get("found");

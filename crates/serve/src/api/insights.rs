@@ -216,7 +216,7 @@ pub(crate) async fn count(api: &Api, caller: &Caller) -> Result<Insights, Proble
     );
     let query = sqlx::query_as::<_, Counted>(staging::constant_sql(statement));
     let query = if let Some(only) = only { query.bind(only.lists().next()) } else { query };
-    let rows = query.fetch_all(&mut *api.ask(caller).await?).await?;
+    let rows = query.fetch_all(api.ask(caller).await?).await?;
     Ok(Counts::from(rows).insights(&api.settings.attributes))
 }
 

@@ -116,7 +116,7 @@ pub(super) async fn list(
         customer,
     };
     params.finish(&PARAMS)?;
-    let rows = wanted.statement().build().fetch_all(&mut *api.ask(&caller).await?).await?;
+    let rows = wanted.statement().build().fetch_all(api.ask(&caller).await?).await?;
     if wanted.customer.is_some()
         && let Some(customer) = rows.first().and_then(|row| row.get::<Option<Uuid>, _>("shown"))
     {

@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use sqlx::types::Uuid;
-use sqlx::{FromRow as _, PgConnection, Row as _};
+use sqlx::{FromRow as _, PgExecutor, Row as _};
 use utoipa::ToSchema;
 
 use super::page::Page;
@@ -71,7 +71,7 @@ async fn named(
     most: Option<i64>,
     count: bool,
 ) -> Result<(Vec<List>, Option<i64>), Problem> {
-    let mut session = api.ask(caller).await?;
+    let session = api.ask(caller).await?;
     let rows = sqlx::query(
         "with page as materialized (
              select l.name, l.made_by, l.made_at from customer360.lists l
@@ -95,7 +95,7 @@ async fn named(
     .bind(after)
     .bind(most)
     .bind(count)
-    .fetch_all(&mut *session)
+    .fetch_all(session)
     .await?;
     let total = rows.first().and_then(|row| row.get("total"));
     // Of an empty page there is one row, the rest of it null.
@@ -211,7 +211,7 @@ pub(crate) async fn take(
                returning 1";
     let there = "customer360.lists l, customer360.customers c
                  where l.name = $6 and c.customer_id = customer360.resolved($7)";
-    match run(&mut transaction, &caller, "take_off_list", (sql, there), &name, Some(customer)).await? {
+    match run(&mut *transaction, &caller, "take_off_list", (sql, there), &name, Some(customer)).await? {
         0 => Err(Problem::not_found()),
         _ => Ok(transaction.commit().await.map(|()| StatusCode::NO_CONTENT)?),
     }
@@ -227,14 +227,14 @@ async fn write(
     customer: Option<Uuid>,
 ) -> Result<i64, Problem> {
     caller.sees_everybody(OF_ALL)?;
-    let mut session = api.ask(caller).await?;
-    run(&mut session, caller, action, (sql, "done"), list, customer).await
+    let session = api.ask(caller).await?;
+    run(session, caller, action, (sql, "done"), list, customer).await
 }
 
 /// Runs a statement, notes in the audit log what it wrote, and says how much there is of `counted`. `$1` is now, `$3` the name of
 /// the key, `$6` the list, `$7` the customer.
 async fn run(
-    session: &mut PgConnection,
+    session: impl PgExecutor<'_>,
     caller: &Caller,
     action: &'static str,
     (sql, counted): (&str, &str),

@@ -46,14 +46,14 @@ pub(super) async fn get(
 ) -> Result<Json<Box<RawValue>>, Problem> {
     let fields = Fields::take(&mut params, &FIELDS)?;
     params.finish(&["fields"])?;
-    let mut session = api.ask(&caller).await?;
+    let session = api.ask(&caller).await?;
     let product: Option<Product> = sqlx::query_as(
         "select system, product_id, name, attributes from customer360.products
          where system = $1 and product_id = $2 and deleted_at is null",
     )
     .bind(system)
     .bind(product_id)
-    .fetch_optional(&mut *session)
+    .fetch_optional(session)
     .await?;
     Ok(Json(fields.of(&product.ok_or_else(Problem::not_found)?)?))
 }

@@ -113,13 +113,9 @@ pub(crate) async fn of(
     count: bool,
 ) -> Result<(Uuid, Page<Recommendation>), Refusal> {
     let customer_id = api.customer_id(named).await?;
-    let mut session = api.ask(caller).await?;
-    let row: Option<(Uuid, FromJson<Vec<Recommendation>>, Option<i64>)> = sqlx::query_as(STATEMENT)
-        .bind(customer_id)
-        .bind(i64::from(limit))
-        .bind(count)
-        .fetch_optional(&mut *session)
-        .await?;
+    let session = api.ask(caller).await?;
+    let row: Option<(Uuid, FromJson<Vec<Recommendation>>, Option<i64>)> =
+        sqlx::query_as(STATEMENT).bind(customer_id).bind(i64::from(limit)).bind(count).fetch_optional(session).await?;
     let (found, FromJson(items), total) = row.ok_or_else(Problem::not_found)?;
     Refusal::unless_at(found, customer_id)?;
     Ok((found, Page { items, next_cursor: None, total, is_cut: false }))

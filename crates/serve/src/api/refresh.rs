@@ -107,7 +107,7 @@ pub(crate) async fn ask(api: &Api, caller: &Caller, named: &str, max_age: TimeDe
     let (match_keys, xrefs) = known_as(api, caller, named).await?;
     let sources = &api.settings.rules.polled_sources;
     let since = Utc::now();
-    polls::ask_now(&mut *api.whole().await?, sources, &match_keys, since - max_age, since).await?;
+    polls::ask_now(api.whole().await?, sources, &match_keys, since - max_age, since).await?;
     let began = Instant::now();
     let mut has_waited = false;
     let asked = loop {
@@ -142,7 +142,7 @@ async fn known_as(api: &Api, caller: &Caller, named: &str) -> Result<(Vec<String
          where c.customer_id = customer360.resolved($1)",
     )
     .bind(customer_id)
-    .fetch_optional(&mut *api.ask(caller).await?)
+    .fetch_optional(api.ask(caller).await?)
     .await?;
     let (found, match_keys, FromJson(xrefs)) = found.ok_or_else(Problem::not_found)?;
     Refusal::unless_at(found, customer_id)?;

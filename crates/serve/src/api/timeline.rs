@@ -274,7 +274,7 @@ pub(crate) async fn page(
     let limit = params.limit()?;
     let statement = if params.flag("count")? { &COUNTED } else { &STATEMENT };
     params.finish(&PARAMS)?;
-    let mut session = api.ask(caller).await?;
+    let session = api.ask(caller).await?;
     let row: Option<(Uuid, FromJson<Vec<Happened>>, Option<i64>)> =
         sqlx::query_as(staging::constant_sql(statement.as_str()))
             .bind(customer_id)
@@ -284,7 +284,7 @@ pub(crate) async fn page(
             .bind(place(after.as_ref(), 2))
             .bind(i64::from(limit) + 1)
             .bind(q)
-            .fetch_optional(&mut *session)
+            .fetch_optional(session)
             .await?;
     let (found, FromJson(items), total) = row.ok_or_else(Problem::not_found)?;
     Refusal::unless_at(found, customer_id)?;

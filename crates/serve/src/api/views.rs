@@ -26,10 +26,10 @@ pub(crate) struct View {
 
 /// The views of a caller, by name.
 pub(crate) async fn of(api: &Api, caller: &Caller) -> Result<Vec<View>, Problem> {
-    let mut session = api.whole().await?;
+    let session = api.whole().await?;
     let views = sqlx::query_as("select name, query from customer360.views where owner = $1 order by name")
         .bind(&caller.key.name)
-        .fetch_all(&mut *session)
+        .fetch_all(session)
         .await?;
     Ok(views)
 }

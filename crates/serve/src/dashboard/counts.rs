@@ -37,7 +37,7 @@ pub(super) struct Counts {
 
 impl Counts {
     pub(super) async fn read(dashboard: &Dashboard, reader: &Reader, customer_id: Uuid) -> Result<Self, Problem> {
-        let mut session = dashboard.api.ask(&reader.caller).await?;
+        let session = dashboard.api.ask(&reader.caller).await?;
         let counts = sqlx::query_as(
             "with once as materialized (
                  select unnest(customer360.once_known_as($1)) as customer_id
@@ -84,7 +84,7 @@ impl Counts {
              select bought.*, talked.*, written.*, changed.* from bought, talked, written, changed",
         )
         .bind(customer_id)
-        .fetch_one(&mut *session)
+        .fetch_one(session)
         .await?;
         Ok(counts)
     }

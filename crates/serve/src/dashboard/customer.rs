@@ -318,7 +318,7 @@ pub(super) async fn products(
     )
     .bind(systems)
     .bind(ids)
-    .fetch_all(&mut *dashboard.api.ask(&reader.caller).await?)
+    .fetch_all(dashboard.api.ask(&reader.caller).await?)
     .await?;
     Ok(rows.into_iter().map(|(system, id, name)| ((system, id), name)).collect())
 }

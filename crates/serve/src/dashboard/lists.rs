@@ -142,8 +142,8 @@ pub(super) async fn keepable(dashboard: &Dashboard, reader: &Reader) -> Result<V
     if !reader.caller.writes_for_everybody() {
         return Ok(Vec::new());
     }
-    let mut session = dashboard.api.ask(&reader.caller).await?;
-    Ok(sqlx::query_scalar("select name from customer360.lists order by name").fetch_all(&mut *session).await?)
+    let session = dashboard.api.ask(&reader.caller).await?;
+    Ok(sqlx::query_scalar("select name from customer360.lists order by name").fetch_all(session).await?)
 }
 
 /// `POST /customers/{customer}/lists`: puts the customer on a list.

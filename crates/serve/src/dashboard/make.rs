@@ -90,7 +90,7 @@ async fn known(dashboard: &Dashboard, email: &str, external_id: Uuid) -> Result<
     .bind(customer_id)
     .bind(BY_HAND)
     .bind(external_id.to_string())
-    .fetch_optional(&mut *dashboard.api.whole().await?)
+    .fetch_optional(dashboard.api.whole().await?)
     .await?;
     Ok(row.map(|(customer_id, email, profile)| Known {
         customer_id,

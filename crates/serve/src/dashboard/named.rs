@@ -45,7 +45,7 @@ pub(super) async fn named(dashboard: &Dashboard, reader: &Reader, q: &str) -> Re
     .bind(ids)
     .bind(customer_id)
     .bind(MOST)
-    .fetch_all(&mut *dashboard.api.ask(&reader.caller).await?)
+    .fetch_all(dashboard.api.ask(&reader.caller).await?)
     .await?;
     let named = |(by, customer_id, email, profile): (String, Uuid, Option<String>, Value)| Named {
         by,

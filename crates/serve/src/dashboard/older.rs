@@ -119,7 +119,7 @@ async fn name(dashboard: &Dashboard, reader: &Reader, customer_id: Uuid) -> Resu
     let (email, profile): (Option<String>, Value) =
         sqlx::query_as("select c.email, c.profile from customer360.customers c where c.customer_id = $1")
             .bind(customer_id)
-            .fetch_one(&mut *dashboard.api.ask(&reader.caller).await?)
+            .fetch_one(dashboard.api.ask(&reader.caller).await?)
             .await?;
     Ok(profile::name(&profile, email.as_deref(), customer_id))
 }

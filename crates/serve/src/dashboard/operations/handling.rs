@@ -145,8 +145,8 @@ async fn preview(dashboard: &Dashboard, posted: &Posted) -> Result<Vec<Row>, Pro
     may_operate(caller)?;
     let parked = Some(dead_letters::State::Parked);
     let selection = Selection { ids: Some(selected(fields)?), state: parked, ..Selection::default() };
-    let mut session = dashboard.api.whole().await?;
-    let letters = dead_letters::list(&mut *session, &selection, None, i64::MAX).await?;
+    let session = dashboard.api.whole().await?;
+    let letters = dead_letters::list(session, &selection, None, i64::MAX).await?;
     if letters.is_empty() {
         let gone = "these dead letters are not parked any more: somebody has retried or discarded them";
         return Err(Problem::new(StatusCode::CONFLICT).with_detail(gone));

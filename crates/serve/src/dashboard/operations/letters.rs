@@ -119,9 +119,9 @@ pub(super) async fn drawn(
     asked: &Asked,
     token: &str,
 ) -> Result<String, Problem> {
-    let mut session = dashboard.api.whole().await?;
+    let session = dashboard.api.whole().await?;
     let limit = i64::try_from(PAGE + 1).unwrap_or(i64::MAX);
-    let mut letters = dead_letters::list(&mut *session, &asked.selection(), asked.before, limit).await?;
+    let mut letters = dead_letters::list(session, &asked.selection(), asked.before, limit).await?;
     let has_more = letters.len() > PAGE;
     letters.truncate(PAGE);
     let next = letters.last().filter(|_| has_more).map(|last| last.dead_letter_id);

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::error::database;
 use crate::exclude::exclude_refused;
 use crate::fold::fold;
+use crate::matching::{Matching, Standing};
 use crate::merge::{Merged, merge};
 use crate::overview::CONSOLIDATORS;
 use crate::restarts::Clocks;
@@ -61,6 +62,7 @@ pub struct Consolidator {
 /// What the one at work has read and keeps up: when it first has work, for before that another one may change it.
 #[derive(Default)]
 struct Memory {
+    standing: Standing,
     clocks: Option<Clocks>,
     /// Whom nothing is merged of any more.
     erased: Option<Erased>,
@@ -204,14 +206,15 @@ impl Consolidator {
         drained.retired += swept.tombstoned;
         let rebuilding = rebuild::sweep(&mut *self.lanes[0].connection().await, rules, self.clock, cancel).await?;
         self.merge_claims(rules, seal, memory, cancel, drained).await?;
-        let folded = fold(&self.reader, &self.lanes, rules, self.clock, cancel).await?;
+        let folded = fold(&self.reader, &self.lanes, rules, &mut memory.standing, self.clock, cancel).await?;
         drained.profiles += folded.profiles;
         Ok(*drained != before || folded.keys > 0 || swept.is_unfinished || rebuilding)
     }
 
     /// Step 2 alone, for the oldest marks. Only for the one at work.
     pub(crate) async fn fold_marked(&self, rules: &Rules, cancel: &CancellationToken) -> Result<(), Error> {
-        self.unless_lost(fold(&self.reader, &self.lanes, rules, self.clock, cancel)).await?;
+        let standing = &mut Standing::default();
+        self.unless_lost(fold(&self.reader, &self.lanes, rules, standing, self.clock, cancel)).await?;
         Ok(())
     }
 
@@ -225,7 +228,7 @@ impl Consolidator {
         drained: &mut Drained,
     ) -> Result<(), Error> {
         let started = Instant::now();
-        let Memory { clocks, erased } = memory;
+        let Memory { standing, clocks, erased } = memory;
         let clocks = match clocks {
             Some(clocks) => clocks,
             none => none.insert(Clocks::read(&mut *self.reader.connection().await).await?),
@@ -242,7 +245,8 @@ impl Consolidator {
                 Claim::next(&mut *self.reader.connection().await, &claim.batch_ids()).await
             };
             let now = (self.clock)();
-            let merging = merge_or_exclude(&self.lanes, rules, seal, clocks, erased, &claim, now);
+            let matching = Matching::keep_up(&mut *self.lanes[0].connection().await, rules, standing).await?;
+            let merging = merge_or_exclude(&self.lanes, &matching, seal, clocks, erased, &claim, now);
             let (merged, next) = tokio::join!(merging, read_ahead);
             let merged = match merged {
                 // Again, without what was read of them.
@@ -314,14 +318,14 @@ impl Claim {
 /// Merges batches together; if the database refuses data, one by one, and of a batch that it refuses all but the culprits.
 async fn merge_or_exclude(
     lanes: &[LockHolder],
-    rules: &Rules,
+    matching: &Matching<'_>,
     seal: &Seal,
     clocks: &mut Clocks,
     erased: &Erased,
     claim: &Claim,
     now: DateTime<Utc>,
 ) -> Result<Merged, Error> {
-    let error = match merge(lanes, rules, seal, clocks, erased, claim, now).await {
+    let error = match merge(lanes, matching, seal, clocks, erased, claim, now).await {
         Err(error) if error.is_data() => error,
         outcome => return outcome,
     };
@@ -330,13 +334,14 @@ async fn merge_or_exclude(
         staging::fail(&mut *lanes[0].connection().await, &[batch.batch_id], &error.to_string()).await?;
         let mut alone = Claim::of(&mut *lanes[0].connection().await, vec![batch.clone()]).await?;
         alone.skip_erased(erased);
-        let merged = match merge(lanes, rules, seal, clocks, erased, &alone, now).await {
+        let merged = match merge(lanes, matching, seal, clocks, erased, &alone, now).await {
             Err(error) if error.is_data() => {
                 total.excluded +=
-                    exclude_refused(&mut *lanes[0].connection().await, rules, seal, erased, &alone, now).await?;
+                    exclude_refused(&mut *lanes[0].connection().await, matching.rules, seal, erased, &alone, now)
+                        .await?;
                 let mut rest = Claim::of(&mut *lanes[0].connection().await, alone.batches).await?;
                 rest.skip_erased(erased);
-                merge(lanes, rules, seal, clocks, erased, &rest, now).await?
+                merge(lanes, matching, seal, clocks, erased, &rest, now).await?
             }
             outcome => outcome?,
         };

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::customers::{self, Target};
 use crate::dirty::{self, Marks, Window};
 use crate::error::database;
-use crate::matching::{self, Matching, Stray};
+use crate::matching::{self, Matching, Standing, Stray};
 use crate::xrefs::Moved;
 use crate::{Error, Rules, edit, interactions, metrics, migrate, orders, redirects};
 
@@ -62,6 +62,7 @@ pub(crate) async fn fold(
     reader: &LockHolder,
     lanes: &[LockHolder],
     rules: &Rules,
+    standing: &mut Standing,
     clock: fn() -> DateTime<Utc>,
     cancel: &CancellationToken,
 ) -> Result<Folded, Error> {
@@ -70,7 +71,7 @@ pub(crate) async fn fold(
     if marks.is_empty() {
         return Ok(folded);
     }
-    let matching = Matching::read(&mut *reader.connection().await, rules).await?;
+    let matching = Matching::keep_up(&mut *reader.connection().await, rules, standing).await?;
     let mut window = marks.window(&mut *reader.connection().await, None).await?;
     while let Some((last, _)) = window.last_key_value() {
         let started = Instant::now();
@@ -269,16 +270,13 @@ async fn read_living_if(connection: &mut PgConnection, part: &[Marked<'_>], whic
     let keys: Vec<&str> = part.iter().map(|marked| marked.key.as_str()).collect();
     let sql = format!(
         "select x.system, x.external_id, x.match_key, x.email, x.attributes::text, x.observed_at, x.customer_id,
-                x.unmatched_reason, e.edits::text
+                x.unmatched_reason,
+                -- attribute -> [value, replaced, superseded, whether it is outdated]
+                (select jsonb_object_agg(
+                     attribute, jsonb_build_array(value, replaced, superseded, outdated_at is not null))::text
+                 from customer360.edits e
+                 where e.system = x.system and e.external_id = x.external_id)
          from customer360.xrefs x
-         left join (
-             -- edits by cross-reference: attribute -> [value, replaced, superseded, whether it is outdated]
-             select system, external_id,
-                    jsonb_object_agg(
-                        attribute, jsonb_build_array(value, replaced, superseded, outdated_at is not null)) as edits
-             from customer360.edits
-             group by system, external_id
-         ) e on e.system = x.system and e.external_id = x.external_id
          where {which} and x.deleted_at is null"
     );
     let rows = sqlx::query(staging::constant_sql(sql))

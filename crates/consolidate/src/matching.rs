@@ -2,6 +2,7 @@
 //! key is no longer that.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use model::{Decisions, MatchKey, Unmatched};
@@ -16,33 +17,62 @@ use crate::{Error, Rules, decide, orders, redirects};
 /// What is in force: rules, standing decisions, retirements, and the namespace of this installation's customer ids.
 pub(crate) struct Matching<'r> {
     pub(crate) rules: &'r Rules,
-    pub(crate) decisions: Decisions,
+    pub(crate) decisions: Arc<Decisions>,
     pub(crate) namespace: Uuid,
     /// What each of these systems said before this time is dead.
     retired: BTreeMap<String, DateTime<Utc>>,
 }
 
+type Read = (Uuid, i64, Option<i64>, Option<Vec<String>>, Option<Vec<DateTime<Utc>>>);
+
+/// The decisions that stood when they were last read, and what tells whether others do now.
+#[derive(Default)]
+pub(crate) struct Standing {
+    decisions: Arc<Decisions>,
+    mark: (i64, Option<i64>),
+}
+
 impl<'r> Matching<'r> {
     /// Reads decisions, retirements and namespace.
     pub(crate) async fn read(connection: &mut PgConnection, rules: &'r Rules) -> Result<Self, Error> {
-        let decisions = decide::standing(connection).await?.into_iter().map(|decision| decision.ruling).collect();
-        let (namespace, systems, times): (_, Option<Vec<String>>, Option<Vec<DateTime<Utc>>>) = sqlx::query_as(
+        Self::keep_up(connection, rules, &mut Standing::default()).await
+    }
+
+    /// Reads what has changed since these decisions were read: over the years there are many of them, and few new ones.
+    pub(crate) async fn keep_up(
+        connection: &mut PgConnection,
+        rules: &'r Rules,
+        standing: &mut Standing,
+    ) -> Result<Self, Error> {
+        let (namespace, count, which, systems, times): Read = sqlx::query_as(
             "with retired as materialized (
                  -- the latest time counts: it holds what the others would hold
                  select system, max(retired_before) as retired_before from customer360.retirements group by system
              ),
              lists as materialized (
                  select array_agg(system) as systems, array_agg(retired_before) as times from retired
+             ),
+             standing as materialized (
+                 -- a decision never changes but by being undone or erased
+                 select count(*) as decisions, bit_xor(hashint8extended(decision_id, 0)) as which
+                 from customer360.decisions where undone_at is null
              )
-             select i.namespace, l.systems, l.times
+             select i.namespace, s.decisions, s.which, l.systems, l.times
              from customer360.installation i
+             cross join standing s
              cross join lists l",
         )
-        .fetch_one(connection)
+        .fetch_one(&mut *connection)
         .await
         .map_err(database("reading the installation's namespace"))?;
+        let mark = (count, which);
+        // What is decided from here on is read with this mark, and again.
+        if mark != standing.mark {
+            let rulings = decide::standing(connection).await?.into_iter().map(|decision| decision.ruling);
+            *standing = Standing { decisions: Arc::new(rulings.collect()), mark };
+        }
         let retired = systems.unwrap_or_default().into_iter().zip(times.unwrap_or_default()).collect();
-        Ok(Self { rules, decisions, namespace, retired })
+        Ok(Self { rules, decisions: standing.decisions.clone(), namespace, retired })
     }
 
     /// The time up to which a system is retired.

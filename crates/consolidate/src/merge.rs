@@ -43,7 +43,7 @@ pub(crate) type Said<'r, F> = (&'r StagedRecord, F);
 /// nothing to write.
 pub(crate) async fn merge(
     lanes: &[LockHolder],
-    rules: &Rules,
+    matching: &Matching<'_>,
     seal: &Seal,
     clocks: &mut Clocks,
     erased: &Erased,
@@ -51,13 +51,12 @@ pub(crate) async fn merge(
     now: DateTime<Utc>,
 ) -> Result<Merged, Error> {
     let started = Instant::now();
-    let matching = Matching::read(&mut *lanes[0].connection().await, rules).await?;
     let parts = by_lane(claim, lanes.len());
     let merging = lanes.iter().zip(&parts).map(async |(lane, customers)| {
         let mut lane = lane.connection().await;
         let mut transaction = lane.begin().await.map_err(database("merging"))?;
         hold(&mut transaction, erased).await?;
-        let met = merge_customers(&mut transaction, &matching, &claim.batches, customers, now).await?;
+        let met = merge_customers(&mut transaction, matching, &claim.batches, customers, now).await?;
         transaction.commit().await.map_err(database("merging"))?;
         Ok(met)
     });
@@ -73,7 +72,7 @@ pub(crate) async fn merge(
         older.add(met.older);
     }
     clocks.judge(&mut older);
-    unreadable.extend(merge_others(&mut transaction, rules, &claim.records, now).await?);
+    unreadable.extend(merge_others(&mut transaction, matching.rules, &claim.records, now).await?);
     for (record, detail) in &unreadable {
         staging::exclude(&mut transaction, seal, record, detail, now).await?;
         exclude::count(&record.source);

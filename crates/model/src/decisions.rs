@@ -86,6 +86,8 @@ impl Serialize for Ruling {
 #[derive(Clone, Debug, Default)]
 pub struct Decisions {
     merged_into: HashMap<MatchKey, MatchKey>,
+    /// The same from the other end.
+    merged_from: HashMap<MatchKey, Vec<MatchKey>>,
     split: HashSet<(String, String)>,
     blocked: HashSet<String>,
     allowed: HashSet<MatchKey>,
@@ -97,7 +99,10 @@ impl FromIterator<Ruling> for Decisions {
         for ruling in rulings {
             match ruling {
                 Ruling::Merge { from, into } => {
-                    decisions.merged_into.insert(from, into);
+                    if let Some(before) = decisions.merged_into.insert(from.clone(), into.clone()) {
+                        decisions.merged_from.entry(before).or_default().retain(|other| *other != from);
+                    }
+                    decisions.merged_from.entry(into).or_default().push(from);
                 }
                 Ruling::Split { system, external_id } => {
                     decisions.split.insert((system, external_id));
@@ -130,8 +135,15 @@ impl Decisions {
 
     /// All match keys that lead to this one, itself included.
     pub fn leading_to(&self, key: &MatchKey) -> Vec<MatchKey> {
-        let merged = self.merged_into.keys().filter(|from| *from != key && self.resolve(from) == key);
-        std::iter::once(key).chain(merged).cloned().collect()
+        let mut leading = vec![key];
+        let mut seen = 0;
+        while let Some(into) = leading.get(seen) {
+            // Who is on a circle leads nowhere.
+            let merged = self.merged_from.get(*into).into_iter().flatten();
+            leading.extend(merged.filter(|from| *from != key && self.resolve(from) == key));
+            seen += 1;
+        }
+        leading.into_iter().cloned().collect()
     }
 
     /// Whether a cross-reference was split off.
@@ -166,8 +178,15 @@ mod tests {
         let mut leading = decisions.leading_to(&key("c@x"));
         leading.sort();
         assert_eq!(leading, [key("a@x"), key("b@x"), key("c@x")]);
-        let circle = [merge("a@x", "b@x"), merge("b@x", "c@x"), merge("c@x", "a@x")];
-        assert_eq!(circle.into_iter().collect::<Decisions>().resolve(&key("a@x")), &key("a@x"));
+        let circle = [merge("a@x", "b@x"), merge("b@x", "c@x"), merge("c@x", "a@x"), merge("d@x", "a@x")];
+        let circle: Decisions = circle.into_iter().collect();
+        assert_eq!(circle.resolve(&key("a@x")), &key("a@x"));
+        assert_eq!(circle.leading_to(&key("a@x")), [key("a@x")]);
+        let itself: Decisions = [merge("a@x", "a@x")].into_iter().collect();
+        assert_eq!(itself.leading_to(&key("a@x")), [key("a@x")]);
+        let again: Decisions = [merge("a@x", "b@x"), merge("a@x", "c@x")].into_iter().collect();
+        assert_eq!(again.leading_to(&key("b@x")), [key("b@x")], "the later one counts");
+        assert_eq!(again.leading_to(&key("c@x")), [key("c@x"), key("a@x")]);
     }
 
     #[test]

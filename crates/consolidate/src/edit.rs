@@ -15,6 +15,7 @@ use sqlx::{Connection as _, PgConnection};
 
 use crate::Error;
 use crate::error::database;
+use crate::merge::Move;
 
 pub use make::{BY_HAND, Made, NewCustomer, make};
 use write_through::Candidate;
@@ -78,6 +79,25 @@ pub async fn edit(
         (true, ..) => Edited::Changed,
         _ => Edited::Unknown,
     })
+}
+
+/// Edits move with cross-references whose primary key was changed, in the order of the changes.
+pub(crate) async fn follow(connection: &mut PgConnection, moves: &[Move<'_>]) -> Result<(), Error> {
+    for Move { system, from, to } in moves {
+        sqlx::query(
+            "update customer360.edits e set external_id = $3
+             where e.system = $1 and e.external_id = $2
+               and not exists (select from customer360.edits n
+                               where n.system = $1 and n.external_id = $3 and n.attribute = e.attribute)",
+        )
+        .bind(system)
+        .bind(from)
+        .bind(to)
+        .execute(&mut *connection)
+        .await
+        .map_err(database("moving edits"))?;
+    }
+    Ok(())
 }
 
 /// Notes which edits these cross-references contradict by now: they do not stand again, whatever is said later.

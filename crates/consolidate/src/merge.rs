@@ -16,7 +16,7 @@ use crate::error::database;
 use crate::matching::Matching;
 use crate::restarts::{Clocks, Older};
 use crate::xrefs::{Named, Slot, Slots};
-use crate::{Error, Rules, dirty, exclude, interactions, metrics, orders, products, redirects};
+use crate::{Error, Rules, dirty, edit, exclude, interactions, metrics, orders, products, redirects};
 
 /// With fewer records for each lane, a second transaction costs more than it saves.
 const FEW_RECORDS: usize = 500;
@@ -179,6 +179,7 @@ async fn merge_customers<'r>(
 ) -> Result<Met<'r>, Error> {
     let Applied { slots, touched, met } = apply_customers(connection, matching, batches, customers, now).await?;
     write(connection, &slots, &touched, "record", now).await?;
+    edit::follow(connection, &met.moves).await?;
     Ok(met)
 }
 
@@ -204,6 +205,14 @@ pub(crate) async fn write(
 pub(crate) struct Met<'r> {
     unreadable: Vec<(&'r StagedRecord, Unreadable)>,
     older: Older<'r>,
+    moves: Vec<Move<'r>>,
+}
+
+/// A cross-reference whose primary key was changed.
+pub(crate) struct Move<'r> {
+    pub(crate) system: &'r str,
+    pub(crate) from: &'r str,
+    pub(crate) to: &'r str,
 }
 
 /// Customer records, applied in memory.
@@ -241,7 +250,7 @@ pub(crate) async fn apply_customers<'r>(
             continue;
         }
         let full_export = full_exports.contains(&record.batch_id);
-        if let Err(detail) = merge_customer(&mut slots, matching, record, full_export, &mut met.older, now) {
+        if let Err(detail) = merge_customer(&mut slots, matching, record, full_export, &mut met, now) {
             met.unreadable.push((record, detail));
         }
     }
@@ -288,7 +297,7 @@ fn merge_customer<'r>(
     matching: &Matching<'_>,
     record: &'r StagedRecord,
     full_export: bool,
-    older: &mut Older<'r>,
+    met: &mut Met<'r>,
     now: DateTime<Utc>,
 ) -> Result<(), Unreadable> {
     let upsert = match record.operation {
@@ -308,7 +317,7 @@ fn merge_customer<'r>(
         return Ok(());
     }
     if let Some(slot) = known.filter(|slot| record.position < slot.xref.position) {
-        older.note(record, &slot.xref);
+        met.older.note(record, &slot.xref);
     }
     let retired_before = matching.retired_before(&record.source);
     if let Some(new_id) = &record.moved_to {
@@ -317,6 +326,8 @@ fn merge_customer<'r>(
         if carried.is_some() {
             let write = Write { position: record.position.carried(), observed_at: record.observed_at, upsert: carried };
             slots.apply(&record.source, new_id, write.retired(retired_before), now);
+            let (from, to) = (record.external_id.as_str(), new_id.as_str());
+            met.moves.push(Move { system: &record.source, from, to });
         }
     }
     let write = Write { position: record.position.clone(), observed_at: record.observed_at, upsert };

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
 
 use crate::support::World;
-use crate::support::events::customer;
+use crate::support::events::{customer, moved};
 
 const ANN: &str = "ann@x.example";
 
@@ -72,6 +72,27 @@ async fn an_edit_of_what_nobody_supplied_stands_and_moves_with_its_cross_referen
     world.land("loyalty", &[customer("27", 2).email("ann@y.example")]).await;
     world.consolidate().await;
     assert_eq!(world.profile("ann@y.example").await, Some(json!({"name": "Ann", "segment": "gold"})));
+}
+
+#[tokio::test]
+async fn an_edit_moves_with_a_primary_key_that_changes() {
+    let mut world = World::new().await;
+    world.land("loyalty", &[customer("27", 1).email(ANN).attribute("name", "Ann").attribute("phone", "1")]).await;
+    world.consolidate().await;
+    for (attribute, value, replaced) in [("name", "Annie", "Ann"), ("phone", "7", "1")] {
+        edit(&world, "27", attribute, json!(value), json!(replaced)).await;
+    }
+    world.consolidate().await;
+    let again = |id: &str, at| customer(id, at).email(ANN).attribute("name", "Ann").attribute("phone", "1");
+    world.land("loyalty", &[moved("27", "28", 2), again("28", 3), moved("28", "29", 4), again("29", 5)]).await;
+    world.consolidate().await;
+    assert_eq!(world.profile(ANN).await, Some(json!({"name": "Annie", "phone": "7"})));
+    world.land("loyalty", &[customer("29", 6).attribute("phone", "2")]).await;
+    world.consolidate().await;
+    assert_eq!(world.profile(ANN).await, Some(json!({"name": "Annie", "phone": "2"})), "the source wins again");
+    world.land("loyalty", &[customer("27", 7).email("bob@x.example").attribute("name", "Ann")]).await;
+    world.consolidate().await;
+    assert_eq!(world.profile("bob@x.example").await, Some(json!({"name": "Ann"})), "the id is somebody else's now");
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use consolidate::{Consolidator, Forgotten, forget_changes};
+use embedded_postgres::test::eventually;
 use staging::dead_letters::forget_settled;
 use staging::expire;
 use tokio_util::sync::CancellationToken;
@@ -129,4 +130,50 @@ async fn months_of_changes_go_when_they_are_wholly_past_and_a_reader_holds_them_
     analyst.rollback().await.unwrap();
     assert_eq!(forget(first_of_february).await, Forgotten { dropped: 1, locked: 0 });
     assert_eq!(world.value("select min(at)::date from customer360.changes").await, "2026-02-24");
+}
+
+/// Consolidates, and says how many rows of each table were read until then: a session's count when it has ended.
+async fn rows_read(world: &mut World) -> BTreeMap<String, i64> {
+    let sql = "select count(*) from pg_stat_activity where datname = current_database()";
+    let sessions = world.value(sql).await.as_i64();
+    world.consolidate().await;
+    eventually("its sessions have ended", async || world.value(sql).await.as_i64() <= sessions).await;
+    let read = "select relname::text, (seq_tup_read + coalesce(idx_tup_fetch, 0))::bigint from pg_stat_user_tables";
+    sqlx::query_as(read).fetch_all(&world.pool).await.unwrap().into_iter().collect()
+}
+
+/// Thousands of people, and of everything that years add to them.
+const YEARS: &str = "
+    insert into customer360.decisions (kind, subject, made_at, made_by)
+        select 'merge', array['gone' || n || '@x.example', 'p' || n || '@x.example'], now(), 'test' from generate_series(1, 3000) n;
+    insert into customer360.edits (system, external_id, attribute, value, replaced, at, by)
+        select system, external_id, 'name', '1', 'null', now(), 'test' from customer360.xrefs;
+    insert into customer360.redirects (customer_id, to_customer_id, since, system, external_id, followed_to)
+        select gen_random_uuid(), customer_id, now(), system, external_id, customer_id from customer360.xrefs;
+    insert into customer360.entries (customer_id, entry_id, type, content, author, created_at, updated_at)
+        select customer_id, gen_random_uuid(), 'note', '{}', 'test', now(), now() from customer360.xrefs;
+    insert into customer360.lists (name, made_by, made_at) values ('all', 'test', now());
+    insert into customer360.list_members (customer_id, list, added_at)
+        select customer_id, 'all', now() from customer360.xrefs;
+    insert into staging.dead_letters (source, origin, reason, detail, payload, landed_at)
+        select 'crm', '{}', 'nul', '', '', now() from generate_series(1, 3000);
+    vacuum analyze";
+
+#[tokio::test]
+async fn what_a_record_costs_does_not_grow_with_the_years() {
+    let mut world = World::new().await;
+    let person = |id: i64, position| customer(id, position).email(&format!("p{id}@x.example"));
+    world.land("crm", &(1..=3_000).map(|id| person(id, 1).attribute("visits", 1)).collect::<Vec<_>>()).await;
+    world.consolidate().await;
+    for statement in YEARS.split(';') {
+        sqlx::raw_sql(statement).execute(&world.pool).await.unwrap();
+    }
+    let before = rows_read(&mut world).await;
+    world.land("crm", &[person(7, 2).attribute("visits", 2)]).await;
+    for (table, read) in rows_read(&mut world).await {
+        let read = read - before.get(&table).copied().unwrap_or_default();
+        // Of decisions it is counted up which stand, a few times.
+        assert!(read <= 100 || table == "decisions", "of {table} {read} rows");
+    }
+    assert_eq!(world.profile("p7@x.example").await.unwrap()["visits"], 2);
 }

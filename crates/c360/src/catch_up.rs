@@ -122,8 +122,8 @@ pub async fn everything(
         }
         consolidate(installation, &rules, cancel, on_step).await?;
     }
-    if !cancel.is_cancelled() {
-        consolidate::count_pairs(&installation.database).await?;
+    if let Some(counted) = cancel.run_until_cancelled(consolidate::count_pairs(&installation.database)).await {
+        counted?;
     }
     Ok(outcome)
 }

@@ -76,8 +76,10 @@ pub async fn count_pairs(options: &PgConnectOptions) -> Result<PairsCounted, Err
          ),
          gone as (
              delete from customer360.product_pairs p
-             where (p.system, p.product_id, p.other_system, p.other_product_id)
-                   not in (select system, product_id, other_system, other_product_id from best)
+             -- not by `not in`, which compares each with each where the best are thought to be many
+             where not exists (select from best b
+                               where b.system = p.system and b.product_id = p.product_id
+                                 and b.other_system = p.other_system and b.other_product_id = p.other_product_id)
              returning 1
          ),
          written as (

@@ -190,9 +190,13 @@ pub(crate) async fn catch_up(connection: &mut PgConnection) -> Result<(), Error>
     sqlx::query(
         "select customer360.follow_lists(array(
              select m.customer_id
+             from customer360.redirects r
+             join customer360.list_members m on m.customer_id = r.customer_id
+             where customer360.resolved(m.customer_id) <> m.customer_id
+             union
+             select m.customer_id
              from customer360.list_members m
-             join customer360.customers c on c.customer_id = m.customer_id
-             where c.deleted_at is not null or m.put_on is not null))",
+             where exists (select from unnest(m.put_on) as p where customer360.resolved(p) <> m.customer_id)))",
     )
     .execute(connection)
     .await

@@ -197,6 +197,19 @@ async fn invariant_8_erased_stays_erased_in_every_table_and_under_whatever_comes
     assert_eq!(erase(&world, &email("nobody@x.example"), Orders::Delete).await, Outcome::Unknown);
 }
 
+#[tokio::test]
+async fn a_preview_says_what_would_be_removed_and_waits_for_nobody() {
+    let world = world_with_ann().await;
+    let mut landing = world.pool.begin().await.unwrap();
+    staging::erased::hold(&mut landing).await.unwrap();
+    let mut connection = staging::connect(&world.options).await.unwrap();
+    let ann = email("ann.canary@x.example");
+    let previewing = erase::erase(&mut connection, &world.rules, &world.seal, &ann, Orders::Delete, true);
+    let preview = tokio::time::timeout(Duration::from_mins(1), previewing).await.unwrap().unwrap();
+    landing.rollback().await.unwrap();
+    assert_eq!(receipt(preview).removed, receipt(erase(&world, &ann, Orders::Delete).await).removed);
+}
+
 async fn rebuild(world: &World) {
     let mut connection = world.pool.acquire().await.unwrap();
     let recorded = consolidate::rebuild::record(&mut connection, &world.rules, chrono::Utc::now()).await.unwrap();

@@ -63,7 +63,8 @@ use crate::retry::Retry;
 
 /// A statement that takes longer is given up; well below the time for a request.
 const STATEMENT_WITHIN: Duration = Duration::from_secs(20);
-/// Connections for keys that see everybody, and as many for keys with a row filter: they differ in their role.
+/// Connections for reading by keys that see everybody, as many for keys with a row filter, which differ in their role, and as many
+/// for transactions.
 const MAX_CONNECTIONS: u32 = 16;
 /// A connection that was not used for so long may have been cut meanwhile.
 const RESTED: Duration = Duration::from_secs(1);

@@ -6,7 +6,7 @@ use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
 use deadpool::Runtime;
-use deadpool::managed::{Manager, Metrics, Object, Pool, PoolError, QueueMode, RecycleResult, Timeouts};
+use deadpool::managed::{Manager, Metrics, Object, Pool, PoolError, QueueMode, RecycleResult};
 use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream};
 use futures::{FutureExt as _, StreamExt as _};
@@ -29,32 +29,24 @@ struct Opening(PgConnectOptions);
 
 impl Sessions {
     pub(super) fn new(options: PgConnectOptions) -> Self {
-        let timeouts = Timeouts {
-            wait: Some(access::CONNECTED_WITHIN),
-            create: Some(access::CONNECTED_WITHIN),
-            recycle: Some(RESTED),
-        };
         let pool = Pool::builder(Opening(options))
             .max_size(MAX_CONNECTIONS as usize)
             .queue_mode(QueueMode::Lifo)
             .runtime(Runtime::Tokio1)
-            .timeouts(timeouts)
+            .recycle_timeout(Some(RESTED))
             .build();
         Self(pool.expect("times can be kept: a runtime is named"))
     }
 
     pub(super) async fn get(&self) -> Result<Session, Problem> {
         self.0.retain(|_, used| used.last_used() < IDLE_WITHIN && used.age() < LIVES_FOR);
-        let connection = self.0.get().await.map_err(unconnected)?;
-        Ok(Session(Some(connection)))
+        // In all: where a network eats packets, each session that has rested takes its time to be found dead.
+        match tokio::time::timeout(access::CONNECTED_WITHIN, self.0.get()).await {
+            Ok(Ok(connection)) => Ok(Session(Some(connection))),
+            Ok(Err(PoolError::Backend(error))) => Err(Problem::no_connection(error)),
+            Ok(Err(_)) | Err(_) => Err(Problem::no_connection(sqlx::Error::PoolTimedOut)),
+        }
     }
-}
-
-fn unconnected(error: PoolError<sqlx::Error>) -> Problem {
-    Problem::no_connection(match error {
-        PoolError::Backend(error) => error,
-        _ => sqlx::Error::PoolTimedOut,
-    })
 }
 
 impl Manager for Opening {

@@ -56,7 +56,8 @@ pub async fn run(mut installation: Installation, http: bool, cancel: Cancellatio
     spawn_consolidator(&mut parts, rules, installation.seal(), &installation.database, &cancel);
     spawn_upkeep(&mut parts, installation.database.clone(), installation.config.retention, cancel.clone());
     spawn_pairs(&mut parts, installation.database.clone(), cancel.clone());
-    spawn_gauges(&mut parts, installation.database.clone(), cancel.clone());
+    let sources = installation.config.sources.keys().cloned().collect();
+    spawn_gauges(&mut parts, installation.database.clone(), sources, cancel.clone());
     if let Some(listener) = listener {
         let (settings, handle, stopping) = (serving, metrics.clone(), cancel.clone());
         parts.spawn(async move {
@@ -245,9 +246,14 @@ fn spawn_upkeep(
     });
 }
 
-fn spawn_gauges(parts: &mut JoinSet<Result<(), Hopeless>>, database: PgConnectOptions, cancel: CancellationToken) {
+fn spawn_gauges(
+    parts: &mut JoinSet<Result<(), Hopeless>>,
+    database: PgConnectOptions,
+    sources: Vec<String>,
+    cancel: CancellationToken,
+) {
     parts.spawn(async move {
-        gauges::publish(database, cancel).await;
+        gauges::publish(database, sources, cancel).await;
         Ok(())
     });
 }

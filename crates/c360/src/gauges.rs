@@ -64,13 +64,15 @@ const TROUBLE_LASTS: TimeDelta = TimeDelta::minutes(2);
 /// A database that takes longer has other worries.
 const MEASURE_WITHIN: Duration = Duration::from_mins(1);
 
-/// Measures until `cancel`. An outage is no trouble here: those who need the database say so.
-pub async fn publish(database: PgConnectOptions, cancel: CancellationToken) {
+/// Measures until `cancel`, with what there is to ask of these sources. An outage is no trouble here: those who need the
+/// database say so.
+pub async fn publish(database: PgConnectOptions, sources: Vec<String>, cancel: CancellationToken) {
+    let sources: Vec<&str> = sources.iter().map(String::as_str).collect();
     let mut connection = None;
     let mut shown = Gauges::default();
     loop {
         let since = Instant::now();
-        let measuring = measured(&database, &mut connection, Utc::now());
+        let measuring = measured(&database, &mut connection, &sources, Utc::now());
         let measured = tokio::select! {
             measured = timeout(MEASURE_WITHIN, measuring) => measured,
             () = cancel.cancelled() => return,
@@ -94,13 +96,14 @@ pub async fn publish(database: PgConnectOptions, cancel: CancellationToken) {
 async fn measured(
     database: &PgConnectOptions,
     kept: &mut Option<PgConnection>,
+    sources: &[&str],
     now: DateTime<Utc>,
 ) -> Result<Gauges, consolidate::Error> {
     let mut connection = match kept.take() {
         Some(connection) => connection,
         None => staging::connect(database).await?,
     };
-    let gauges = staging::in_time("measuring", Gauges::measure(&mut connection, now)).await?;
+    let gauges = staging::in_time("measuring", Gauges::measure(&mut connection, sources, now)).await?;
     *kept = Some(connection);
     Ok(gauges)
 }
@@ -114,7 +117,11 @@ struct Gauges(BTreeMap<Key, f64>);
 
 #[expect(clippy::cast_precision_loss, reason = "gauges are floats")]
 impl Gauges {
-    async fn measure(connection: &mut PgConnection, now: DateTime<Utc>) -> Result<Self, consolidate::Error> {
+    async fn measure(
+        connection: &mut PgConnection,
+        sources: &[&str],
+        now: DateTime<Utc>,
+    ) -> Result<Self, consolidate::Error> {
         let seconds = |since: DateTime<Utc>| ((now - since).num_milliseconds().max(0) as f64) / 1000.0;
         let mut gauges = Self::default();
         let backlog = overview::backlog(&mut *connection).await?;
@@ -149,7 +156,7 @@ impl Gauges {
         for ((source, reason), parked) in overview::parked(&mut *connection).await? {
             gauges.set(DEAD_LETTERS_PARKED, &[("source", source), ("reason", reason)], parked as f64);
         }
-        for polls in overview::polls_due(&mut *connection, now).await? {
+        for polls in overview::polls_due(&mut *connection, sources, now).await? {
             gauges.set(POLLS_DUE, &[("source", polls.source)], polls.due as f64);
         }
         for edits in staging::outbox::waiting(&mut *connection).await? {
@@ -230,7 +237,7 @@ mod tests {
         staging::health::report(&mut connection, "loyalty", Speaker::Daemon, &serde_json::json!({}), Utc::now())
             .await
             .unwrap();
-        let gauges = Gauges::measure(&mut connection, Utc::now()).await.unwrap();
+        let gauges = Gauges::measure(&mut connection, &[], Utc::now()).await.unwrap();
         let value = |name, labels: &[(&'static str, String)]| gauges.0.get(&(name, labels.to_vec())).copied();
         assert_eq!(value(SOURCE_TROUBLES, &[("source", "loyalty".to_owned())]), Some(0.0));
         assert_eq!(value(BACKLOG_RECORDS, &[]), Some(0.0));
@@ -263,11 +270,11 @@ mod tests {
         .await
         .unwrap();
         let label = |source: &str| vec![("source", source.to_owned())];
-        let gauges = Gauges::measure(&mut connection, Utc::now()).await.unwrap();
+        let gauges = Gauges::measure(&mut connection, &[], Utc::now()).await.unwrap();
         assert_eq!(gauges.0.get(&(LOG_RESTART_RECORDS, label("shop"))), Some(&7.0));
         assert_eq!(gauges.0.get(&(LOG_RESTART_RECORDS, label("loyalty"))), Some(&0.0));
         assert!(staging::replays::rewind(&mut connection, "shop", &[], true, Utc::now()).await.unwrap());
-        let gauges = Gauges::measure(&mut connection, Utc::now()).await.unwrap();
+        let gauges = Gauges::measure(&mut connection, &[], Utc::now()).await.unwrap();
         assert_eq!(gauges.0.get(&(LOG_RESTART_RECORDS, label("shop"))), Some(&0.0));
     }
 
@@ -281,7 +288,7 @@ mod tests {
         let word = serde_json::json!({"stopped": ["a", "b"], "trouble": "no answer", "absent_topics": ["c"]});
         staging::health::report(&mut connection, "loyalty", Speaker::Daemon, &word, now).await.unwrap();
         let measure = async |connection: &mut PgConnection, now| {
-            let gauges = Gauges::measure(connection, now).await.unwrap();
+            let gauges = Gauges::measure(connection, &[], now).await.unwrap();
             let of = |name| gauges.0.get(&(name, vec![("source", "loyalty".to_owned())])).copied();
             [SOURCE_TROUBLES, CSV_REFUSED_FILES, CSV_NEWEST_AS_OF_SECONDS].map(of)
         };

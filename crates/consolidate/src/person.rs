@@ -129,15 +129,18 @@ impl Person {
                  select * from unnest($2::text[], $3::text[]) as i (system, external_id)
              ),
              moved as materialized (
-                 select customer_id from customer360.redirects
-                 where to_customer_id = any ($1)
-                    -- Whom a merge leads elsewhere is whoever is there.
-                    or decided_to is null and (system, external_id) in (select system, external_id from ids)
+                 select customer_id from customer360.redirects where to_customer_id = any ($1)
+                 union
+                 -- Whom a merge leads elsewhere is whoever is there.
+                 select r.customer_id
+                 from customer360.redirects r join ids i on i.system = r.system and i.external_id = r.external_id
+                 where r.decided_to is null
              )
+             select customer_id, match_key from customer360.customers where customer_id = any ($1)
+             union
              select c.customer_id, c.match_key
-             from customer360.customers c
-             where c.customer_id = any ($1)
-                or c.deleted_at is not null and c.customer_id in (select customer_id from moved)",
+             from customer360.customers c join moved m on m.customer_id = c.customer_id
+             where c.deleted_at is not null",
         )
         .bind(self.customers.iter().copied().collect::<Vec<_>>())
         .bind(systems)
@@ -174,14 +177,16 @@ impl Person {
             "with named as materialized (
                  select * from unnest($3::text[], $4::text[]) as n (system, external_id)
              )
-             select x.system, x.external_id, x.match_key, x.customer_id, x.email,
-                    x.match_key is null as is_held_back,
-                    coalesce(x.customer_id = any ($1), false) or coalesce(x.match_key = any ($2), false)
-                        or (x.system, x.external_id) in (select system, external_id from named) as is_theirs
-             from customer360.xrefs x
-             where x.customer_id = any ($1) or x.match_key = any ($2)
-                or (x.system, x.external_id) in (select system, external_id from named)
-                or x.email is not null and x.match_key is null",
+             select system, external_id, match_key, customer_id, null::text as email
+             from customer360.xrefs where customer_id = any ($1)
+             union all
+             select system, external_id, match_key, customer_id, null from customer360.xrefs where match_key = any ($2)
+             union all
+             select x.system, x.external_id, x.match_key, x.customer_id, null
+             from named n join customer360.xrefs x on x.system = n.system and x.external_id = n.external_id
+             union all
+             select system, external_id, match_key, customer_id, email
+             from customer360.xrefs where match_key is null and email is not null",
         )
         .bind(self.customers.iter().copied().collect::<Vec<_>>())
         .bind(self.keys.iter().cloned().collect::<Vec<_>>())
@@ -191,9 +196,9 @@ impl Person {
         .await
         .map_err(database("finding a person's cross-references"))?;
         for row in rows {
-            let email = row.get::<Option<&str>, _>("email").and_then(key_of);
-            let has_email = row.get("is_held_back") && email.is_some_and(|key| self.keys.contains(key.as_str()));
-            if row.get("is_theirs") || has_email {
+            // Of those that are held back; all others are theirs.
+            let email = row.get::<Option<&str>, _>("email");
+            if email.is_none_or(|email| key_of(email).is_some_and(|key| self.keys.contains(key.as_str()))) {
                 self.ids.insert((row.get("system"), row.get("external_id")));
                 self.keys.extend(row.get::<Option<String>, _>("match_key"));
                 self.customers.extend(row.get::<Option<Uuid>, _>("customer_id"));

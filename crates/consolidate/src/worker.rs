@@ -103,6 +103,10 @@ pub async fn catch_up(
     let mut consolidator = Consolidator::connect(database).await?;
     let warning = async { rules::warn(&mut *consolidator.connection().await, rules).await };
     consolidator.unless_lost(warning).await?;
+    // Where somebody is at work, they have been offered.
+    if consolidator.try_begin().await? {
+        offer_known_keys(&consolidator, rules).await?;
+    }
     catch_up_with(&mut consolidator, rules, seal, cancel).await
 }
 
@@ -118,7 +122,6 @@ async fn catch_up_with(
     while !cancel.is_cancelled() {
         if consolidator.try_begin().await? {
             begin(consolidator, rules).await?;
-            offer_known_keys(consolidator, rules).await?;
             while !cancel.is_cancelled()
                 && consolidator.turn(rules, seal, cancel, &mut drained).await?
                 && !goal.is_reached(consolidator).await?

@@ -173,7 +173,7 @@ impl Daemon {
         let options = ImportOptions::default();
         for candidate in self.watchlist.ready(Instant::now()) {
             self.report().await;
-            let request = Request { path: &candidate.path, follow: false, is_daemon: true, options: &options };
+            let request = Request { path: &candidate.path, is_named: false, is_daemon: true, options: &options };
             match self.importer.take(&request, &mut |_| {}).await {
                 Ok(report) => {
                     if let Some(patience) = self.patience.take() {

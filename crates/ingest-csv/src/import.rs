@@ -32,7 +32,7 @@ pub async fn import(
     };
     let mut reports = Vec::new();
     for path in files {
-        let request = Request { path: &path, follow: is_named, is_daemon: false, options };
+        let request = Request { path: &path, is_named, is_daemon: false, options };
         reports.extend(importer.take(&request, on_progress).await?);
     }
     reports.extend(unfinished);

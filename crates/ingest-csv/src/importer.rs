@@ -33,8 +33,8 @@ const MAX_ATTEMPTS: usize = 5;
 /// Who wants the file, and how.
 pub(crate) struct Request<'a> {
     pub(crate) path: &'a Path,
-    /// Whether the path may be a symlink: an operator may, a directory that others write to may not.
-    pub(crate) follow: bool,
+    /// Whether an operator named it: it may be a symlink then, and is imported whatever is known of it.
+    pub(crate) is_named: bool,
     /// Whether a file that was finished with before is passed over in silence.
     pub(crate) is_daemon: bool,
     pub(crate) options: &'a ImportOptions,
@@ -51,7 +51,7 @@ pub(crate) struct Importer {
 /// One try.
 enum Tried {
     Done(Box<FileReport>),
-    /// Known before; only for the daemon.
+    /// Known before, and nobody asked for it.
     Known,
     Changed(Box<FileReport>),
     TakenOver,
@@ -131,7 +131,7 @@ impl Importer {
     async fn attempt(&mut self, request: &Request<'_>, on_progress: OnProgress<'_>) -> Result<Tried, Error> {
         let started = Instant::now();
         let mut report = FileReport::new(request.path.to_owned(), request.options.dry_run);
-        let opened = match self.open(request.path, request.follow).await? {
+        let opened = match self.open(request.path, request.is_named).await? {
             Ok(opened) => opened,
             Err(end) => return Self::not_read(end, report),
         };
@@ -155,6 +155,10 @@ impl Importer {
             return Ok(Tried::Known);
         }
         let state = match ledger.judge(&file, request.options.again) {
+            // One of several of its night, which lies there for years.
+            Verdict::Import if ledger.was_imported(&file) && !request.is_named && !request.options.again => {
+                return Ok(Tried::Known);
+            }
             Verdict::Import => {
                 step_past(&mut file, ledger.newest.as_ref());
                 let opened = if ledger.was_refused(&file) && !request.options.accept && !report.dry_run {

@@ -31,8 +31,12 @@ impl Ledger {
     /// Whether this very file was finished with before, so that nobody needs to hear of it again. A refused one counts by
     /// its content and its night, whatever its name: the same useless content on another night is another night missed.
     pub(crate) fn knows(&self, file: &File) -> bool {
-        let is_same_file = |known: &Import| known.file_name == file.file_name && known.mtime == file.mtime;
-        self.same_content.iter().any(is_same_file) || self.was_refused(file)
+        self.same_content.iter().any(|known| is_same_file(known, file)) || self.was_refused(file)
+    }
+
+    /// Whether this very file was imported before.
+    pub(crate) fn was_imported(&self, file: &File) -> bool {
+        self.same_content.iter().any(|known| known.state == State::Imported && is_same_file(known, file))
     }
 
     /// Whether this content was refused for this night.
@@ -63,6 +67,10 @@ impl Ledger {
         }
         Verdict::Import
     }
+}
+
+fn is_same_file(known: &Import, file: &File) -> bool {
+    known.file_name == file.file_name && known.mtime == file.mtime
 }
 
 /// Why a file that was read to its end must not be published; holds no value of it.

@@ -78,7 +78,7 @@ impl Watch {
             Some(connection) => connection,
             None => staging::connect(&self.database).await?,
         };
-        let (report, facts, files) = match status::ask(&mut connection, &self.setup.rules).await? {
+        let (report, facts, files) = match status::ask(&mut connection, &self.setup).await? {
             Asked::Facts(facts) => {
                 // Nobody opens connections to brokers because somebody looks at a page.
                 let report = Report::new(&self.setup, &facts, &Lags::new(), as_of);

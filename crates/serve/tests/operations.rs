@@ -110,7 +110,7 @@ async fn the_page_needs_attention_for_what_status_does_and_shows_every_part() {
     let body = text(&page);
 
     let mut connection = staging::connect(&base.options).await.unwrap();
-    let asked = status::ask(&mut connection, &setup().rules).await.unwrap();
+    let asked = status::ask(&mut connection, &setup()).await.unwrap();
     let Asked::Facts(facts) = asked else { panic!("the database is migrated") };
     let looks = Report::new(&setup(), &facts, &Lags::new(), Utc::now()).looks;
     assert!(looks.len() >= 4, "{looks:#?}");

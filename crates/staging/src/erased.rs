@@ -226,6 +226,23 @@ pub async fn hold(transaction: &mut PgConnection) -> Result<(), Error> {
     Ok(())
 }
 
+/// Whether a customer of this email and this (system, id) is erased, for who asks about one and holds erasures out: of all
+/// others nothing is read.
+pub async fn is_erased(
+    transaction: &mut PgConnection,
+    seal: &Seal,
+    email: &str,
+    (system, external_id): (&str, &str),
+) -> Result<bool, Error> {
+    let key = seal.erasure_key();
+    let digests = key.of_email(email).into_iter().chain([key.of_id(system, external_id)]);
+    sqlx::query_scalar("select exists (select from staging.erased where digest = any ($1))")
+        .bind(digests.map(|digest| digest.to_vec()).collect::<Vec<_>>())
+        .fetch_one(transaction)
+        .await
+        .map_err(Error::database("looking whether somebody is erased"))
+}
+
 /// Waits until nobody lands, merges or folds, and keeps everybody from it until the end of this transaction.
 pub async fn hold_alone(transaction: &mut PgConnection) -> Result<(), Error> {
     sqlx::query("select pg_advisory_xact_lock(hashtext('c360.erasures'))")

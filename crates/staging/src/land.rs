@@ -65,7 +65,8 @@ pub struct Lander {
     seal: Seal,
     partition_width: Duration,
     partitions: Vec<Bounds>,
-    erased: Erased,
+    /// As of the last look.
+    pub(crate) erased: Erased,
 }
 
 impl Lander {

@@ -161,18 +161,23 @@ pub async fn parked(executor: impl PgExecutor<'_>) -> Result<BTreeMap<(String, S
 
 /// The file that each CSV source took up last.
 pub async fn last_files(executor: impl PgExecutor<'_>) -> Result<Vec<LedgerFile>, Error> {
-    files(executor, "select distinct on (source) import_id from staging.csv_imports order by source, import_id desc")
-        .await
+    latest_files(executor, 1).await
 }
 
 /// The five files that each CSV source took up last, the latest first.
 pub async fn recent_files(executor: impl PgExecutor<'_>) -> Result<Vec<LedgerFile>, Error> {
-    let recent = "select import_id from (
-                      select import_id, row_number() over (partition by source order by import_id desc) as nth
-                      from staging.csv_imports
-                  ) as numbered
-                  where nth <= 5";
-    files(executor, recent).await
+    latest_files(executor, 5).await
+}
+
+async fn latest_files(executor: impl PgExecutor<'_>, of_each: u8) -> Result<Vec<LedgerFile>, Error> {
+    let latest = format!(
+        "select unnest(array(
+             select i.import_id from staging.csv_imports i
+             where i.source = s.source
+             order by i.import_id desc limit {of_each}))
+         from (select distinct source from staging.csv_imports) as s"
+    );
+    files(executor, &latest).await
 }
 
 /// Files that were refused, each content of each night once, the latest first: until a file of the same night or of a newer
@@ -190,17 +195,20 @@ pub async fn refused_files(executor: impl PgExecutor<'_>) -> Result<Vec<LedgerFi
 
 /// The newest time that each CSV source has given files of. A copy counts: its night has come, and said nothing new.
 pub async fn newest_nights(executor: impl PgExecutor<'_>) -> Result<BTreeMap<String, DateTime<Utc>>, Error> {
-    let nights: Vec<(String, DateTime<Utc>)> = sqlx::query_as(
-        "select source, max(as_of) from staging.csv_imports where state in ('imported', 'copy') group by source",
+    let nights: Vec<(String, Option<DateTime<Utc>>)> = sqlx::query_as(
+        "select s.source, (
+             select max(i.as_of) from staging.csv_imports i
+             where i.source = s.source and i.state in ('imported', 'copy'))
+         from (select distinct source from staging.csv_imports) as s",
     )
     .fetch_all(executor)
     .await
     .map_err(Error::database("reading the ledger of imports"))?;
-    Ok(nights.into_iter().collect())
+    Ok(nights.into_iter().filter_map(|(source, newest)| Some((source, newest?))).collect())
 }
 
 /// Those whose ids `which` selects, the latest first.
-async fn files(executor: impl PgExecutor<'_>, which: &'static str) -> Result<Vec<LedgerFile>, Error> {
+async fn files(executor: impl PgExecutor<'_>, which: &str) -> Result<Vec<LedgerFile>, Error> {
     let sql = format!(
         "select source, directory, file_name, as_of, state, row_count as rows, dead_letter_count as dead_letters,
                 skipped_count as skipped, reason, coalesce(may_be_accepted, true) as may_be_accepted,
@@ -215,12 +223,17 @@ async fn files(executor: impl PgExecutor<'_>, which: &'static str) -> Result<Vec
         .map_err(Error::database("reading the ledger of imports"))
 }
 
-/// Due polls of every source that has some.
-pub async fn polls_due(executor: impl PgExecutor<'_>, now: DateTime<Utc>) -> Result<Vec<PollsDue>, Error> {
+/// Due polls of each of these sources that has some: nobody asks one that is not configured any more.
+pub async fn polls_due(
+    executor: impl PgExecutor<'_>,
+    sources: &[&str],
+    now: DateTime<Utc>,
+) -> Result<Vec<PollsDue>, Error> {
     sqlx::query_as(
         "select source, count(*) as due, min(next_at) as oldest from staging.polls
-         where next_at <= $1 group by source order by source",
+         where source = any ($1) and next_at <= $2 group by source order by source",
     )
+    .bind(sources)
     .bind(now)
     .fetch_all(executor)
     .await

@@ -280,9 +280,9 @@ pub async fn due(
 pub async fn leased_elsewhere(executor: impl PgExecutor<'_>, source: &str, now: DateTime<Utc>) -> Result<i64, Error> {
     sqlx::query_scalar(
         "select (select count(*) from staging.polls
-                 where source = $1 and state = 'due' and checked_at is null and next_at > $2)
+                 where source = $1 and state = 'due' and checked_at is null and failures = 0 and next_at > $2)
               + (select count(*) from staging.polled_products
-                 where source = $1 and state = 'due' and checked_at is null and next_at > $2)",
+                 where source = $1 and state = 'due' and checked_at is null and failures = 0 and next_at > $2)",
     )
     .bind(source)
     .bind(now)

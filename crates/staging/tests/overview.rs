@@ -155,8 +155,9 @@ async fn due_polls_are_counted_with_the_oldest() {
         let (sources, emails): (Vec<String>, Vec<String>) = (words(&["online_store"]), words(&[email]));
         polls::offer(&staged.pool, &sources, &emails, &emails, noon() + minute * minutes).await.unwrap();
     }
-    let due = overview::polls_due(&staged.pool, noon() + minute * 5).await.unwrap();
-    assert_eq!(due, [PollsDue { source: "online_store".to_owned(), due: 2, oldest: noon() }]);
+    let due = async |source| overview::polls_due(&staged.pool, &[source], noon() + minute * 5).await.unwrap();
+    assert_eq!(due("online_store").await, [PollsDue { source: "online_store".to_owned(), due: 2, oldest: noon() }]);
+    assert_eq!(due("another").await, [], "those of a source that is not configured any more are nobody's to ask");
 }
 
 #[tokio::test]

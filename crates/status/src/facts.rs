@@ -11,7 +11,7 @@ use staging::health::Health;
 use staging::overview::{self, LedgerFile, PollsDue};
 use staging::{lists, outbox};
 
-use crate::{Expected, Kind};
+use crate::{Expected, Kind, Setup};
 
 /// A word older than this is from a process that is gone: ingesters speak every ten seconds at least, CSV sources
 /// whenever they look at their directory.
@@ -48,7 +48,7 @@ pub struct Facts {
     pub refused_files: BTreeMap<String, Vec<LedgerFile>>,
     /// The newest time that each CSV source has given files of.
     pub newest_nights: BTreeMap<String, DateTime<Utc>>,
-    /// Polls that are due, by source.
+    /// Polls that are due, by source that is configured.
     pub polls_due: BTreeMap<String, PollsDue>,
     /// Edits that wait to be sent to REST sources, and refused ones.
     pub edits: BTreeMap<String, outbox::Waiting>,
@@ -82,8 +82,8 @@ pub struct Facts {
     pub consolidator_since: Option<DateTime<Utc>>,
 }
 
-/// Asks the database, which is left as it was; `rules` is the fingerprint of those that are configured.
-pub async fn ask(connection: &mut PgConnection, rules: &str) -> Result<Asked, consolidate::Error> {
+/// Asks the database, which is left as it was, what matters to an installation of this setup.
+pub async fn ask(connection: &mut PgConnection, setup: &Setup) -> Result<Asked, consolidate::Error> {
     let database = staging::Error::database;
     sqlx::query(STATEMENT_TIMEOUT).execute(&mut *connection).await.map_err(database("limiting statements"))?;
     if staging::missing_migrations(connection).await? + consolidate::missing_migrations(connection).await? > 0 {
@@ -91,6 +91,7 @@ pub async fn ask(connection: &mut PgConnection, rules: &str) -> Result<Asked, co
     }
     let mut snapshot = connection.begin_with(SNAPSHOT).await.map_err(database("reading the status"))?;
     let now = Utc::now();
+    let sources: Vec<&str> = setup.sources.keys().map(String::as_str).collect();
     let storage = storage(&mut snapshot).await?;
     Ok(Asked::Facts(Box::new(Facts {
         health: by_source(staging::health::all(&mut *snapshot).await?, |health| &health.source),
@@ -100,7 +101,7 @@ pub async fn ask(connection: &mut PgConnection, rules: &str) -> Result<Asked, co
         last_files: by_source(overview::last_files(&mut *snapshot).await?, |file| &file.source),
         refused_files: all_by_source(overview::refused_files(&mut *snapshot).await?),
         newest_nights: overview::newest_nights(&mut *snapshot).await?,
-        polls_due: by_source(overview::polls_due(&mut *snapshot, now).await?, |polls| &polls.source),
+        polls_due: by_source(overview::polls_due(&mut *snapshot, &sources, now).await?, |polls| &polls.source),
         edits: by_source(outbox::waiting(&mut *snapshot).await?, |edits| &edits.source),
         lists: lists::overview(&mut *snapshot, now).await?,
         kafka_progress: overview::kafka_progress(&mut *snapshot).await?,
@@ -113,8 +114,8 @@ pub async fn ask(connection: &mut PgConnection, rules: &str) -> Result<Asked, co
         log_restarts: consolidate::overview::log_restarts(&mut snapshot).await?,
         retired: consolidate::retire::in_force(&mut *snapshot).await?,
         retiring: consolidate::retire::open(&mut *snapshot).await?,
-        rebuild_is_due: consolidate::rebuild_is_due(&mut *snapshot, rules).await?,
-        other_rules_are_at_work: consolidate::other_rules_are_at_work(&mut *snapshot, rules).await?,
+        rebuild_is_due: consolidate::rebuild_is_due(&mut *snapshot, &setup.rules).await?,
+        other_rules_are_at_work: consolidate::other_rules_are_at_work(&mut *snapshot, &setup.rules).await?,
         consolidator_since: consolidate::overview::consolidator_since(&mut *snapshot).await?,
     })))
 }

@@ -273,8 +273,8 @@ impl Report {
     /// By what the database and brokers say.
     pub fn new(setup: &Setup, facts: &Facts, lags: &Lags, now: DateTime<Utc>) -> Self {
         let known = facts.health.keys().chain(facts.backlog.keys()).chain(facts.last_files.keys());
-        let known = known.chain(facts.polls_due.keys()).chain(facts.dead_letters.iter().map(|letters| &letters.source));
-        let known = known.chain(facts.log_restarts.keys());
+        let known =
+            known.chain(facts.dead_letters.iter().map(|letters| &letters.source)).chain(facts.log_restarts.keys());
         let names: BTreeSet<&String> = setup.sources.keys().chain(known).collect();
         let sources: BTreeMap<String, Source> =
             names.into_iter().map(|name| (name.clone(), source(name, setup, facts, lags, now))).collect();

@@ -42,7 +42,7 @@ async fn report(config: &Config) -> anyhow::Result<Report> {
         .await
         .map_err(|error| Exit::OutOfReach.because(error))
         .context("the database cannot be reached")?;
-    match status::ask(&mut connection, &setup.rules).await? {
+    match status::ask(&mut connection, &setup).await? {
         Asked::Facts(facts) => {
             let lags = lag::ask(config, &setup, &opened.database, &facts, Utc::now()).await;
             Ok(Report::new(&setup, &facts, &lags, Utc::now()))

@@ -5,7 +5,7 @@ use model::{MatchKey, Unmatched};
 use serde_json::{Map, Value};
 use sqlx::types::Uuid;
 use sqlx::{Connection as _, PgConnection};
-use staging::{Erased, Seal, outbox};
+use staging::{Seal, erased, outbox};
 
 use super::{Takers, take_turns, write_through};
 use crate::error::database;
@@ -59,9 +59,8 @@ pub async fn make(
 ) -> Result<Made, Error> {
     let doing = "making a customer";
     let mut transaction = connection.begin().await.map_err(database(doing))?;
-    let mut erased = Erased::new(seal);
-    erased.hold(&mut transaction).await?;
-    if erased.has_email(new.email) || erased.has_id(BY_HAND, new.external_id) {
+    erased::hold(&mut transaction).await?;
+    if erased::is_erased(&mut transaction, seal, new.email, (BY_HAND, new.external_id)).await? {
         return Ok(Made::Erased);
     }
     let matching = Matching::read(&mut transaction, rules).await?;

@@ -43,7 +43,7 @@ impl Importer {
             super::log(report, file);
             return Ok(Judged::Refused);
         }
-        match self.open(request.path, request.follow).await? {
+        match self.open(request.path, request.is_named).await? {
             Ok(opened) if opened.sha256 == file.sha256 => Ok(Judged::Import(opened)),
             Ok(_) => Ok(Judged::Not(End::Changed)),
             Err(end) => Ok(Judged::Not(end)),

@@ -118,6 +118,24 @@ async fn an_older_full_export_is_superseded_and_an_older_delta_lands() {
 }
 
 #[tokio::test]
+async fn a_look_at_the_directory_imports_none_of_several_deltas_of_a_night_twice() {
+    let mut shop = Shop::open().await;
+    shop.settings.full_export = false;
+    let first = shop.put_at("loyalty_members_2026-01-31.csv", members(1..=3), 1_700_000_000);
+    shop.put_at("loyalty_members_2026-01-31_more.csv", members(4..=5), 1_700_000_100);
+    let look = async |options: &ImportOptions| {
+        let reports = shop.import(options).await.unwrap();
+        reports.iter().map(|report| report.state).collect::<Vec<_>>()
+    };
+    assert_eq!(look(&ImportOptions::default()).await, [Outcome::Imported; 2]);
+    assert_eq!(look(&ImportOptions::default()).await, [Outcome::Copy], "the newest of the night");
+    let named = shop.import_files(&[first], &ImportOptions::default()).await.unwrap();
+    assert_eq!(named[0].state, Outcome::Imported, "somebody asked for it");
+    let again = ImportOptions { again: true, ..ImportOptions::default() };
+    assert_eq!(look(&again).await, [Outcome::Imported; 2]);
+}
+
+#[tokio::test]
 async fn without_a_date_in_the_name_the_newest_import_of_all_decides() {
     let shop = Shop::open().await;
     shop.put_at("loyalty_members.csv", members(1..=3), 1_700_000_000);

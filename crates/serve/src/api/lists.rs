@@ -53,21 +53,26 @@ pub(super) async fn list(
     let (limit, count) = (params.limit()?, params.flag("count")?);
     params.finish(&PARAMS)?;
     let after = after.as_ref().and_then(|place| place.first()).map(String::as_str);
-    let (lists, total) = named(&api, &caller, after, Some(i64::from(limit) + 1), count).await?;
+    let (lists, total) = named(&api, &caller, (after, None), Some(i64::from(limit) + 1), count).await?;
     let rows = lists.into_iter().map(|list| (vec![list.name.clone()], list)).collect();
     Ok(Json(api.cursors.page(&scope, rows, limit, total)))
 }
 
 /// All lists, by name.
 pub(crate) async fn all(api: &Api, caller: &Caller) -> Result<Vec<List>, Problem> {
-    Ok(named(api, caller, None, None, false).await?.0)
+    Ok(named(api, caller, (None, None), None, false).await?.0)
 }
 
-/// The lists after this name, by name, at most so many; and how many there are, if they are to be counted.
+/// The list of this name.
+pub(crate) async fn one(api: &Api, caller: &Caller, name: &str) -> Result<List, Problem> {
+    named(api, caller, (None, Some(name)), None, false).await?.0.pop().ok_or_else(Problem::not_found)
+}
+
+/// The lists after a name, or of one, by name, at most so many; and how many there are, if they are to be counted.
 async fn named(
     api: &Api,
     caller: &Caller,
-    after: Option<&str>,
+    (after, only): (Option<&str>, Option<&str>),
     most: Option<i64>,
     count: bool,
 ) -> Result<(Vec<List>, Option<i64>), Problem> {
@@ -75,7 +80,7 @@ async fn named(
     let rows = sqlx::query(
         "with page as materialized (
              select l.name, l.made_by, l.made_at from customer360.lists l
-             where $1::text is null or l.name > $1
+             where ($1::text is null or l.name > $1) and ($4::text is null or l.name = $4)
              order by l.name limit $2
          ),
          members as materialized (
@@ -95,6 +100,7 @@ async fn named(
     .bind(after)
     .bind(most)
     .bind(count)
+    .bind(only)
     .fetch_all(session)
     .await?;
     let total = rows.first().and_then(|row| row.get("total"));

@@ -114,9 +114,8 @@ pub(super) async fn sure(State(dashboard): State<Arc<Dashboard>>, reader: Reader
     let frame = Frame::of(&dashboard, &reader);
     let list = async {
         reader.caller.sees_everybody(lists::OF_ALL)?;
-        let name = params.one("list")?;
-        let lists = lists::all(&dashboard.api, &reader.caller).await?;
-        lists.into_iter().find(|list| Some(&list.name) == name.as_ref()).ok_or_else(Problem::not_found)
+        let name = params.one("list")?.ok_or_else(Problem::not_found)?;
+        lists::one(&dashboard.api, &reader.caller, &name).await
     };
     match list.await {
         Ok(list) => {

@@ -104,12 +104,6 @@ struct Attempt {
     counts: Retried,
 }
 
-/// What is known when letters are read again: what lands by it.
-struct Known {
-    horizon: Horizon,
-    erased: Erased,
-}
-
 /// What rows must not be older than, and the import that says so.
 #[derive(Default)]
 struct Horizon {
@@ -146,7 +140,7 @@ impl Retrier<'_> {
         let mut patience = Patience::new("reading dead letters");
         loop {
             match self.read(ids).await {
-                Ok((letters, known)) => return Ok(self.attempt(&letters, &known, reread).counts),
+                Ok((letters, horizon)) => return Ok(self.attempt(&letters, &horizon, reread).counts),
                 Err(error) => patience.wait(self.cancel, error).await?,
             }
         }
@@ -177,11 +171,11 @@ impl Retrier<'_> {
         now: DateTime<Utc>,
         last: &mut Option<Attempt>,
     ) -> Result<Option<Retried>, Error> {
-        let (letters, known) = self.read(ids).await?;
+        let (letters, horizon) = self.read(ids).await?;
         if let Some(last) = last.take_if(|last| last.has_committed(&letters, now)) {
             return Ok(Some(last.counts));
         }
-        let Attempt { batch, settlement, counts } = last.insert(self.attempt(&letters, &known, reread));
+        let Attempt { batch, settlement, counts } = last.insert(self.attempt(&letters, &horizon, reread));
         if settlement.landed.is_empty() && settlement.still_bad.is_empty() {
             return Ok(Some(counts.clone()));
         }
@@ -197,16 +191,15 @@ impl Retrier<'_> {
         }
     }
 
-    /// Opens letters, and says what is known by now.
-    async fn read(&self, ids: &[i64]) -> Result<(Vec<Opened>, Known), Error> {
+    /// Opens letters, and sees what is known by now: what lands by it.
+    async fn read(&mut self, ids: &[i64]) -> Result<(Vec<Opened>, Horizon), Error> {
         let mut connection = connect(self.database).await?;
         let horizon = match self.files {
             Some(files) => Horizon::of(&mut connection, self.source, files).await?,
             None => Horizon::default(),
         };
-        let mut erased = Erased::new(self.lander.seal());
-        erased.read(&mut connection).await?;
-        Ok((open(&mut connection, self.lander.seal(), ids).await?, Known { horizon, erased }))
+        self.lander.erased.read(&mut connection).await?;
+        Ok((open(&mut connection, self.lander.seal(), ids).await?, horizon))
     }
 
     /// A letter that the database refuses, alone.
@@ -224,11 +217,11 @@ impl Retrier<'_> {
         Ok(attempt.counts)
     }
 
-    fn attempt(&self, letters: &[Opened], known: &Known, reread: &impl Fn(&Opened) -> Reread) -> Attempt {
-        let mut attempt = self.nothing_yet(letters.len() as u64, &known.horizon);
+    fn attempt(&self, letters: &[Opened], horizon: &Horizon, reread: &impl Fn(&Opened) -> Reread) -> Attempt {
+        let mut attempt = self.nothing_yet(letters.len() as u64, horizon);
         for opened in letters {
             if opened.letter.state == State::Parked {
-                attempt.take(opened.letter.dead_letter_id, read_again(opened, reread), known);
+                attempt.take(opened.letter.dead_letter_id, read_again(opened, reread), (horizon, &self.lander.erased));
             } else {
                 attempt.counts.elsewhere += 1;
             }
@@ -265,12 +258,12 @@ fn read_again(opened: &Opened, reread: &impl Fn(&Opened) -> Reread) -> Reread {
 }
 
 impl Attempt {
-    fn take(&mut self, id: i64, reread: Reread, known: &Known) {
+    fn take(&mut self, id: i64, reread: Reread, (horizon, erased): (&Horizon, &Erased)) {
         let counts = &mut self.counts;
         match reread {
             Reread::Lands { records, dead_letters, products } => {
                 self.settlement.landed.push((id, self.batch.record_count()));
-                let is_superseded = records.iter().any(|record| known.horizon.has_passed(record));
+                let is_superseded = records.iter().any(|record| horizon.has_passed(record));
                 if is_superseded || records.is_empty() && dead_letters.is_empty() {
                     self.batch.skip();
                     counts.skipped += 1;
@@ -278,7 +271,7 @@ impl Attempt {
                 }
                 // The landing itself keeps them out, whatever is known here.
                 let source = self.batch.source();
-                let kept_out = records.iter().filter(|record| known.erased.keeps_out(source, record)).count();
+                let kept_out = records.iter().filter(|record| erased.keeps_out(source, record)).count();
                 if kept_out == records.len() && dead_letters.is_empty() {
                     counts.erased += 1;
                 } else {

@@ -117,17 +117,18 @@ pub async fn of_xrefs(
 /// What waits, by source; of each that has ever been written to.
 pub async fn waiting(executor: impl PgExecutor<'_>) -> Result<Vec<Waiting>, Error> {
     sqlx::query_as(
-        "select source,
-                coalesce(sum(edits) filter (where state = 'waiting'), 0)::bigint as waiting,
-                min(edited_at) filter (where state = 'waiting') as oldest,
-                coalesce(sum(edits) filter (where state = 'refused'), 0)::bigint as refused
-         from (
+        "select s.source,
+                coalesce(sum(o.edits) filter (where o.state = 'waiting'), 0)::bigint as waiting,
+                min(o.edited_at) filter (where o.state = 'waiting') as oldest,
+                coalesce(sum(o.edits) filter (where o.state = 'refused'), 0)::bigint as refused
+         from (select distinct source from staging.outbox) as s
+         left join (
              select source, state, edited_at,
                     case kind when 'create' then 1 else (select count(*) from jsonb_object_keys(edits)) end as edits
              from staging.outbox
-             where kind = 'create' or edits <> '{}'
-         ) as o
-         group by source order by source",
+             where state <> 'settled' and (kind = 'create' or edits <> '{}')
+         ) as o on o.source = s.source
+         group by s.source order by s.source",
     )
     .fetch_all(executor)
     .await

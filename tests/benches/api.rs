@@ -3,9 +3,9 @@
 //! customers, and insights.
 //!
 //! ROWS customers (1,000,000), each with three cross-references, five orders and five interactions; CLIENTS (4) ask for SECONDS
-//! (10), each for the next as soon as it has an answer; for a customer also half as often, for all else also one alone. Clients,
-//! server and Postgres share the machine, and so do pgbench and Postgres. Nobody asks for compressed answers: neither pgbench nor
-//! the handler in Go gives any.
+//! (10), each for the next as soon as it has an answer; for a customer in turns with pgbench and also half as often, for all else
+//! also one alone. Clients, server and Postgres share the machine, and so do pgbench and Postgres. Nobody asks for compressed
+//! answers: neither pgbench nor the handler in Go gives any.
 
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
@@ -25,6 +25,9 @@ use sqlx::PgConnection;
 use sqlx::postgres::PgConnectOptions;
 use tokio_util::sync::CancellationToken;
 
+/// How often we and pgbench are measured in turns.
+const TURNS: usize = 3;
+
 fn main() -> Result<()> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?.block_on(bench())
@@ -43,20 +46,25 @@ async fn bench() -> Result<()> {
     let ids: Vec<String> =
         sqlx::query_scalar("select id::text from public.people order by i").fetch_all(&mut connection).await?;
     let customer = |n: usize| format!("/customers/{}", ids[n * 7919 % ids.len()]);
-    let mut ours = world.ask(all, &world.all, customer).await?;
+    // What a base of this size has on the disk is read by whoever asks first.
+    world.ask(all, &world.all, customer).await?;
     let statement: String = sqlx::query_scalar(
         "select query from pg_stat_activity where query like '%timeline as materialized%' and pid <> pg_backend_pid() limit 1",
     )
     .fetch_one(&mut connection)
     .await?;
-    let bare = pgbench(&cluster.url_for("api"), &statement, all, rows)?;
-    println!(
-        "a customer with everything: {:.0}/s, {}; pgbench with the same statement: {bare:.0}/s; ratio {:.2} (goal 0.65)",
-        ours.per_second(),
-        ours.times(),
-        ours.per_second() / bare
-    );
-    let half = Load { per_second: Some(ours.per_second() / 2.0), ..all };
+    let mut rate = 0.0;
+    for _ in 0..TURNS {
+        let mut ours = world.ask(all, &world.all, customer).await?;
+        let bare = pgbench(&cluster.url_for("api"), &statement, all, rows)?;
+        rate = ours.per_second();
+        println!(
+            "a customer with everything: {rate:.0}/s, {}; pgbench with the same statement: {bare:.0}/s; ratio {:.2} (goal 0.65)",
+            ours.times(),
+            rate / bare
+        );
+    }
+    let half = Load { per_second: Some(rate / 2.0), ..all };
     println!("the same at half load: {} (goal p99 3 ms)", world.ask(half, &world.all, customer).await?.times());
     match Peer::start(&cluster.url_for("api"), &statement)? {
         Some(peer) => {
@@ -65,7 +73,7 @@ async fn bench() -> Result<()> {
                 "the same by a minimal handler in Go: {:.0}/s, {}; ratio {:.2}; at our half load: {}",
                 theirs.per_second(),
                 theirs.times(),
-                ours.per_second() / theirs.per_second(),
+                rate / theirs.per_second(),
                 ask(&world.client, &peer.base_url, half, &world.all, customer).await?.times()
             );
         }

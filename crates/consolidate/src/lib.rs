@@ -61,7 +61,7 @@ pub use find::Key;
 pub use history::{Forgotten, forget_changes};
 pub use migrate::{all_migrations, migrate, missing_migrations, pending_migrations};
 pub use pairs::{PairsCounted, count_pairs};
-pub use preview::{Change, Foreseen, Preview, ProfileChange};
+pub use preview::{Change, Foreseen, Of, Preview, ProfileChange};
 pub use refusal::Refusal;
 pub use rules::{Rules, other_rules_are_at_work, rebuild_is_due};
 pub use worker::{Goal, catch_up, run};

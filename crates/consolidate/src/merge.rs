@@ -233,7 +233,13 @@ pub(crate) async fn apply_customers<'r>(
     now: DateTime<Utc>,
 ) -> Result<Applied<'r>, Error> {
     let mut met = Met::default();
-    let mut ids = named(customers);
+    let again: BTreeMap<i64, bool> = batches
+        .iter()
+        .filter(|batch| batch.is_again)
+        // A row of a file says everything; a change event may leave out what did not change.
+        .map(|batch| (batch.batch_id, batch.import.is_some()))
+        .collect();
+    let mut ids = named(customers, &again);
     let departures = departures(connection, batches, &ids).await?;
     ids.extend(departures.iter().map(|departure| ((departure.system, departure.external_id.as_str()), None)));
     if ids.is_empty() {
@@ -250,7 +256,8 @@ pub(crate) async fn apply_customers<'r>(
             continue;
         }
         let full_export = full_exports.contains(&record.batch_id);
-        if let Err(detail) = merge_customer(&mut slots, matching, record, full_export, &mut met, now) {
+        let again = again.get(&record.batch_id).copied();
+        if let Err(detail) = merge_customer(&mut slots, matching, record, (full_export, again), &mut met, now) {
             met.unreadable.push((record, detail));
         }
     }
@@ -259,7 +266,7 @@ pub(crate) async fn apply_customers<'r>(
         if let Some(slot) = slot.filter(|slot| slot.xref.is_living() && slot.xref.position < departure.position) {
             let id = slot.xref.external_id.clone();
             let write = Write { position: departure.position, observed_at: departure.as_of, upsert: None };
-            slots.apply(departure.system, &id, write, now);
+            slots.apply(departure.system, &id, write, None, now);
         }
     }
     let touched = match_up_all(&mut slots, matching);
@@ -277,11 +284,12 @@ pub(crate) fn match_up_all(slots: &mut Slots, matching: &Matching<'_>) -> BTreeS
     touched
 }
 
-/// The cross-references that records are about.
-fn named<'r>(customers: &[&'r StagedRecord]) -> Named<'r> {
+/// The cross-references that records are about. What was landed `again` is compared with what is known.
+fn named<'r>(customers: &[&'r StagedRecord], again: &BTreeMap<i64, bool>) -> Named<'r> {
     let mut named = Named::new();
     for record in customers {
-        let alone = record.moved_to.is_none().then_some(&record.position);
+        let is_compared = record.moved_to.is_some() || again.contains_key(&record.batch_id);
+        let alone = (!is_compared).then_some(&record.position);
         named
             .entry((&record.source, record.external_id.as_str()))
             .and_modify(|position| *position = position.filter(|position| Some(*position) == alone))
@@ -296,7 +304,7 @@ fn merge_customer<'r>(
     slots: &mut Slots,
     matching: &Matching<'_>,
     record: &'r StagedRecord,
-    full_export: bool,
+    (full_export, again): (bool, Option<bool>),
     met: &mut Met<'r>,
     now: DateTime<Utc>,
 ) -> Result<(), Unreadable> {
@@ -314,6 +322,11 @@ fn merge_customer<'r>(
         && let (Some(slot), Some(fields)) = (known, &upsert)
         && slot.xref.says_the_same(fields)
     {
+        if again.is_some() {
+            // It stays where it is, without what the file does not name any more.
+            let write = Write { position: slot.xref.position.clone(), observed_at: slot.xref.observed_at, upsert };
+            slots.apply(&record.source, &record.external_id, write, again, now);
+        }
         return Ok(());
     }
     if let Some(slot) = known.filter(|slot| record.position < slot.xref.position) {
@@ -325,13 +338,13 @@ fn merge_customer<'r>(
             known.filter(|slot| slot.xref.position < record.position).and_then(|slot| slot.xref.living_fields());
         if carried.is_some() {
             let write = Write { position: record.position.carried(), observed_at: record.observed_at, upsert: carried };
-            slots.apply(&record.source, new_id, write.retired(retired_before), now);
+            slots.apply(&record.source, new_id, write.retired(retired_before), None, now);
             let (from, to) = (record.external_id.as_str(), new_id.as_str());
             met.moves.push(Move { system: &record.source, from, to });
         }
     }
     let write = Write { position: record.position.clone(), observed_at: record.observed_at, upsert };
-    slots.apply(&record.source, &record.external_id, write.retired(retired_before), now);
+    slots.apply(&record.source, &record.external_id, write.retired(retired_before), again, now);
     Ok(())
 }
 

@@ -64,13 +64,26 @@ pub struct Foreseen {
     pub profiles: Vec<ProfileChange>,
 }
 
+/// Of what a preview is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Of {
+    /// Messages that would be landed again.
+    Replay,
+    /// A file.
+    File {
+        /// Unchanged members are no news, and [`Preview::end_export`] says who has left.
+        full_export: bool,
+        /// Whether it would be imported again.
+        again: bool,
+    },
+}
+
 /// See the module.
 pub struct Preview<'r> {
     connection: PgConnection,
     matching: Matching<'r>,
-    source: String,
-    /// Tells step 1 that the records are of a full export; empty if they are not.
-    export: Vec<ClaimedBatch>,
+    /// Tells step 1 of what the records are.
+    batch: ClaimedBatch,
     news: Vec<StagedRecord>,
     not_applied: usize,
     leaving: usize,
@@ -78,32 +91,38 @@ pub struct Preview<'r> {
 
 impl<'r> Preview<'r> {
     /// Begins a preview of records of one source.
-    pub async fn begin(database: &PgConnectOptions, rules: &'r Rules, source: &str) -> Result<Self, Error> {
+    pub async fn begin(database: &PgConnectOptions, rules: &'r Rules, source: &str, of: Of) -> Result<Self, Error> {
         let mut connection = staging::connect(database).await?;
         migrate::ensure_change_partition(&mut connection, Utc::now()).await?;
         let matching = Matching::read(&mut connection, rules).await?;
-        let source = source.to_owned();
-        Ok(Self { connection, matching, source, export: Vec::new(), news: Vec::new(), not_applied: 0, leaving: 0 })
-    }
-
-    /// Begins a preview of a full export: unchanged members are no news, and [`Preview::end_export`] says who has left.
-    pub async fn begin_export(database: &PgConnectOptions, rules: &'r Rules, source: &str) -> Result<Self, Error> {
-        let mut preview = Self::begin(database, rules, source).await?;
-        sqlx::query("create temporary table preview_members (external_id text not null)")
-            .execute(&mut preview.connection)
-            .await
-            .map_err(database_error())?;
         let now = Utc::now();
-        let import = ClaimedImport { import_id: 0, full_export: true, completes: false, as_of: now, mtime: now };
-        preview.export.push(ClaimedBatch {
+        let (is_again, full_export) = match of {
+            Of::Replay => (true, None),
+            Of::File { full_export, again } => (again, Some(full_export)),
+        };
+        let import =
+            |full_export| ClaimedImport { import_id: 0, full_export, completes: false, as_of: now, mtime: now };
+        let batch = ClaimedBatch {
             batch_id: 0,
             source: source.to_owned(),
             record_count: 0,
             landed_at: now,
             attempts: 0,
-            import: Some(import),
-        });
+            is_again,
+            import: full_export.map(import),
+        };
+        let mut preview = Self { connection, matching, batch, news: Vec::new(), not_applied: 0, leaving: 0 };
+        if preview.is_full_export() {
+            sqlx::query("create temporary table preview_members (external_id text not null)")
+                .execute(&mut preview.connection)
+                .await
+                .map_err(database_error())?;
+        }
         Ok(preview)
+    }
+
+    fn is_full_export(&self) -> bool {
+        self.batch.import.as_ref().is_some_and(|import| import.full_export)
     }
 
     /// Notes members of a full export; [`Preview::add`] does so by itself with those whom it is given.
@@ -125,7 +144,7 @@ impl<'r> Preview<'r> {
              left join preview_members m on m.external_id = x.external_id
              where x.system = $1 and x.deleted_at is null and x.position < $2 and m.external_id is null",
         )
-        .bind(&self.source)
+        .bind(&self.batch.source)
         .bind(position.as_bytes())
         .fetch_all(&mut self.connection)
         .await
@@ -135,7 +154,7 @@ impl<'r> Preview<'r> {
             let leaves = StagedRecord {
                 batch_id: 0,
                 ordinal: i32::MAX,
-                source: self.source.clone(),
+                source: self.batch.source.clone(),
                 entity: Entity::Customer,
                 operation: Operation::Delete,
                 external_id: ExternalId::from_parts(external_id, false),
@@ -162,15 +181,21 @@ impl<'r> Preview<'r> {
 
     /// Takes records, in the order in which they would be landed.
     pub async fn add(&mut self, records: Vec<Record>) -> Result<(), Error> {
-        let staged = (0..).zip(records).map(|(ordinal, record)| staged(&self.source, ordinal, record));
+        let staged = (0..).zip(records).map(|(ordinal, record)| staged(&self.batch.source, ordinal, record));
         let staged: Vec<StagedRecord> = staged.filter(|record| record.entity == Entity::Customer).collect();
         let customers: Vec<&StagedRecord> = staged.iter().collect();
-        if !self.export.is_empty() {
+        if self.is_full_export() {
             let members: Vec<String> = staged.iter().map(|record| record.external_id.as_str().to_owned()).collect();
             self.note_members(&members).await?;
         }
-        let mut applied =
-            apply_customers(&mut self.connection, &self.matching, &self.export, &customers, Utc::now()).await?;
+        let mut applied = apply_customers(
+            &mut self.connection,
+            &self.matching,
+            std::slice::from_ref(&self.batch),
+            &customers,
+            Utc::now(),
+        )
+        .await?;
         let changed: HashSet<String> =
             applied.slots.changed_mut().map(|(_, slot)| slot.xref.external_id.as_str().to_owned()).collect();
         let is_news = |record: &StagedRecord| {
@@ -196,7 +221,9 @@ impl<'r> Preview<'r> {
             .await
             .map_err(database_error())?;
         let customers: Vec<&StagedRecord> = self.news.iter().collect();
-        let applied = apply_customers(&mut transaction, &self.matching, &self.export, &customers, now).await?;
+        let applied =
+            apply_customers(&mut transaction, &self.matching, std::slice::from_ref(&self.batch), &customers, now)
+                .await?;
         applied.slots.write(&mut transaction).await?;
         let touched: Vec<MatchKey> = applied.touched.into_iter().map(MatchKey::from_stored).collect();
         fold_within(&mut transaction, &self.matching, &touched, now).await?;

@@ -145,14 +145,26 @@ impl Slots {
         self.slots.get(system)?.get(external_id)
     }
 
-    /// Applies a write to the cross-reference of an id, which begins with it if it is not known.
-    pub(crate) fn apply(&mut self, system: &str, external_id: &ExternalId, write: Write, now: DateTime<Utc>) {
+    /// Applies a write to the cross-reference of an id, which begins with it if it is not known. `again` is for records that
+    /// were landed again, and says whether they say everything, see [`Xref::apply_again`].
+    pub(crate) fn apply(
+        &mut self,
+        system: &str,
+        external_id: &ExternalId,
+        write: Write,
+        again: Option<bool>,
+        now: DateTime<Utc>,
+    ) {
         let of_system = match self.slots.get_mut(system) {
             Some(of_system) => of_system,
             None => self.slots.entry(system.to_owned()).or_default(),
         };
         if let Some(slot) = of_system.get_mut(external_id.as_str()) {
-            if slot.xref.apply(external_id, write) == Outcome::Changed {
+            let outcome = match again {
+                Some(is_whole) => slot.xref.apply_again(external_id, write, is_whole),
+                None => slot.xref.apply(external_id, write),
+            };
+            if outcome == Outcome::Changed {
                 slot.changed = true;
                 slot.last_seen_at = now;
             }

@@ -267,6 +267,9 @@ impl Importer {
                     (report.delimiter, report.encoding) = (Some(delimiter), Some(encoding));
                 }
                 Event::Part { mut part, bytes } => {
+                    if request.options.again {
+                        part.origin["again"] = true.into();
+                    }
                     let rows = std::mem::take(&mut part.seen);
                     see(request, || Sighting::Rows(rows)).await;
                     if !self.land(&mut landed, *part).await? {

@@ -71,9 +71,12 @@ impl Landings<'_> {
         let Sealed { name, generation, first_offset, advance, .. } = &sealed;
         let (name, generation, first_offset, next_offset) =
             (name.clone(), *generation, *first_offset, advance.next_offset);
-        let origin = json!({
+        let mut origin = json!({
             "topic": &*name.0, "partition": name.1, "first_offset": first_offset, "last_offset": next_offset - 1,
         });
+        if matches!(sealed.advance.progress, Progress::Replay(_)) {
+            origin["again"] = true.into();
+        }
         if let Some(at) = sealed.emptied_at.filter(|_| sealed.advance.progress == Progress::Source) {
             let topic = &*name.0;
             tracing::warn!(source = self.source, topic, %at, "the table was emptied: see `c360 source retire`");

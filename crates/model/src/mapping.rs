@@ -36,6 +36,17 @@ pub enum Columns {
     },
 }
 
+impl Columns {
+    /// Whether it names a column at all, and none by an empty name.
+    pub fn is_given(&self) -> bool {
+        let names = match self {
+            Self::One(name) => std::slice::from_ref(name),
+            Self::Join(names) | Self::Any { any: names } => names,
+        };
+        !names.is_empty() && names.iter().all(|name| !name.is_empty())
+    }
+}
+
 /// `[sources.NAME.customer]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CustomerMapping {

@@ -140,6 +140,29 @@ impl Xref {
         Outcome::Changed
     }
 
+    /// Applies once more a record that was landed again, as it is read by now: the mapping may be another one than it was. What
+    /// the record gave and does not name any more goes; where it says everything (`is_whole`) and nothing newer is known, so does
+    /// what others gave. A record that is read as it was changes nothing.
+    pub fn apply_again(&mut self, external_id: &ExternalId, write: Write, is_whole: bool) -> Outcome {
+        let Some(fields) = write.upsert.as_ref().filter(|_| self.is_living()) else {
+            return self.apply(external_id, write);
+        };
+        let before = self.clone();
+        let says_all = is_whole && write.position >= self.position;
+        let is_its = |name: &str| *self.written_at(name) == write.position || says_all && !fields.names(name);
+        let registers = self.attributes.keys().map(String::as_str).chain([EMAIL, CREDENTIAL]);
+        let its: Vec<String> = registers.filter(|name| is_its(name)).map(str::to_owned).collect();
+        for name in its {
+            self.forget(&name);
+        }
+        if write.position == self.position {
+            write.upsert.into_iter().for_each(|fields| self.overwrite(fields));
+        } else {
+            self.apply(external_id, write);
+        }
+        if *self == before { Outcome::Unchanged } else { Outcome::Changed }
+    }
+
     /// Retires what was said before a time, as if those records had been deletes. Every later record has to go through
     /// [`Write::retired`]; then any order of records and retirements gives the same values, as long as the system's times do
     /// not run against its own order around that time. (A record that is known no more, because newer ones overwrote it, left
@@ -274,16 +297,28 @@ impl Xref {
     /// A delete older than the row: what was written up to it goes.
     fn forget_until(&mut self, tombstone: Position) {
         let is_forgotten = |_: &String, written: &mut Written| written.position <= tombstone;
-        for (name, _) in self.older.extract_if(.., is_forgotten) {
-            match name.as_str() {
-                EMAIL => self.email = None,
-                CREDENTIAL => self.credential = None,
-                _ => {
-                    self.attributes.remove(&name);
-                }
-            }
+        let forgotten: Vec<String> = self.older.extract_if(.., is_forgotten).map(|(name, _)| name).collect();
+        for name in forgotten {
+            self.forget(&name);
         }
         self.tombstone_position = self.tombstone_position.take().max(Some(tombstone));
+    }
+
+    /// Where a register that has a value, or was cleared, was written.
+    fn written_at(&self, name: &str) -> &Position {
+        self.older.get(name).map_or(&self.position, |written| &written.position)
+    }
+
+    /// As if nobody had ever given this register.
+    fn forget(&mut self, name: &str) {
+        self.older.remove(name);
+        match name {
+            EMAIL => self.email = None,
+            CREDENTIAL => self.credential = None,
+            _ => {
+                self.attributes.remove(name);
+            }
+        }
     }
 
     fn clear(&mut self) {
@@ -313,6 +348,7 @@ impl CustomerFields {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use serde_json::json;
 
     fn id() -> ExternalId {
         ExternalId::from_text("7").unwrap()
@@ -320,6 +356,44 @@ mod tests {
 
     fn at(position: u8) -> Position {
         Position::from(vec![position])
+    }
+
+    #[test]
+    fn what_is_landed_again_counts_as_it_is_read_by_now_and_what_is_read_as_it_was_changes_nothing() {
+        let known = || {
+            let mut xref = Xref::first(id(), upsert(1, Some("a@x.org"), &[("old", json!("x")), ("name", json!("A"))]));
+            // The newest record leaves the name out.
+            xref.apply(&id(), upsert(2, Some("a@x.org"), &[("old", json!("y"))]));
+            xref
+        };
+        let mut xref = known();
+        for again in [
+            upsert(1, Some("a@x.org"), &[("old", json!("x")), ("name", json!("A"))]),
+            upsert(2, Some("a@x.org"), &[("old", json!("y"))]),
+        ] {
+            assert_eq!(xref.apply_again(&id(), again, false), Outcome::Unchanged);
+        }
+        assert_eq!(xref, known());
+        // Another mapping: an older record fills the gap, and the newest one has the last word, whichever comes first.
+        let (older, newest) =
+            (upsert(1, Some("a@x.org"), &[("new", json!(1))]), upsert(2, Some("b@x.org"), &[("new", json!(2))]));
+        for order in [[&older, &newest], [&newest, &older]] {
+            let mut xref = known();
+            for again in order {
+                xref.apply_again(&id(), again.clone(), false);
+            }
+            assert_eq!(xref.attributes, [("new".to_owned(), json!(2))].into());
+            assert_eq!((xref.email.as_deref(), &xref.position), (Some("b@x.org"), &at(2)));
+        }
+        // A record that says everything.
+        let mut xref = known();
+        assert_eq!(xref.apply_again(&id(), upsert(2, Some("a@x.org"), &[("new", json!(2))]), true), Outcome::Changed);
+        assert_eq!(xref.attributes, [("new".to_owned(), json!(2))].into());
+        assert_eq!(xref.apply_again(&id(), upsert(3, None, &[("new", json!(2))]), true), Outcome::Changed);
+        assert_eq!((xref.email.clone(), &xref.position), (None, &at(3)));
+        // The dead stay so.
+        xref.apply(&id(), Write { position: at(4), observed_at: time(4), upsert: None });
+        assert_eq!(xref.apply_again(&id(), upsert(4, None, &[("new", json!(2))]), true), Outcome::Unchanged);
     }
 
     fn upsert(position: u8, email: Option<&str>, attributes: &[(&str, Value)]) -> Write {
@@ -457,6 +531,34 @@ mod tests {
             let mut shuffled: Vec<Write> = order.iter().map(|pick| writes[pick % writes.len()].clone()).collect();
             shuffled.extend(writes.iter().rev().cloned());
             prop_assert_eq!(apply_all(&writes), apply_all(&shuffled));
+
+            let mut again = apply_all(&writes);
+            for write in shuffled {
+                prop_assert_eq!(again.apply_again(&id(), write, false), Outcome::Unchanged);
+            }
+            prop_assert_eq!(again, apply_all(&writes));
+        }
+
+        #[test]
+        fn landed_again_under_another_mapping_records_give_what_they_would_have_given_at_first(
+            deletes in proptest::collection::vec(proptest::bool::weighted(0.2), 1..9),
+            values in proptest::collection::vec((0..3_u8, 0..3_u8, 0..3_u8), 9),
+            order in proptest::collection::vec(0..64_usize, 0..24),
+        ) {
+            let mapped = |names_b: bool| -> Vec<Write> {
+                (1_u8..).zip(&deletes).zip(&values).map(|((position, deletes), (email, a, b))| {
+                    let b = if names_b { (None, Some(*b)) } else { (Some(*b), None) };
+                    any(position, *deletes, Some((*email + u8::from(names_b)) % 3), b.0, Some(*a), b.1)
+                }).collect()
+            };
+            let (before, after) = (mapped(false), mapped(true));
+            let mut again: Vec<Write> = order.iter().map(|pick| after[pick % after.len()].clone()).collect();
+            again.extend(after.iter().cloned());
+            let mut xref = apply_all(&before);
+            for write in again {
+                xref.apply_again(&id(), write, false);
+            }
+            prop_assert_eq!(xref, apply_all(&after));
         }
 
         #[test]

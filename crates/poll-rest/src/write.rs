@@ -136,6 +136,9 @@ impl Asker {
 
     async fn update(&self, edit: &Leased, found: &[Record]) -> Result<Outcome, Failure> {
         let Some(write) = &self.writes.update else { return Ok(refused("customer.update is not configured any more")) };
+        if let Some(name) = edit.edits.keys().find(|name| !write.attributes.contains(*name)) {
+            return Ok(refused(format!("customer.update does not name {name} any more")));
+        }
         // Who was made by hand has another id there, and is known by the email.
         let is_meant = |record: &&Record| {
             edit.system != self.settings.source || record.mapped.external_id.as_str() == edit.external_id

@@ -97,6 +97,19 @@ async fn only_what_was_edited_is_sent_and_the_source_is_asked_what_it_says_by_th
 }
 
 #[tokio::test]
+async fn an_edit_that_the_configuration_does_not_send_any_more_is_refused_and_no_source_has_overruled_it() {
+    let mut world = world().await;
+    answers(&world, "PATCH", UPDATE, status(204)).await;
+    edit(&world, &[("phone", json!("1"), json!("2"))]).await;
+    let customer = world.settings.customer.as_mut().unwrap();
+    customer.attributes.remove("phone");
+    customer.update.as_mut().unwrap().body = serde_json::from_value(json!({"Name": "{name}"})).unwrap();
+    world.poll_due().await;
+    assert_eq!(outcome(&world).await, (json!("refused"), json!("customer.update does not name phone any more")));
+    assert_eq!(sent(&world, "PATCH").await, []);
+}
+
+#[tokio::test]
 async fn a_put_sends_everything_with_what_the_source_says_now() {
     let mut world = world().await;
     world.settings.customer.as_mut().unwrap().update.as_mut().unwrap().method = Some(Method::Put);

@@ -135,10 +135,14 @@ impl Api {
     /// A session that sees what this caller may see, and nothing else.
     pub(crate) async fn ask(&self, caller: &Caller) -> Result<Session, Problem> {
         let Some(only) = &caller.key.only else { return self.whole().await };
-        let (lists, profiles) = only.settings().map_err(|error| {
-            Problem::new(StatusCode::FORBIDDEN)
-                .with_detail(format!("the row filter of this key cannot be used: {error}"))
-        })?;
+        let useless = |why: String| {
+            Problem::new(StatusCode::FORBIDDEN).with_detail(format!("the row filter of this key cannot be used: {why}"))
+        };
+        // Profiles keep what was mapped once, and nothing changes it any more.
+        if let Some(name) = only.attributes().find(|name| !self.settings.attributes.contains(*name)) {
+            return Err(useless(format!("no source maps the attribute `{name}`")));
+        }
+        let (lists, profiles) = only.settings().map_err(|error| useless(error.to_string()))?;
         let mut session = self.limited.get().await?;
         sqlx::query(
             "select set_config('c360.filter_lists', $1::text[]::text, false),

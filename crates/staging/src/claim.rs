@@ -24,6 +24,8 @@ pub struct ClaimedBatch {
     pub landed_at: DateTime<Utc>,
     /// How many times merging it has failed.
     pub attempts: i32,
+    /// Whether somebody asked for its records again: they count as they are read by now.
+    pub is_again: bool,
     /// The file that it is part of.
     pub import: Option<ClaimedImport>,
 }
@@ -117,10 +119,10 @@ pub async fn claim(
     let rows = sqlx::query(
         "with waiting as (
              -- published, oldest first, with the count of records before each
-             select batch_id, source, record_count, landed_at, attempts, completes_import, import_id,
+             select batch_id, source, record_count, landed_at, attempts, completes_import, import_id, origin,
                     sum(record_count) over (order by batch_id) - record_count as records_before
              from (
-                 select batch_id, source, record_count, landed_at, attempts, completes_import, import_id
+                 select batch_id, source, record_count, landed_at, attempts, completes_import, import_id, origin
                  from staging.batches
                  where consolidated_at is null and abandoned_at is null and published_at is not null
                    and batch_id <> all ($2)
@@ -129,7 +131,7 @@ pub async fn claim(
              ) b
          )
          select w.batch_id, w.source, w.record_count, w.landed_at, w.attempts, w.completes_import,
-                i.import_id, i.full_export, i.as_of, i.mtime
+                w.origin ? 'again' as is_again, i.import_id, i.full_export, i.as_of, i.mtime
          from waiting w
          left join staging.csv_imports i on i.import_id = w.import_id
          where w.records_before < $1
@@ -146,6 +148,7 @@ pub async fn claim(
         record_count: row.get("record_count"),
         landed_at: row.get("landed_at"),
         attempts: row.get("attempts"),
+        is_again: row.get("is_again"),
         import: row.get::<Option<i64>, _>("import_id").map(|import_id| ClaimedImport {
             import_id,
             completes: row.get("completes_import"),

@@ -273,8 +273,10 @@ impl Report {
     /// By what the database and brokers say.
     pub fn new(setup: &Setup, facts: &Facts, lags: &Lags, now: DateTime<Utc>) -> Self {
         let known = facts.health.keys().chain(facts.backlog.keys()).chain(facts.last_files.keys());
-        let known =
-            known.chain(facts.dead_letters.iter().map(|letters| &letters.source)).chain(facts.log_restarts.keys());
+        let known = known
+            .chain(facts.dead_letters.iter().map(|letters| &letters.source))
+            .chain(facts.log_restarts.keys())
+            .chain(facts.edits.keys());
         let names: BTreeSet<&String> = setup.sources.keys().chain(known).collect();
         let sources: BTreeMap<String, Source> =
             names.into_iter().map(|name| (name.clone(), source(name, setup, facts, lags, now))).collect();
@@ -409,17 +411,17 @@ fn source(name: &str, setup: &Setup, facts: &Facts, lags: &Lags, now: DateTime<U
             let due = facts.polls_due.get(name);
             source.breaker = said("breaker").and_then(Value::as_str).map(str::to_owned);
             source.polls_due = Some(due.map_or(0, |due| due.due));
-            source.edits = facts.edits.get(name).map(|edits| Edits {
-                waiting: edits.waiting,
-                oldest_seconds: edits.oldest.map_or(0, |oldest| seconds_since(oldest, now)),
-                refused: edits.refused,
-            });
             source.lists = lists(facts.lists.get(name).map_or(&[], Vec::as_slice), now);
             let oldest_list = source.lists.values().map(|list| list.due_seconds).max().unwrap_or(0);
             source.oldest_unlanded_seconds = Some(due.map_or(0, |due| seconds_since(due.oldest, now)).max(oldest_list));
         }
         Some(Kind::Csv { .. }) | None => {}
     }
+    source.edits = facts.edits.get(name).map(|edits| Edits {
+        waiting: edits.waiting,
+        oldest_seconds: edits.oldest.map_or(0, |oldest| seconds_since(oldest, now)),
+        refused: edits.refused,
+    });
     source.last_file = facts.last_files.get(name).map(last_file);
     source
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 
-use consolidate::{Foreseen, Preview};
+use consolidate::{Foreseen, Of, Preview};
 use ingest_csv::{Error, FileReport, ImportOptions, Outcome, Progress, Settings, Sighting};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -71,7 +71,7 @@ async fn dry_run(
     installation: &Installation,
     cancel: &CancellationToken,
 ) -> anyhow::Result<(Vec<FileReport>, BTreeMap<PathBuf, Foreseen>)> {
-    let is_full_export = settings.full_export;
+    let of = Of::File { full_export: settings.full_export, again: args.again };
     let (sender, sightings) = mpsc::channel(ROOM);
     let options = ImportOptions {
         dry_run: true,
@@ -84,29 +84,25 @@ async fn dry_run(
         // The options go with it: their end of the channel is what ends looking.
         import(args, settings, installation, &options, cancel).await
     };
-    let (files, foreseen) = tokio::join!(reading, look(&args.source, is_full_export, installation, sightings));
+    let (files, foreseen) = tokio::join!(reading, look(&args.source, of, installation, sightings));
     Ok((files?, foreseen?))
 }
 
 async fn look(
     source: &str,
-    is_full_export: bool,
+    of: Of,
     installation: &Installation,
     mut sightings: mpsc::Receiver<Sighting>,
 ) -> anyhow::Result<BTreeMap<PathBuf, Foreseen>> {
     let rules = installation.rules()?;
     let database = &installation.database;
+    let is_full_export = matches!(of, Of::File { full_export: true, .. });
     let mut foreseen = BTreeMap::new();
     let mut under_way = None;
     while let Some(sighting) = sightings.recv().await {
         match sighting {
             Sighting::Begins(path) => {
-                let preview = if is_full_export {
-                    Preview::begin_export(database, &rules, source).await?
-                } else {
-                    Preview::begin(database, &rules, source).await?
-                };
-                under_way = Some((path, preview));
+                under_way = Some((path, Preview::begin(database, &rules, source, of).await?));
             }
             Sighting::Rows(rows) => {
                 if let Some((_, preview)) = &mut under_way {

@@ -45,7 +45,7 @@ async fn add(connection: &mut PgConnection, installation: &Installation, args: A
     }
     let mapped = installation.attributes();
     for attribute in args.only.iter().flat_map(RowFilter::attributes).filter(|name| !mapped.contains(*name)) {
-        eprintln!("c360: no source maps the attribute `{}`: the key sees nobody", printable(attribute));
+        eprintln!("c360: no source maps the attribute `{}`: the key sees nobody until one does", printable(attribute));
     }
     let new = NewKey { name: args.name, role: args.role, only: args.only, expires_at: args.expires };
     let (key, secret) = keys::add(connection, &new, now).await?;

@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal, Write};
 
-use consolidate::{Foreseen, Preview};
+use consolidate::{Foreseen, Of, Preview};
 use ingest_kafka::{CaughtUp, Counts, Error, Part, Place, Replay, Request};
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -92,7 +92,7 @@ async fn dry_run(
     let bar = progress::bar(replay.messages(), BAR);
     let (sender, mut records) = mpsc::channel::<Vec<model::Record>>(ROOM);
     let looking = async {
-        let mut preview = Preview::begin(&installation.database, &rules, source).await?;
+        let mut preview = Preview::begin(&installation.database, &rules, source, Of::Replay).await?;
         while let Some(chunk) = records.recv().await {
             bar.inc(chunk.len() as u64);
             preview.add(chunk).await?;

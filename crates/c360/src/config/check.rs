@@ -5,7 +5,7 @@ mod rest;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use model::mapping::Mapping;
+use model::mapping::{Columns, Mapping};
 use regex::Regex;
 
 use super::Config;
@@ -16,6 +16,8 @@ use super::source::{CredentialPolicy, Csv, Kafka, KafkaFormat, Source, SourceKin
 
 /// The system of customers made by hand.
 const CRM: &str = "crm";
+/// A record that stays longer stays for good, and the time at which it goes has to be one.
+const LONGEST_TTL: Duration = Duration::from_hours(24 * 3650);
 /// A source's name is part of tables' rows, of metrics and of paths.
 const LONGEST_NAME: usize = 63;
 
@@ -82,7 +84,7 @@ impl Checks<'_> {
         let second = Duration::from_secs(1);
         let message = "must be at least \"1s\"";
         self.require(config.staging.partition_width >= second, &["staging", "partition_width"], message);
-        self.require(config.staging.ttl >= second, &["staging", "ttl"], message);
+        self.ttl(config.staging.ttl, &["staging", "ttl"]);
         let message = "must be at least 1";
         self.require(config.matching.max_xrefs_per_system >= 1, &["matching", "max_xrefs_per_system"], message);
         self.require(!config.data_dir.as_os_str().is_empty(), &["data_dir"], "must not be empty");
@@ -91,9 +93,14 @@ impl Checks<'_> {
         }
     }
 
+    fn ttl(&mut self, ttl: Duration, key: &[&str]) {
+        let fits = (Duration::from_secs(1)..=LONGEST_TTL).contains(&ttl);
+        self.require(fits, key, "must be at least \"1s\", and at most \"3650d\"");
+    }
+
     fn source(&mut self, name: &str, source: &Source) {
         let at = ["sources", name];
-        self.require(source.ttl() >= Duration::from_secs(1), &[at[0], at[1], "ttl"], "must be at least \"1s\"");
+        self.ttl(source.ttl(), &[at[0], at[1], "ttl"]);
         if source.settings.credentials == CredentialPolicy::Keep {
             let warning = "keeps passwords in clear (credentials = \"keep\")";
             self.warnings.push(format!("source {name} {warning}; \"digest\" shows as much and reveals nothing"));
@@ -141,6 +148,17 @@ impl Checks<'_> {
                 );
                 let key = ["sources", name, word, "attributes", taken];
                 self.require(!customer.attributes.contains_key(taken), &key, &message);
+            }
+            let columns = [("external_id", Some(&customer.external_id)), ("email", customer.email.as_ref())];
+            let message = "must name a column, or columns";
+            for (key, columns) in columns {
+                self.require(columns.is_none_or(Columns::is_given), &["sources", name, word, key], message);
+            }
+            self.require(customer.credential.as_deref() != Some(""), &["sources", name, word, "credential"], message);
+            for (attribute, columns) in &customer.attributes {
+                let key = ["sources", name, word, "attributes", attribute];
+                self.require(columns.is_given(), &key, message);
+                self.require(!attribute.is_empty(), &key, "needs a name");
             }
             if customer.email.is_none() && !is_rest {
                 let what = "its customers will match nobody (unmatched: no_email)";

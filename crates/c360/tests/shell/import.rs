@@ -72,6 +72,32 @@ impl Place {
     }
 }
 
+/// What a night said counts as it is read now: columns that are mapped since, that are mapped otherwise, and none that are not.
+#[tokio::test(flavor = "multi_thread")]
+async fn imported_again_files_count_by_the_mapping_of_now() {
+    for export in ["full_export = true", "full_export = false"] {
+        let place = Place::new().await;
+        let profiles = async || -> Value {
+            place.0.ask("select jsonb_object_agg(email, profile - 'email') from customer360.customers").await
+        };
+        let source = CONFIG.replace("full_export = true", export);
+        place.0.write("c360.toml", &source);
+        place.put("drop/members_2026-01-29.csv", "1;a@x.example;s;Bern\n2;b@x.example;s;Oslo\n");
+        place.put("drop/members_2026-01-30.csv", "1;a@x.example;s;Rome\n2;b@x.example;s;Oslo\n");
+        place.import(&[], 0);
+        assert_eq!(profiles().await, json!({"a@x.example": {"city": "Rome"}, "b@x.example": {"city": "Oslo"}}));
+        place.0.write("c360.toml", source.replace("{ city = \"city\" }", "{ town = [\"city\", \"id\"] }"));
+        let foreseen = place.import(&["--again", "--dry-run"], 0);
+        assert_eq!(foreseen.last().unwrap()["foreseen"]["news"], 2, "{foreseen:#?}");
+        place.import(&["--again"], 0);
+        assert_eq!(
+            profiles().await,
+            json!({"a@x.example": {"town": "Rome 1"}, "b@x.example": {"town": "Oslo 2"}}),
+            "{export}"
+        );
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_way_to_end_has_its_code() {
     let place = Place::new().await;

@@ -36,6 +36,36 @@ async fn consolidating_twice_changes_nothing() {
 
     assert_eq!((again.records, again.profiles), (12, 0));
     assert_eq!(world.row_versions().await, before);
+
+    world.again = true;
+    world.land("store", &everything()).await;
+    assert_eq!(world.consolidate().await.profiles, 0, "as somebody asks for it");
+    assert_eq!(world.row_versions().await, before);
+}
+
+#[tokio::test]
+async fn what_somebody_asks_for_again_counts_as_it_is_read_by_now() {
+    let mut world = World::new().await;
+    let read = |mapped: &[(&str, [&str; 2])]| {
+        let events = [1, 2].map(|offset| customer(1, offset).email("ann@x.example"));
+        let with = |(event, at): (Event, usize)| {
+            mapped.iter().fold(event, |event, (name, values)| event.attribute(name, values[at]))
+        };
+        events.into_iter().zip(0..).map(with).collect::<Vec<_>>()
+    };
+    world.land("store", &read(&[("city", ["Bern", "Rome"]), ("state", ["BE", "RM"])])).await;
+    world.consolidate().await;
+    let mapped = [("city", ["3000 Bern", "00100 Rome"]), ("region", ["BE", "RM"])];
+    world.land("store", &read(&mapped)).await;
+    world.consolidate().await;
+    let profile = "select profile from customer360.customers";
+    let stays = json!({"city": "Rome", "state": "RM", "region": "BE"});
+    assert_eq!(world.value(profile).await, stays, "what comes twice by itself only fills what is missing");
+
+    world.again = true;
+    world.land("store", &read(&mapped)).await;
+    world.consolidate().await;
+    assert_eq!(world.value(profile).await, json!({"city": "00100 Rome", "region": "RM"}));
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use model::InstallationKey;
 use model::mapping::Mapping;
+use secrecy::ExposeSecret;
 
 use super::{Checks, is_http, word};
 use crate::config::source::{List, Rest, Source};
@@ -45,6 +46,8 @@ impl Checks<'_> {
 
     fn authentication(&mut self, name: &str, rest: &Rest) {
         let ways = [rest.bearer_token.is_some(), rest.basic.is_some(), rest.oauth2.is_some()];
+        let is_empty = rest.bearer_token.as_ref().is_some_and(|token| token.expose_secret().is_empty());
+        self.require(!is_empty, &["sources", name, "bearer_token"], "is empty");
         let message = "has several of `bearer_token`, `basic` and `oauth2`; keep one";
         self.require(ways.into_iter().filter(|set| *set).count() <= 1, &["sources", name], message);
         if let Some(oauth2) = &rest.oauth2 {

@@ -101,6 +101,10 @@ fn what_cannot_be_meant_is_refused_with_its_reason() {
         (SMALL.replace("members", "crm"), &["`sources.crm`: `crm` is the system of customers made by hand"]),
         ("[database]\nurl = \"mysql://h/d\"".into(), &["c360.toml:2: `database.url`: must be a Postgres URL"]),
         ("[staging]\npartition_width = \"10ms\"".into(), &["`staging.partition_width`: must be at least"]),
+        (
+            "[staging]\nttl = \"1000000000000d\"".into(),
+            &["`staging.ttl`: must be at least \"1s\", and at most \"3650d\""],
+        ),
         ("[matching]\nmax_xrefs_per_system = 0".into(), &["`matching.max_xrefs_per_system`: must be at least 1"]),
         (small("\"^orders\\\\..*\"", "\"^orders(\""), &["`sources.orders_feed.topics`: \"^orders(\" is neither"]),
         (small("brokers", "format = \"avro\"\nbrokers"), &["`sources.orders_feed.schema_registry`: is required"]),
@@ -143,6 +147,15 @@ fn what_cannot_be_meant_is_refused_with_its_reason() {
         (small("external_id = \"id\"", "external_id = \"id\"\nrequest = \"/x\""), &["is for REST sources"]),
         (small("external_id = \"id\"", "external_id = \"id\"\nrecords = \"x\""), &["is for REST sources"]),
         (small("external_id = \"id\"", "external_id = \"id\"\ntopics = [\"x\"]"), &["is for Kafka sources"]),
+        (
+            small("external_id = \"id\"", "external_id = \"\"\nattributes = { name = [], city = { any = [\"\"] } }"),
+            &[
+                "`sources.members.customer.external_id`: must name a column",
+                "`sources.members.customer.attributes.name`: must name a column",
+                "`sources.members.customer.attributes.city`: must name a column",
+            ],
+        ),
+        (small("base_url", "bearer_token = \"\"\nbase_url"), &["`sources.shop.bearer_token`: is empty"]),
         (
             small("external_id = \"id\"", "external_id = \"id\"\nattributes = { email = \"x\" }"),
             &["is not an attribute"],

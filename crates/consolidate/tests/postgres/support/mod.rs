@@ -29,6 +29,8 @@ pub(crate) struct World {
     pub(crate) seal: Seal,
     /// The epoch of all sources that land.
     pub(crate) epoch: u32,
+    /// Whether what lands was asked for again.
+    pub(crate) again: bool,
     lander: Lander,
     next_offsets: HashMap<String, i64>,
     now: Option<DateTime<Utc>>,
@@ -68,6 +70,7 @@ impl World {
             rules,
             seal,
             epoch: 0,
+            again: false,
             next_offsets: HashMap::new(),
             now: None,
         }
@@ -92,7 +95,11 @@ impl World {
         let expected = self.next_offsets.get(source).copied();
         let first = expected.unwrap_or(0);
         let next_offset = first + i64::from(batch.record_count() + batch.dead_letter_count());
-        let origin = json!({"topic": source, "partition": 0, "first_offset": first, "last_offset": next_offset - 1});
+        let mut origin =
+            json!({"topic": source, "partition": 0, "first_offset": first, "last_offset": next_offset - 1});
+        if self.again {
+            origin["again"] = true.into();
+        }
         let topic = source.to_owned();
         let advance = Advance {
             progress: Progress::Source,

@@ -4,6 +4,7 @@
 //! `staging::erased`). It removes everything that is kept of a person, and leaves keyed digests of the match keys that led
 //! there and of every (system, id): nothing to work back from, and enough to skip whatever comes later under one of them.
 
+mod found;
 mod golden;
 
 use chrono::{DateTime, Utc};
@@ -11,13 +12,14 @@ use model::Digest;
 use serde::Serialize;
 use sqlx::types::Uuid;
 use sqlx::{Connection, PgConnection};
-use staging::erase::{self as staged, Removed};
+use staging::erase::{self as staged, Removed, Seen};
 use staging::{Erased, Seal, erased};
 
 use crate::error::database;
 use crate::matching::Matching;
 use crate::person::{Person, key_of, moved_on, named};
 use crate::{Error, Key, Refusal, Rules};
+use found::Found;
 
 /// What becomes of a person's orders.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -74,25 +76,29 @@ pub async fn erase(
     if let Some(customer_id) = moved_on(&mut transaction, &matching, whom).await? {
         return Err(Refusal::MovedOn { customer_id }.into());
     }
-    let person = Person::find(&mut transaction, &matching, whom).await?;
-    // Everything staged is looked through before anybody has to wait, and then only what has landed meanwhile: by its number,
-    // for whoever lands may have another clock.
-    let landed = staged::landed(&mut transaction).await?;
-    let first = find_records(&mut transaction, seal, &person, None).await?;
+    let sought = Person::find(&mut transaction, &matching, whom).await?;
+    // Everything is looked through before anybody has to wait, and then, if it is still the same person, what is newer.
+    let seen = Seen::by_now(&mut transaction, now).await?;
+    let mut found = Found::default();
+    let only = Erased::of(seal, digests(seal, &sought));
+    found.look(&mut transaction, seal, &sought, &only, None).await?;
     if !dry_run {
         erased::hold_alone(&mut transaction).await?;
     }
 
     let matching = Matching::read(&mut transaction, rules).await?;
-    let found = Person::find(&mut transaction, &matching, whom).await?;
-    let (mut records, seen) =
-        if found == person { (first, Some(landed.as_slice())) } else { (staged::Records::new(), None) };
-    records.extend(find_records(&mut transaction, seal, &found, seen).await?);
-    let digests = digests(seal, &found);
+    let person = Person::find(&mut transaction, &matching, whom).await?;
+    let digests = digests(seal, &person);
     let only = Erased::of(seal, digests.iter().copied());
-    let (mut removed, theirs) = golden::remove(&mut transaction, &found, &only, orders, now).await?;
-    removed.extend(staged::rest(&mut transaction, &found.staged(theirs), &only, seal, now).await?);
-    removed.insert("staging.records", staged::apply(&mut transaction, &records, &only).await?);
+    if person == sought && seen.nobody_was_erased(&mut transaction).await? {
+        found.look(&mut transaction, seal, &person, &only, Some(&seen)).await?;
+    } else {
+        found = Found::default();
+        found.look(&mut transaction, seal, &person, &only, None).await?;
+    }
+    let (mut removed, theirs) = golden::remove(&mut transaction, &person, &found, &only, orders, now).await?;
+    removed.extend(staged::rest(&mut transaction, &person.staged(theirs), &only, &found.letters, now).await?);
+    removed.insert("staging.records", found.records.apply(&mut transaction, &only).await?);
     removed.retain(|_, rows| *rows > 0);
 
     if removed.is_empty() {
@@ -143,16 +149,6 @@ pub async fn readmit(connection: &mut PgConnection, seal: &Seal, whom: &Key) -> 
     erased::change(&mut transaction, &lifted, false).await?;
     transaction.commit().await.map_err(readmitting())?;
     Ok(lifted.len())
-}
-
-async fn find_records(
-    transaction: &mut PgConnection,
-    seal: &Seal,
-    person: &Person,
-    seen: Option<&[i64]>,
-) -> Result<staged::Records, Error> {
-    let only = Erased::of(seal, digests(seal, person));
-    Ok(staged::find(transaction, &person.staged(Vec::new()), &only, seen).await?)
 }
 
 fn digests(seal: &Seal, person: &Person) -> Vec<Digest> {

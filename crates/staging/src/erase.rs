@@ -1,17 +1,21 @@
 //! Removing what raw records, dead letters, polls and edits on their way hold of somebody who is being erased. Part of the
 //! transaction of `consolidate::erase`, which knows who that is.
 
+mod letters;
+mod records;
+mod texts;
+
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, Utc};
-use futures::TryStreamExt;
-use model::{Entity, ExternalId};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
-use sqlx::{PgConnection, Row};
+use sqlx::PgConnection;
 
-use crate::dead_letters::{Context, is_of_erased};
-use crate::erased::{Erased, Rewritten, Said, Verdict};
-use crate::{Error, Seal, constant_sql};
+use crate::{Erased, Error};
+
+pub use letters::Letters;
+pub use records::{Records, skip};
+pub use texts::{Keys, Says, Table, naming, redact};
 
 /// Who is being erased.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,12 +27,6 @@ pub struct Person {
     /// Orders by system.
     pub orders: Vec<(String, String)>,
 }
-
-/// How many rows were removed, by table.
-pub type Removed = BTreeMap<&'static str, u64>;
-
-/// What others say, in which a person may be named: table, key, column and its type.
-pub type Says = (&'static str, &'static str, &'static str, &'static str);
 
 impl Person {
     fn systems(&self) -> Vec<&str> {
@@ -48,95 +46,47 @@ impl Person {
     }
 }
 
-/// Staged records by batch and ordinal: those that go, and of those that stay without the person what they say.
-pub type Records = BTreeMap<(i64, i32), Option<Rewritten>>;
+/// How many rows were removed, by table.
+pub type Removed = BTreeMap<&'static str, u64>;
 
-/// The batches that have landed by now.
-pub async fn landed(connection: &mut PgConnection) -> Result<Vec<i64>, Error> {
-    sqlx::query_scalar("select batch_id from staging.batches")
-        .fetch_all(connection)
+/// How far back of its beginning a search counts what it may not have seen, where only a time says so: transactions were under
+/// way, and clocks differ.
+const MARGIN: TimeDelta = TimeDelta::hours(1);
+
+/// What a search has seen that looked through everything: the next one looks at what is newer. By numbers where there are some,
+/// for whoever writes may have another clock.
+#[derive(Debug)]
+pub struct Seen {
+    /// How often somebody was erased.
+    erasures: i64,
+    batches: Vec<i64>,
+    letters: Vec<i64>,
+    /// What has no numbers, as far as it was written before this time.
+    pub before: DateTime<Utc>,
+}
+
+impl Seen {
+    /// All that there is now, for a search that begins.
+    pub async fn by_now(connection: &mut PgConnection, now: DateTime<Utc>) -> Result<Self, Error> {
+        let (erasures, batches, letters) = sqlx::query_as(
+            "select (select version from staging.erasure_version),
+                    array(select batch_id from staging.batches),
+                    array(select dead_letter_id from staging.dead_letters where payload <> '')",
+        )
+        .fetch_one(connection)
         .await
-        .map_err(Error::database("looking for what has landed"))
-}
-
-/// Finds staged records that are about a person, or name one. `erased` knows this person alone. With `seen`, only in other
-/// batches than these. Reads only: whoever lands or merges meanwhile never waits for it.
-pub async fn find(
-    connection: &mut PgConnection,
-    person: &Person,
-    erased: &Erased,
-    seen: Option<&[i64]>,
-) -> Result<Records, Error> {
-    let landed = match seen {
-        Some(_) => {
-            "r.batch_id = any (array(
-                 select batch_id from staging.batches where batch_id not in (select unnest($4::bigint[]))))"
-        }
-        None => "$4::bigint[] is null",
-    };
-    let sql = format!(
-        "with ids as materialized (
-             select * from unnest($1::text[], $2::text[]) as i (system, external_id)
-         )
-         select r.batch_id, r.ordinal, r.source, r.entity, r.external_id, r.moved_to::text as moved_to, r.email,
-                r.attributes::text as attributes, r.payload
-         from staging.records r
-         where {landed}
-           and ((r.source, r.external_id) in (select system, external_id from ids)
-             or r.moved_to is not null
-             or r.entity = 'order'
-                and (r.source, r.attributes ->> 'customer_external_id') in (select system, external_id from ids)
-             -- to be looked at closely: emails can be written in many ways
-             or exists (
-                 select from unnest($3::text[]) as p (piece)
-                 where strpos(lower(concat(r.email, ' ', r.attributes, ' ', r.payload)), p.piece) > 0))"
-    );
-    let mut rows = sqlx::query(constant_sql(sql))
-        .bind(person.systems())
-        .bind(person.external_ids())
-        .bind(person.pieces())
-        .bind(seen)
-        .fetch(connection);
-    let mut found = Records::new();
-    while let Some(row) = rows.try_next().await.map_err(Error::database("reading what is to be erased"))? {
-        let Some(entity) = Entity::parse(row.get("entity")) else { continue };
-        let moved_to = row.get::<Option<&str>, _>("moved_to").and_then(ExternalId::from_json);
-        let verdict = erased.judge(&Said {
-            source: row.get("source"),
-            entity,
-            external_id: row.get("external_id"),
-            moved_to: moved_to.as_ref(),
-            email: row.get("email"),
-            attributes: row.get("attributes"),
-            payload: row.get("payload"),
-        });
-        let becomes = match verdict {
-            Verdict::Keep => continue,
-            Verdict::Skip => None,
-            Verdict::Rewrite(rewritten) => Some(rewritten),
-        };
-        found.insert((row.get("batch_id"), row.get("ordinal")), becomes);
+        .map_err(Error::database("looking for what has landed"))?;
+        Ok(Self { erasures, batches, letters, before: now - MARGIN })
     }
-    Ok(found)
-}
 
-/// Removes staged records, or rewrites them; returns how many. `erased` knows this person alone.
-pub async fn apply(connection: &mut PgConnection, records: &Records, erased: &Erased) -> Result<u64, Error> {
-    let skipped: Vec<(i64, i32)> =
-        records.iter().filter(|(_, becomes)| becomes.is_none()).map(|(place, _)| *place).collect();
-    let rewritten: Vec<_> = records.iter().filter_map(|(place, becomes)| Some((*place, becomes.as_ref()?))).collect();
-    let rewrite = sqlx::query(
-        "update staging.records r set email = w.email, attributes = w.attributes::json, payload = w.payload
-         from unnest($1::bigint[], $2::integer[], $3::text[], $4::text[], $5::text[])
-             as w (batch_id, ordinal, email, attributes, payload)
-         where r.batch_id = w.batch_id and r.ordinal = w.ordinal",
-    )
-    .bind(rewritten.iter().map(|((batch_id, _), _)| *batch_id).collect::<Vec<_>>())
-    .bind(rewritten.iter().map(|((_, ordinal), _)| *ordinal).collect::<Vec<_>>())
-    .bind(rewritten.iter().map(|(_, says)| says.email.as_deref()).collect::<Vec<_>>())
-    .bind(rewritten.iter().map(|(_, says)| says.attributes.as_str()).collect::<Vec<_>>())
-    .bind(rewritten.iter().map(|(_, says)| says.payload.as_deref()).collect::<Vec<_>>());
-    Ok(execute(rewrite, connection).await? + skip(connection, &skipped, erased).await?)
+    /// Whether nobody was erased since: what was found in staged records is what they say without this person alone.
+    pub async fn nobody_was_erased(&self, connection: &mut PgConnection) -> Result<bool, Error> {
+        sqlx::query_scalar("select version = $1 from staging.erasure_version")
+            .bind(self.erasures)
+            .fetch_one(connection)
+            .await
+            .map_err(Error::database("looking whether somebody is erased"))
+    }
 }
 
 /// What this schema holds of a person, as JSON: polls, edits on their way, and raw records that have not expired.
@@ -181,57 +131,16 @@ pub async fn kept(connection: &mut PgConnection, person: &Person) -> Result<[Vec
     Ok([polls, outbox, records])
 }
 
-/// Removes staged records, by batch and ordinal, and counts them as skips of their batches. Those that are gone already are
-/// counted already.
-pub async fn skip(connection: &mut PgConnection, records: &[(i64, i32)], erased: &Erased) -> Result<u64, Error> {
-    if records.is_empty() {
-        return Ok(0);
-    }
-    let (batch_ids, ordinals): (Vec<i64>, Vec<i32>) = records.iter().copied().unzip();
-    let gone: Vec<(i64, i32, String, String, String)> = sqlx::query_as(
-        "delete from staging.records r
-         using unnest($1::bigint[], $2::integer[]) as g (batch_id, ordinal)
-         where r.batch_id = g.batch_id and r.ordinal = g.ordinal
-         returning r.batch_id, r.ordinal, r.source, r.entity, r.external_id",
-    )
-    .bind(batch_ids)
-    .bind(ordinals)
-    .fetch_all(&mut *connection)
-    .await
-    .map_err(Error::database("erasing staged records"))?;
-    let left_out = |(_, _, source, entity, id): &(i64, i32, String, String, String)| {
-        (entity == Entity::Customer.as_str() && !erased.has_id(source, id)).then(|| id.clone())
-    };
-    let count = sqlx::query(
-        "with gone as materialized (
-             select batch_id, count(*)::integer as records, array_agg(ordinal) as ordinals,
-                    array_remove(array_agg(left_out), null) as left_out
-             from unnest($1::bigint[], $2::integer[], $3::text[]) as g (batch_id, ordinal, left_out)
-             group by batch_id
-         )
-         update staging.batches b
-         set record_count = b.record_count - g.records, skipped_count = b.skipped_count + g.records,
-             excluded = b.excluded || g.ordinals,
-             left_out = case when b.import_id is null then b.left_out else b.left_out || g.left_out end
-         from gone g
-         where b.batch_id = g.batch_id",
-    )
-    .bind(gone.iter().map(|row| row.0).collect::<Vec<_>>())
-    .bind(gone.iter().map(|row| row.1).collect::<Vec<_>>())
-    .bind(gone.iter().map(left_out).collect::<Vec<_>>());
-    execute(count, connection).await?;
-    Ok(gone.len() as u64)
-}
-
-/// Removes what else this schema holds of a person, and says how many rows of which table. `erased` knows this person alone.
+/// Removes what else this schema holds of a person, and these letters, and says how many rows of which table. `erased` knows
+/// this person alone.
 pub async fn rest(
     connection: &mut PgConnection,
     person: &Person,
     erased: &Erased,
-    seal: &Seal,
+    letters: &Letters,
     now: DateTime<Utc>,
 ) -> Result<Removed, Error> {
-    let letters = discard(connection, erased, seal, now).await?;
+    let letters = letters.discard(connection, now).await?;
     for sql in [
         "update staging.batches b
          set left_out = array(
@@ -268,82 +177,6 @@ pub async fn rest(
         ("staging.outbox", outbox + redacted),
         ("staging.listed_records", customers + orders),
     ]))
-}
-
-/// Takes a person's emails, however they are written, out of what others say. Emails lie between quotes and spaces, so the
-/// values around them stay what they are. Returns the keys of the rows, as JSON lists.
-pub async fn redact(
-    connection: &mut PgConnection,
-    person: &Person,
-    erased: &Erased,
-    (table, key, column, kind): Says,
-) -> Result<Vec<String>, Error> {
-    let sql = format!(
-        "select jsonb_build_array({key})::text, {column}::text
-         from {table}
-         where exists (
-             select from unnest($1::text[]) as p (piece) where strpos(lower({column}::text), p.piece) > 0)"
-    );
-    let mut rows = sqlx::query_as(constant_sql(sql)).bind(person.pieces()).fetch(&mut *connection);
-    let (mut keys, mut values) = (Vec::new(), Vec::new());
-    while let Some((key, says)) = rows.try_next().await.map_err(Error::database("reading who is named"))? {
-        let (key, says): (String, String) = (key, says);
-        if let Some(without) = erased.redact(&says) {
-            keys.push(key);
-            values.push(without);
-        }
-    }
-    drop(rows);
-    if !keys.is_empty() {
-        let sql = format!(
-            "update {table} t set {column} = w.value::{kind}
-             from unnest($1::text[], $2::text[]) as w (key, value)
-             where jsonb_build_array({key})::text = w.key"
-        );
-        execute(sqlx::query(constant_sql(sql)).bind(&keys).bind(values), connection).await?;
-    }
-    Ok(keys)
-}
-
-/// Discards the dead letters that hold a person, which have to be opened for that.
-async fn discard(
-    connection: &mut PgConnection,
-    erased: &Erased,
-    seal: &Seal,
-    now: DateTime<Utc>,
-) -> Result<u64, Error> {
-    let (mut theirs, mut others, mut sealed): (Vec<i64>, Vec<i64>, Vec<i64>) = (Vec::new(), Vec::new(), Vec::new());
-    let mut rows = sqlx::query(
-        "select dead_letter_id, source, external_id, payload, context from staging.dead_letters where payload <> ''",
-    )
-    .fetch(&mut *connection);
-    while let Some(row) = rows.try_next().await.map_err(Error::database("reading dead letters"))? {
-        let dead_letter_id: i64 = row.get("dead_letter_id");
-        let source: &str = row.get("source");
-        let id: Option<&str> = row.get("external_id");
-        let is_theirs = id.is_some_and(|id| erased.has_id(source, id));
-        // One that does not open, under another key, cannot be retried either.
-        let Ok(payload) = seal.open(source, row.get("payload")) else {
-            sealed.extend(is_theirs.then_some(dead_letter_id));
-            continue;
-        };
-        let context = row.get::<Option<&[u8]>, _>("context").and_then(|context| seal.open(source, context).ok());
-        let context: Option<Context> = context.and_then(|context| serde_json::from_slice(&context).ok());
-        if is_of_erased(source, id, &payload, context.as_ref(), erased) {
-            if is_theirs { theirs.push(dead_letter_id) } else { others.push(dead_letter_id) }
-        }
-    }
-    drop(rows);
-    let nameless = sqlx::query("update staging.dead_letters set external_id = null where dead_letter_id = any ($1)");
-    execute(nameless.bind(sealed), connection).await?;
-    // A member of a full export whose row names the person is a member all the same.
-    let discard = sqlx::query(
-        "update staging.dead_letters
-         set state = 'discarded', payload = '', context = null, handled_at = $3,
-             external_id = case when dead_letter_id = any ($2) then external_id end
-         where dead_letter_id = any ($1 || $2)",
-    );
-    execute(discard.bind(&theirs).bind(&others).bind(now), connection).await
 }
 
 async fn execute(

@@ -7,14 +7,15 @@ use model::Ruling;
 use sqlx::PgConnection;
 use sqlx::types::Uuid;
 use staging::Erased;
-use staging::erase::{self as staged, Removed, Says};
+use staging::erase::{self as staged, Removed};
 
+use super::found::{CHANGES, EMAIL, Found, TAKES_PART};
 use super::{Orders, erasing};
 use crate::person::{Names, Person, key_of};
 use crate::{Error, dirty, search};
 
-/// An order by system.
-type OrderId = (String, String);
+/// An order, or an interaction, by system.
+type Id = (String, String);
 
 /// Rows that go, by table; statements, which follow a common table, take what they need of [`Names`].
 const GO: [(&str, &str); 9] = [
@@ -48,65 +49,30 @@ const GO: [(&str, &str); 9] = [
          set match_keys = array(select key from unnest(match_keys) as k (key) where key <> all ($4))
          where match_keys && $4",
     ),
-    (
-        // Also what others' profiles had of these cross-references. Of entries from before that was noted, those go that such a
-        // profile began or ended with, and the next after theirs, which says what the value was before.
-        "customer360.changes",
-        ", said as materialized (
-             select t.customer_id, t.attribute, t.new
-             from customer360.changes t join ids i on i.system = t.system and i.external_id = t.external_id
-         )
-         delete from customer360.changes c
-         where c.customer_id = any ($3)
-            or (c.system, c.external_id) in (select system, external_id from ids)
-            or c.also_from @> any (array(
-                   select jsonb_build_array(jsonb_build_object('system', system, 'external_id', external_id)) from ids))
-            or c.also_from is null and c.attribute is null and c.customer_id in (select customer_id from said)
-            or c.also_from is null
-               and (c.customer_id, c.attribute, c.old) in (select customer_id, attribute, new from said)",
-    ),
-];
-
-/// What others say, in which a person may be named.
-const SAY: [Says; 16] = [
-    ("customer360.xrefs", "system, external_id", "attributes", "jsonb"),
-    ("customer360.customers", "customer_id", "profile", "jsonb"),
-    ("customer360.changes", "customer_id, at, change_id", "old", "jsonb"),
-    ("customer360.changes", "customer_id, at, change_id", "new", "jsonb"),
-    ("customer360.edits", "system, external_id, attribute", "value", "jsonb"),
-    ("customer360.edits", "system, external_id, attribute", "replaced", "jsonb"),
-    ("customer360.edits", "system, external_id, attribute", "superseded", "jsonb"),
-    ("customer360.entries", "customer_id, entry_id", "content", "jsonb"),
-    ("customer360.entries", "customer_id, entry_id", "history", "jsonb"),
-    ("customer360.views", "owner, name", "query", "jsonb"),
-    ("customer360.orders", "system, order_id", "document", "jsonb"),
-    ("customer360.products", "system, product_id", "name", "text"),
-    ("customer360.products", "system, product_id", "attributes", "jsonb"),
-    ("customer360.interaction_participants", "system, interaction_id, participant_no", "email", "text"),
-    ("customer360.interactions", "system, interaction_id", "subject", "text"),
-    ("customer360.interactions", "system, interaction_id", "attributes", "jsonb"),
+    ("customer360.changes", "delete from customer360.changes where customer_id = any ($3)"),
 ];
 
 /// Removes a person, and says how many rows of which table, and which orders they had.
 pub(super) async fn remove(
     transaction: &mut PgConnection,
     person: &Person,
+    found: &Found,
     erased: &Erased,
     orders: Orders,
     now: DateTime<Utc>,
-) -> Result<(Removed, Vec<OrderId>), Error> {
+) -> Result<(Removed, Vec<Id>), Error> {
     let names = person.names();
     let mut removed = Removed::new();
     let theirs = remove_orders(transaction, &names, orders, &mut removed).await?;
-    remove_participation(transaction, &names, erased, &mut removed).await?;
+    remove_participation(transaction, &names, found, erased, &mut removed).await?;
     remove_decisions(transaction, person, &mut removed).await?;
     for (table, statement) in GO {
         let done = names.about(statement).execute(&mut *transaction).await.map_err(erasing())?;
         removed.insert(table, done.rows_affected());
     }
-    let staged = person.staged(Vec::new());
-    redact(transaction, &staged, erased, now, &mut removed).await?;
-    *removed.entry("customer360.xrefs").or_default() += clear_emails(transaction, &staged, erased, now).await?;
+    *removed.entry("customer360.changes").or_default() += remove_changes(transaction, found).await?;
+    redact(transaction, found, erased, now, &mut removed).await?;
+    *removed.entry("customer360.xrefs").or_default() += clear_emails(transaction, found, erased, now).await?;
     Ok((removed, theirs))
 }
 
@@ -116,14 +82,16 @@ async fn remove_orders(
     names: &Names,
     orders: Orders,
     removed: &mut Removed,
-) -> Result<Vec<OrderId>, Error> {
-    let theirs: Vec<OrderId> = sqlx::query_as(
+) -> Result<Vec<Id>, Error> {
+    let theirs: Vec<Id> = sqlx::query_as(
         "with ids as materialized (
              select * from unnest($1::text[], $2::text[]) as i (system, external_id)
          )
+         select system, order_id from customer360.orders where customer_id = any ($3)
+         union
          select o.system, o.order_id
          from customer360.orders o
-         where o.customer_id = any ($3) or (o.system, o.customer_external_id) in (select system, external_id from ids)",
+         join ids i on i.system = o.system and i.external_id = o.customer_external_id",
     )
     .bind(&names.systems)
     .bind(&names.external_ids)
@@ -165,27 +133,21 @@ async fn remove_orders(
 async fn remove_participation(
     transaction: &mut PgConnection,
     names: &Names,
+    found: &Found,
     erased: &Erased,
     removed: &mut Removed,
 ) -> Result<(), Error> {
-    // Those without a match key, because it is blocked, by what they are called.
-    let unmatched: Vec<String> =
-        sqlx::query_scalar("select distinct email from customer360.interaction_participants where match_key is null")
-            .fetch_all(&mut *transaction)
-            .await
-            .map_err(erasing())?;
-    let theirs: Vec<String> = unmatched.into_iter().filter(|email| erased.has_email(email)).collect();
-    let left: Vec<OrderId> = sqlx::query_as(
+    let mut left: Vec<Id> = sqlx::query_as(
         "delete from customer360.interaction_participants
-         where match_key = any ($1) or customer_id = any ($2) or match_key is null and email = any ($3)
+         where match_key = any ($1) or customer_id = any ($2)
          returning system, interaction_id",
     )
     .bind(&names.keys)
     .bind(&names.customers)
-    .bind(theirs)
     .fetch_all(&mut *transaction)
     .await
     .map_err(erasing())?;
+    left.extend(remove_unmatched(transaction, found, erased).await?);
     removed.insert("customer360.interaction_participants", left.len() as u64);
     let (systems, ids): (Vec<String>, Vec<String>) = left.into_iter().unzip();
     let gone = sqlx::query(
@@ -211,18 +173,55 @@ async fn remove_participation(
     Ok(())
 }
 
+/// Those who take part without a match key, because it is blocked, by what they are called. Returns in what.
+async fn remove_unmatched(transaction: &mut PgConnection, found: &Found, erased: &Erased) -> Result<Vec<Id>, Error> {
+    let is = TAKES_PART.table.is("k.key");
+    let unmatched = format!(
+        "select k.key, t.email
+         from unnest($1::text[]) as k (key)
+         join customer360.interaction_participants t on {is}
+         where t.match_key is null"
+    );
+    let unmatched: Vec<(String, String)> = sqlx::query_as(staging::constant_sql(unmatched))
+        .bind(found.naming(&TAKES_PART))
+        .fetch_all(&mut *transaction)
+        .await
+        .map_err(erasing())?;
+    let theirs: Vec<String> =
+        unmatched.into_iter().filter(|(_, email)| erased.has_email(email)).map(|(key, _)| key).collect();
+    let remove = format!(
+        "delete from customer360.interaction_participants t
+         using unnest($1::text[]) as k (key)
+         where {is}
+         returning t.system, t.interaction_id"
+    );
+    sqlx::query_as(staging::constant_sql(remove)).bind(theirs).fetch_all(transaction).await.map_err(erasing())
+}
+
+/// What others' profiles had of the person.
+async fn remove_changes(transaction: &mut PgConnection, found: &Found) -> Result<u64, Error> {
+    let remove = format!(
+        "delete from customer360.changes t using unnest($1::text[]) as k (key) where {is}",
+        is = CHANGES.is("k.key")
+    );
+    let keys: Vec<&String> = found.changes.iter().collect();
+    let done = sqlx::query(staging::constant_sql(remove)).bind(keys).execute(transaction).await.map_err(erasing())?;
+    Ok(done.rows_affected())
+}
+
 /// Takes a person's emails out of what others say. Their profiles are folded anew: one may have lost a whole value by it.
 async fn redact(
     transaction: &mut PgConnection,
-    person: &staged::Person,
+    found: &Found,
     erased: &Erased,
     now: DateTime<Utc>,
     removed: &mut Removed,
 ) -> Result<(), Error> {
     let mut redacted = BTreeSet::new();
-    for says in SAY {
-        let keys = staged::redact(transaction, person, erased, says).await?;
-        redacted.extend(keys.into_iter().map(|key| (says.0, key)));
+    // What would be left of the email of a cross-reference is cleared.
+    for (says, keys) in found.named.iter().filter(|(says, _)| **says != EMAIL) {
+        let keys = staged::redact(transaction, erased, says, keys).await?;
+        redacted.extend(keys.into_iter().map(|key| (says.table.name, key)));
     }
     let (mut customers, mut systems, mut external_ids) = (Vec::new(), Vec::new(), Vec::new());
     for (table, key) in redacted {
@@ -257,20 +256,22 @@ async fn redact(
 /// which the person is named beside others: what would be left of it could be somebody else's. Returns of how many.
 async fn clear_emails(
     transaction: &mut PgConnection,
-    person: &staged::Person,
+    found: &Found,
     erased: &Erased,
     now: DateTime<Utc>,
 ) -> Result<u64, Error> {
-    let others: Vec<(String, String, String)> = sqlx::query_as(
-        "select system, external_id, email
-         from customer360.xrefs
-         where (match_key is null or match_key like '#%:%') and email is not null
-           and exists (select from unnest($1::text[]) as p (piece) where strpos(lower(email), p.piece) > 0)",
-    )
-    .bind(person.pieces())
-    .fetch_all(&mut *transaction)
-    .await
-    .map_err(erasing())?;
+    let others = format!(
+        "select t.system, t.external_id, t.email
+         from unnest($1::text[]) as k (key)
+         join customer360.xrefs t on {is}
+         where (t.match_key is null or t.match_key like '#%:%') and t.email is not null",
+        is = EMAIL.table.is("k.key")
+    );
+    let others: Vec<(String, String, String)> = sqlx::query_as(staging::constant_sql(others))
+        .bind(found.naming(&EMAIL))
+        .fetch_all(&mut *transaction)
+        .await
+        .map_err(erasing())?;
     let naming = others.into_iter().filter(|(_, _, email)| erased.redact(email).is_some());
     let (systems, external_ids): (Vec<String>, Vec<String>) =
         naming.map(|(system, external_id, _)| (system, external_id)).unzip();

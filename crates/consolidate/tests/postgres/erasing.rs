@@ -4,15 +4,16 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use consolidate::decide::Request;
+use consolidate::edit::{NewCustomer, Takers};
 use consolidate::erase::{self, Orders, Outcome, Receipt};
 use consolidate::{Error, Key, Refusal};
-use embedded_postgres::test::eventually;
-use model::{Position, ProductFields, Reason, Record, Reject};
+use embedded_postgres::test::{eventually, until_waiting};
+use model::{InteractionFields, Position, ProductFields, Reason, Record, Reject};
 use serde_json::{Value, json};
 use sqlx::{Connection, PgPool};
 use staging::{Batch, DeadLetter, erased};
 
-use crate::support::events::{Event, Says, customer, event, member, order};
+use crate::support::events::{Event, Says, customer, event, member, moved, order};
 use crate::support::{Export, TTL, World, rules};
 
 /// What is Ann's alone: parts of emails, names and ids.
@@ -559,6 +560,121 @@ async fn what_is_being_landed_while_somebody_is_erased_is_removed_with_the_rest(
     assert_eq!(left(&world).await, [""; 0]);
     world.consolidate().await;
     assert_eq!(left(&world).await, [""; 0]);
+}
+
+/// What names her in every way: merged and folded, taken along by a change of primary key, said once and then no more; and what
+/// she says herself, while she is taken for another.
+async fn write_of_ann(world: &mut World) {
+    let says = "for Ann.Canary@X.example, not <jo.ann@x.example>";
+    let mail = InteractionFields { subject: Some(says.to_owned()), ..InteractionFields::default() };
+    let product = ProductFields { name: Some(says.to_owned()), attributes: BTreeMap::new() };
+    let events = [
+        customer(5, 50).email("bob@x.example").attribute("note", says),
+        customer(6, 51).email("cyd@x.example").attribute("referrer", "ann.canary@x.example"),
+        moved(8, 80, 52),
+        customer(9, 53).email("Ann.Canary@x.example eve@x.example"),
+        customer(1029, 53).email("bob@x.example").attribute("colour", "zinnober"),
+        order(701, 54).of_customer("5").document(json!({"gift": says})),
+        event("p", 55, Says::Product(Some(product))),
+        event("mail-3", 56, Says::Mail(mail)),
+        event("mail-4", 57, Says::Interaction(Some(vec!["Ann.Canary@x.example bob@x.example".to_owned()]))),
+    ];
+    world.land("home_delivery", &events).await;
+    world.consolidate().await;
+    let no_more = [customer(5, 60).attribute("note", "nothing"), customer(1029, 60).email("ann.canary@x.example")];
+    world.land("home_delivery", &no_more).await;
+    let mut batch = Batch::new("home_delivery", TTL);
+    for letter in letters() {
+        batch.push_dead_letter(letter);
+    }
+    world.land_batch("home_delivery", &mut batch).await;
+    world.consolidate().await;
+    let attributes = serde_json::Map::from_iter([("note".to_owned(), json!(says))]);
+    let new = NewCustomer { external_id: "new", email: "fay@x.example", attributes: &attributes };
+    let mut connection = world.pool.acquire().await.unwrap();
+    let rules = (&world.rules, &Takers::default());
+    consolidate::edit::make(&mut connection, rules, &world.seal, new, chrono::Utc::now()).await.unwrap();
+    sqlx::raw_sql(
+        "insert into customer360.edits (system, external_id, attribute, value, replaced, at, by)
+         values ('loyalty', '28', 'note', '\"ann.canary@x.example\"', 'null', now(), 'test');
+         insert into customer360.entries (customer_id, entry_id, type, content, author, created_at, updated_at, history)
+         select customer_id, customer_id, 'note', '{\"text\": \"ask ann.canary@x.example\"}', 'ann', now(), now(),
+                '[{\"content\": {\"text\": \"Ann.Canary@x.example\"}}]'
+         from customer360.customers where email = 'bob@x.example'",
+    )
+    .execute(&world.pool)
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn what_is_written_while_an_erasure_searches_is_erased_too() {
+    let mut world = world_with_ann().await;
+    world
+        .land("home_delivery", &[customer(8, 40).email("dan@x.example").attribute("note", "ask ann.canary@x.example")])
+        .await;
+    world.consolidate().await;
+    sqlx::raw_sql(
+        "insert into customer360.edits (system, external_id, attribute, value, replaced, at, by)
+         values ('home_delivery', '8', 'name', '\"ann.canary@x.example\"', 'null', now() - interval '1 day', 'test')",
+    )
+    .execute(&world.pool)
+    .await
+    .unwrap();
+    // It looks through these last.
+    let mut blocker = staging::connect(&world.options).await.unwrap();
+    let mut holding = blocker.begin().await.unwrap();
+    sqlx::query("lock table customer360.views in access exclusive mode").execute(&mut *holding).await.unwrap();
+    let (options, rules, seal) = (world.options.clone(), world.rules.clone(), world.seal.clone());
+    let erasing = async {
+        let mut connection = staging::connect(&options).await.unwrap();
+        let whom = email("ann.canary@x.example");
+        erase::erase(&mut connection, &rules, &seal, &whom, Orders::Delete, false).await.unwrap()
+    };
+    let writing = async {
+        until_waiting(&world.pool, 1).await;
+        write_of_ann(&mut world).await;
+        holding.rollback().await.unwrap();
+        world
+    };
+    let both = Box::pin(async { tokio::join!(erasing, writing) });
+    let (outcome, mut world) = tokio::time::timeout(Duration::from_mins(1), both).await.unwrap();
+    assert_eq!(receipt(outcome).removed["staging.dead_letters"], 6);
+    assert_eq!(left(&world).await, [""; 0]);
+    world.consolidate().await;
+    assert_eq!(left(&world).await, [""; 0]);
+    assert_eq!(
+        world.profile("dan@x.example").await.unwrap()["note"],
+        json!("ask "),
+        "who has another primary key by now"
+    );
+    world.assert_counts_are_right("erased").await;
+}
+
+/// What is said of both was read by each before the other one was taken out of it.
+#[tokio::test]
+async fn two_who_are_erased_at_once_do_not_bring_each_other_back() {
+    let mut world = world_with_ann().await;
+    let both = customer(6, 40).email("cyd@x.example").attribute("note", "ann.canary@x.example and eve@x.example");
+    world.land("home_delivery", &[both, customer(7, 41).email("eve@x.example")]).await;
+    world.consolidate().await;
+    let mut blocker = staging::connect(&world.options).await.unwrap();
+    let mut holding = blocker.begin().await.unwrap();
+    sqlx::query("lock table customer360.views in access exclusive mode").execute(&mut *holding).await.unwrap();
+    let [ann, eve] = [email("ann.canary@x.example"), email("eve@x.example")];
+    let releasing = async {
+        until_waiting(&world.pool, 2).await;
+        holding.rollback().await.unwrap();
+    };
+    let (ann, eve, ()) =
+        tokio::join!(erase(&world, &ann, Orders::Delete), erase(&world, &eve, Orders::Delete), releasing);
+    receipt(ann);
+    receipt(eve);
+    assert_eq!(left(&world).await, [""; 0]);
+    let staged = "select count(*) from staging.records r where r::text ilike '%eve@%'";
+    assert_eq!(world.value(staged).await, json!(0));
+    world.consolidate().await;
+    assert_eq!(world.profile("cyd@x.example").await.unwrap()["note"], json!(" and "));
 }
 
 #[tokio::test]

@@ -83,7 +83,7 @@ fn action(request: &Request) -> &'static str {
     }
 }
 
-/// One at a time looks through everything, which nobody lands or merges beside.
+/// One at a time looks through everything.
 static LOOKING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 /// Erases a customer, on a task of its own: it may take minutes, and one that was asked for is done, whether somebody still waits

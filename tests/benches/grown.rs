@@ -43,7 +43,8 @@ async fn bench() -> Result<()> {
 
 /// Seconds that consolidating news of so many people takes: from everywhere in the base, not from one end of its tables.
 async fn news(options: &PgConnectOptions, number: u32, people: u64, times: u64) -> Result<f64> {
-    let round = Round { number, people: 0..people * times, step: usize::try_from(times)?, news_every: Some(1) };
+    let step = usize::try_from(times)?;
+    let round = Round { number, people: 0..people * times, step, is_again: false, news_every: Some(1) };
     stage(options, &ONE_SYSTEM, &round).await?;
     Ok(timed(async || drain(options).await).await?.0)
 }

@@ -141,7 +141,7 @@ pub struct Import {
     /// Import a file even where the source's limits refuse it
     #[arg(long)]
     pub accept: bool,
-    /// Import a file once more that has been imported before
+    /// Import a file once more that has been imported before, as it is read by now
     #[arg(long)]
     pub again: bool,
 }

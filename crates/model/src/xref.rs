@@ -160,6 +160,11 @@ impl Xref {
         } else {
             self.apply(external_id, write);
         }
+        for (name, value) in &mut self.attributes {
+            if let Some(known) = before.attributes.get(name).filter(|known| is_same(known, value)) {
+                value.clone_from(known);
+            }
+        }
         if *self == before { Outcome::Unchanged } else { Outcome::Changed }
     }
 
@@ -329,6 +334,21 @@ impl Xref {
     }
 }
 
+/// Whether two values are one: Postgres writes numbers in its own way, so that `1e2` comes back as `100`.
+fn is_same(one: &Value, other: &Value) -> bool {
+    match (one, other) {
+        (Value::Number(one), Value::Number(other)) => one == other || one.as_f64() == other.as_f64(),
+        (Value::Array(one), Value::Array(other)) => {
+            one.len() == other.len() && one.iter().zip(other).all(|(one, other)| is_same(one, other))
+        }
+        (Value::Object(one), Value::Object(other)) => {
+            let is_in = |(name, one): (&String, &Value)| other.get(name).is_some_and(|other| is_same(one, other));
+            one.len() == other.len() && one.iter().all(is_in)
+        }
+        _ => one == other,
+    }
+}
+
 /// The empty text clears.
 fn given(text: String) -> Option<String> {
     (!text.is_empty()).then_some(text)
@@ -391,6 +411,12 @@ mod tests {
         assert_eq!(xref.attributes, [("new".to_owned(), json!(2))].into());
         assert_eq!(xref.apply_again(&id(), upsert(3, None, &[("new", json!(2))]), true), Outcome::Changed);
         assert_eq!((xref.email.clone(), &xref.position), (None, &at(3)));
+        // As Postgres gives numbers back.
+        let written: Value = serde_json::from_str(r#"{"points": [1e2, 1.50, "1e2"]}"#).unwrap();
+        let known = json!({"points": [100, 1.5, "1e2"]});
+        let mut numbers = Xref::first(id(), upsert(1, None, &[("a", known.clone())]));
+        assert_eq!(numbers.apply_again(&id(), upsert(1, None, &[("a", written)]), false), Outcome::Unchanged);
+        assert_eq!(numbers.attributes["a"], known);
         // The dead stay so.
         xref.apply(&id(), Write { position: at(4), observed_at: time(4), upsert: None });
         assert_eq!(xref.apply_again(&id(), upsert(4, None, &[("new", json!(2))]), true), Outcome::Unchanged);

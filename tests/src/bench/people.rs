@@ -9,7 +9,7 @@ use consolidate::{Consolidator, Rules};
 use model::{
     Entity, ExternalId, Guards, InstallationKey, LogPosition, Mapped, Operation, Position, Record, Survivorship,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use sqlx::postgres::PgConnectOptions;
 use staging::offsets::{Advance, Progress};
 use staging::{Batch, Checkpoint, Lander, Seal};
@@ -32,6 +32,8 @@ pub struct Round {
     pub people: Range<u64>,
     /// 1 for all of them.
     pub step: usize,
+    /// Whether somebody asked for it again.
+    pub is_again: bool,
     /// Every so many people there is news of one; of all others the round repeats what was said in the first.
     pub news_every: Option<u64>,
 }
@@ -39,7 +41,7 @@ pub struct Round {
 impl Round {
     /// What is said of everybody for the first time, or once more.
     pub fn repeated(number: u32, people: Range<u64>) -> Self {
-        Self { number, people, step: 1, news_every: None }
+        Self { number, people, step: 1, is_again: false, news_every: None }
     }
 }
 
@@ -53,7 +55,7 @@ pub async fn stage(options: &PgConnectOptions, systems: &[(&str, u64)], round: &
     let now = Utc::now();
     let mut records = 0;
     for (system, versions) in systems {
-        let mut landing = Landing::new(options, system, round.number);
+        let mut landing = Landing::new(options, system, round);
         for version in 0..*versions {
             for person in round.people.clone().step_by(round.step) {
                 let has_news = round.news_every.is_some_and(|every| person % every == 0);
@@ -72,16 +74,19 @@ struct Landing {
     lander: Lander,
     system: String,
     topic: String,
+    origin: Value,
     batch: Batch,
     stored: i64,
     covered: i64,
 }
 
 impl Landing {
-    fn new(options: &PgConnectOptions, system: &str, round: u32) -> Self {
+    fn new(options: &PgConnectOptions, system: &str, round: &Round) -> Self {
         let lander = Lander::new(options.clone(), seal(), staging::DEFAULT_PARTITION_WIDTH);
         let batch = Batch::new(system, TTL);
-        Self { lander, system: system.to_owned(), topic: format!("t{round}"), batch, stored: 0, covered: 0 }
+        let origin = if round.is_again { json!({"again": true}) } else { json!({}) };
+        let topic = format!("t{}", round.number);
+        Self { lander, system: system.to_owned(), topic, origin, batch, stored: 0, covered: 0 }
     }
 
     async fn push(&mut self, record: &Record, now: DateTime<Utc>) -> Result<()> {
@@ -107,7 +112,7 @@ impl Landing {
             last_seen: None,
             last_message: None,
         };
-        self.lander.land(&mut self.batch, &json!({}), &Checkpoint::Kafka(advance), now).await?;
+        self.lander.land(&mut self.batch, &self.origin, &Checkpoint::Kafka(advance), now).await?;
         self.batch = Batch::new(&self.system, TTL);
         self.stored = self.covered;
         Ok(())

@@ -40,7 +40,7 @@ use consolidate::Rules;
 use consolidate::edit::Takers;
 use consolidate::erase::Orders;
 use model::{InstallationKey, MatchKey};
-use serde_json::Value;
+use serde_json::{Value, json};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::types::Uuid;
 use sqlx::{Connection as _, PgPool, Postgres, Transaction};
@@ -135,14 +135,14 @@ impl Api {
     /// A session that sees what this caller may see, and nothing else.
     pub(crate) async fn ask(&self, caller: &Caller) -> Result<Session, Problem> {
         let Some(only) = &caller.key.only else { return self.whole().await };
-        let useless = |why: String| {
-            Problem::new(StatusCode::FORBIDDEN).with_detail(format!("the row filter of this key cannot be used: {why}"))
-        };
-        // Profiles keep what was mapped once, and nothing changes it any more.
-        if let Some(name) = only.attributes().find(|name| !self.settings.attributes.contains(*name)) {
-            return Err(useless(format!("no source maps the attribute `{name}`")));
+        let (lists, mut profiles) = only.settings().map_err(|error| {
+            Problem::new(StatusCode::FORBIDDEN)
+                .with_detail(format!("the row filter of this key cannot be used: {error}"))
+        })?;
+        // Profiles keep what was mapped once, and nothing changes it any more. No profile has an attribute without a name.
+        if only.attributes().any(|name| !self.settings.attributes.contains(name)) {
+            profiles = Some(vec![json!({"": null})]);
         }
-        let (lists, profiles) = only.settings().map_err(|error| useless(error.to_string()))?;
         let mut session = self.limited.get().await?;
         sqlx::query(
             "select set_config('c360.filter_lists', $1::text[]::text, false),

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use bigdecimal::BigDecimal;
 use chrono::{DateTime, Utc};
-use serde_json::Value;
+use serde_json::{Number, Value};
 
 use crate::{ExternalId, Position};
 
@@ -337,7 +338,10 @@ impl Xref {
 /// Whether two values are one: Postgres writes numbers in its own way, so that `1e2` comes back as `100`.
 fn is_same(one: &Value, other: &Value) -> bool {
     match (one, other) {
-        (Value::Number(one), Value::Number(other)) => one == other || one.as_f64() == other.as_f64(),
+        (Value::Number(one), Value::Number(other)) => {
+            let exact = |number: &Number| number.as_str().parse::<BigDecimal>();
+            one == other || matches!((exact(one), exact(other)), (Ok(one), Ok(other)) if one == other)
+        }
         (Value::Array(one), Value::Array(other)) => {
             one.len() == other.len() && one.iter().zip(other).all(|(one, other)| is_same(one, other))
         }
@@ -417,6 +421,10 @@ mod tests {
         let mut numbers = Xref::first(id(), upsert(1, None, &[("a", known.clone())]));
         assert_eq!(numbers.apply_again(&id(), upsert(1, None, &[("a", written)]), false), Outcome::Unchanged);
         assert_eq!(numbers.attributes["a"], known);
+        let close =
+            [9_007_199_254_740_992_u64, 9_007_199_254_740_993].map(|number| upsert(1, None, &[("a", number.into())]));
+        let mut exact = Xref::first(id(), close[0].clone());
+        assert_eq!(exact.apply_again(&id(), close[1].clone(), false), Outcome::Changed);
         // The dead stay so.
         xref.apply(&id(), Write { position: at(4), observed_at: time(4), upsert: None });
         assert_eq!(xref.apply_again(&id(), upsert(4, None, &[("new", json!(2))]), true), Outcome::Unchanged);

@@ -118,7 +118,8 @@ Exit codes:
 pub(super) const REPLAY: &str = "\
 Lands messages of a Kafka source again and consolidates them. It works beside a daemon and takes none of its partitions: \
 a replay has progress of its own. Records that are known change nothing, so a replay can do no harm, and it can be \
-repeated; after a change of the mapping they count as it reads them now. What is landed again takes its dead letters with it: what is still bad has a new one.
+repeated; after a change of the mapping they count as it reads them now. What is landed again takes its dead letters with \
+it: what is still bad has a new one.
 
 Times are those that Kafka keeps of messages. Without --from it begins with the first message that Kafka still has; \
 without --to it ends where the daemon goes on by itself.

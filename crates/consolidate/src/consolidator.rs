@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use sqlx::postgres::PgConnectOptions;
 use staging::erased::Verdict;
+use staging::frozen::{READS_NO_MORE, SENDS_NO_MORE};
 use staging::{ClaimedBatch, Erased, LockHolder, Seal, StagedRecord};
 use tokio::sync::MutexGuard;
 use tokio_util::sync::CancellationToken;
@@ -125,22 +126,21 @@ impl Consolidator {
                 .await
                 .map_err(database("giving the consolidator's lock back"))?;
         }
-        self.end_unread().await
+        self.end_frozen().await
     }
 
-    /// Ends sessions of the one at work that leave an answer unread: for a process that froze while it read one Postgres
-    /// waits for ever, and does not count its session as idle.
-    async fn end_unread(&self) -> Result<(), Error> {
-        let sql = format!(
-            "select pg_terminate_backend(a.pid) from {CONSOLIDATORS}
-             and a.wait_event = 'ClientWrite' and a.query_start < now() - interval '20 seconds'"
-        );
+    /// Ends sessions of the one at work if it froze in the middle of a transfer.
+    async fn end_frozen(&self) -> Result<(), Error> {
+        let sql =
+            format!("select pg_terminate_backend(a.pid) from {CONSOLIDATORS} and ({SENDS_NO_MORE} or {READS_NO_MORE})");
         let ended = sqlx::query(staging::constant_sql(sql))
             .execute(&mut *self.reader.connection().await)
             .await
             .map_err(database("looking after the consolidator at work"))?;
         if ended.rows_affected() > 0 {
-            tracing::warn!("whoever consolidates takes no answers from the database: its sessions are ended");
+            tracing::warn!(
+                "whoever consolidates sends nothing to the database and reads nothing from it: its sessions are ended"
+            );
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use model::{Digest, Entity, ErasureKey, ExternalId, InteractionFields, Record, f
 use serde::Deserialize;
 use sqlx::{Executor, PgConnection, Row};
 
-use crate::{Error, Seal};
+use crate::{Error, Seal, frozen};
 
 /// What is known of the erased: a copy of `staging.erased`, and as of when.
 pub struct Erased {
@@ -245,6 +245,7 @@ pub async fn is_erased(
 
 /// Waits until nobody lands, merges or folds, and keeps everybody from it until the end of this transaction.
 pub async fn hold_alone(transaction: &mut PgConnection) -> Result<(), Error> {
+    frozen::end(transaction).await?;
     sqlx::query("select pg_advisory_xact_lock(hashtext('c360.erasures'))")
         .execute(transaction)
         .await

@@ -14,7 +14,7 @@ use crate::offsets::{self, Advance};
 use crate::partitions::{self, Bounds};
 use crate::patience::connect_with;
 use crate::polls::{self, Polled};
-use crate::{Error, LANDED_CHANNEL, Seal, in_time, lists, replays};
+use crate::{Error, LANDED_CHANNEL, Seal, frozen, in_time, lists, replays};
 
 /// A landing never pauses in its transaction: who does is frozen, and keeps its successor from the stored progress.
 const FROZEN: [(&str, &str); 1] = [("idle_in_transaction_session_timeout", "10s")];
@@ -110,7 +110,13 @@ impl Lander {
             None => connect_with(&self.options, &FROZEN).await?,
         };
         let landing = self.land_on(&mut connection, batch, origin, checkpoint, now);
-        let landing = in_time("landing a batch", landing).await?;
+        let landing = match in_time("landing a batch", landing).await {
+            Err(error) if error.is_locked() => {
+                in_time("landing a batch", frozen::end(&mut connection)).await?;
+                return Err(error);
+            }
+            landing => landing?,
+        };
         if batch.erased_count() > 0 && matches!(landing, Landing::Landed { .. }) {
             metrics::counter!(ERASED_RECORDS, "source" => batch.source().to_owned()).increment(batch.erased_count());
         }

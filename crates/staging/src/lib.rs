@@ -23,6 +23,7 @@ pub mod erase;
 pub mod erased;
 mod error;
 mod expiry;
+pub mod frozen;
 pub mod health;
 mod holder;
 pub mod imports;

@@ -1,9 +1,10 @@
 //! A database that goes away in the middle: the error is transient, and trying again works.
 
 use chrono::Utc;
-use embedded_postgres::test::{Loss, Proxy, until, until_waiting};
-use sqlx::Connection;
+use embedded_postgres::test::{Loss, Proxy, eventually, until, until_waiting};
 use sqlx::error::DatabaseError;
+use sqlx::postgres::PgCopyIn;
+use sqlx::{Connection, PgConnection};
 use staging::health::Speaker;
 use staging::{Error, Landing};
 
@@ -55,6 +56,48 @@ async fn a_connection_killed_between_landings_is_replaced() {
     assert!(error.is_transient(), "{error}");
     let landing = lander.land(&mut batch, &origin(1), &checkpoint, noon()).await.unwrap();
     assert!(matches!(landing, Landing::Landed { .. }));
+}
+
+/// A landing of a process that froze in the middle of its rows: its session, which has the lock of erasures and the
+/// partition's row.
+async fn frozen_landing(frozen: &mut PgConnection) -> PgCopyIn<&mut PgConnection> {
+    let locks = "begin; select pg_advisory_xact_lock_shared(hashtext('c360.erasures'));
+                 update staging.kafka_offsets set next_offset = next_offset + 1";
+    sqlx::raw_sql(locks).execute(&mut *frozen).await.unwrap();
+    frozen.copy_in_raw("copy staging.erased (digest) from stdin").await.unwrap()
+}
+
+/// Postgres waits for ever for the rest of the rows, and no time limit of its own ends that.
+#[tokio::test]
+async fn whoever_froze_while_it_sent_its_rows_keeps_its_successor_for_half_a_minute_and_finds_its_session_ended() {
+    let staged = staged().await;
+    staged.land(0, 1, TTL, noon()).await;
+    let mut session = staged.connection().await;
+    let frozen = frozen_landing(&mut session).await;
+    let mut lander = staged.lander();
+    let (mut batch, checkpoint) = (batch(1, 1, TTL), advance(Some(1), 2));
+    let error = lander.land(&mut batch, &origin(1), &checkpoint, noon()).await.unwrap_err();
+    assert!(error.is_locked() && error.is_transient(), "{error}");
+    let landing = lander.land(&mut batch, &origin(1), &checkpoint, noon()).await.unwrap();
+    assert!(matches!(landing, Landing::Landed { .. }));
+    let error = frozen.finish().await.unwrap_err();
+    assert!(staging::is_transient(&error), "{error}");
+}
+
+#[tokio::test]
+async fn whoever_froze_while_it_sent_its_rows_does_not_keep_somebody_from_being_erased() {
+    let staged = staged().await;
+    staged.land(0, 1, TTL, noon()).await;
+    let mut session = staged.connection().await;
+    let frozen = frozen_landing(&mut session).await;
+    let mut erasing = staged.connection().await;
+    sqlx::query("set lock_timeout = '100ms'").execute(&mut erasing).await.unwrap();
+    eventually("the lock is had", async || {
+        let mut transaction = erasing.begin().await.unwrap();
+        staging::erased::hold_alone(&mut transaction).await.is_ok()
+    })
+    .await;
+    assert!(frozen.finish().await.is_err(), "its session has ended");
 }
 
 /// A process that was frozen finds its transaction ended. Over TCP it reads why; a Unix socket only says that it is closed.

@@ -187,6 +187,20 @@ async fn one_that_froze_while_it_read_an_answer_is_relieved() {
     assert!(sqlx::query("select 1").execute(&mut *frozen).await.is_err(), "its session has ended");
 }
 
+/// Nor for one that sends no more of its rows.
+#[tokio::test]
+async fn one_that_froze_while_it_sent_its_rows_is_relieved() {
+    let world = World::new().await;
+    let mut frozen = world.pool.acquire().await.unwrap();
+    let locks =
+        "select pg_advisory_lock(hashtext('c360.consolidator'), 2); create temporary table sent (row int); begin";
+    sqlx::raw_sql(locks).execute(&mut *frozen).await.unwrap();
+    let copy = frozen.copy_in_raw("copy sent from stdin").await.unwrap();
+    let mut next = Consolidator::connect(&world.options).await.unwrap();
+    eventually("it takes over", async || next.try_begin().await.unwrap()).await;
+    assert!(copy.finish().await.is_err(), "its session has ended");
+}
+
 /// Whoever locks a whole table is waited for only where it is needed.
 #[tokio::test]
 async fn a_partition_of_next_month_that_cannot_be_made_now_is_made_later_and_holds_up_nothing() {

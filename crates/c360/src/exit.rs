@@ -73,7 +73,9 @@ impl Exit {
 impl From<&staging::Error> for Exit {
     fn from(error: &staging::Error) -> Self {
         match error {
-            staging::Error::WrongKey | staging::Error::TooOld { .. } => Self::Configuration,
+            staging::Error::WrongKey | staging::Error::TooOld { .. } | staging::Error::Unheard(_) => {
+                Self::Configuration
+            }
             staging::Error::Importing => Self::Locked,
             error if error.is_transient() => Self::OutOfReach,
             _ => Self::Unexpected,
@@ -145,6 +147,7 @@ mod tests {
             (anyhow::Error::from(away()).context("the database cannot be used"), Exit::OutOfReach),
             (staging::Error::Migrate { schema: "staging", source: lost_while_migrating }.into(), Exit::OutOfReach),
             (staging::Error::WrongKey.into(), Exit::Configuration),
+            (staging::Error::Unheard("loyalty".to_owned()).into(), Exit::Configuration),
             (consolidate::Error::from(staging::Error::TooOld { version: 140_000 }).into(), Exit::Configuration),
             (staging::Error::Importing.into(), Exit::Locked),
             (consolidate::Error::OtherRules.into(), Exit::Locked),

@@ -63,7 +63,7 @@ impl Installation {
         Ok(Self { config, key, database, embedded: Some(embedded) })
     }
 
-    /// Brings the schemas up to date and makes sure that the database belongs to this key. Waits for a database that does
+    /// Brings the schemas up to date, and makes sure that the database belongs to this key and every source is heard. Waits for a database that does
     /// not answer until `cancel`.
     pub async fn prepare(&self, cancel: &CancellationToken) -> anyhow::Result<()> {
         self.try_to_prepare(cancel, cancel).await
@@ -102,7 +102,13 @@ impl Installation {
         let mut connection = staging::connect(&self.database).await?;
         staging::migrate(&mut connection).await?;
         staging::adopt_key(&mut connection, &self.key).await?;
+        staging::require_heard(&mut connection, &self.kafka_sources()).await?;
         consolidate::migrate(&mut connection).await
+    }
+
+    fn kafka_sources(&self) -> Vec<&str> {
+        let is_kafka = |source: &Source| matches!(source.kind, SourceKind::Kafka(_));
+        self.config.sources.iter().filter(|(_, source)| is_kafka(source)).map(|(name, _)| name.as_str()).collect()
     }
 
     /// The same, for what works beside whoever holds this one up: it does not keep an embedded cluster.

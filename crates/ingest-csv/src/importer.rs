@@ -161,8 +161,9 @@ impl Importer {
             }
             Verdict::Import => {
                 step_past(&mut file, ledger.newest.as_ref());
+                let before = ledger.rows_before();
                 let opened = if ledger.was_refused(&file) && !request.options.accept && !report.dry_run {
-                    match self.judge_again(request, &mut report, &file, opened, ledger.newest.as_ref()).await? {
+                    match self.judge_again(request, &mut report, &file, opened, before).await? {
                         Judged::Import(opened) => opened,
                         Judged::Refused => return Ok(Tried::Done(Box::new(report))),
                         Judged::Not(end) => return Self::not_read(end, report),
@@ -170,7 +171,7 @@ impl Importer {
                 } else {
                     opened
                 };
-                let tried = self.import(request, report, &file, opened, ledger.newest, on_progress).await?;
+                let tried = self.import(request, report, &file, opened, before, on_progress).await?;
                 if let Tried::Done(report) = &tried
                     && !report.dry_run
                 {
@@ -234,7 +235,8 @@ impl Importer {
                 newest.clone()
             };
             let same_content = imports::finished_with(&mut *connection, &file.source, &file.sha256).await?;
-            Ok::<_, staging::Error>(Ledger { rival, newest, same_content })
+            let most_rows = imports::most_rows(&mut *connection, &file.source).await?;
+            Ok::<_, staging::Error>(Ledger { rival, newest, most_rows, same_content })
         };
         let ledger = holder.unless_lost(looking).await?;
         self.session.keep(holder);
@@ -247,7 +249,7 @@ impl Importer {
         mut report: FileReport,
         file: &File,
         opened: Opened,
-        last: Option<Import>,
+        before: u64,
         on_progress: OnProgress<'_>,
     ) -> Result<Tried, Error> {
         let expected = marker::rows(request.path, &self.names);
@@ -289,7 +291,7 @@ impl Importer {
         }
         let (counts, refusal) = match parsing.await.map_err(|_| Error::Parser(file.file_name.clone()))? {
             End::Whole(counts) => {
-                let refusal = verdict::refusal(&self.settings, &counts, last.as_ref(), expected);
+                let refusal = verdict::refusal(&self.settings, &counts, before, expected);
                 let counts = match landed.import_id {
                     Some(_) => Counts { dead: landed.dead_letters, skipped: landed.skipped, ..counts },
                     None => counts,

@@ -15,6 +15,8 @@ pub(crate) struct Ledger {
     pub(crate) rival: Option<Import>,
     /// The newest import of all.
     pub(crate) newest: Option<Import>,
+    /// Rows of the largest import of all.
+    pub(crate) most_rows: u64,
     /// Finished files with the same content, the latest first.
     pub(crate) same_content: Vec<Import>,
 }
@@ -51,6 +53,15 @@ impl Ledger {
         self.same_content.iter().find(is_it)
     }
 
+    /// How many rows a full export is compared with: those of the last one. The first one after deltas has the largest of them,
+    /// which is where such a source began.
+    pub(crate) fn rows_before(&self) -> u64 {
+        match &self.newest {
+            Some(last) if last.full_export => (last.row_count - last.skipped_count).unsigned_abs(),
+            _ => self.most_rows,
+        }
+    }
+
     /// What the file is; `again` takes a copy for new.
     pub(crate) fn judge(&self, file: &File, again: bool) -> Verdict {
         let is_copy = self.rival.as_ref().is_some_and(|rival| rival.sha256 == file.sha256);
@@ -73,18 +84,13 @@ fn is_same_file(known: &Import, file: &File) -> bool {
     known.file_name == file.file_name && known.mtime == file.mtime
 }
 
-/// Why a file that was read to its end must not be published; holds no value of it.
-pub(crate) fn refusal(
-    settings: &Settings,
-    counts: &Counts,
-    last: Option<&Import>,
-    expected: Option<u64>,
-) -> Option<Refusal> {
-    let reason = reason(settings, counts, last, expected)?;
+/// Why a file that was read to its end must not be published; holds no value of it. `before` is [`Ledger::rows_before`].
+pub(crate) fn refusal(settings: &Settings, counts: &Counts, before: u64, expected: Option<u64>) -> Option<Refusal> {
+    let reason = reason(settings, counts, before, expected)?;
     Some(Refusal { reason, may_be_accepted: true })
 }
 
-fn reason(settings: &Settings, counts: &Counts, last: Option<&Import>, expected: Option<u64>) -> Option<String> {
+fn reason(settings: &Settings, counts: &Counts, before: u64, expected: Option<u64>) -> Option<String> {
     let records = counts.rows - counts.skipped;
     if let Some(expected) = expected.filter(|expected| *expected != records) {
         return Some(format!("the marker says {expected} rows, the file has {records}"));
@@ -105,12 +111,10 @@ fn reason(settings: &Settings, counts: &Counts, last: Option<&Import>, expected:
     if records == counts.dead {
         return Some("a full export without rows: every member would have left".to_owned());
     }
-    let last = last.filter(|last| last.full_export)?;
-    let before = u64::try_from(last.row_count - last.skipped_count).unwrap_or_default();
     let dropped = before.saturating_sub(records);
     (dropped > FREE_DROP && percent(dropped, before) > settings.max_drop_percent).then(|| {
         format!(
-            "a full export with {records} rows where the last one has {before}: the drop is more than max_drop_percent = {}",
+            "a full export with {records} rows after a file of {before}: the drop is more than max_drop_percent = {}",
             settings.max_drop_percent
         )
     })

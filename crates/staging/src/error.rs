@@ -36,6 +36,13 @@ pub enum Error {
          security.key_file (default: data_dir/installation.key), or use another database"
     )]
     WrongKey,
+    /// A source comes by Kafka that was read otherwise before.
+    #[error(
+        "source {0} was read from files or by REST before: to all that is known of it, records of Kafka would look old, and \
+         would change nothing. Give the one of Kafka a name of its own, and retire {0} when that is complete: c360 source \
+         retire {0}"
+    )]
+    Unheard(String),
     /// A dead letter does not open under this key.
     #[error("the dead letter does not open: it was sealed under another key or is damaged")]
     Sealed,

@@ -174,6 +174,18 @@ pub async fn newest(
         .map_err(Error::database("reading the ledger of imports"))
 }
 
+/// How many rows the largest imported file of a source had; 0 without any.
+pub async fn most_rows(executor: impl PgExecutor<'_>, source: &str) -> Result<u64, Error> {
+    let most: Option<i64> = sqlx::query_scalar(
+        "select max(row_count - skipped_count) from staging.csv_imports where source = $1 and state = 'imported'",
+    )
+    .bind(source)
+    .fetch_one(executor)
+    .await
+    .map_err(Error::database("reading the ledger of imports"))?;
+    Ok(most.unwrap_or_default().unsigned_abs())
+}
+
 /// Whether an import is still the newest one of its source, or there is still none, for the caller's transaction: nobody
 /// publishes another one before its end.
 ///

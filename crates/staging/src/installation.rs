@@ -1,4 +1,4 @@
-//! Recognising the installation's key.
+//! What an installation keeps for good: its key, and how a source is read.
 
 use model::InstallationKey;
 use sqlx::PgConnection;
@@ -17,4 +17,22 @@ pub async fn adopt_key(connection: &mut PgConnection, key: &InstallationKey) -> 
     .await
     .map_err(Error::database("reading the installation's fingerprint"))?;
     if adopted == key.fingerprint() { Ok(()) } else { Err(Error::WrongKey) }
+}
+
+/// Refuses sources of Kafka under whose names files or answers of REST have landed: positions of times, which come after all
+/// positions of a log.
+pub async fn require_heard(connection: &mut PgConnection, kafka_sources: &[&str]) -> Result<(), Error> {
+    let unheard: Option<String> = sqlx::query_scalar(
+        "select source
+         from unnest($1::text[]) as s (source)
+         where exists (select from staging.csv_imports i where i.source = s.source and i.state = 'imported')
+            or exists (select from staging.polls p where p.source = s.source and p.external_id is not null)
+            or exists (select from staging.lists l where l.source = s.source and l.finished_at is not null)
+         limit 1",
+    )
+    .bind(kafka_sources)
+    .fetch_optional(connection)
+    .await
+    .map_err(Error::database("looking how sources were read"))?;
+    unheard.map_or(Ok(()), |source| Err(Error::Unheard(source)))
 }

@@ -52,7 +52,7 @@ pub use erased::Erased;
 pub use error::{Error, is_transient};
 pub use expiry::{Expired, expire};
 pub use holder::LockHolder;
-pub use installation::adopt_key;
+pub use installation::{adopt_key, require_heard};
 pub use land::{Checkpoint, Lander, Landing, wake};
 pub use migrate::{
     Pending, all_migrations, migrate, migrate_schema, missing_migrations, pending_migrations, pending_migrations_of,

@@ -274,3 +274,20 @@ async fn an_import_that_is_killed_anywhere_in_a_large_file_publishes_nothing_and
     assert_eq!(place.count("select count(*) from customer360.documents").await, ROWS);
     assert_eq!(place.import_one(&[], 0)["state"], "copy");
 }
+
+/// What came from files has positions of times, behind which no position of a log ever comes.
+#[tokio::test]
+async fn a_source_of_files_that_comes_by_kafka_under_the_same_name_is_refused_and_under_another_it_is_not() {
+    let place = Place::new().await;
+    place.put("drop/members.csv", "1;ann@x.example;s;Bern\n");
+    place.import(&[], 0);
+    let (_, kafka) = CONFIG.split_at(CONFIG.find("[sources.home_delivery]").unwrap());
+    place.0.write("c360.toml", kafka.replace("home_delivery", "loyalty"));
+    for command in [&["run", "--once"][..], &["replay", "loyalty"], &["expire"]] {
+        let refused = stderr(&place.0.c360(command).code(78));
+        assert!(refused.contains("source loyalty was read from files or by REST before"), "{refused}");
+        assert!(refused.contains("c360 source retire loyalty"), "{refused}");
+    }
+    place.0.write("c360.toml", kafka);
+    place.0.c360(&["source", "retire", "loyalty", "--yes"]).code(0);
+}

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use staging::imports::{self, File, Import, State};
+use staging::imports::{self, File, State};
 
 use super::{Importer, Request, Tried, now, origin_of};
 use crate::reading::{self, End, Event, Opened};
@@ -30,11 +30,11 @@ impl Importer {
         report: &mut FileReport,
         file: &File,
         opened: Opened,
-        last: Option<&Import>,
+        before: u64,
     ) -> Result<Judged, Error> {
         let expected = marker::rows(request.path, &self.names);
         let refusal = match self.read_through(report, file, opened).await? {
-            End::Whole(counts) => verdict::refusal(&self.settings, &counts, last, expected),
+            End::Whole(counts) => verdict::refusal(&self.settings, &counts, before, expected),
             End::Refused(refusal) => Some(refusal),
             end => return Ok(Judged::Not(end)),
         };

@@ -80,7 +80,7 @@ async fn a_full_export_without_rows_or_half_gone_is_refused() {
     std::fs::remove_file(shop.path("loyalty_members_2026-01-01.csv")).unwrap();
     std::fs::remove_file(shop.path("loyalty_members_2026-01-02.csv")).unwrap();
     shop.put("loyalty_members_2026-01-03.csv", members(1..=149));
-    refused(&shop, &shop.import_one().await, "149 rows where the last one has 300").await;
+    refused(&shop, &shop.import_one().await, "149 rows after a file of 300").await;
     shop.put("loyalty_members_2026-01-03.csv", members(1..=150));
     assert_eq!(shop.import_one().await.state, Outcome::Imported, "half is not more than half");
     shop.put("loyalty_members_2026-01-03.csv", HEADER);
@@ -90,6 +90,25 @@ async fn a_full_export_without_rows_or_half_gone_is_refused() {
     let completing =
         "select count(*) from staging.batches where completes_import and record_count = 0 and published_at is not null";
     assert_eq!(shop.count(completing).await, 1, "an accepted empty export says that everybody has left");
+}
+
+#[tokio::test]
+async fn the_first_full_export_after_deltas_is_compared_with_the_largest_of_them() {
+    let mut shop = Shop::open().await;
+    shop.settings.full_export = false;
+    for (night, rows) in [(1, 1..=400), (2, 5..=24), (3, 30..=39)] {
+        shop.put(&format!("loyalty_members_2026-01-0{night}.csv"), members(rows));
+        shop.import(&ImportOptions::default()).await.unwrap();
+    }
+    shop.settings.full_export = true;
+    shop.put("loyalty_members_2026-01-04.csv", members(1..=20));
+    let reports = shop.import(&ImportOptions::default()).await.unwrap();
+    refused(&shop, reports.last().unwrap(), "20 rows after a file of 400").await;
+    // From now on there is a last one.
+    shop.put("loyalty_members_2026-01-05.csv", members(1..=350));
+    shop.put("loyalty_members_2026-01-06.csv", members(1..=180));
+    let reports = shop.import(&ImportOptions::default()).await.unwrap();
+    assert!(reports[reports.len() - 2..].iter().all(|report| report.state == Outcome::Imported), "{reports:?}");
 }
 
 #[tokio::test]

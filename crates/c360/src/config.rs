@@ -29,8 +29,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use crate::exit::Exit;
 use document::Document;
-use problem::Report;
+use problem::{Report, suggestion};
 
 pub use environment::Environment;
 pub use problem::{Error, Place, Problem};
@@ -107,6 +108,16 @@ impl Config {
         config.file = file.map(Path::to_owned);
         config.warnings = check::check(&config, &document, &mut report);
         report.finish(config)
+    }
+
+    /// The source of this name.
+    ///
+    /// # Errors
+    /// [`Exit::NotFound`], with the names that there are.
+    pub fn source(&self, name: &str) -> anyhow::Result<&Source> {
+        let known = || self.sources.keys().map(String::as_str).collect::<Vec<_>>();
+        let unknown = || anyhow::anyhow!("no source is called {name}{}", suggestion(name, &known()));
+        self.sources.get(name).ok_or_else(|| Exit::NotFound.because(unknown()))
     }
 
     /// The installation key's file: `security.key_file`, or `installation.key` under the data directory.

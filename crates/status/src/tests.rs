@@ -558,6 +558,26 @@ fn an_emptied_table_needs_no_look_once_its_source_is_retired_up_to_then() {
 }
 
 #[test]
+fn a_file_of_a_day_that_is_retired_needs_a_look_if_it_was_imported_since() {
+    let mut facts = calm();
+    let file = LedgerFile { state: State::Imported, finished_at: Some(now()), ..refused() };
+    let retired = |facts: &mut Facts, before: DateTime<Utc>| {
+        facts.retired.insert("loyalty".to_owned(), before);
+        looks(facts)
+    };
+    facts.last_files.insert("loyalty".to_owned(), file.clone());
+    assert_eq!(retired(&mut facts, file.as_of), [""; 0], "it is of the time that counts");
+    assert_eq!(retired(&mut facts, now()), [""; 0], "it was imported before that");
+    assert_eq!(
+        only(&retired(&mut facts, ago(1))),
+        "loyalty: the file loyalty_members_2026-03-01.csv is of 2026-03-01T00:00:00Z, and what the source said before \
+         2026-03-01T02:59:59Z is retired: nobody lives by it. $ c360 import loyalty"
+    );
+    facts.last_files.insert("loyalty".to_owned(), LedgerFile { state: State::Refused, ..file });
+    assert_eq!(looks(&facts), [""; 0], "nothing of it was published");
+}
+
+#[test]
 fn rules_that_have_changed_need_a_rebuild() {
     let mut facts = Facts { rebuild_is_due: true, other_rules_are_at_work: true, ..Facts::default() };
     assert!(only(&looks(&facts)).ends_with("were made. $ c360 rebuild"), "nobody works by them");

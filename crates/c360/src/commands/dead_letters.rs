@@ -41,11 +41,11 @@ impl Which {
     /// Whether what is named is there at all: a slip of the pen is no empty answer.
     async fn check(&self, connection: &mut PgConnection, config: &Config) -> anyhow::Result<()> {
         if let Some(source) = &self.source
-            && !config.sources.contains_key(source)
+            && let Err(unknown) = config.source(source)
         {
             let selection = Selection { source: Some(source.clone()), ..Selection::default() };
             if dead_letters::count(&mut *connection, &selection).await?.is_empty() {
-                return Err(Exit::NotFound.because(anyhow!("no source is called {source}")));
+                return Err(unknown);
             }
         }
         let missing = missing(connection, &self.ids).await?;

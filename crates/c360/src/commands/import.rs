@@ -22,10 +22,7 @@ const ROOM: usize = 2;
 
 /// Imports files now: a progress bar on a terminal, one JSON line otherwise.
 pub(super) async fn run(args: cli::Import, config: Config) -> anyhow::Result<Exit> {
-    let Some(source) = config.sources.get(&args.source) else {
-        return Err(Exit::NotFound.because(anyhow::anyhow!("no source is called {}", args.source)));
-    };
-    let source = source.clone();
+    let source = config.source(&args.source)?.clone();
     let cancel = stop::on_signal()?;
     let installation = Installation::open(config).await?;
     let Ingester::Csv(settings) = ingester(&args.source, &source, &installation.key)? else {

@@ -18,9 +18,7 @@ use status::words::{age, count};
 
 /// Asks a REST source now.
 pub(super) async fn run(args: cli::Refresh, config: Config) -> anyhow::Result<Exit> {
-    let Some(source) = config.sources.get(&args.source).cloned() else {
-        return Err(Exit::NotFound.because(anyhow!("no source is called {}", args.source)));
-    };
+    let source = config.source(&args.source)?.clone();
     let SourceKind::Rest(rest) = &source.kind else {
         let instead = match source.kind.name() {
             "csv" => format!("c360 import {} --again FILE", args.source),

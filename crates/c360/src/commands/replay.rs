@@ -22,9 +22,7 @@ const BAR: &str = "[{bar:30}] {human_pos}/{human_len} messages, {per_sec}, {eta}
 
 /// Lands messages again: a progress bar on a terminal, one JSON line otherwise.
 pub(super) async fn run(args: cli::Replay, config: Config) -> anyhow::Result<Exit> {
-    let Some(source) = config.sources.get(&args.source).cloned() else {
-        return Err(Exit::NotFound.because(anyhow::anyhow!("no source is called {}", args.source)));
-    };
+    let source = config.source(&args.source)?.clone();
     let cancel = stop::on_signal()?;
     let installation = Installation::open(config).await?;
     let Ingester::Kafka(settings) = ingester(&args.source, &source, &installation.key)? else {

@@ -125,7 +125,8 @@ async fn every_way_to_end_has_its_code() {
     assert_eq!(place.import_one(&["drop"], 65)["reason"], "not a regular file");
 
     assert!(stderr(&place.0.c360(&["import", "loyalty", "no.csv"]).code(66)).contains("no.csv: no such file"));
-    assert!(stderr(&place.0.c360(&["import", "royalty"]).code(66)).contains("no source is called royalty"));
+    let unknown = stderr(&place.0.c360(&["import", "royalty"]).code(66));
+    assert!(unknown.contains("no source is called royalty (did you mean `loyalty`?"), "{unknown}");
     assert!(stderr(&place.0.c360(&["import", "home_delivery"]).code(2)).contains("it has no files"));
     place.0.c360(&["import"]).code(2);
 

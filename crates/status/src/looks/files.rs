@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use chrono::{NaiveTime, SecondsFormat};
+use chrono::{DateTime, NaiveTime, SecondsFormat, Utc};
 use serde_json::Value;
+use staging::imports::State;
 use staging::overview::LedgerFile;
 
 use super::{Eyes, LATE, Look};
@@ -48,6 +49,26 @@ impl Eyes<'_> {
             ));
         }
         looks
+    }
+
+    /// A file that was imported after a retirement, and is of a time before it.
+    pub(crate) fn retired_file(&self, name: &str) -> Option<Look> {
+        let (before, file) = (self.facts.retired.get(name)?, self.facts.last_files.get(name)?);
+        let imported_at = file.finished_at.filter(|at| file.state == State::Imported && at > before)?;
+        let time = |time: DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::AutoSi, true);
+        (file.as_of < *before).then(|| {
+            Look::new(
+                format!(
+                    "the file {} is of {}, and what the source said before {} is retired: nobody lives by it.",
+                    file.file_name,
+                    time(file.as_of),
+                    time(*before)
+                ),
+                "If the source is to live on, a file of a later day counts, and so does this one with a later day in its name:",
+                format!("c360 import {}", shell_word(name)),
+            )
+            .since(imported_at)
+        })
     }
 
     fn refused_file(&self, name: &str, file: &LedgerFile) -> Look {

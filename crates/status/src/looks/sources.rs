@@ -22,6 +22,7 @@ impl Eyes<'_> {
         looks.extend(self.missing_file(name, source));
         looks.extend(self.log_restart(name));
         looks.extend(self.refused_files(name));
+        looks.extend(self.retired_file(name));
         looks.extend(self.unreadable_file(name, source));
         looks.extend(self.unmarked_file(name, source));
         looks.extend(self.emptied_tables(name));

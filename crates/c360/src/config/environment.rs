@@ -23,12 +23,17 @@ impl Environment {
 
     /// Whether nothing here configures anything.
     pub fn is_empty(&self) -> bool {
-        self.variables.is_empty() && self.database_url.is_none()
+        self.variables.is_empty() && self.database_url.as_ref().is_none_or(String::is_empty)
+    }
+
+    /// Whether `DATABASE_URL` is there and says nothing: most likely of a variable that was to be filled in.
+    pub(super) fn has_empty_url(&self) -> bool {
+        self.database_url.as_ref().is_some_and(String::is_empty)
     }
 
     /// Lays the variables over the file.
     pub(super) fn apply(&self, document: &mut Document, report: &mut Report) {
-        if let Some(url) = &self.database_url {
+        if let Some(url) = self.database_url.as_ref().filter(|url| !url.is_empty()) {
             set(document, &keys::path(&["database", "url"]), "DATABASE_URL", url, report);
         }
         for (variable, value) in &self.variables {
@@ -49,7 +54,7 @@ impl FromIterator<(String, String)> for Environment {
         for (name, value) in variables {
             if name.starts_with(PREFIX) {
                 environment.variables.push((name, value));
-            } else if name == "DATABASE_URL" && !value.is_empty() {
+            } else if name == "DATABASE_URL" {
                 environment.database_url = Some(value);
             }
         }

@@ -218,6 +218,12 @@ fn what_is_allowed_but_probably_not_meant_is_warned_about() {
     let warnings = config.warnings.join("\n");
     assert!(warnings.contains("source members keeps passwords in clear"), "{warnings}");
     assert!(warnings.contains("survivorship.attributes.pointz"), "{warnings}");
+
+    let empty = [("DATABASE_URL", "")];
+    let config = parse(SMALL, &empty).unwrap();
+    assert!(config.warnings.join("\n").contains("DATABASE_URL is empty"), "{:?}", config.warnings);
+    let config = parse(&format!("[database]\nurl = \"postgres://file@h/d\"\n{SMALL}"), &empty).unwrap();
+    assert_eq!((url(&config), config.warnings.len()), ("postgres://file@h/d", 0), "the file says where");
 }
 
 #[test]

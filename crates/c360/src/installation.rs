@@ -63,8 +63,8 @@ impl Installation {
         Ok(Self { config, key, database, embedded: Some(embedded) })
     }
 
-    /// Brings the schemas up to date, and makes sure that the database belongs to this key and every source is heard. Waits for a database that does
-    /// not answer until `cancel`.
+    /// Brings the schemas up to date, and makes sure that the database belongs to this key and that every source is heard.
+    /// Waits for a database that does not answer until `cancel`.
     pub async fn prepare(&self, cancel: &CancellationToken) -> anyhow::Result<()> {
         self.try_to_prepare(cancel, cancel).await
     }

@@ -138,9 +138,7 @@ impl Consolidator {
             .await
             .map_err(database("looking after the consolidator at work"))?;
         if ended.rows_affected() > 0 {
-            tracing::warn!(
-                "whoever consolidates sends nothing to the database and reads nothing from it: its sessions are ended"
-            );
+            tracing::warn!("whoever consolidates froze in the middle of a transfer: its sessions are ended");
         }
         Ok(())
     }

@@ -107,7 +107,7 @@ impl Config {
         let mut config = read::config(&mut document, &mut report);
         config.file = file.map(Path::to_owned);
         config.warnings = check::check(&config, &document, &mut report);
-        if environment.has_empty_url() && config.database.url.is_none() {
+        if environment.has_empty_url && config.database.url.is_none() {
             let own =
                 "DATABASE_URL is empty, and database.url is not set: c360 keeps its data in a Postgres of its own";
             config.warnings.push(format!("{own}, in {}", config.embedded_directory().display()));

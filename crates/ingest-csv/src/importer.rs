@@ -161,7 +161,7 @@ impl Importer {
             }
             Verdict::Import => {
                 step_past(&mut file, ledger.newest.as_ref());
-                let before = ledger.rows_before();
+                let before = self.rows_before(ledger.newest.as_ref()).await?;
                 let opened = if ledger.was_refused(&file) && !request.options.accept && !report.dry_run {
                     match self.judge_again(request, &mut report, &file, opened, before).await? {
                         Judged::Import(opened) => opened,
@@ -235,12 +235,26 @@ impl Importer {
                 newest.clone()
             };
             let same_content = imports::finished_with(&mut *connection, &file.source, &file.sha256).await?;
-            let most_rows = imports::most_rows(&mut *connection, &file.source).await?;
-            Ok::<_, staging::Error>(Ledger { rival, newest, most_rows, same_content })
+            Ok::<_, staging::Error>(Ledger { rival, newest, same_content })
         };
         let ledger = holder.unless_lost(looking).await?;
         self.session.keep(holder);
         Ok(ledger)
+    }
+
+    /// How many rows a full export is compared with: those of the last one. The first one after deltas has the largest of them,
+    /// which is where such a source began.
+    async fn rows_before(&mut self, last: Option<&Import>) -> Result<u64, Error> {
+        match last {
+            Some(last) if self.settings.full_export && !last.full_export => {
+                let holder = self.session.take().await?;
+                let asking = async { imports::most_rows(&mut *holder.connection().await, &self.settings.source).await };
+                let most_rows = holder.unless_lost(asking).await?;
+                self.session.keep(holder);
+                Ok(most_rows)
+            }
+            last => Ok(last.map_or(0, |last| (last.row_count - last.skipped_count).unsigned_abs())),
+        }
     }
 
     async fn import(

@@ -15,8 +15,6 @@ pub(crate) struct Ledger {
     pub(crate) rival: Option<Import>,
     /// The newest import of all.
     pub(crate) newest: Option<Import>,
-    /// Rows of the largest import of all.
-    pub(crate) most_rows: u64,
     /// Finished files with the same content, the latest first.
     pub(crate) same_content: Vec<Import>,
 }
@@ -53,15 +51,6 @@ impl Ledger {
         self.same_content.iter().find(is_it)
     }
 
-    /// How many rows a full export is compared with: those of the last one. The first one after deltas has the largest of them,
-    /// which is where such a source began.
-    pub(crate) fn rows_before(&self) -> u64 {
-        match &self.newest {
-            Some(last) if last.full_export => (last.row_count - last.skipped_count).unsigned_abs(),
-            _ => self.most_rows,
-        }
-    }
-
     /// What the file is; `again` takes a copy for new.
     pub(crate) fn judge(&self, file: &File, again: bool) -> Verdict {
         let is_copy = self.rival.as_ref().is_some_and(|rival| rival.sha256 == file.sha256);
@@ -84,7 +73,8 @@ fn is_same_file(known: &Import, file: &File) -> bool {
     known.file_name == file.file_name && known.mtime == file.mtime
 }
 
-/// Why a file that was read to its end must not be published; holds no value of it. `before` is [`Ledger::rows_before`].
+/// Why a file that was read to its end must not be published; holds no value of it. `before` is how many rows a full export is
+/// compared with.
 pub(crate) fn refusal(settings: &Settings, counts: &Counts, before: u64, expected: Option<u64>) -> Option<Refusal> {
     let reason = reason(settings, counts, before, expected)?;
     Some(Refusal { reason, may_be_accepted: true })

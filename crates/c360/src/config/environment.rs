@@ -12,6 +12,8 @@ pub struct Environment {
     /// In order of name, so that two programs with one environment agree.
     variables: Vec<(String, String)>,
     database_url: Option<String>,
+    /// `DATABASE_URL` is there and says nothing: most likely of a variable that was to be filled in.
+    pub(super) has_empty_url: bool,
 }
 
 impl Environment {
@@ -23,17 +25,12 @@ impl Environment {
 
     /// Whether nothing here configures anything.
     pub fn is_empty(&self) -> bool {
-        self.variables.is_empty() && self.database_url.as_ref().is_none_or(String::is_empty)
-    }
-
-    /// Whether `DATABASE_URL` is there and says nothing: most likely of a variable that was to be filled in.
-    pub(super) fn has_empty_url(&self) -> bool {
-        self.database_url.as_ref().is_some_and(String::is_empty)
+        self.variables.is_empty() && self.database_url.is_none()
     }
 
     /// Lays the variables over the file.
     pub(super) fn apply(&self, document: &mut Document, report: &mut Report) {
-        if let Some(url) = self.database_url.as_ref().filter(|url| !url.is_empty()) {
+        if let Some(url) = &self.database_url {
             set(document, &keys::path(&["database", "url"]), "DATABASE_URL", url, report);
         }
         for (variable, value) in &self.variables {
@@ -55,7 +52,8 @@ impl FromIterator<(String, String)> for Environment {
             if name.starts_with(PREFIX) {
                 environment.variables.push((name, value));
             } else if name == "DATABASE_URL" {
-                environment.database_url = Some(value);
+                environment.has_empty_url = value.is_empty();
+                environment.database_url = Some(value).filter(|url| !url.is_empty());
             }
         }
         environment.variables.sort();

@@ -187,7 +187,7 @@ async fn one_that_froze_while_it_read_an_answer_is_relieved() {
     assert!(sqlx::query("select 1").execute(&mut *frozen).await.is_err(), "its session has ended");
 }
 
-/// Nor for one that sends no more of its rows.
+/// The same holds of a client that sends no more of its rows.
 #[tokio::test]
 async fn one_that_froze_while_it_sent_its_rows_is_relieved() {
     let world = World::new().await;
